@@ -1,0 +1,102 @@
+// batch: see batch.h.
+#include "batch.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+bool batch_init(Batch *b, BatchSize max, Err *e)
+{
+    *b = (Batch){0};
+    b->ids = calloc(max.tokens + 1, sizeof *b->ids);
+    b->starts = calloc(max.rows + 1, sizeof *b->starts);
+    b->at = calloc(max.targets + 1, sizeof *b->at);
+    b->target = calloc(max.targets + 1, sizeof *b->target);
+    b->weight = calloc(max.targets + 1, sizeof *b->weight);
+    if (b->ids && b->starts && b->at && b->target && b->weight) return true;
+    batch_free(b);
+    return fail(e, "out of memory: a batch of %zu tokens", max.tokens);
+}
+
+void batch_free(Batch *b)
+{
+    free(b->ids);
+    free(b->starts);
+    free(b->at);
+    free(b->target);
+    free(b->weight);
+    *b = (Batch){0};
+}
+
+void batch_clear(Batch *b) { b->N = b->S = b->M = 0; }
+
+// Is token t, which position t - 1 predicts, a target?
+static bool is_target(const Example *ex, size_t t, BatchKind kind) { return kind == BATCH_EVAL || ex->weights[t] > 0; }
+
+BatchSize example_size(const Example *ex, BatchKind kind)
+{
+    BatchSize size = {.rows = 1};
+    for (size_t t = 1; t < ex->n; t++)
+        if (is_target(ex, t, kind)) {
+            size.targets++;
+            size.row = size.tokens = t;                    // the positions 0 .. t-1
+        }
+    return size;
+}
+
+void batch_add(Batch *b, const Example *ex, BatchKind kind)
+{
+    size_t n = example_size(ex, kind).row;
+    if (n == 0) return;
+    memcpy(b->ids + b->N, ex->ids, n * sizeof *b->ids);
+    for (size_t t = 1; t <= n; t++) {
+        if (!is_target(ex, t, kind)) continue;
+        b->at[b->M] = b->N + t - 1;
+        b->target[b->M] = ex->labels[t] != IGNORE ? ex->labels[t] : ex->ids[t];
+        b->weight[b->M++] = ex->weights[t];
+    }
+    b->N += n;
+    b->starts[++b->S] = b->N;
+}
+
+static int descending(const void *a, const void *b)
+{
+    size_t x = *(const size_t *)a, y = *(const size_t *)b;
+    return x > y ? -1 : x < y;
+}
+
+static size_t sum_of_largest(size_t *values, size_t n, size_t count)
+{
+    size_t sum = 0;
+    qsort(values, n, sizeof *values, descending);
+    for (size_t i = 0; i < n && i < count; i++) sum += values[i];
+    return sum;
+}
+
+BatchSize batch_bound(const Example *const *examples, size_t n, size_t rows, BatchKind kind)
+{
+    size_t *tokens = mem_alloc(n, sizeof *tokens), *targets = mem_alloc(n, sizeof *targets);
+    for (size_t i = 0; i < n; i++) {
+        BatchSize size = example_size(examples[i], kind);
+        tokens[i] = size.tokens;
+        targets[i] = size.targets;
+    }
+    BatchSize max = {.rows = rows < n ? rows : n};
+    max.tokens = sum_of_largest(tokens, n, rows);
+    max.row = n ? tokens[0] : 0;
+    max.targets = sum_of_largest(targets, n, rows);
+    free(tokens);
+    free(targets);
+    return max;
+}
+
+void epoch_order(size_t *order, size_t n, bool shuffle, uint64_t seed, uint64_t epoch)
+{
+    Rng rng = rng_seed(seed * 1000003 + epoch);
+    for (size_t i = 0; i < n; i++) order[i] = i;
+    for (size_t i = n; shuffle && i > 1; i--) {            // Fisher and Yates
+        size_t j = rng_below(&rng, i), swap = order[i - 1];
+        order[i - 1] = order[j];
+        order[j] = swap;
+    }
+}

@@ -1,0 +1,40 @@
+// dataset: a .jsonl or .json file -> examples, in parallel over rows.
+#ifndef DATASET_H
+#define DATASET_H
+
+#include "example.h"
+
+typedef struct {
+    const char *text;                                      // one row's JSON; points into the file
+    size_t len, line;                                      // line: where it begins, from 1
+} RowText;
+
+typedef struct {
+    File file;
+    RowText *rows;
+    Example *examples;                                     // (n), in the file's order
+    size_t n, cap;
+} Dataset;
+
+// Rows of a .jsonl file (one object a line, blank lines skipped) or a JSON list of objects; the content tells which.
+// Errors name file and line. A data set without a row is an error.
+bool dataset_open(Dataset *d, const char *path, Err *e);
+// Builds all examples. The first bad row (by line) is the error.
+bool dataset_build(Dataset *d, const Recipe *recipe, Err *e);
+// One row as JSON, for what wants more of it than the example keeps; the caller deletes it.
+cJSON *dataset_row(const Dataset *d, size_t i, Err *e);
+void dataset_free(Dataset *d);                             // accepts {0}
+
+// Counts over n examples, for the start-up report.
+typedef struct {
+    size_t rows, dropped, truncated, tokens, supervised;   // tokens and supervised: of the rows that are not dropped
+    size_t only_first;                                     // rows whose only label is the first: it is never predicted
+    size_t double_bos, prefix_mismatch;
+    size_t ends, ends_in_special;                          // rows with a label; those whose last one is a special token
+    bool spans_by_rendering;
+    const char *mask;                                      // Example's, or "mixed"
+    const Example *first;                                  // the first one that is not dropped, NULL if all are
+} Summary;
+Summary dataset_summary(const Example *examples, size_t n, const Tokenizer *t);
+
+#endif

@@ -1,0 +1,56 @@
+// example: one row of a data set -> token ids, and for each token its role and label. THE place where a label becomes
+// -100. A row is one JSON object of one of these kinds, looked for in this order:
+//   input_ids (+ labels, or assistant_masks, completion_mask)    used as they are
+//   prompt + completion        strings, or lists of messages
+//   messages, conversations    role/content, or ShareGPT's from/value
+//   instruction, input, output Alpaca's (+ system, history), made into messages
+//   the text field             plain text
+// The semantics are TRL's (transformers reads the spans of {% generation %} the same way), with one addition: where a
+// template has no such blocks the assistant's spans are found by rendering prefixes of the conversation.
+#ifndef EXAMPLE_H
+#define EXAMPLE_H
+
+#include "../tokenizer/tokenizer.h"
+#include "template.h"
+
+enum { IGNORE = -100 };        // a label that the loss leaves out: PyTorch's cross_entropy ignore_index
+
+typedef enum { ROLE_SYSTEM, ROLE_USER, ROLE_ASSISTANT, ROLE_TOOL, ROLE_TEMPLATE, ROLE_TEXT, N_ROLES } Role;
+extern const char *const role_names[N_ROLES];
+
+typedef struct {
+    size_t n;                                              // tokens
+    int *ids, *labels;                                     // (n), (n): labels are unshifted; the model shifts
+    float *weights;                                        // (n): of each token as a target of the loss
+    unsigned char *roles;                                  // (n)
+    size_t line;                                           // where the row begins in its file, from 1
+    bool truncated, dropped;                               // cut at max_length; no label left, so not trained on
+    bool spans_by_rendering;                               // the template had no generation blocks to tell
+    bool prefix_mismatch;                                  // the prompt's tokens are not how the row begins
+    const char *mask;                                      // what made the labels: "assistant", "completion", "both"
+                                                           // (each AND the other), "none", or "given" by the row
+} Example;
+void example_free(Example *ex);                            // accepts {0}
+
+// How rows become examples; the same for all rows of a run. Everything is borrowed.
+typedef struct {
+    const Tokenizer *tokenizer;                            // NULL: only input_ids rows can be read
+    const Template *template;                              // NULL: messages cannot be rendered
+    const cJSON *template_kwargs;                          // more template variables, or NULL
+    const char *text_field;
+    int assistant_only_loss, completion_only_loss;         // 1, 0, or -1: not given
+    float prompt_loss_weight;                              // weight of the tokens whose label is IGNORE
+    bool warn_on_prefix_mismatch;                          // instead of an error
+    size_t max_length;                                     // 0: none
+    int vocab_size;                                        // ids must be below
+} Recipe;
+
+// Builds the example of one row: labels first, then the cut at max_length (from the start on), then "dropped" if no
+// label is left. `text`, if not NULL, is replaced by what was tokenized ("" for input_ids rows). Fails without a place
+// in the message: the caller knows file and line. Safe in parallel.
+bool example_build(Example *ex, Buf *text, const cJSON *row, const Recipe *recipe, Err *e);
+
+// The conversation of a row as a template sees it (messages plus variables), for chat. Owned by the caller.
+cJSON *template_variables(const Recipe *recipe, const cJSON *row, const cJSON *messages, bool add_generation_prompt);
+
+#endif

@@ -1,0 +1,187 @@
+// generate: see generate.h.
+#include "generate.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { MAX_ENDS = 16 };
+
+// A text on its way: the tokens so far and how much of them was printed.
+typedef struct {
+    const Generation *g;
+    Sampler sampler;
+    Rng rng;
+    int *ids;
+    size_t n, cap, first;                                  // first: where printing begins
+    int ends[MAX_ENDS];                                    // tokens that end the text
+    size_t n_ends, n_printed;
+    Buf text;
+} Stream;
+
+static void add_end(Stream *s, int id)
+{
+    if (id >= 0 && s->n_ends < MAX_ENDS) s->ends[s->n_ends++] = id;
+}
+
+// eos_token_id of config.json and generation_config.json: a number or a list. A file that is not there says nothing.
+static void add_ends_of(Stream *s, const char *name)
+{
+    char *path = path_join(s->g->model_path, name);
+    Err ignored;
+    cJSON *json = file_exists(path) ? json_load(path, &ignored) : NULL;
+    const cJSON *ids = json_get(json, "eos_token_id"), *v;
+    if (cJSON_IsNumber(ids)) add_end(s, ids->valueint);                // a number has no elements
+    cJSON_ArrayForEach(v, ids)
+        if (cJSON_IsNumber(v)) add_end(s, v->valueint);
+    cJSON_Delete(json);
+    free(path);
+}
+
+static bool stream_init(Stream *s, const Generation *g, Err *e)
+{
+    const Tokenizer *t = g->recipe->tokenizer;
+    *s = (Stream){.g = g, .rng = rng_seed(g->seed)};
+    add_end(s, tokenizer_eos(t));
+    add_end(s, tokenizer_bos(t));                          // llama2.c's stories end where another one would begin
+    if (file_is_dir(g->model_path)) {
+        add_ends_of(s, "config.json");
+        add_ends_of(s, "generation_config.json");
+    }
+    return sampler_init(&s->sampler, g->model, (size_t)g->model->config.seq_len, e);
+}
+
+static void stream_free(Stream *s)
+{
+    sampler_free(&s->sampler);
+    free(s->ids);
+    buf_free(&s->text);
+}
+
+static bool is_end(const Stream *s, int id)
+{
+    for (size_t i = 0; i < s->n_ends; i++)
+        if (s->ends[i] == id) return true;
+    return false;
+}
+
+// Prints what is new since the last time, but not a character that is still incomplete.
+static void stream_print(Stream *s)
+{
+    buf_clear(&s->text);
+    tokenizer_decode(s->g->recipe->tokenizer, s->ids + s->first, s->n - s->first, true, &s->text);
+    size_t end = s->text.len;
+    if (end >= 3 && memcmp(s->text.data + end - 3, "\uFFFD", 3) == 0) return;
+    if (end > s->n_printed) fwrite(s->text.data + s->n_printed, 1, end - s->n_printed, stdout);
+    if (end > s->n_printed) s->n_printed = end;
+    fflush(stdout);
+}
+
+static void stream_add(Stream *s, int id)
+{
+    ARRAY_ROOM(s->ids, s->n, s->cap);
+    s->ids[s->n++] = id;
+}
+
+// Feeds the tokens that the sampler has not seen, then adds up to max_new_tokens of its own, printing as they come.
+static bool stream_run(Stream *s, Err *e)
+{
+    size_t limit = s->sampler.capacity;
+    if (s->n > limit) return fail(e, "the text so far has %zu tokens, and the model takes %zu", s->n, limit);
+    if (s->n == 0) return fail(e, "nothing to go on with: the tokenizer has no BOS and there is no prompt");
+    while (s->sampler.n_cached < s->n) sampler_feed(&s->sampler, s->ids[s->sampler.n_cached]);
+    for (size_t i = 0; i < s->g->max_new_tokens; i++) {
+        int id = sampler_choose(&s->sampler, s->g->temperature, s->g->top_p, &s->rng);
+        if (is_end(s, id)) break;
+        stream_add(s, id);
+        stream_print(s);
+        if (s->n == limit) break;
+        sampler_feed(&s->sampler, id);
+    }
+    printf("\n");
+    return true;
+}
+
+static bool stream_encode(Stream *s, const char *text, bool add_special_tokens, Err *e)
+{
+    Encoding tokens = {0};
+    bool ok = tokenizer_encode(s->g->recipe->tokenizer, text, strlen(text), add_special_tokens, true, &tokens, e);
+    for (size_t i = 0; ok && i < tokens.n; i++) stream_add(s, tokens.ids[i]);
+    encoding_free(&tokens);
+    return ok;
+}
+
+bool generate_sample(const Generation *g, const char *prompt, Err *e)
+{
+    Stream s;
+    bool ok = stream_init(&s, g, e) && stream_encode(&s, prompt, true, e);
+    // An empty prompt may encode to nothing at all.
+    if (ok && s.n == 0 && tokenizer_bos(g->recipe->tokenizer) >= 0) stream_add(&s, tokenizer_bos(g->recipe->tokenizer));
+    if (ok) stream_print(&s);
+    ok = ok && stream_run(&s, e);
+    stream_free(&s);
+    return ok;
+}
+
+static void say(cJSON *messages, const char *role, const char *content)
+{
+    cJSON *m = cJSON_CreateObject();
+    cJSON_AddStringToObject(m, "role", role);
+    cJSON_AddStringToObject(m, "content", content);
+    cJSON_AddItemToArray(messages, m);
+}
+
+// One turn: the conversation is rendered with a generation prompt and tokenized anew; the sampler goes on from where
+// the tokens still agree with what it has seen.
+static bool answer(Stream *s, cJSON *messages, Err *e)
+{
+    const Recipe *r = s->g->recipe;
+    cJSON *vars = template_variables(r, NULL, messages, true);
+    Buf text = {0};
+    int *old = s->ids;
+    size_t n_old = s->n, same = 0;
+    s->ids = NULL;
+    s->n = s->cap = 0;
+    bool ok = template_render(r->template, vars, &text, NULL, e) && stream_encode(s, text.len ? text.data : "", false, e);
+    while (same < n_old && same < s->n && same < s->sampler.n_cached && old[same] == s->ids[same]) same++;
+    s->sampler.n_cached = same < s->n || !same ? same : same - 1;      // the last token is fed again for its logits
+    s->first = s->n;
+    s->n_printed = 0;
+    ok = ok && stream_run(s, e);
+    if (ok) say(messages, "assistant", s->text.data ? s->text.data : "");
+    buf_clear(&s->text);
+    free(old);
+    buf_free(&text);
+    cJSON_Delete(vars);
+    return ok;
+}
+
+bool generate_chat(const Generation *g, const char *system, const char *prompt, Err *e)
+{
+    if (!g->recipe->template)
+        return fail(e, "chat needs a chat template and the tokenizer has none: give chat_template_path, for example "
+                       "configs/templates/plain.jinja");
+    Stream s;
+    bool ok = stream_init(&s, g, e), terminal = isatty(STDIN_FILENO);
+    cJSON *messages = cJSON_CreateArray();
+    char *line = NULL;
+    size_t cap = 0;
+    if (system) say(messages, "system", system);
+    if (ok && prompt) {
+        say(messages, "user", prompt);
+        ok = answer(&s, messages, e);
+    }
+    while (ok && !prompt) {
+        if (terminal) fprintf(stderr, "> ");
+        ssize_t n = getline(&line, &cap, stdin);
+        if (n < 0) break;
+        while (n > 0 && (line[n - 1] == '\n' || line[n - 1] == '\r')) line[--n] = 0;
+        if (n == 0) continue;
+        say(messages, "user", line);
+        ok = answer(&s, messages, e);
+    }
+    free(line);
+    cJSON_Delete(messages);
+    stream_free(&s);
+    return ok;
+}

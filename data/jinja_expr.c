@@ -1,0 +1,476 @@
+// jinja_expr: tokens -> expressions, by recursive descent; one function per level of precedence, loosest last.
+// All nodes live in the template's arena. Errors leave by longjmp (fail_syntax), with Jinja's own wording.
+#include "jinja_parse.h"
+
+// ---- tokens -------------------------------------------------------------------------------------------------------
+
+Token token_next(Parser *p)
+{
+    Token old = p->tok;
+    p->tok = p->has_ahead ? p->ahead : lex_next(p->lex);
+    p->has_ahead = false;
+    return old;
+}
+
+const Token *token_ahead(Parser *p)
+{
+    if (!p->has_ahead) p->ahead = lex_next(p->lex);
+    p->has_ahead = true;
+    return &p->ahead;
+}
+
+bool token_is(const Token *t, const char *word) { return t->type == T_NAME && text_is(t->value, word); }
+bool at_name(const Parser *p, const char *word) { return token_is(&p->tok, word); }
+
+bool token_skip(Parser *p, TokenType type)
+{
+    if (p->tok.type != type) return false;
+    token_next(p);
+    return true;
+}
+
+bool name_skip(Parser *p, const char *word)
+{
+    if (!at_name(p, word)) return false;
+    token_next(p);
+    return true;
+}
+
+Value token_words(const Token *t) { return t->type == T_NAME ? t->value : v_text(token_name(t->type)); }
+
+static _Noreturn void fail_expected(Parser *p, const char *what)
+{
+    Value got = token_words(&p->tok);
+    if (p->tok.type == T_EOF) fail_syntax(p->lex, p->tok.at, "unexpected end of template, expected '%s'.", what);
+    fail_syntax(p->lex, p->tok.at, "expected token '%s', got '%.*s'", what, (int)got.len, got.s);
+}
+
+Token token_expect(Parser *p, TokenType type)
+{
+    if (p->tok.type != type) fail_expected(p, token_name(type));
+    return token_next(p);
+}
+
+void name_expect(Parser *p, const char *word)
+{
+    if (!name_skip(p, word)) fail_expected(p, word);
+}
+
+// ---- nodes --------------------------------------------------------------------------------------------------------
+
+Node *node_new(Parser *p, NodeType type, size_t at)
+{
+    Node *n = arena_take(&p->t->arena, sizeof *n);
+    *n = (Node){.type = type, .line = (uint32_t)line_at(p->lex, at)};
+    return n;
+}
+
+Node *node_with(Parser *p, NodeType type, size_t at, Node *a, Node *b)
+{
+    Node *n = node_new(p, type, at);
+    n->a = a;
+    n->b = b;
+    return n;
+}
+
+void nodes_add(Parser *p, Nodes *list, Node *n)
+{
+    if (list->n == list->cap) {
+        Node **more = arena_take(&p->t->arena, (list->cap = list->cap ? 2 * list->cap : 4) * sizeof *more);
+        if (list->n) memcpy(more, list->v, list->n * sizeof *more);
+        list->v = more;
+    }
+    list->v[list->n++] = n;
+}
+
+size_t symbol_of(Parser *p, Value name)
+{
+    Template *t = p->t;
+    if (t->n_names == MAX_NAMES) fail_syntax(p->lex, p->tok.at, "more than %d different names", MAX_NAMES);
+    for (size_t i = 0; i < t->n_names; i++)
+        if (t->names[i].len == name.len && memcmp(t->names[i].s, name.s, name.len) == 0) return i;
+    ARRAY_ROOM(t->names, t->n_names, t->cap_names);
+    t->names[t->n_names] = name;
+    return t->n_names++;
+}
+
+static Node *name_node(Parser *p, const Token *t)
+{
+    Node *n = node_new(p, N_NAME, t->at);
+    n->sym = symbol_of(p, t->value);
+    p->saw_caller |= text_is(t->value, "caller");
+    p->saw_kwargs |= text_is(t->value, "kwargs");
+    p->saw_varargs |= text_is(t->value, "varargs");
+    return n;
+}
+
+static Node *const_node(Parser *p, size_t at, Value value)
+{
+    Node *n = node_new(p, N_CONST, at);
+    n->value = value;
+    return n;
+}
+
+void parse_deeper(Parser *p)
+{
+    if (++p->depth > MAX_PARSE_DEPTH) fail_syntax(p->lex, p->tok.at, "nested deeper than %d levels", MAX_PARSE_DEPTH);
+}
+
+// ---- expressions --------------------------------------------------------------------------------------------------
+
+static Node *parse_string(Parser *p)
+{
+    Token first = token_next(p);
+    Value text = first.value;
+    while (p->tok.type == T_STRING) {           // "a" "b" is one string
+        Value more = token_next(p).value;
+        char *both = arena_take(&p->t->arena, text.len + more.len + 1);
+        memcpy(both, text.s, text.len);
+        memcpy(both + text.len, more.s, more.len);
+        text = v_str(both, text.len + more.len);
+    }
+    return const_node(p, first.at, text);
+}
+
+static Node *parse_list(Parser *p)
+{
+    Node *n = node_new(p, N_LIST, token_next(p).at);
+    while (p->tok.type != T_RBRACKET) {
+        if (n->kids.n) token_expect(p, T_COMMA);
+        if (p->tok.type == T_RBRACKET) break;
+        nodes_add(p, &n->kids, parse_expression(p));
+    }
+    token_expect(p, T_RBRACKET);
+    return n;
+}
+
+static Node *parse_dict(Parser *p)
+{
+    Node *n = node_new(p, N_DICT, token_next(p).at);
+    while (p->tok.type != T_RBRACE) {
+        if (n->kids.n) token_expect(p, T_COMMA);
+        if (p->tok.type == T_RBRACE) break;
+        nodes_add(p, &n->kids, parse_expression(p));
+        token_expect(p, T_COLON);
+        nodes_add(p, &n->other, parse_expression(p));
+    }
+    token_expect(p, T_RBRACE);
+    return n;
+}
+
+static Node *parse_word(Parser *p)
+{
+    static const struct { const char *word; Value value; } words[] = {
+        {"true", {.kind = V_BOOL, .b = true}}, {"True", {.kind = V_BOOL, .b = true}},
+        {"false", {.kind = V_BOOL}}, {"False", {.kind = V_BOOL}},
+        {"none", {.kind = V_NONE}}, {"None", {.kind = V_NONE}},
+    };
+    Token t = token_next(p);
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        if (token_is(&t, words[i].word)) return const_node(p, t.at, words[i].value);
+    return name_node(p, &t);
+}
+
+static Node *parse_primary(Parser *p)
+{
+    Token t = p->tok;
+    switch (t.type) {
+    case T_NAME: return parse_word(p);
+    case T_STRING: return parse_string(p);
+    case T_INTEGER:
+    case T_FLOAT: token_next(p); return const_node(p, t.at, t.value);
+    case T_LBRACKET: return parse_list(p);
+    case T_LBRACE: return parse_dict(p);
+    case T_LPAREN: {
+        token_next(p);
+        Node *n = parse_tuple(p, false, true, true);
+        token_expect(p, T_RPAREN);
+        return n;
+    }
+    default: fail_syntax(p->lex, t.at, "unexpected '%s'", token_name(t.type));
+    }
+}
+
+static bool at_tuple_end(const Parser *p)
+{
+    TokenType type = p->tok.type;
+    return type == T_PRINT_END || type == T_BLOCK_END || type == T_RPAREN;
+}
+
+static Node *parse_or(Parser *p);
+
+// One expression, or several with commas between, which make a tuple. `simple`: only primaries, for targets.
+Node *parse_tuple(Parser *p, bool simple, bool with_cond, bool in_parens)
+{
+    size_t at = p->tok.at;
+    Nodes items = {0};
+    bool is_tuple = false;
+    for (;;) {
+        if (items.n) token_expect(p, T_COMMA);
+        if (at_tuple_end(p)) break;
+        nodes_add(p, &items, simple ? parse_primary(p) : with_cond ? parse_expression(p) : parse_or(p));
+        if (p->tok.type != T_COMMA) break;
+        is_tuple = true;
+    }
+    if (!is_tuple && items.n) return items.v[0];
+    if (!is_tuple && !in_parens) {
+        Value got = token_words(&p->tok);
+        fail_syntax(p->lex, p->tok.at, "Expected an expression, got '%.*s'", (int)got.len, got.s);
+    }
+    Node *n = node_new(p, N_TUPLE, at);
+    n->kids = items;
+    return n;
+}
+
+static Node *parse_slice_part(Parser *p)
+{
+    bool none = p->tok.type == T_COLON || p->tok.type == T_RBRACKET || p->tok.type == T_COMMA;
+    return none ? NULL : parse_expression(p);
+}
+
+static Node *parse_index(Parser *p)
+{
+    size_t at = p->tok.at;
+    Node *from = p->tok.type == T_COLON ? NULL : parse_expression(p);
+    if (!token_skip(p, T_COLON)) return from;
+    Node *n = node_with(p, N_SLICE, at, from, parse_slice_part(p));
+    if (token_skip(p, T_COLON)) n->c = parse_slice_part(p);
+    return n;
+}
+
+static Node *parse_subscript(Parser *p, Node *node)
+{
+    Token open = token_next(p);
+    if (open.type == T_DOT) {
+        Token t = token_next(p);
+        if (t.type != T_NAME && t.type != T_INTEGER) fail_syntax(p->lex, t.at, "expected name or number");
+        Node *n = node_with(p, t.type == T_NAME ? N_ATTR : N_ITEM, open.at, node, NULL);
+        if (t.type == T_NAME) n->value = t.value;
+        else n->b = const_node(p, t.at, t.value);
+        return n;
+    }
+    Nodes parts = {0};
+    while (p->tok.type != T_RBRACKET) {
+        if (parts.n) token_expect(p, T_COMMA);
+        nodes_add(p, &parts, parse_index(p));
+    }
+    token_expect(p, T_RBRACKET);
+    if (parts.n == 1) return node_with(p, N_ITEM, open.at, node, parts.v[0]);
+    Node *key = node_new(p, N_TUPLE, open.at);
+    key->kids = parts;
+    return node_with(p, N_ITEM, open.at, node, key);
+}
+
+static CallArgs *parse_call_args(Parser *p)
+{
+    CallArgs *c = arena_take(&p->t->arena, sizeof *c);
+    *c = (CallArgs){0};
+    size_t at = token_expect(p, T_LPAREN).at;
+    bool ok = true;
+    for (bool comma = false; p->tok.type != T_RPAREN; comma = true) {
+        if (comma) token_expect(p, T_COMMA);
+        if (p->tok.type == T_RPAREN) break;
+        if (p->tok.type == T_MUL) {
+            ok = !c->star && !c->star2;
+            token_next(p);
+            c->star = parse_expression(p);
+        } else if (p->tok.type == T_POW) {
+            ok = !c->star2;
+            token_next(p);
+            c->star2 = parse_expression(p);
+        } else if (p->tok.type == T_NAME && token_ahead(p)->type == T_ASSIGN) {
+            ok = !c->star2;
+            nodes_add(p, &c->names, const_node(p, p->tok.at, p->tok.value));
+            token_next(p);
+            token_next(p);
+            nodes_add(p, &c->kw, parse_expression(p));
+        } else {
+            ok = !c->star && !c->star2 && !c->kw.n;
+            nodes_add(p, &c->args, parse_expression(p));
+        }
+        if (!ok) fail_syntax(p->lex, at, "invalid syntax for function call expression");
+    }
+    token_expect(p, T_RPAREN);
+    return c;
+}
+
+static Node *parse_call(Parser *p, Node *callee)
+{
+    Node *n = node_with(p, N_CALL, p->tok.at, callee, NULL);
+    n->call = parse_call_args(p);
+    return n;
+}
+
+static Node *parse_postfix(Parser *p, Node *n)
+{
+    for (;;) {
+        if (p->tok.type == T_DOT || p->tok.type == T_LBRACKET) n = parse_subscript(p, n);
+        else if (p->tok.type == T_LPAREN) n = parse_call(p, n);
+        else return n;
+    }
+}
+
+// A filter's or test's name, which may have dots in it.
+static Value parse_dotted(Parser *p)
+{
+    Value name = token_expect(p, T_NAME).value;
+    while (token_skip(p, T_DOT)) {
+        Value part = token_expect(p, T_NAME).value;
+        char *both = arena_take(&p->t->arena, name.len + part.len + 1);
+        memcpy(both, name.s, name.len);
+        both[name.len] = '.';
+        memcpy(both + name.len + 1, part.s, part.len);
+        name = v_str(both, name.len + part.len + 1);
+    }
+    return name;
+}
+
+static void find_builtin(Parser *p, Node *n, size_t at)
+{
+    n->builtin = n->type == N_FILTER ? filter_find(n->value) : test_find(n->value);
+    n->sym = at;
+    if (!n->builtin && !p->soft) nodes_add(p, &p->unknown, n);
+}
+
+Node *parse_filter(Parser *p, Node *node, bool inline_start)
+{
+    while (inline_start || token_skip(p, T_PIPE)) {
+        size_t at = p->tok.at;
+        Node *n = node_with(p, N_FILTER, at, node, NULL);
+        n->value = parse_dotted(p);
+        if (p->tok.type == T_LPAREN) n->call = parse_call_args(p);
+        find_builtin(p, n, at);
+        node = n;
+        inline_start = false;
+    }
+    return node;
+}
+
+static Node *parse_test(Parser *p, Node *node)
+{
+    size_t at = token_next(p).at;
+    bool negated = name_skip(p, "not");
+    size_t name_at = p->tok.at;
+    Node *n = node_with(p, N_TEST, at, node, NULL);
+    n->value = parse_dotted(p);
+    TokenType type = p->tok.type;
+    bool word = type == T_NAME && !at_name(p, "else") && !at_name(p, "or") && !at_name(p, "and");
+    if (type == T_LPAREN) {
+        n->call = parse_call_args(p);
+    } else if (word || type == T_STRING || type == T_INTEGER || type == T_FLOAT || type == T_LBRACKET || type == T_LBRACE) {
+        if (at_name(p, "is")) fail_syntax(p->lex, p->tok.at, "You cannot chain multiple tests with is");
+        n->call = arena_take(&p->t->arena, sizeof *n->call);
+        *n->call = (CallArgs){0};
+        nodes_add(p, &n->call->args, parse_postfix(p, parse_primary(p)));
+    }
+    find_builtin(p, n, name_at);
+    return negated ? node_with(p, N_NOT, at, n, NULL) : n;
+}
+
+static Node *parse_unary(Parser *p, bool with_filter)
+{
+    Node *n;
+    size_t at = p->tok.at;
+    parse_deeper(p);
+    if (token_skip(p, T_SUB)) n = node_with(p, N_NEG, at, parse_unary(p, false), NULL);
+    else if (token_skip(p, T_ADD)) n = node_with(p, N_POS, at, parse_unary(p, false), NULL);
+    else n = parse_primary(p);
+    n = parse_postfix(p, n);
+    while (with_filter) {
+        if (p->tok.type == T_PIPE) n = parse_filter(p, n, false);
+        else if (at_name(p, "is")) n = parse_test(p, n);
+        else if (p->tok.type == T_LPAREN) n = parse_call(p, n);
+        else break;
+    }
+    p->depth--;
+    return n;
+}
+
+// The binary operators, all of them left-associative (in Jinja ** too), from the loosest level to the tightest. ~ takes
+// all its operands at once.
+static Node *parse_binary(Parser *p, int level)
+{
+    static const struct { TokenType token; Op op; int level; } operators[] = {
+        {T_ADD, OP_ADD, 0}, {T_SUB, OP_SUB, 0}, {T_MUL, OP_MUL, 2}, {T_DIV, OP_DIV, 2}, {T_FLOORDIV, OP_FLOORDIV, 2},
+        {T_MOD, OP_MOD, 2}, {T_POW, OP_POW, 3},
+    };
+    if (level == 4) return parse_unary(p, true);
+    size_t at = p->tok.at, i, n = sizeof operators / sizeof *operators;
+    Node *left = parse_binary(p, level + 1);
+    if (level == 1) {
+        if (p->tok.type != T_TILDE) return left;
+        Node *all = node_new(p, N_CONCAT, at);
+        for (nodes_add(p, &all->kids, left); token_skip(p, T_TILDE); ) nodes_add(p, &all->kids, parse_binary(p, 2));
+        return all;
+    }
+    for (;;) {
+        for (i = 0; i < n && !(operators[i].token == p->tok.type && operators[i].level == level); i++) continue;
+        if (i == n) return left;
+        token_next(p);
+        left = node_with(p, N_BINARY, at, left, parse_binary(p, level + 1));
+        left->op = operators[i].op;
+    }
+}
+
+static Node *parse_compare(Parser *p)
+{
+    static const struct { TokenType token; Op op; } operators[] = {
+        {T_EQ, OP_EQ}, {T_NE, OP_NE}, {T_LT, OP_LT}, {T_LE, OP_LE}, {T_GT, OP_GT}, {T_GE, OP_GE},
+    };
+    size_t at = p->tok.at;
+    Node *first = parse_binary(p, 0), *chain = NULL;
+    for (;;) {
+        Op op = OP_ADD;
+        for (size_t i = 0; i < sizeof operators / sizeof *operators; i++)
+            if (operators[i].token == p->tok.type) op = operators[i].op;
+        if (at_name(p, "in")) op = OP_IN;
+        if (at_name(p, "not") && token_is(token_ahead(p), "in")) { op = OP_NOT_IN; token_next(p); }
+        if (op == OP_ADD) return chain ? chain : first;
+        token_next(p);
+        if (!chain) chain = node_with(p, N_COMPARE, at, first, NULL);
+        Node *operand = node_with(p, N_GROUP, p->tok.at, parse_binary(p, 0), NULL);
+        operand->op = op;
+        nodes_add(p, &chain->kids, operand);
+    }
+}
+
+static Node *parse_not(Parser *p)
+{
+    size_t at = p->tok.at;
+    if (!name_skip(p, "not")) return parse_compare(p);
+    parse_deeper(p);
+    Node *n = node_with(p, N_NOT, at, parse_not(p), NULL);
+    p->depth--;
+    return n;
+}
+
+static Node *parse_and(Parser *p)
+{
+    size_t at = p->tok.at;
+    Node *left = parse_not(p);
+    while (name_skip(p, "and")) left = node_with(p, N_AND, at, left, parse_not(p));
+    return left;
+}
+
+static Node *parse_or(Parser *p)
+{
+    size_t at = p->tok.at;
+    Node *left = parse_and(p);
+    while (name_skip(p, "or")) left = node_with(p, N_OR, at, left, parse_and(p));
+    return left;
+}
+
+// Jinja compiles all parts of "x if test else y" softly, as it does an if: what they lack is forgiven until it runs.
+Node *parse_expression(Parser *p)
+{
+    size_t at = p->tok.at, n_unknown = p->unknown.n;
+    Node *n = parse_or(p);
+    while (name_skip(p, "if")) {
+        n = node_with(p, N_COND, at, n, parse_or(p));
+        parse_deeper(p);
+        if (name_skip(p, "else")) n->c = parse_expression(p);
+        p->depth--;
+        p->unknown.n = n_unknown;
+    }
+    return n;
+}

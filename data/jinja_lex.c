@@ -1,0 +1,310 @@
+// jinja_lex: template text -> tokens, one at a time, as the parser asks for them.
+// Owns white space control: trim_blocks (the newline after a block tag goes), lstrip_blocks (blanks before a block tag
+// that begins its line go), and the signs - and + at a tag's ends, which override both.
+#include "jinja.h"
+
+#include <stdlib.h>
+
+static const char *const token_names[] = {
+    [T_EOF] = "end of template", [T_DATA] = "template data / text", [T_PRINT_BEGIN] = "begin of print statement",
+    [T_PRINT_END] = "end of print statement", [T_BLOCK_BEGIN] = "begin of statement block",
+    [T_BLOCK_END] = "end of statement block", [T_NAME] = "name", [T_STRING] = "string", [T_INTEGER] = "integer",
+    [T_FLOAT] = "float", [T_ADD] = "+", [T_SUB] = "-", [T_DIV] = "/", [T_FLOORDIV] = "//", [T_MUL] = "*",
+    [T_MOD] = "%", [T_POW] = "**", [T_TILDE] = "~", [T_LBRACKET] = "[", [T_RBRACKET] = "]", [T_LPAREN] = "(",
+    [T_RPAREN] = ")", [T_LBRACE] = "{", [T_RBRACE] = "}", [T_EQ] = "==", [T_NE] = "!=", [T_GT] = ">", [T_GE] = ">=",
+    [T_LT] = "<", [T_LE] = "<=", [T_ASSIGN] = "=", [T_DOT] = ".", [T_COLON] = ":", [T_PIPE] = "|", [T_COMMA] = ",",
+    [T_SEMICOLON] = ";",
+};
+
+const char *token_name(TokenType type) { return token_names[type]; }
+
+size_t line_at(Lexer *x, size_t at)
+{
+    if (at < x->seen_at) x->seen_at = x->seen_line = 0;
+    for (; x->seen_at < at; x->seen_at++) x->seen_line += x->src[x->seen_at] == '\n';
+    return x->seen_line + 1;
+}
+
+_Noreturn void fail_syntax(Lexer *x, size_t at, const char *fmt, ...)
+{
+    char why[sizeof x->e->text];
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(why, sizeof why, fmt, args);
+    va_end(args);
+    size_t begin = at;
+    while (begin > 0 && x->src[begin - 1] != '\n') begin--;
+    fail(x->e, "%s:%zu:%zu: syntax error: %s", x->name, line_at(x, at),
+         str_count(v_str(x->src + begin, at - begin)) + 1, why);
+    longjmp(x->jump, 1);
+}
+
+static bool is_digit(char c) { return c >= '0' && c <= '9'; }
+
+static bool starts(const Lexer *x, size_t at, const char *text)
+{
+    size_t n = strlen(text);
+    return at + n <= x->len && memcmp(x->src + at, text, n) == 0;
+}
+
+static size_t skip_space(const Lexer *x, size_t at)
+{
+    for (size_t n; (n = space_at(x->src + at, x->src + x->len)) > 0; at += n) continue;
+    return at;
+}
+
+// If a tag's end (a '%' or '#' and then '}', with its sign before) stands at `at`: the offset behind it and behind what
+// it swallows. Otherwise 0, which no tag can end at.
+static size_t tag_end(const Lexer *x, size_t at, char mark)
+{
+    char plain[] = {mark, '}', 0}, minus[] = {'-', mark, '}', 0}, plus[] = {'+', mark, '}', 0};
+    if (starts(x, at, minus)) return skip_space(x, at + 3);
+    if (mark != '}' && starts(x, at, plus)) return at + 3;
+    if (!starts(x, at, plain)) return 0;
+    return at + 2 + (mark != '}' && starts(x, at + 2, "\n"));
+}
+
+// The text before a tag, less what the tag's sign and lstrip_blocks take from its end.
+static Token data_before(const Lexer *x, size_t from, size_t to, char sign, bool is_print)
+{
+    const char *begin = x->src + from, *end = x->src + to, *p = end;
+    for (size_t n; p > begin && (n = space_before(begin, p)) > 0; p -= n)
+        if (sign != '-' && p[-1] == '\n') break;
+    bool at_line_start = p > begin ? p[-1] == '\n' : x->line_starting;
+    if (sign == '-' || (sign != '+' && !is_print && at_line_start)) end = p;
+    return (Token){T_DATA, from, v_str(begin, (size_t)(end - begin))};
+}
+
+static char sign_at(const Lexer *x, size_t at) { return starts(x, at, "-") ? '-' : starts(x, at, "+") ? '+' : 0; }
+
+// {% raw %}: the offset behind the tag if one stands at `at`, else 0. Unlike other tags it keeps the newline behind it.
+static size_t raw_begin(const Lexer *x, size_t at)
+{
+    size_t p = skip_space(x, at + 2 + (sign_at(x, at + 2) != 0));
+    if (!starts(x, at, "{%") || !starts(x, p, "raw")) return 0;
+    p = skip_space(x, p + 3);
+    return starts(x, p, "-%}") ? skip_space(x, p + 3) : starts(x, p, "%}") ? p + 2 : 0;
+}
+
+static void ended(Lexer *x, size_t pos, LexState state)
+{
+    x->line_starting = pos > 0 && x->src[pos - 1] == '\n';
+    x->pos = pos;
+    x->state = state;
+}
+
+// Up to the next tag. The data token may be empty.
+static Token lex_text(Lexer *x)
+{
+    size_t from = x->pos, at = from;
+    while (at < x->len && !(starts(x, at, "{%") || starts(x, at, "{{") || starts(x, at, "{#"))) at++;
+    if (at == x->len) {
+        ended(x, at, IN_TEXT);
+        return (Token){T_DATA, from, v_str(x->src + from, at - from)};
+    }
+    char sign = sign_at(x, at + 2);
+    Token data = data_before(x, from, at, sign, x->src[at + 1] == '{');
+    size_t raw = raw_begin(x, at), inside = at + 2 + (sign != 0);
+    x->tag_at = at;
+    x->tag_is_block = x->src[at + 1] == '%';
+    ended(x, raw ? raw : inside, raw ? IN_RAW : x->src[at + 1] == '#' ? IN_COMMENT : AT_TAG);
+    return data;
+}
+
+static void skip_comment(Lexer *x)
+{
+    size_t at = x->pos, end = 0;
+    while (at < x->len && !(end = tag_end(x, at, '#'))) at++;
+    if (!end) fail_syntax(x, x->tag_at, "Missing end of comment tag");
+    ended(x, end, IN_TEXT);
+}
+
+static Token lex_raw(Lexer *x)
+{
+    size_t from = x->pos;
+    for (size_t at = from; at < x->len; at++) {
+        if (!starts(x, at, "{%")) continue;
+        char sign = sign_at(x, at + 2);
+        size_t p = skip_space(x, at + 2 + (sign != 0));
+        if (!starts(x, p, "endraw")) continue;
+        size_t end = tag_end(x, skip_space(x, p + 6), '%');
+        if (!end) continue;
+        Token data = data_before(x, from, at, sign, false);
+        ended(x, end, IN_TEXT);
+        return data;
+    }
+    fail_syntax(x, x->tag_at, "Missing end of raw directive");
+}
+
+// ---- inside a tag -------------------------------------------------------------------------------------------------
+
+static size_t scan_digits(const Lexer *x, size_t at)
+{
+    while (is_digit(x->src[at]) || (x->src[at] == '_' && at > 0 && is_digit(x->src[at - 1]) && is_digit(x->src[at + 1])))
+        at++;
+    return at;
+}
+
+static Token lex_float(Lexer *x, size_t end)
+{
+    char *digits = arena_take(x->arena, end - x->pos + 1), *d = digits;
+    for (size_t i = x->pos; i < end; i++)
+        if (x->src[i] != '_') *d++ = x->src[i];
+    *d = 0;
+    Token t = {T_FLOAT, x->pos, v_float(strtod(digits, NULL))};
+    x->pos = end;
+    return t;
+}
+
+static Token lex_number(Lexer *x)
+{
+    size_t at = x->pos, end = scan_digits(x, at), whole = end;
+    if (at == 0 || x->src[at - 1] != '.') {     // x.0.5 is two subscripts
+        if (x->src[end] == '.' && is_digit(x->src[end + 1])) end = scan_digits(x, end + 1);
+        size_t exp = end + 1 + (x->src[end] && strchr("+-", x->src[end + 1]) && x->src[end + 1]);
+        if ((x->src[end] == 'e' || x->src[end] == 'E') && is_digit(x->src[exp])) end = scan_digits(x, exp);
+        if (end > whole) return lex_float(x, end);
+    }
+    char mark = x->src[at] == '0' ? (char)(x->src[at + 1] | 0x20) : 0;
+    unsigned base = mark == 'x' ? 16 : mark == 'o' ? 8 : mark == 'b' ? 2 : 10;
+    Value value;
+    end = whole;
+    if (base != 10) {
+        end = at + 2;
+        for (char c; (c = x->src[end] == '_' ? x->src[end + 1] : x->src[end]) != 0; end += 1 + (x->src[end] == '_')) {
+            unsigned digit = is_digit(c) ? (unsigned)(c - '0') : (c | 0x20) >= 'a' ? (unsigned)((c | 0x20) - 'a') + 10 : 99;
+            if (digit >= base) break;
+        }
+        if (end == at + 2) { end = at + 1; base = 10; }
+    } else if (x->src[at] == '0') {             // 012 is two tokens
+        end = at + 1;
+        while (x->src[end] == '0' || (x->src[end] == '_' && x->src[end + 1] == '0')) end++;
+    }
+    value = v_int(0);
+    if (!text_to_int(v_str(x->src + at, end - at), base, &value.i))
+        fail_syntax(x, at, "this integer has more than 128 bits");
+    x->pos = end;
+    return (Token){T_INTEGER, at, value};
+}
+
+// The code that `n` hexadecimal digits at p stand for, or -1.
+static int64_t hex_code(const char *p, const char *end, int n)
+{
+    int64_t code = 0;
+    for (int i = 0; i < n; i++) {
+        if (p + i >= end || !strchr("0123456789abcdefABCDEF", p[i]) || !p[i]) return -1;
+        code = code * 16 + (is_digit(p[i]) ? p[i] - '0' : (p[i] | 0x20) - 'a' + 10);
+    }
+    return code;
+}
+
+// The escape behind a backslash at p: writes its bytes to *d, returns where it ends.
+static const char *lex_escape(Lexer *x, const char *p, const char *end, char **d)
+{
+    static const char plain[] = "\\\\\'\'\"\"a\ab\bf\fn\nr\rt\tv\v";
+    for (const char *q = plain; *q; q += 2)
+        if (*q == *p) { *(*d)++ = q[1]; return p + 1; }
+    if (*p == '\n') return p + 1;
+    int64_t code = 0;
+    if (*p >= '0' && *p <= '7') {
+        const char *q = p;
+        for (; q < end && q < p + 3 && *q >= '0' && *q <= '7'; q++) code = code * 8 + (*q - '0');
+        *d += utf8_encode((uint32_t)code, *d);
+        return q;
+    }
+    int n = *p == 'x' ? 2 : *p == 'u' ? 4 : *p == 'U' ? 8 : 0;
+    if (*p == 'N') fail_syntax(x, x->pos, "characters by name (\\N{...}) are not known here");
+    if (n == 0) { *(*d)++ = '\\'; return p; }
+    code = hex_code(p + 1, end, n);
+    if (code < 0) fail_syntax(x, x->pos, "truncated \\%c%s escape", *p, n == 2 ? "XX" : n == 4 ? "XXXX" : "XXXXXXXX");
+    if (code > 0x10FFFF) fail_syntax(x, x->pos, "illegal Unicode character");
+    if (code >= 0xD800 && code <= 0xDFFF) fail_syntax(x, x->pos, "half of a surrogate pair is no character");
+    *d += utf8_encode((uint32_t)code, *d);
+    return p + 1 + n;
+}
+
+static _Noreturn void fail_char(Lexer *x, size_t at)
+{
+    const char *quote = x->src[at] == '\'' ? "\"" : "'";
+    fail_syntax(x, at, "unexpected char %s%s%.*s%s at %zu", quote, x->src[at] == '\\' ? "\\" : "",
+                (int)char_len(x->src + at, x->src + x->len), x->src + at, quote, str_count(v_str(x->src, at)));
+}
+
+static Token lex_string(Lexer *x)
+{
+    size_t at = x->pos, end = at + 1;
+    while (end < x->len && x->src[end] != x->src[at]) end += x->src[end] == '\\' ? 2 : 1;
+    if (end >= x->len) fail_char(x, at);
+    char *text = arena_take(x->arena, end - at), *d = text;     // no escape is shorter than what it stands for
+    const char *p = x->src + at + 1, *stop = x->src + end;
+    while (p < stop)
+        if (*p == '\\') p = lex_escape(x, p + 1, stop, &d);
+        else *d++ = *p++;
+    x->pos = end + 1;
+    return (Token){T_STRING, at, v_str(text, (size_t)(d - text))};
+}
+
+static Token lex_operator(Lexer *x)
+{
+    size_t at = x->pos;
+    TokenType type = T_EOF;
+    for (TokenType t = T_ADD; t <= T_SEMICOLON; t++)
+        if (starts(x, at, token_names[t]) && (!type || strlen(token_names[t]) == 2)) type = t;
+    if (!type) fail_char(x, at);
+    char c = x->src[at], closer = c == '(' ? ')' : c == '[' ? ']' : c == '{' ? '}' : 0;
+    if (closer) {
+        if (x->n_closers == MAX_PARSE_DEPTH) fail_syntax(x, at, "too many nested parentheses");
+        x->closers[x->n_closers++] = closer;
+    } else if (c == ')' || c == ']' || c == '}') {
+        if (x->n_closers == 0) fail_syntax(x, at, "unexpected '%c'", c);
+        if (x->closers[--x->n_closers] != c)
+            fail_syntax(x, at, "unexpected '%c', expected '%c'", c, x->closers[x->n_closers]);
+    }
+    x->pos += strlen(token_names[type]);
+    return (Token){type, at, v_none()};
+}
+
+static bool name_char(const Lexer *x, size_t at, size_t *len)
+{
+    unsigned char c = (unsigned char)x->src[at];
+    *len = at < x->len ? char_len(x->src + at, x->src + x->len) : 0;
+    if (c < 0x80) return c == '_' || is_digit((char)c) || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z');
+    return code_is_letter(char_code(x->src + at, x->src + x->len));
+}
+
+static Token lex_tag(Lexer *x)
+{
+    x->pos = skip_space(x, x->pos);
+    size_t at = x->pos, len;
+    if (at >= x->len) return (Token){T_EOF, at, v_none()};
+    size_t end = x->n_closers ? 0 : tag_end(x, at, x->state == IN_BLOCK ? '%' : '}');
+    if (end) {
+        TokenType type = x->state == IN_BLOCK ? T_BLOCK_END : T_PRINT_END;
+        ended(x, end, IN_TEXT);
+        return (Token){type, at, v_none()};
+    }
+    if (is_digit(x->src[at])) return lex_number(x);
+    if (x->src[at] == '"' || x->src[at] == '\'') return lex_string(x);
+    end = at;
+    while (name_char(x, end, &len)) end += len;
+    if (end == at) return lex_operator(x);
+    x->pos = end;
+    return (Token){T_NAME, at, v_str(x->src + at, end - at)};
+}
+
+Token lex_next(Lexer *x)
+{
+    for (;;) {
+        Token t = {T_DATA, x->pos, v_str("", 0)};
+        if (x->state == IN_BLOCK || x->state == IN_PRINT) return lex_tag(x);
+        if (x->state == AT_TAG) {
+            x->state = x->tag_is_block ? IN_BLOCK : IN_PRINT;
+            return (Token){x->tag_is_block ? T_BLOCK_BEGIN : T_PRINT_BEGIN, x->tag_at, v_none()};
+        }
+        if (x->state == IN_COMMENT) skip_comment(x);
+        else if (x->state == IN_RAW) t = lex_raw(x);
+        else if (x->pos < x->len) t = lex_text(x);
+        else return (Token){T_EOF, x->len, v_none()};
+        if (t.value.len > 0) return t;
+    }
+}

@@ -1,0 +1,290 @@
+// options: see options.h.
+#include "options.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef enum { STRING, CHOICE, INT, REAL, BOOL, JSON } Type;
+
+// Defaults are written as JSON. Where that is "null" the option may be unset: NULL, -1 for a BOOL, 0 for an INT (-1 for
+// those of inspect, where 0 is a row).
+typedef struct {
+    const char *key;
+    Type type;
+    size_t offset;
+    unsigned uses;
+    const char *initial;
+    double min, max;
+    const char *choices;                                   // "a|b", of a CHOICE
+    const char *help;
+} Option;
+
+#define AT(field) offsetof(Options, field)
+#define MANY 1e15
+
+static const Option table[] = {
+    {"model_name_or_path", STRING, AT(model_name_or_path), FOR_CONFIG, "null", 0, 0, "", "a llama2.c .bin, or a Hugging Face folder"},
+    {"tokenizer_name_or_path", STRING, AT(tokenizer_name_or_path), FOR_CONFIG | FOR_GENERATE, "null", 0, 0, "",
+     "tokenizer.bin, tokenizer.json or a folder; the model's own if not given"},
+    {"model_init", JSON, AT(model_init), FOR_CONFIG, "null", 0, 0, "", "train from scratch: an object with LlamaConfig's names"},
+    {"chat_template_path", STRING, AT(chat_template_path), FOR_CONFIG | FOR_GENERATE, "null", 0, 0, "",
+     "a Jinja file; the tokenizer's own template if not given"},
+    {"chat_template_kwargs", JSON, AT(chat_template_kwargs), FOR_CONFIG | FOR_GENERATE, "null", 0, 0, "", "more variables for the template"},
+    {"dataset_name", STRING, AT(dataset_name), FOR_CONFIG, "null", 0, 0, "", "training rows: a .jsonl or .json file"},
+    {"eval_dataset_name", STRING, AT(eval_dataset_name), FOR_CONFIG, "null", 0, 0, "", "held-out rows: a .jsonl or .json file"},
+    {"eval_split", REAL, AT(eval_split), FOR_CONFIG, "0", 0, 0.999, "", "part of the training file, from its end, held out instead"},
+    {"dataset_text_field", STRING, AT(dataset_text_field), FOR_CONFIG, "\"text\"", 0, 0, "", "the key of plain-text rows"},
+    {"assistant_only_loss", BOOL, AT(assistant_only_loss), FOR_CONFIG, "null", 0, 1, "",
+     "learn the assistant's tokens only; true for messages rows if not given"},
+    {"completion_only_loss", BOOL, AT(completion_only_loss), FOR_CONFIG, "null", 0, 1, "",
+     "learn the completion only; true for prompt + completion rows if not given"},
+    {"prompt_loss_weight", REAL, AT(prompt_loss_weight), FOR_CONFIG, "0", 0, 1000, "",
+     "weight of the tokens that the mask leaves out: 0 masked, 1 unmasked"},
+    {"on_prefix_mismatch", CHOICE, AT(on_prefix_mismatch), FOR_CONFIG, "\"error\"", 0, 0, "error|warn",
+     "what to do where a prompt's tokens are not how the row begins"},
+    {"max_length", INT, AT(max_length), FOR_CONFIG, "1024", 1, MANY, "", "longer rows are cut at their end; at most the model's"},
+    {"per_device_train_batch_size", INT, AT(per_device_train_batch_size), FOR_CONFIG, "8", 1, 1 << 20, "", "rows at a time"},
+    {"gradient_accumulation_steps", INT, AT(gradient_accumulation_steps), FOR_CONFIG, "1", 1, 1 << 20, "", "times that, before an update"},
+    {"num_train_epochs", REAL, AT(num_train_epochs), FOR_CONFIG, "3", 0, 1e6, "", "times through the rows"},
+    {"max_steps", INT, AT(max_steps), FOR_CONFIG, "-1", -1, MANY, "", "updates; -1: as num_train_epochs says"},
+    {"learning_rate", REAL, AT(learning_rate), FOR_CONFIG, "2e-5", 0, 100, "", "the peak"},
+    {"lr_scheduler_type", CHOICE, AT(lr_scheduler_type), FOR_CONFIG, "\"linear\"", 0, 0, "linear|cosine|constant|constant_with_warmup",
+     "how it changes"},
+    {"warmup_steps", INT, AT(warmup_steps), FOR_CONFIG, "0", 0, MANY, "", "updates until the peak"},
+    {"warmup_ratio", REAL, AT(warmup_ratio), FOR_CONFIG, "0", 0, 1, "", "the same as a part of all updates, if warmup_steps is 0"},
+    {"optim", CHOICE, AT(optim), FOR_CONFIG, "\"adamw\"", 0, 0, "adamw|sgd", "the optimizer"},
+    {"adam_beta1", REAL, AT(adam_beta1), FOR_CONFIG, "0.9", 0, 0.9999999, "", "decay of the mean of gradients"},
+    {"adam_beta2", REAL, AT(adam_beta2), FOR_CONFIG, "0.999", 0, 0.9999999, "", "decay of the mean of their squares"},
+    {"adam_epsilon", REAL, AT(adam_epsilon), FOR_CONFIG, "1e-8", 0, 1, "", "added to the root of the latter"},
+    {"weight_decay", REAL, AT(weight_decay), FOR_CONFIG, "0", 0, 100, "", "of all matrices; norms have none"},
+    {"max_grad_norm", REAL, AT(max_grad_norm), FOR_CONFIG, "1", 0, 1e9, "", "longer gradients are cut to it; 0: never"},
+    {"gradient_checkpointing", BOOL, AT(gradient_checkpointing), FOR_CONFIG, "false", 0, 1, "",
+     "less memory: compute each layer again in the backward"},
+    {"seed", INT, AT(seed), FOR_CONFIG | FOR_GENERATE, "42", 0, 9e15, "", "of the order, of model_init, of sampling"},
+    {"shuffle", BOOL, AT(shuffle), FOR_CONFIG, "true", 0, 1, "", "a new order of rows each epoch"},
+    {"logging_steps", INT, AT(logging_steps), FOR_CONFIG, "10", 1, MANY, "", "updates between lines of log.jsonl"},
+    {"eval_steps", INT, AT(eval_steps), FOR_CONFIG, "null", 1, MANY, "", "updates between evaluations; null: first and last only"},
+    {"save_steps", INT, AT(save_steps), FOR_CONFIG, "null", 1, MANY, "", "updates between checkpoints; null: none"},
+    {"save_total_limit", INT, AT(save_total_limit), FOR_CONFIG, "null", 1, MANY, "", "checkpoints to keep; null: all"},
+    {"output_dir", STRING, AT(output_dir), FOR_CONFIG, "null", 0, 0, "", "where the model, log.jsonl and train_config.json go"},
+    {"overwrite_output_dir", BOOL, AT(overwrite_output_dir), FOR_CONFIG, "false", 0, 1, "", "also if it holds a model"},
+    {"resume_from_checkpoint", STRING, AT(resume_from_checkpoint), FOR_CONFIG, "null", 0, 0, "", "a checkpoint folder, or \"latest\""},
+    {"n_threads", INT, AT(n_threads), FOR_CONFIG | FOR_GENERATE, "null", 1, 4096, "", "null: all cores"},
+    {"rows", INT, AT(rows), FOR_INSPECT, "null", 1, MANY, "", "show the first N rows"},
+    {"row", INT, AT(row), FOR_INSPECT, "null", 0, MANY, "", "show row I, counted from 0"},
+    {"json", BOOL, AT(json), FOR_INSPECT | FOR_EVAL, "false", 0, 1, "", "for machines"},
+    {"prompt", STRING, AT(prompt), FOR_GENERATE, "null", 0, 0, "", "what to begin with, or what the user says"},
+    {"system", STRING, AT(system), FOR_GENERATE, "null", 0, 0, "", "the system message (chat)"},
+    {"temperature", REAL, AT(temperature), FOR_GENERATE, "1", 0, 100, "", "0: always the most likely token"},
+    {"top_p", REAL, AT(top_p), FOR_GENERATE, "0.9", 0, 1, "", "the most likely tokens that together reach it; 1: all"},
+    {"max_new_tokens", INT, AT(max_new_tokens), FOR_GENERATE, "256", 1, MANY, "", "how many at most"},
+};
+enum { N_OPTIONS = sizeof table / sizeof *table };
+_Static_assert((int)N_OPTIONS <= (int)MAX_OPTIONS, "Options.given is too short");
+
+static void *field(const Options *o, const Option *option) { return (char *)o + option->offset; }
+static bool can_be_null(const Option *o) { return strcmp(o->initial, "null") == 0; }
+
+// "expected 0 to 1", and so on.
+static bool fail_expected(Err *e, const Option *o, const char *found)
+{
+    static const char *const kinds[] = {[STRING] = "a string", [BOOL] = "true or false", [JSON] = "an object"};
+    const char *null = can_be_null(o) ? " or null" : "";
+    if (o->type == CHOICE) return fail(e, "%s: expected one of %s, found %s", o->key, o->choices, found);
+    if (o->type == STRING || o->type == BOOL || o->type == JSON)
+        return fail(e, "%s: expected %s%s, found %s", o->key, kinds[o->type], null, found);
+    Buf range = {0};
+    if (o->max >= MANY) buf_addf(&range, "%g or more", o->min);
+    else buf_addf(&range, "%g to %.16g", o->min, o->max);
+    fail(e, "%s: expected a %snumber, %s%s, found %s", o->key, o->type == INT ? "whole " : "", range.data, null, found);
+    buf_free(&range);
+    return false;
+}
+
+static bool is_choice(const char *choices, const char *value)
+{
+    size_t n = strlen(value);
+    for (const char *p = choices; p; p = strchr(p, '|') ? strchr(p, '|') + 1 : NULL)
+        if (strncmp(p, value, n) == 0 && (p[n] == '|' || !p[n])) return true;
+    return false;
+}
+
+static void set_null(Options *o, const Option *option)
+{
+    if (option->type == INT) *(int64_t *)field(o, option) = option->uses & FOR_INSPECT ? -1 : 0;
+    if (option->type == BOOL) *(int64_t *)field(o, option) = -1;
+    if (option->type == STRING) {
+        free(*(char **)field(o, option));
+        *(char **)field(o, option) = NULL;
+    }
+    if (option->type == JSON) {
+        cJSON_Delete(*(cJSON **)field(o, option));
+        *(cJSON **)field(o, option) = NULL;
+    }
+}
+
+static bool set_value(Options *o, const Option *option, const cJSON *v, Err *e)
+{
+    double number = cJSON_IsNumber(v) ? v->valuedouble : NAN;
+    char found[64];
+    snprintf(found, sizeof found, "%.16g", number);
+    const char *what = cJSON_IsNumber(v) ? found : json_kind(v);
+    if (cJSON_IsNull(v) && can_be_null(option)) return set_null(o, option), true;
+    switch (option->type) {
+    case STRING:
+    case CHOICE:
+        if (!cJSON_IsString(v)) return fail_expected(e, option, what);
+        if (option->type == CHOICE && !is_choice(option->choices, v->valuestring)) return fail_expected(e, option, v->valuestring);
+        free(*(char **)field(o, option));
+        *(char **)field(o, option) = mem_strdup(v->valuestring);
+        return true;
+    case INT:
+        if (!(number >= option->min && number <= option->max && number == floor(number))) return fail_expected(e, option, what);
+        *(int64_t *)field(o, option) = (int64_t)number;
+        return true;
+    case REAL:
+        if (!(number >= option->min && number <= option->max)) return fail_expected(e, option, what);
+        *(double *)field(o, option) = number;
+        return true;
+    case BOOL:
+        if (!cJSON_IsBool(v)) return fail_expected(e, option, what);
+        *(int64_t *)field(o, option) = cJSON_IsTrue(v);
+        return true;
+    case JSON:
+        if (!cJSON_IsObject(v)) return fail_expected(e, option, what);
+        cJSON_Delete(*(cJSON **)field(o, option));
+        *(cJSON **)field(o, option) = cJSON_Duplicate(v, true);
+        return true;
+    }
+    return true;
+}
+
+static const Option *find_option(const char *key, unsigned uses, Err *e)
+{
+    const char *names[N_OPTIONS];
+    size_t n = 0;
+    for (size_t i = 0; i < N_OPTIONS; i++) {
+        if (!(table[i].uses & uses)) continue;
+        if (strcmp(key, table[i].key) == 0) return &table[i];
+        names[n++] = table[i].key;
+    }
+    const char *near = nearest_name(key, names, n, sizeof *names);
+    fail(e, "unknown key \"%s\"%s%s%s", key, near ? ": did you mean \"" : "", near ? near : "", near ? "\"?" : "");
+    return NULL;
+}
+
+void options_init(Options *o)
+{
+    *o = (Options){0};
+    for (size_t i = 0; i < N_OPTIONS; i++) {
+        Err e;
+        cJSON *v = cJSON_Parse(table[i].initial);
+        if (!set_value(o, &table[i], v, &e)) {             // a wrong table, not a wrong user
+            fprintf(stderr, "%s\n", e.text);
+            abort();
+        }
+        cJSON_Delete(v);
+    }
+}
+
+void options_free(Options *o)
+{
+    for (size_t i = 0; i < N_OPTIONS; i++)
+        if (table[i].type == CHOICE) {
+            free(*(char **)field(o, &table[i]));
+            *(char **)field(o, &table[i]) = NULL;
+        } else set_null(o, &table[i]);
+}
+
+static void mark_given(Options *o, const Option *option) { o->given[option - table] = true; }
+
+bool options_load(Options *o, const char *path, Err *e)
+{
+    cJSON *json = json_load(path, e);
+    if (!json) return false;
+    bool ok = cJSON_IsObject(json) || fail(e, "%s: expected an object, found %s", path, json_kind(json));
+    for (const cJSON *v = ok ? json->child : NULL; v && ok; v = v->next) {
+        const Option *option = find_option(v->string, FOR_CONFIG, e);
+        ok = (option && set_value(o, option, v, e)) || fail_prefix(e, "%s: ", path);
+        if (ok) mark_given(o, option);
+    }
+    cJSON_Delete(json);
+    return ok;
+}
+
+// The value of an argument as JSON: strings need no quotes, the rest is JSON already.
+static cJSON *argument_value(const Option *option, const char *text)
+{
+    bool is_text = option->type == STRING || option->type == CHOICE;
+    if (is_text && !(can_be_null(option) && strcmp(text, "null") == 0)) return cJSON_CreateString(text);
+    if (option->type == BOOL && !*text) return cJSON_CreateTrue();     // --json alone
+    cJSON *v = cJSON_ParseWithOpts(text, NULL, true);
+    return v ? v : cJSON_CreateString(text);               // which set_value then refuses
+}
+
+bool options_set(Options *o, const char *argument, unsigned uses, Err *e)
+{
+    const char *equals = strchr(argument, '=');
+    if (strncmp(argument, "--", 2) != 0) return fail(e, "expected --key=value, found \"%s\"", argument);
+    char *key = equals ? mem_strndup(argument + 2, (size_t)(equals - argument - 2)) : mem_strdup(argument + 2);
+    const Option *option = find_option(key, uses, e);
+    free(key);
+    if (!option) return false;
+    if (!equals && option->type != BOOL) return fail(e, "%s: expected --%s=value", option->key, option->key);
+    cJSON *v = argument_value(option, equals ? equals + 1 : "");
+    bool ok = set_value(o, option, v, e);
+    if (!ok && cJSON_IsString(v) && option->type != CHOICE && option->type != STRING) {
+        char found[80];
+        snprintf(found, sizeof found, "\"%.60s\"", v->valuestring);
+        fail_expected(e, option, found);
+    }
+    cJSON_Delete(v);
+    if (ok) mark_given(o, option);
+    return ok;
+}
+
+bool options_given(const Options *o, const char *key)
+{
+    for (size_t i = 0; i < N_OPTIONS; i++)
+        if (strcmp(key, table[i].key) == 0) return o->given[i];
+    return false;
+}
+
+static cJSON *option_json(const Options *o, const Option *option)
+{
+    int64_t i = option->type == INT || option->type == BOOL ? *(int64_t *)field(o, option) : 0;
+    switch (option->type) {
+    case STRING:
+    case CHOICE: {
+        const char *text = *(char **)field(o, option);
+        return text ? cJSON_CreateString(text) : cJSON_CreateNull();
+    }
+    case INT:  return can_be_null(option) && i <= 0 ? cJSON_CreateNull() : cJSON_CreateNumber((double)i);
+    case REAL: return cJSON_CreateNumber(*(double *)field(o, option));
+    case BOOL: return i < 0 ? cJSON_CreateNull() : cJSON_CreateBool((int)i);
+    case JSON: break;
+    }
+    const cJSON *json = *(cJSON **)field(o, option);
+    return json ? cJSON_Duplicate(json, true) : cJSON_CreateNull();
+}
+
+cJSON *options_json(const Options *o)
+{
+    cJSON *json = cJSON_CreateObject();
+    for (size_t i = 0; i < N_OPTIONS; i++)
+        if (table[i].uses & FOR_CONFIG) cJSON_AddItemToObject(json, table[i].key, option_json(o, &table[i]));
+    return json;
+}
+
+void options_help(FILE *out, unsigned uses)
+{
+    for (size_t i = 0; i < N_OPTIONS; i++) {
+        const Option *o = &table[i];
+        if (!(o->uses & uses)) continue;
+        fprintf(out, "  %-28s %s", o->key, o->help);
+        if (o->type == CHOICE) fprintf(out, ": %s", o->choices);
+        fprintf(out, " [%s]\n", o->initial);
+    }
+}

@@ -1,0 +1,262 @@
+// report: see report.h.
+#include "report.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+// ---- losses -------------------------------------------------------------------------------------------------------
+
+static void add_ratio(cJSON *json, const char *key, double sum, double count)
+{
+    if (count > 0) cJSON_AddNumberToObject(json, key, sum / count);
+    else cJSON_AddNullToObject(json, key);
+}
+
+static void prompt_part(const EvalSums *s, double *nll, size_t *n)
+{
+    *nll = 0;
+    *n = 0;
+    for (int r = 0; r < N_ROLES; r++)
+        if (r != ROLE_ASSISTANT) *nll += s->nll[r], *n += s->n[r];
+}
+
+void eval_add_json(cJSON *json, const EvalSums *s, bool counts)
+{
+    double prompt_nll;
+    size_t n_prompt;
+    prompt_part(s, &prompt_nll, &n_prompt);
+    add_ratio(json, "eval_loss", s->weighted_nll, s->weight);
+    add_ratio(json, "eval_assistant_loss", s->nll[ROLE_ASSISTANT], (double)s->n[ROLE_ASSISTANT]);
+    add_ratio(json, "eval_prompt_loss", prompt_nll, (double)n_prompt);
+    add_ratio(json, "eval_mean_token_accuracy", s->weighted_correct, s->weight);
+    if (!counts) return;
+    cJSON_AddNumberToObject(json, "eval_tokens", s->weight);
+    cJSON_AddNumberToObject(json, "eval_assistant_tokens", (double)s->n[ROLE_ASSISTANT]);
+    cJSON_AddNumberToObject(json, "eval_prompt_tokens", (double)n_prompt);
+    for (int r = 0; r < N_ROLES; r++) {
+        char key[40];
+        if (r == ROLE_ASSISTANT || !s->n[r]) continue;
+        snprintf(key, sizeof key, "eval_%s_loss", role_names[r]);
+        add_ratio(json, key, s->nll[r], (double)s->n[r]);
+        snprintf(key, sizeof key, "eval_%s_tokens", role_names[r]);
+        cJSON_AddNumberToObject(json, key, (double)s->n[r]);
+    }
+}
+
+static void print_loss(FILE *out, const char *name, double nll, double n)
+{
+    if (n > 0) fprintf(out, "  %-22s %8.4f   over %.0f tokens\n", name, nll / n, n);
+}
+
+void eval_print(FILE *out, const EvalSums *s)
+{
+    double prompt_nll;
+    size_t n_prompt;
+    prompt_part(s, &prompt_nll, &n_prompt);
+    print_loss(out, "eval_loss", s->weighted_nll, s->weight);
+    print_loss(out, "eval_assistant_loss", s->nll[ROLE_ASSISTANT], (double)s->n[ROLE_ASSISTANT]);
+    print_loss(out, "eval_prompt_loss", prompt_nll, (double)n_prompt);
+    for (int r = 0; r < N_ROLES; r++) {
+        char name[32];
+        snprintf(name, sizeof name, "  of it %s", role_names[r]);
+        if (r != ROLE_ASSISTANT && s->n[r] < n_prompt) print_loss(out, name, s->nll[r], (double)s->n[r]);
+    }
+    if (s->weight > 0) fprintf(out, "  %-22s %8.4f\n", "mean_token_accuracy", s->weighted_correct / s->weight);
+}
+
+// ---- tokens as text -----------------------------------------------------------------------------------------------
+
+// The token's own text: what it adds to the text of the token before it, which is how leading spaces survive. Where
+// that is no text (a piece of a character) the vocabulary's spelling stands in.
+static void token_text(Buf *out, const Example *ex, size_t i, const Tokenizer *t)
+{
+    Buf before = {0}, both = {0};
+    const cJSON *special = tokenizer_special_tokens(t);
+    if (ex->ids[i] == tokenizer_bos(t) && json_string(special, "bos_token")) return buf_adds(out, json_string(special, "bos_token"));
+    if (ex->ids[i] == tokenizer_eos(t) && json_string(special, "eos_token")) return buf_adds(out, json_string(special, "eos_token"));
+    size_t first = i ? i - 1 : 0;
+    tokenizer_decode(t, ex->ids + first, i - first, false, &before);
+    tokenizer_decode(t, ex->ids + first, i - first + 1, false, &both);
+    bool grows = both.len > before.len && (!before.len || memcmp(both.data, before.data, before.len) == 0);
+    const char *text = grows ? both.data + before.len : tokenizer_piece(t, ex->ids[i]);
+    size_t n = strlen(text);
+    if (utf8_valid(text, n) < n || strstr(text, "\uFFFD")) text = tokenizer_piece(t, ex->ids[i]);
+    buf_adds(out, text);
+    buf_free(&before);
+    buf_free(&both);
+}
+
+// Control characters become \n, \t, \x1B, so that a row of the table stays a row.
+static void escape(Buf *out, const char *text)
+{
+    for (const char *p = text; *p; p++) {
+        unsigned char c = (unsigned char)*p;
+        if (c == '\n') buf_adds(out, "\\n");
+        else if (c == '\t') buf_adds(out, "\\t");
+        else if (c == '\r') buf_adds(out, "\\r");
+        else if (c < 0x20 || c == 0x7F) buf_addf(out, "\\x%02X", c);
+        else buf_addc(out, *p);
+    }
+}
+
+// Pads or cuts to `width` characters.
+static void fit(Buf *out, const char *text, size_t width)
+{
+    size_t n = 0;
+    for (const char *p = text, *end = p + strlen(p); p < end;) {
+        uint32_t code;
+        int bytes = utf8_decode(p, end, &code);
+        if (bytes == 0) bytes = 1;
+        if (++n == width && p + bytes < end) {
+            buf_adds(out, "…");
+            break;
+        }
+        buf_add(out, p, (size_t)bytes);
+        p += bytes;
+    }
+    for (; n < width; n++) buf_addc(out, ' ');
+}
+
+static void supervised_text(Buf *out, const Example *ex, const Tokenizer *t)
+{
+    for (size_t i = 0; i < ex->n; i++) {
+        if (ex->labels[i] == IGNORE) continue;
+        Buf piece = {0};
+        if (i && ex->labels[i - 1] == IGNORE && out->len) buf_adds(out, " … ");
+        token_text(&piece, ex, i, t);
+        buf_adds(out, piece.data);
+        buf_free(&piece);
+    }
+}
+
+// ---- the start-up report ------------------------------------------------------------------------------------------
+
+static void report_warnings(FILE *out, const Summary *s, const Recipe *r)
+{
+    size_t kept = s->rows - s->dropped;
+    if (s->double_bos) fprintf(out, "  warning: %zu rows begin with two BOS tokens: the template prints one and so does another part\n", s->double_bos);
+    if (s->ends && s->ends_in_special < s->ends)
+        fprintf(out, "  warning: in %zu of %zu rows the last learned token does not end a turn: the model may not learn to stop\n",
+                s->ends - s->ends_in_special, s->ends);
+    if (s->truncated)
+        fprintf(out, "  warning: %zu rows were cut at max_length %zu: the ends of their answers are gone\n", s->truncated, r->max_length);
+    if (s->only_first)
+        fprintf(out, "  warning: in %zu rows only the first token has a label, and the first is never predicted\n", s->only_first);
+    if (s->prefix_mismatch)
+        fprintf(out, "  warning: in %zu rows the prompt's tokens are not how the row begins; they are masked by count\n", s->prefix_mismatch);
+    if (kept && s->supervised == s->tokens && strcmp(s->mask, "none") != 0)
+        fprintf(out, "  warning: every token is supervised although the mask is \"%s\"\n", s->mask);
+}
+
+void report_summary(FILE *out, const char *name, const Summary *s, const Recipe *r)
+{
+    double ratio = s->tokens ? 100.0 * (double)s->supervised / (double)s->tokens : 0;
+    fprintf(out, "%s: %zu rows, %zu dropped (no label), %zu truncated\n", name, s->rows, s->dropped, s->truncated);
+    fprintf(out, "  mask=%s%s: supervised %zu of %zu tokens (%.1f %%)", s->mask,
+            s->spans_by_rendering && strcmp(s->mask, "none") != 0 ? " (spans found by rendering: the template has no generation blocks)" : "",
+            s->supervised, s->tokens, ratio);
+    if (r->prompt_loss_weight > 0) fprintf(out, "; the others have weight %g", (double)r->prompt_loss_weight);
+    fprintf(out, "\n");
+    if (s->ends) fprintf(out, "  end of turn supervised in %zu of %zu rows\n", s->ends_in_special, s->ends);
+    report_warnings(out, s, r);
+    if (!s->first || !r->tokenizer) return;
+    Buf text = {0}, shown = {0};
+    supervised_text(&text, s->first, r->tokenizer);
+    escape(&shown, text.len ? text.data : "");
+    fprintf(out, "  the first row learns: %.400s%s\n", shown.len ? shown.data : "", shown.len > 400 ? "…" : "");
+    buf_free(&text);
+    buf_free(&shown);
+}
+
+// ---- inspect ------------------------------------------------------------------------------------------------------
+
+static size_t count_supervised(const Example *ex)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < ex->n; i++) n += ex->labels[i] != IGNORE;
+    return n;
+}
+
+static void report_token(FILE *out, const Example *ex, size_t i, const Tokenizer *t, bool colour)
+{
+    Buf raw = {0}, text = {0}, cell = {0};
+    bool learns = ex->labels[i] != IGNORE;
+    if (t) token_text(&raw, ex, i, t);
+    escape(&text, raw.data ? raw.data : "");
+    fit(&cell, text.data ? text.data : "", 24);
+    fprintf(out, "%s%-6zu%s  %-8d  %-8d  %-10s %s%s\n", !colour ? "" : learns ? "\033[32m" : "\033[2m", i, cell.data, ex->ids[i],
+            ex->labels[i], role_names[ex->roles[i]], learns ? "LEARNS" : "MASKED", colour ? "\033[0m" : "");
+    buf_free(&raw);
+    buf_free(&text);
+    buf_free(&cell);
+}
+
+void report_row(FILE *out, const Example *ex, size_t row, const Tokenizer *t, bool colour)
+{
+    size_t supervised = count_supervised(ex);
+    fprintf(out, "row %zu (line %zu)%s%s\n", row, ex->line, ex->truncated ? ", truncated" : "", ex->dropped ? ", dropped: no label" : "");
+    fprintf(out, "%-6s%-24s  %-8s  %-8s  %-10s %s\n", "pos", "token", "input_id", "label", "role", "status");
+    for (size_t i = 0; i < ex->n; i++) report_token(out, ex, i, t, colour);
+    Buf text = {0};
+    if (t) supervised_text(&text, ex, t);
+    fprintf(out, "\nsupervised text: %s\n", text.len ? text.data : "(none)");
+    fprintf(out, "total tokens: %zu\nmasked: %zu\nlearning: %zu\nlearning ratio: %.1f %%\n\n", ex->n, ex->n - supervised, supervised,
+            ex->n ? 100.0 * (double)supervised / (double)ex->n : 0);
+    buf_free(&text);
+}
+
+static int pad_id(const Tokenizer *t)
+{
+    const char *pad = t ? json_string(tokenizer_special_tokens(t), "pad_token") : NULL;
+    int id = pad ? tokenizer_id(t, pad) : -1;
+    if (id < 0 && t) id = tokenizer_eos(t);
+    return id < 0 ? 0 : id;
+}
+
+void report_padded(FILE *out, const Example *examples, size_t n, const Tokenizer *t)
+{
+    static const char *const names[] = {"input_ids", "attention_mask", "labels"};
+    size_t width = 0;
+    int pad = pad_id(t);
+    for (size_t i = 0; i < n; i++) width = examples[i].n > width ? examples[i].n : width;
+    fprintf(out, "as a padded batch (pad id %d; the trainer itself lays rows end to end and pads nothing):\n", pad);
+    for (int part = 0; part < 3; part++) {
+        fprintf(out, "%s (%zu, %zu)\n", names[part], n, width);
+        for (size_t i = 0; i < n; i++) {
+            const Example *ex = &examples[i];
+            for (size_t k = 0; k < width; k++) {
+                bool real = k < ex->n;
+                int values[] = {real ? ex->ids[k] : pad, real, real ? ex->labels[k] : IGNORE};
+                fprintf(out, "%s%d", k ? " " : "  [", values[part]);
+            }
+            fprintf(out, "]\n");
+        }
+    }
+}
+
+cJSON *report_row_json(const Example *ex, size_t row, const char *text)
+{
+    cJSON *json = cJSON_CreateObject(), *roles = cJSON_CreateArray();
+    cJSON_AddNumberToObject(json, "row", (double)row);
+    cJSON_AddNumberToObject(json, "line", (double)ex->line);
+    cJSON_AddStringToObject(json, "text", text);
+    cJSON_AddItemToObject(json, "input_ids", cJSON_CreateIntArray(ex->ids, (int)ex->n));
+    cJSON_AddItemToObject(json, "labels", cJSON_CreateIntArray(ex->labels, (int)ex->n));
+    for (size_t i = 0; i < ex->n; i++) cJSON_AddItemToArray(roles, cJSON_CreateString(role_names[ex->roles[i]]));
+    cJSON_AddItemToObject(json, "roles", roles);
+    cJSON_AddBoolToObject(json, "truncated", ex->truncated);
+    cJSON_AddBoolToObject(json, "dropped", ex->dropped);
+    return json;
+}
+
+cJSON *report_summary_json(const Summary *s)
+{
+    cJSON *json = cJSON_CreateObject(), *summary = cJSON_AddObjectToObject(json, "summary");
+    cJSON_AddNumberToObject(summary, "rows", (double)s->rows);
+    cJSON_AddNumberToObject(summary, "dropped", (double)s->dropped);
+    cJSON_AddNumberToObject(summary, "truncated", (double)s->truncated);
+    cJSON_AddNumberToObject(summary, "tokens", (double)s->tokens);
+    cJSON_AddNumberToObject(summary, "supervised", (double)s->supervised);
+    cJSON_AddStringToObject(summary, "mask", s->mask);
+    return json;
+}

@@ -1,0 +1,30 @@
+// report: what people see of data and losses: the start-up report, the token table, the padded batch, JSON lines.
+#ifndef REPORT_H
+#define REPORT_H
+
+#include "dataset.h"
+
+// Losses of an evaluation by role: sums over tokens, divided once.
+typedef struct {
+    double nll[N_ROLES], weighted_nll, weight, weighted_correct;
+    size_t n[N_ROLES];                                     // predicted tokens of the role
+} EvalSums;
+
+// eval_loss (the training objective's), eval_assistant_loss, eval_prompt_loss (all that is not the assistant's),
+// eval_mean_token_accuracy; with `counts` the tokens behind each, and the loss of each role. What has no token is null.
+void eval_add_json(cJSON *json, const EvalSums *sums, bool counts);
+void eval_print(FILE *out, const EvalSums *sums);
+
+// Rows, tokens, what is learned, and what looks wrong, before anything is trained. `name`: the data set's file.
+void report_summary(FILE *out, const char *name, const Summary *s, const Recipe *recipe);
+
+// One row as a table: position, token, id, label, role, LEARNS or MASKED; then its supervised text and counts.
+void report_row(FILE *out, const Example *ex, size_t row, const Tokenizer *t, bool colour);
+// Rows as a collator would give them to a model that wants rectangles: input_ids, attention_mask, labels.
+void report_padded(FILE *out, const Example *examples, size_t n, const Tokenizer *t);
+
+// The lines of inspect --json.
+cJSON *report_row_json(const Example *ex, size_t row, const char *text);
+cJSON *report_summary_json(const Summary *s);
+
+#endif

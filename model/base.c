@@ -1,0 +1,468 @@
+// base: see base.h.
+#include "base.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+// ---- errors -------------------------------------------------------------------------------------------------------
+
+bool fail(Err *e, const char *fmt, ...)
+{
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(e->text, sizeof e->text, fmt, args);
+    va_end(args);
+    return false;
+}
+
+bool fail_prefix(Err *e, const char *fmt, ...)
+{
+    Err old = *e;
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(e->text, sizeof e->text, fmt, args);
+    va_end(args);
+    size_t n = strlen(e->text);
+    snprintf(e->text + n, sizeof e->text - n, "%s", old.text);
+    return false;
+}
+
+// ---- memory -------------------------------------------------------------------------------------------------------
+
+static void *check_memory(void *p, size_t count, size_t size)
+{
+    if (!p) {
+        fprintf(stderr, "out of memory: %zu x %zu bytes\n", count, size);
+        abort();
+    }
+    return p;
+}
+
+void *mem_alloc(size_t count, size_t size)
+{
+    return check_memory(calloc(count ? count : 1, size ? size : 1), count, size);
+}
+
+void *mem_grow(void *old, size_t count, size_t size)
+{
+    size_t total;
+    bool overflow = __builtin_mul_overflow(count, size, &total);
+    return check_memory(overflow ? NULL : realloc(old, total ? total : 1), count, size);
+}
+
+char *mem_strndup(const char *text, size_t len)
+{
+    char *copy = mem_alloc(len + 1, 1);
+    if (len) memcpy(copy, text, len);
+    return copy;
+}
+
+char *mem_strdup(const char *text) { return mem_strndup(text, strlen(text)); }
+
+static void buf_reserve(Buf *b, size_t more)
+{
+    size_t need = b->len + more + 1;
+    if (need <= b->cap) return;
+    b->cap = need > 2 * b->cap ? need : 2 * b->cap;
+    b->data = mem_grow(b->data, b->cap, 1);
+}
+
+void buf_add(Buf *b, const void *bytes, size_t n)
+{
+    buf_reserve(b, n);
+    if (n) memcpy(b->data + b->len, bytes, n);
+    b->len += n;
+    b->data[b->len] = 0;
+}
+
+void buf_adds(Buf *b, const char *text) { buf_add(b, text, strlen(text)); }
+void buf_addc(Buf *b, char c) { buf_add(b, &c, 1); }
+
+void buf_addf(Buf *b, const char *fmt, ...)
+{
+    va_list args, again;
+    va_start(args, fmt);
+    va_copy(again, args);
+    int n = vsnprintf(NULL, 0, fmt, args);
+    buf_reserve(b, (size_t)n);
+    vsnprintf(b->data + b->len, (size_t)n + 1, fmt, again);
+    b->len += (size_t)n;
+    va_end(args);
+    va_end(again);
+}
+
+void buf_clear(Buf *b)
+{
+    b->len = 0;
+    if (b->data) b->data[0] = 0;
+}
+
+void buf_free(Buf *b)
+{
+    free(b->data);
+    *b = (Buf){0};
+}
+
+// ---- files --------------------------------------------------------------------------------------------------------
+
+bool file_map(File *f, const char *path, Err *e)
+{
+    *f = (File){0};
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return fail(e, "%s: cannot open: %s", path, strerror(errno));
+    struct stat st;
+    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
+        close(fd);
+        return fail(e, "%s: expected a file, found %s", path, S_ISDIR(st.st_mode) ? "a folder" : "something else");
+    }
+    f->size = (size_t)st.st_size;
+    f->data = (const unsigned char *)"";
+    if (f->size) {
+        void *map = mmap(NULL, f->size, PROT_READ, MAP_PRIVATE, fd, 0);
+        if (map == MAP_FAILED) {
+            close(fd);
+            return fail(e, "%s: cannot map %zu bytes: %s", path, f->size, strerror(errno));
+        }
+        f->data = map;
+    }
+    close(fd);
+    f->path = mem_strdup(path);
+    return true;
+}
+
+void file_unmap(File *f)
+{
+    if (f->size) munmap((void *)f->data, f->size);
+    free(f->path);
+    *f = (File){0};
+}
+
+bool file_exists(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0;
+}
+
+bool file_is_dir(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+bool dir_make(const char *path, Err *e)
+{
+    char *part = mem_strdup(path);
+    bool ok = true;
+    for (char *p = part + 1; ok; p++) {
+        if (*p && *p != '/') continue;
+        char end = *p;
+        *p = 0;
+        if (mkdir(part, 0777) != 0 && !(errno == EEXIST && file_is_dir(part)))
+            ok = fail(e, "%s: cannot make the folder: %s", path, strerror(errno));
+        *p = end;
+        if (!end) break;
+    }
+    free(part);
+    return ok;
+}
+
+char *path_join(const char *dir, const char *name)
+{
+    Buf b = {0};
+    buf_addf(&b, "%s%s%s", dir, *dir && dir[strlen(dir) - 1] == '/' ? "" : "/", name);
+    return b.data;
+}
+
+char *path_dir(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash ? mem_strndup(path, slash == path ? 1 : (size_t)(slash - path)) : mem_strdup(".");
+}
+
+bool file_create(FileWriter *w, const char *path, Err *e)
+{
+    Buf tmp = {0};
+    buf_addf(&tmp, "%s.tmp.%ld", path, (long)getpid());
+    *w = (FileWriter){.path = mem_strdup(path), .tmp = tmp.data};
+    w->stream = fopen(w->tmp, "wb");
+    if (w->stream) return true;
+    fail(e, "%s: cannot write: %s", path, strerror(errno));
+    free(w->path);
+    free(w->tmp);
+    *w = (FileWriter){0};
+    return false;
+}
+
+void file_abandon(FileWriter *w)
+{
+    if (w->stream) fclose(w->stream);
+    if (w->tmp) unlink(w->tmp);
+    free(w->path);
+    free(w->tmp);
+    *w = (FileWriter){0};
+}
+
+static bool file_give_up(FileWriter *w, Err *e)
+{
+    fail(e, "%s: cannot write: %s", w->path, strerror(errno));
+    file_abandon(w);
+    return false;
+}
+
+bool file_write(FileWriter *w, const void *bytes, size_t n, Err *e)
+{
+    return n == 0 || fwrite(bytes, 1, n, w->stream) == n || file_give_up(w, e);
+}
+
+// The folder's own entry must reach the disk too, or a crash could lose the new name.
+static bool dir_sync(const char *file)
+{
+    char *dir = path_dir(file);
+    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    free(dir);
+    if (fd < 0) return false;
+    bool ok = fsync(fd) == 0 || errno == EINVAL || errno == EROFS;
+    close(fd);
+    return ok;
+}
+
+bool file_commit(FileWriter *w, Err *e)
+{
+    if (fflush(w->stream) != 0 || fsync(fileno(w->stream)) != 0) return file_give_up(w, e);
+    int closed = fclose(w->stream);
+    w->stream = NULL;
+    if (closed != 0 || rename(w->tmp, w->path) != 0 || !dir_sync(w->path)) return file_give_up(w, e);
+    free(w->tmp);
+    w->tmp = NULL;
+    file_abandon(w);
+    return true;
+}
+
+bool file_put(const char *path, const void *bytes, size_t n, Err *e)
+{
+    FileWriter w;
+    return file_create(&w, path, e) && file_write(&w, bytes, n, e) && file_commit(&w, e);
+}
+
+bool file_copy(const char *from, const char *to, Err *e)
+{
+    File f;
+    if (!file_map(&f, from, e)) return false;
+    bool ok = file_put(to, f.data, f.size, e);
+    file_unmap(&f);
+    return ok;
+}
+
+// ---- JSON ---------------------------------------------------------------------------------------------------------
+
+// Line and column (in characters, from 1) of an offset, for messages. `line` is the line of the first byte, 0 for 1.
+static void json_place(Err *e, const char *text, size_t at, const char *where, size_t line)
+{
+    size_t column = 1;
+    if (line == 0) line = 1;
+    for (size_t i = 0; i < at; i++) {
+        if (text[i] == '\n') { line++; column = 1; }
+        else if (((unsigned char)text[i] & 0xC0) != 0x80) column++;
+    }
+    fail_prefix(e, "%s:%zu:%zu: ", where, line, column);
+}
+
+// cJSON keeps C strings: an escaped NUL would silently cut one. Offset of the first \u0000, or len.
+static size_t find_escaped_nul(const char *text, size_t len)
+{
+    for (size_t i = 0; i + 5 < len; i++) {
+        if (text[i] != '\\') continue;
+        if (memcmp(text + i, "\\u0000", 6) == 0) return i;
+        i++;
+    }
+    return len;
+}
+
+cJSON *json_parse(const char *text, size_t len, const char *where, size_t line, Err *e)
+{
+    size_t bad = utf8_valid(text, len);
+    if (bad < len) {
+        fail(e, "invalid UTF-8: byte 0x%02X", (unsigned char)text[bad]);
+        json_place(e, text, bad, where, line);
+        return NULL;
+    }
+    bad = find_escaped_nul(text, len);
+    if (bad < len || memchr(text, 0, len)) {
+        fail(e, "a NUL character cannot stand in a text here");
+        json_place(e, text, bad < len ? bad : strlen(text), where, line);
+        return NULL;
+    }
+    const char *end = text;
+    cJSON *value = cJSON_ParseWithLengthOpts(text, len, &end, false);
+    size_t at = (size_t)(end - text);
+    if (at > len) at = len;
+    if (value)
+        while (at < len && strchr(" \t\r\n", text[at])) at++;
+    if (value && at == len) return value;
+    cJSON_Delete(value);
+    fail(e, value ? "expected the end of the JSON value, found \"%.*s\"" : "broken JSON at \"%.*s\"",
+         (int)(len - at < 20 ? len - at : 20), text + at);
+    json_place(e, text, at, where, line);
+    return NULL;
+}
+
+cJSON *json_load(const char *path, Err *e)
+{
+    File f;
+    if (!file_map(&f, path, e)) return NULL;
+    cJSON *value = json_parse((const char *)f.data, f.size, path, 0, e);
+    file_unmap(&f);
+    return value;
+}
+
+const cJSON *json_get(const cJSON *object, const char *key) { return cJSON_GetObjectItemCaseSensitive(object, key); }
+const char *json_string(const cJSON *object, const char *key) { return cJSON_GetStringValue(json_get(object, key)); }
+
+const char *json_kind(const cJSON *v)
+{
+    return !v                 ? "nothing"
+         : cJSON_IsString(v)  ? "a string"
+         : cJSON_IsNumber(v)  ? "a number"
+         : cJSON_IsBool(v)    ? "true or false"
+         : cJSON_IsNull(v)    ? "null"
+         : cJSON_IsArray(v)   ? "a list"
+                              : "an object";
+}
+
+bool json_is_int(const cJSON *v, int64_t min, int64_t max)
+{
+    return cJSON_IsNumber(v) && v->valuedouble == floor(v->valuedouble) && v->valuedouble >= (double)min &&
+           v->valuedouble <= (double)max;
+}
+
+// ---- text ---------------------------------------------------------------------------------------------------------
+
+int utf8_decode(const char *p, const char *end, uint32_t *code)
+{
+    const unsigned char *s = (const unsigned char *)p;
+    size_t left = (size_t)(end - p);
+    if (left == 0) return 0;
+    if (s[0] < 0x80) { *code = s[0]; return 1; }
+    int n = s[0] >= 0xF0 ? 4 : s[0] >= 0xE0 ? 3 : 2;
+    if (s[0] < 0xC2 || s[0] > 0xF4 || left < (size_t)n) return 0;
+    uint32_t c = s[0] & (0xFFu >> (n + 1));
+    for (int i = 1; i < n; i++) {
+        if ((s[i] & 0xC0) != 0x80) return 0;
+        c = c << 6 | (s[i] & 0x3F);
+    }
+    // No overlong forms, no surrogates, nothing over U+10FFFF.
+    if ((n == 3 && c < 0x800) || (n == 4 && c < 0x10000) || (c >= 0xD800 && c < 0xE000) || c > 0x10FFFF) return 0;
+    *code = c;
+    return n;
+}
+
+int utf8_encode(uint32_t c, char out[4])
+{
+    if (c < 0x80) { out[0] = (char)c; return 1; }
+    int n = c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
+    for (int i = n - 1; i > 0; i--, c >>= 6) out[i] = (char)(0x80 | (c & 0x3F));
+    out[0] = (char)((0xF00 >> n & 0xFF) | c);
+    return n;
+}
+
+size_t utf8_valid(const char *text, size_t len)
+{
+    const char *p = text, *end = text + len;
+    uint32_t code;
+    while (p < end) {
+        int n = utf8_decode(p, end, &code);
+        if (n == 0) break;
+        p += n;
+    }
+    return (size_t)(p - text);
+}
+
+// Levenshtein distance, for names of ordinary length.
+static size_t edit_distance(const char *a, const char *b)
+{
+    size_t row[64], n = strlen(b);
+    if (n >= 64) return SIZE_MAX;
+    for (size_t j = 0; j <= n; j++) row[j] = j;
+    for (size_t i = 1; *a; a++, i++) {
+        size_t diagonal = row[0];
+        row[0] = i;
+        for (size_t j = 1; j <= n; j++) {
+            size_t change = diagonal + (*a != b[j - 1]);
+            diagonal = row[j];
+            size_t shift = (row[j] < row[j - 1] ? row[j] : row[j - 1]) + 1;
+            row[j] = change < shift ? change : shift;
+        }
+    }
+    return row[n];
+}
+
+const char *nearest_name(const char *name, const char *const *names, size_t n, size_t stride)
+{
+    const char *best = NULL;
+    size_t best_distance = strlen(name) / 2 + 1;
+    for (size_t i = 0; i < n; i++) {
+        const char *candidate = *(const char *const *)((const char *)names + i * stride);
+        size_t d = edit_distance(name, candidate);
+        if (d < best_distance) { best_distance = d; best = candidate; }
+    }
+    return best;
+}
+
+// ---- random numbers -----------------------------------------------------------------------------------------------
+
+Rng rng_seed(uint64_t seed)
+{
+    Rng r;
+    for (int i = 0; i < 4; i++) {
+        uint64_t z = (seed += 0x9E3779B97F4A7C15u);
+        z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
+        z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
+        r.s[i] = z ^ (z >> 31);
+    }
+    return r;
+}
+
+static uint64_t rotate_left(uint64_t x, int k) { return x << k | x >> (64 - k); }
+
+uint64_t rng_next(Rng *r)
+{
+    uint64_t *s = r->s, result = rotate_left(s[1] * 5, 7) * 9, t = s[1] << 17;
+    s[2] ^= s[0];
+    s[3] ^= s[1];
+    s[1] ^= s[2];
+    s[0] ^= s[3];
+    s[2] ^= t;
+    s[3] = rotate_left(s[3], 45);
+    return result;
+}
+
+double rng_uniform(Rng *r) { return (double)(rng_next(r) >> 11) * 0x1p-53; }
+
+double rng_normal(Rng *r)
+{
+    double u = 1 - rng_uniform(r), v = rng_uniform(r);    // u > 0
+    return sqrt(-2 * log(u)) * cos(6.283185307179586 * v);
+}
+
+size_t rng_below(Rng *r, size_t n)
+{
+    assert(n > 0);
+    uint64_t limit = UINT64_MAX - UINT64_MAX % n, x;      // the largest multiple of n that fits
+    do x = rng_next(r); while (x >= limit);
+    return (size_t)(x % n);
+}
+
+double now_seconds(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}

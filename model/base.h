@@ -1,0 +1,99 @@
+// base: the bottom of the program, and the only model/ header that every other file may include.
+// Errors as values, checked allocation, growing buffers, mapped files, atomic writes, strict JSON, UTF-8, random numbers.
+#ifndef BASE_H
+#define BASE_H
+
+#include <cJSON.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+// ---- errors -------------------------------------------------------------------------------------------------------
+// A function that can fail takes `Err *e` last and returns false or NULL with e->text set: where (file, line or
+// tensor), what was expected, what was found. Wrong code is an assert, not an Err. Only train.c prints and exits.
+typedef struct { char text[2048]; } Err;
+
+// Sets the text and returns false, so that `return fail(e, ...)` reads well.
+bool fail(Err *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+// Puts "prefix" before the text already there (the caller knows the file, the callee the reason). Returns false.
+bool fail_prefix(Err *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+// ---- memory -------------------------------------------------------------------------------------------------------
+// For small things: never NULL, the program aborts with a message when memory is out. Sizes are checked for overflow.
+void *mem_alloc(size_t count, size_t size);               // zeroed; count 0 is allowed
+void *mem_grow(void *old, size_t count, size_t size);     // realloc; the new part is not zeroed
+char *mem_strdup(const char *text);
+char *mem_strndup(const char *text, size_t len);
+
+// Makes room for one more element in a {items, n, cap} triple: ARRAY_ROOM(list->ids, list->n, list->cap);
+#define ARRAY_ROOM(items, n, cap)                                                        \
+    do {                                                                                 \
+        if ((n) == (cap)) {                                                              \
+            (cap) = (cap) ? (cap) * 2 : 16;                                              \
+            (items) = mem_grow((items), (cap), sizeof *(items));                         \
+        }                                                                                \
+    } while (0)
+
+// Growing bytes; data is NUL-terminated once anything was added. {0} is empty and valid.
+typedef struct { char *data; size_t len, cap; } Buf;
+void buf_add(Buf *b, const void *bytes, size_t n);
+void buf_adds(Buf *b, const char *text);
+void buf_addf(Buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void buf_addc(Buf *b, char c);
+void buf_clear(Buf *b);                                   // len = 0, the memory stays
+void buf_free(Buf *b);
+
+// ---- files --------------------------------------------------------------------------------------------------------
+// A whole regular file, mapped read-only. An empty file has data "" and size 0.
+typedef struct { const unsigned char *data; size_t size; char *path; } File;
+bool file_map(File *f, const char *path, Err *e);
+void file_unmap(File *f);                                 // accepts {0}
+
+bool file_exists(const char *path);                       // a file or a folder
+bool file_is_dir(const char *path);
+bool dir_make(const char *path, Err *e);                  // like mkdir -p
+char *path_join(const char *dir, const char *name);       // owned by the caller
+char *path_dir(const char *path);                         // the folder part ("." if none), owned by the caller
+
+// An atomic write: everything goes to PATH.tmp.PID; file_commit syncs and renames it onto PATH, file_abandon removes it.
+typedef struct { FILE *stream; char *path, *tmp; } FileWriter;
+bool file_create(FileWriter *w, const char *path, Err *e);
+bool file_write(FileWriter *w, const void *bytes, size_t n, Err *e);  // abandons on failure
+bool file_commit(FileWriter *w, Err *e);                  // abandons on failure
+void file_abandon(FileWriter *w);                         // accepts {0} and a finished writer
+bool file_put(const char *path, const void *bytes, size_t n, Err *e); // the three in one
+bool file_copy(const char *from, const char *to, Err *e);
+
+// ---- JSON ---------------------------------------------------------------------------------------------------------
+// One JSON value, the whole of the text. Refuses invalid UTF-8, \u0000 (cJSON strings would end there) and
+// anything after the value. `where` names the text in the message; `line` is the file line of its first byte
+// (0: count lines and columns inside the text). The caller frees with cJSON_Delete.
+cJSON *json_parse(const char *text, size_t len, const char *where, size_t line, Err *e);
+cJSON *json_load(const char *path, Err *e);               // the same from a file
+const cJSON *json_get(const cJSON *object, const char *key);          // case-sensitive; NULL if absent
+const char *json_string(const cJSON *object, const char *key);        // NULL if absent or not a string
+const char *json_kind(const cJSON *value);                // "a string", "a number", ... for messages; NULL is "nothing"
+bool json_is_int(const cJSON *value, int64_t min, int64_t max);       // a whole number in [min, max]
+
+// ---- text ---------------------------------------------------------------------------------------------------------
+// Length in bytes of the valid UTF-8 character at p (1 to 4), and the code point; 0 if the bytes there are invalid.
+int utf8_decode(const char *p, const char *end, uint32_t *code);
+int utf8_encode(uint32_t code, char out[4]);              // bytes written
+size_t utf8_valid(const char *text, size_t len);          // len if all is valid, else the offset of the first bad byte
+// The one of `names` (n of them, `stride` bytes apart) nearest to `name` by edit distance; NULL if none is near.
+const char *nearest_name(const char *name, const char *const *names, size_t n, size_t stride);
+
+// ---- random numbers -----------------------------------------------------------------------------------------------
+// xoshiro256** seeded by splitmix64 (Blackman & Vigna, 2018): the same numbers on every machine.
+typedef struct { uint64_t s[4]; } Rng;
+Rng rng_seed(uint64_t seed);
+uint64_t rng_next(Rng *r);
+double rng_uniform(Rng *r);                               // [0, 1)
+double rng_normal(Rng *r);                                // mean 0, standard deviation 1 (Box and Muller)
+size_t rng_below(Rng *r, size_t n);                       // 0 .. n-1, without bias
+
+double now_seconds(void);                                 // monotonic clock
+
+#endif

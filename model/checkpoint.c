@@ -1,0 +1,516 @@
+// checkpoint: see checkpoint.h.
+#include "checkpoint.h"
+
+#include "safetensors.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+bool checkpoint_is_folder(const char *path) { return file_is_dir(path); }
+
+// ---- llama2.c .bin ------------------------------------------------------------------------------------------------
+
+enum { BIN_MAGIC = 0x616B3432, V0_HEADER = 7 * 4, V1_HEADER = 256 };   // "ak42"
+
+static const TensorId v0_order[N_TENSORS] = {TOK_EMB, ATT_NORM, WQ, WK, WV, WO, FFN_NORM, W1, W2, W3, FINAL_NORM, CLASSIFIER};
+static const TensorId v1_order[N_TENSORS] = {ATT_NORM, FFN_NORM, FINAL_NORM, TOK_EMB, WQ, WK, WV, WO, W1, W2, W3, CLASSIFIER};
+
+typedef struct { int version; size_t header, rope_tables; const TensorId *order; } BinLayout;
+
+// dim, hidden_dim, n_layers, n_heads, n_kv_heads, vocab_size, seq_len: seven int32. Version 0 says "untied" by a
+// negative vocab_size and stores two RoPE tables, which we skip; version 1 has a magic number and a byte for "tied".
+static bool bin_header(const File *f, Config *c, BinLayout *layout, Err *e)
+{
+    int32_t v[7] = {0};
+    if (f->size < V0_HEADER) return fail(e, "%s: expected a header of %d bytes, found %zu bytes", f->path, V0_HEADER, f->size);
+    memcpy(v, f->data, sizeof v);
+    bool v1 = v[0] == BIN_MAGIC, tied = v[5] > 0;
+    if (v1) {
+        if (f->size < V1_HEADER) return fail(e, "%s: expected a header of %d bytes, found %zu bytes", f->path, V1_HEADER, f->size);
+        if (v[1] != 1) return fail(e, "%s: expected version 1, found %d", f->path, v[1]);
+        memcpy(v, f->data + 8, sizeof v);
+        tied = f->data[36] != 0;
+    } else if (v[5] < 0 && v[5] > INT32_MIN) v[5] = -v[5];
+    *c = (Config){.dim = v[0], .hidden_dim = v[1], .n_layers = v[2], .n_heads = v[3], .n_kv_heads = v[4], .vocab_size = v[5],
+                  .seq_len = v[6], .tied = tied, .rope_theta = 10000, .norm_eps = 1e-5f};
+    if (c->n_heads < 1 || c->dim % c->n_heads)
+        return fail(e, "%s: header: expected dim to be a multiple of n_heads, found %d and %d", f->path, c->dim, c->n_heads);
+    c->head_dim = c->dim / c->n_heads;
+    if (!config_check(c, e)) return fail_prefix(e, "%s: header: ", f->path);
+    *layout = v1 ? (BinLayout){1, V1_HEADER, 0, v1_order}
+                 : (BinLayout){0, V0_HEADER, (size_t)c->seq_len * (size_t)c->head_dim, v0_order};
+    size_t expected = layout->header + 4 * (layout->rope_tables + params_count(c));
+    if (f->size != expected)
+        return fail(e, "%s: expected %zu bytes for dim %d, hidden_dim %d, n_layers %d, n_heads %d, n_kv_heads %d, vocab_size %d (%s), "
+                    "seq_len %d, found %zu", f->path, expected, c->dim, c->hidden_dim, c->n_layers, c->n_heads, c->n_kv_heads,
+                    c->vocab_size, tied ? "tied" : "untied", c->seq_len, f->size);
+    return true;
+}
+
+static bool load_bin(Model *m, const char *path, Err *e)
+{
+    File f;
+    Config c;
+    BinLayout layout;
+    if (!file_map(&f, path, e)) return false;
+    bool ok = bin_header(&f, &c, &layout, e) && model_init(m, &c, e);
+    const unsigned char *from = f.data + (ok ? layout.header : 0);
+    for (int i = 0; ok && i < N_TENSORS; i++) {
+        TensorId id = layout.order[i];
+        if (id == CLASSIFIER) from += 4 * layout.rope_tables;
+        for (size_t l = 0, bytes = 4 * tensor_size(&c, id); l < tensor_count(&c, id); l++, from += bytes)
+            memcpy(model_param(m, id, l), from, bytes);
+    }
+    file_unmap(&f);
+    return ok;
+}
+
+bool config_fits_bin(const Config *c, Err *e)
+{
+    if (c->n_heads * c->head_dim != c->dim)
+        return fail(e, "a .bin file cannot say head_dim: expected %d (dim / n_heads), found %d", c->dim / c->n_heads, c->head_dim);
+    if (c->rope_theta != 10000 || c->rope_scaling.factor != 0 || c->norm_eps != 1e-5f)
+        return fail(e, "a .bin file cannot say rope_theta, rope_scaling and rms_norm_eps: expected 10000, null and 1e-5, found %g, %s and %g",
+                    (double)c->rope_theta, c->rope_scaling.factor != 0 ? "llama3" : "null", (double)c->norm_eps);
+    return true;
+}
+
+bool checkpoint_save_bin(const Model *m, const char *path, Err *e)
+{
+    const Config *c = &m->config;
+    int32_t header[7] = {c->dim, c->hidden_dim, c->n_layers, c->n_heads, c->n_kv_heads, c->tied ? c->vocab_size : -c->vocab_size,
+                         c->seq_len};
+    FileWriter w;
+    if (!config_fits_bin(c, e)) return fail_prefix(e, "%s: ", path);
+    if (!file_create(&w, path, e) || !file_write(&w, header, sizeof header, e)) return false;
+    for (int i = 0; i < N_TENSORS; i++) {
+        TensorId id = v0_order[i];
+        for (int part = 0; id == CLASSIFIER && part < 2; part++)       // the tables of cosines, then of sines
+            for (size_t j = 0; j < (size_t)c->seq_len * (size_t)c->head_dim / 2; j++)
+                if (!file_write(&w, m->cos_sin + 2 * j + part, 4, e)) return false;
+        for (size_t l = 0; l < tensor_count(c, id); l++)
+            if (!file_write(&w, model_param(m, id, l), 4 * tensor_size(c, id), e)) return false;
+    }
+    return file_commit(&w, e);
+}
+
+// ---- config.json --------------------------------------------------------------------------------------------------
+
+static bool get_int(int *out, const cJSON *json, const char *key, int fallback, Err *e)
+{
+    const cJSON *v = json_get(json, key);
+    if (!v || cJSON_IsNull(v)) {
+        *out = fallback;
+        return fallback != 0 || fail(e, "%s: expected a number, found %s", key, json_kind(v));
+    }
+    if (!json_is_int(v, 1, INT32_MAX)) return fail(e, "%s: expected a positive whole number, found %s", key,
+                                                   cJSON_IsNumber(v) ? "another number" : json_kind(v));
+    *out = (int)v->valuedouble;
+    return true;
+}
+
+static bool get_float(float *out, const cJSON *json, const char *key, double fallback, Err *e)
+{
+    const cJSON *v = json_get(json, key);
+    bool absent = !v || cJSON_IsNull(v);
+    if (absent ? isnan(fallback) : !cJSON_IsNumber(v)) return fail(e, "%s: expected a number, found %s", key, json_kind(v));
+    *out = (float)(absent ? fallback : v->valuedouble);
+    return true;
+}
+
+// What another value of would need code that is not here.
+static bool check_fixed(const cJSON *json, Err *e)
+{
+    static const char *const must_be_off[] = {"attention_bias", "mlp_bias", "quantization_config", "attention_dropout"};
+    for (size_t i = 0; i < sizeof must_be_off / sizeof *must_be_off; i++) {
+        const cJSON *v = json_get(json, must_be_off[i]);
+        if (v && !cJSON_IsNull(v) && !cJSON_IsFalse(v) && !(cJSON_IsNumber(v) && v->valuedouble == 0))
+            return fail(e, "%s is not supported", must_be_off[i]);
+    }
+    const char *act = json_string(json, "hidden_act");
+    if (act && strcmp(act, "silu") != 0) return fail(e, "hidden_act: expected \"silu\", found \"%s\"", act);
+    const cJSON *partial = json_get(json, "partial_rotary_factor");
+    if (cJSON_IsNumber(partial) && partial->valuedouble != 1) return fail(e, "partial_rotary_factor is not supported");
+    return true;
+}
+
+static bool check_architecture(const cJSON *json, Err *e)
+{
+    const cJSON *list = json_get(json, "architectures");
+    const char *name = cJSON_IsArray(list) ? cJSON_GetStringValue(list->child) : NULL, *type = json_string(json, "model_type");
+    if (name && strcmp(name, "LlamaForCausalLM") != 0 && strcmp(name, "MistralForCausalLM") != 0)
+        return fail(e, "architectures: expected LlamaForCausalLM or MistralForCausalLM, found %s", name);
+    if (type && strcmp(type, "llama") != 0 && strcmp(type, "mistral") != 0)
+        return fail(e, "model_type: expected llama or mistral, found %s", type);
+    return true;
+}
+
+// transformers 4 has rope_theta and rope_scaling; 5 has both inside rope_parameters.
+static bool get_rope(Config *c, const cJSON *json, Err *e)
+{
+    const cJSON *parameters = json_get(json, "rope_parameters"), *scaling = json_get(json, "rope_scaling");
+    if (cJSON_IsObject(parameters)) scaling = parameters;
+    if (!get_float(&c->rope_theta, cJSON_IsObject(parameters) ? parameters : json, "rope_theta", 10000, e)) return false;
+    if (!scaling || cJSON_IsNull(scaling)) return true;
+    const char *type = json_string(scaling, "rope_type");
+    if (!type) type = json_string(scaling, "type");
+    if (type && strcmp(type, "default") == 0) return true;
+    if (!type || strcmp(type, "llama3") != 0)
+        return fail(e, "rope_scaling: rope_type: expected \"llama3\" or \"default\", found \"%s\"", type ? type : "");
+    if (!get_float(&c->rope_scaling.factor, scaling, "factor", NAN, e) ||
+        !get_float(&c->rope_scaling.low_freq_factor, scaling, "low_freq_factor", NAN, e) ||
+        !get_float(&c->rope_scaling.high_freq_factor, scaling, "high_freq_factor", NAN, e) ||
+        !get_float(&c->rope_scaling.original_seq_len, scaling, "original_max_position_embeddings", NAN, e))
+        return fail_prefix(e, "rope_scaling: ");
+    if (!(c->rope_scaling.factor >= 1 && c->rope_scaling.high_freq_factor > c->rope_scaling.low_freq_factor &&
+          c->rope_scaling.low_freq_factor > 0))
+        return fail(e, "rope_scaling: expected factor >= 1 and high_freq_factor > low_freq_factor > 0");
+    return true;
+}
+
+static bool parse_config(Config *c, const cJSON *json, Err *e)
+{
+    const cJSON *tied = json_get(json, "tie_word_embeddings"), *window = json_get(json, "sliding_window");
+    const char *type = json_string(json, "model_type");
+    *c = (Config){.tied = cJSON_IsTrue(tied)};
+    if (!cJSON_IsObject(json)) return fail(e, "expected an object, found %s", json_kind(json));
+    if (tied && !cJSON_IsBool(tied)) return fail(e, "tie_word_embeddings: expected true or false, found %s", json_kind(tied));
+    if (!check_architecture(json, e) || !check_fixed(json, e) || !get_int(&c->dim, json, "hidden_size", 0, e) ||
+        !get_int(&c->hidden_dim, json, "intermediate_size", 0, e) || !get_int(&c->n_layers, json, "num_hidden_layers", 0, e) ||
+        !get_int(&c->n_heads, json, "num_attention_heads", 0, e) ||
+        !get_int(&c->n_kv_heads, json, "num_key_value_heads", c->n_heads, e) ||
+        !get_int(&c->vocab_size, json, "vocab_size", 0, e) ||
+        !get_int(&c->seq_len, json, "max_position_embeddings", 2048, e) ||
+        !get_float(&c->norm_eps, json, "rms_norm_eps", 1e-6, e) || !get_rope(c, json, e)) return false;
+    if (!json_get(json, "head_dim") && c->dim % c->n_heads)
+        return fail(e, "hidden_size: expected a multiple of num_attention_heads (%d), found %d", c->n_heads, c->dim);
+    if (!get_int(&c->head_dim, json, "head_dim", c->dim / c->n_heads, e)) return false;
+    // Attention here is always full: a Mistral may be used up to its window, where the two are the same.
+    if (type && strcmp(type, "mistral") == 0 && json_is_int(window, 1, c->seq_len - 1)) c->seq_len = (int)window->valuedouble;
+    return config_check(c, e);
+}
+
+bool config_from_json(Config *c, const cJSON *json, const char *where, Err *e)
+{
+    return parse_config(c, json, e) || fail_prefix(e, "%s: ", where);
+}
+
+static bool load_config(Config *c, const char *folder, Err *e)
+{
+    char *path = path_join(folder, "config.json");
+    cJSON *json = json_load(path, e);
+    bool ok = json && config_from_json(c, json, path, e);
+    cJSON_Delete(json);
+    free(path);
+    return ok;
+}
+
+// ---- Hugging Face folder ------------------------------------------------------------------------------------------
+
+typedef struct { SafeTensors *files; size_t n, cap; } Shards;
+
+static void shards_close(Shards *s)
+{
+    for (size_t i = 0; i < s->n; i++) safetensors_close(&s->files[i]);
+    free(s->files);
+}
+
+static bool shards_add(Shards *s, const char *folder, const char *name, Err *e)
+{
+    char *path = path_join(folder, name);
+    ARRAY_ROOM(s->files, s->n, s->cap);
+    bool ok = safetensors_open(&s->files[s->n], path, e);
+    if (ok) s->n++;
+    free(path);
+    return ok;
+}
+
+static const StTensor *shards_find(const Shards *s, const char *name, const SafeTensors **file)
+{
+    for (size_t i = 0; i < s->n; i++) {
+        const StTensor *t = safetensors_find(&s->files[i], name);
+        if (t) return *file = &s->files[i], t;
+    }
+    return NULL;
+}
+
+// The files that weight_map names, each once. A name must be a plain file name: nothing outside the folder is opened.
+static bool shards_from_index(Shards *s, const char *folder, const char *index_path, Err *e)
+{
+    cJSON *index = json_load(index_path, e);
+    const cJSON *map = json_get(index, "weight_map");
+    bool ok = index && (cJSON_IsObject(map) || fail(e, "%s: weight_map: expected an object, found %s", index_path, json_kind(map)));
+    cJSON *seen = cJSON_CreateObject();
+    for (const cJSON *entry = ok ? map->child : NULL; entry; entry = entry->next) {
+        const char *file = cJSON_GetStringValue(entry);
+        if (!file || !*file || strchr(file, '/'))
+            ok = fail(e, "%s: weight_map: %s: expected a file name, found %s", index_path, entry->string, file ? file : json_kind(entry));
+        else if (!json_get(seen, file)) {
+            cJSON_AddTrueToObject(seen, file);
+            ok = shards_add(s, folder, file, e) || fail_prefix(e, "%s names a shard: ", index_path);
+        }
+        if (!ok) break;
+    }
+    cJSON_Delete(seen);
+    cJSON_Delete(index);
+    return ok;
+}
+
+static bool shards_open(Shards *s, const char *folder, Err *e)
+{
+    char *whole = path_join(folder, "model.safetensors"), *index = path_join(folder, "model.safetensors.index.json");
+    bool ok = file_exists(whole)   ? shards_add(s, folder, "model.safetensors", e)
+              : file_exists(index) ? shards_from_index(s, folder, index, e)
+                                   : fail(e, "%s: expected model.safetensors or model.safetensors.index.json, found neither", folder);
+    free(whole);
+    free(index);
+    return ok;
+}
+
+// Interleaved row 2i + j of each head is Hugging Face's row i + j * D/2. Copies matrix rows from one order to the other.
+static void rope_reorder(float *to, const float *from, size_t rows, size_t columns, size_t head_dim, bool to_halves)
+{
+    for (size_t r = 0; r < rows; r++) {
+        size_t head = r / head_dim * head_dim, i = r % head_dim / 2, j = r % 2, half = head + i + j * head_dim / 2;
+        memcpy(to + (to_halves ? half : r) * columns, from + (to_halves ? r : half) * columns, columns * sizeof *to);
+    }
+}
+
+static void tensor_hf_name(TensorId id, size_t layer, char out[96])
+{
+    const char *pattern = tensor_table[id].hf_name, *mark = strstr(pattern, "%d");
+    if (!mark) snprintf(out, 96, "%s", pattern);
+    else snprintf(out, 96, "%.*s%zu%s", (int)(mark - pattern), pattern, layer, mark + 2);
+}
+
+static int tensor_hf_shape(const Config *c, TensorId id, size_t shape[MAX_DIMS])
+{
+    bool vector = tensor_table[id].rows == ONE;
+    shape[0] = config_size(c, vector ? tensor_table[id].columns : tensor_table[id].rows);
+    shape[1] = config_size(c, tensor_table[id].columns);
+    return vector ? 1 : 2;
+}
+
+// Is it a tensor of the table? Or one that is recomputed: a tied model may carry its classifier all the same, and old
+// files carry RoPE frequencies.
+static bool is_expected(const Config *c, const char *name)
+{
+    static const char frequencies[] = "rotary_emb.inv_freq";
+    size_t length = strlen(name), layer = 0;
+    char full[96];
+    if (length >= strlen(frequencies) && strcmp(name + length - strlen(frequencies), frequencies) == 0) return true;
+    if (strncmp(name, "model.layers.", 13) == 0) layer = strtoul(name + 13, NULL, 10);
+    for (TensorId id = 0; id < N_TENSORS; id++) {
+        tensor_hf_name(id, layer, full);
+        if (strcmp(name, full) == 0) return layer < (size_t)c->n_layers;
+    }
+    return false;
+}
+
+typedef struct { Buf text; size_t n; } NameList;
+
+static void list_name(NameList *list, const char *name)
+{
+    if (list->n++ < 8) buf_addf(&list->text, "%s%s", list->n > 1 ? ", " : "", name);
+}
+
+static const char *list_end(NameList *list)
+{
+    if (list->n > 8) buf_addf(&list->text, " and %zu more", list->n - 8);
+    return list->n ? list->text.data : "none";
+}
+
+// Every tensor of the table is there and has its shape, and there is none besides.
+static bool check_tensors(const Shards *s, const Config *c, const char *folder, Err *e)
+{
+    NameList missing = {0}, extra = {0};
+    bool ok = true;
+    for (TensorId id = 0; id < N_TENSORS && ok; id++)
+        for (size_t l = 0; l < tensor_count(c, id) && ok; l++) {
+            char name[96], want[96], got[96];
+            size_t shape[MAX_DIMS];
+            int n_dims = tensor_hf_shape(c, id, shape);
+            const SafeTensors *file = NULL;
+            tensor_hf_name(id, l, name);
+            const StTensor *t = shards_find(s, name, &file);
+            if (!t) list_name(&missing, name);
+            else if (t->n_dims != n_dims || memcmp(t->shape, shape, sizeof *shape * (size_t)n_dims) != 0)
+                ok = fail(e, "%s: %s: expected shape %s, found %s", file->file.path, name, shape_text(shape, n_dims, want),
+                          shape_text(t->shape, t->n_dims, got));
+        }
+    for (size_t i = 0; i < s->n && ok; i++)
+        for (size_t j = 0; j < s->files[i].n; j++)
+            if (!is_expected(c, s->files[i].tensors[j].name)) list_name(&extra, s->files[i].tensors[j].name);
+    if (ok && (missing.n || extra.n))
+        ok = fail(e, "%s: tensors missing: %s; unexpected: %s", folder, list_end(&missing), list_end(&extra));
+    buf_free(&missing.text);
+    buf_free(&extra.text);
+    return ok;
+}
+
+static void load_tensor(Model *m, const Shards *s, TensorId id, size_t layer)
+{
+    const Config *c = &m->config;
+    const SafeTensors *file = NULL;
+    char name[96];
+    tensor_hf_name(id, layer, name);
+    const StTensor *t = shards_find(s, name, &file);
+    float *w = model_param(m, id, layer);
+    if (!tensor_table[id].heads_of_pairs) safetensors_read(file, t, 0, t->count, w);
+    else {
+        float *halves = mem_alloc(t->count, sizeof *halves);
+        safetensors_read(file, t, 0, t->count, halves);
+        rope_reorder(w, halves, t->shape[0], t->shape[1], (size_t)c->head_dim, false);
+        free(halves);
+    }
+    safetensors_forget(file, t);
+}
+
+static bool load_folder(Model *m, const char *folder, Err *e)
+{
+    Config c;
+    Shards s = {0};
+    bool ok = load_config(&c, folder, e) && shards_open(&s, folder, e) && check_tensors(&s, &c, folder, e) && model_init(m, &c, e);
+    for (TensorId id = 0; ok && id < N_TENSORS; id++)
+        for (size_t l = 0; l < tensor_count(&c, id); l++) load_tensor(m, &s, id, l);
+    shards_close(&s);
+    return ok;
+}
+
+// ---- saving a folder ----------------------------------------------------------------------------------------------
+
+static void set_number(cJSON *json, const char *key, double value)
+{
+    cJSON_DeleteItemFromObjectCaseSensitive(json, key);
+    cJSON_AddNumberToObject(json, key, value);
+}
+
+// The shortest decimal that reads back as the same float: 1e-05, not 9.9999997473787516e-06.
+static double shortest(float f)
+{
+    char text[32];
+    for (int digits = 1; digits < 10; digits++) {
+        snprintf(text, sizeof text, "%.*g", digits, (double)f);
+        if (strtof(text, NULL) == f) break;
+    }
+    return strtod(text, NULL);
+}
+
+static void add_missing_string(cJSON *json, const char *key, const char *value)
+{
+    if (!json_get(json, key)) cJSON_AddStringToObject(json, key, value);
+}
+
+static void add_missing_number(cJSON *json, const char *key, double value)
+{
+    if (!json_get(json, key)) cJSON_AddNumberToObject(json, key, value);
+}
+
+static void add_rope_scaling(cJSON *json, const Config *c)
+{
+    if (c->rope_scaling.factor == 0 || json_get(json, "rope_scaling") || json_get(json, "rope_parameters")) return;
+    cJSON *scaling = cJSON_AddObjectToObject(json, "rope_scaling");
+    cJSON_AddStringToObject(scaling, "rope_type", "llama3");
+    cJSON_AddNumberToObject(scaling, "factor", shortest(c->rope_scaling.factor));
+    cJSON_AddNumberToObject(scaling, "low_freq_factor", shortest(c->rope_scaling.low_freq_factor));
+    cJSON_AddNumberToObject(scaling, "high_freq_factor", shortest(c->rope_scaling.high_freq_factor));
+    cJSON_AddNumberToObject(scaling, "original_max_position_embeddings", shortest(c->rope_scaling.original_seq_len));
+}
+
+// What tells the weights' shapes is written anew; any other key that is there already stays as it is.
+static void config_to_json(const Config *c, cJSON *json)
+{
+    const char *name = "LlamaForCausalLM", *dtype = json_get(json, "dtype") ? "dtype" : "torch_dtype";
+    if (!json_get(json, "architectures")) cJSON_AddItemToObject(json, "architectures", cJSON_CreateStringArray(&name, 1));
+    add_missing_string(json, "model_type", "llama");
+    add_missing_string(json, "hidden_act", "silu");
+    add_missing_number(json, "max_position_embeddings", c->seq_len);
+    add_missing_number(json, "rms_norm_eps", shortest(c->norm_eps));
+    if (!json_get(json, "rope_parameters")) add_missing_number(json, "rope_theta", shortest(c->rope_theta));
+    add_rope_scaling(json, c);
+    set_number(json, "hidden_size", c->dim);
+    set_number(json, "intermediate_size", c->hidden_dim);
+    set_number(json, "num_hidden_layers", c->n_layers);
+    set_number(json, "num_attention_heads", c->n_heads);
+    set_number(json, "num_key_value_heads", c->n_kv_heads);
+    set_number(json, "head_dim", c->head_dim);
+    set_number(json, "vocab_size", c->vocab_size);
+    cJSON_DeleteItemFromObjectCaseSensitive(json, dtype);
+    cJSON_AddStringToObject(json, dtype, "float32");
+    cJSON_DeleteItemFromObjectCaseSensitive(json, "tie_word_embeddings");
+    cJSON_AddBoolToObject(json, "tie_word_embeddings", c->tied);
+}
+
+static bool save_config(const Config *c, const char *folder, const cJSON *other_keys, Err *e)
+{
+    cJSON *json = other_keys ? cJSON_Duplicate(other_keys, true) : cJSON_CreateObject();
+    config_to_json(c, json);
+    char *text = cJSON_Print(json), *path = path_join(folder, "config.json");
+    bool ok = file_put(path, text, strlen(text), e);
+    cJSON_free(text);
+    free(path);
+    cJSON_Delete(json);
+    return ok;
+}
+
+static bool write_tensor(const Model *m, FileWriter *w, TensorId id, size_t layer, Err *e)
+{
+    const Config *c = &m->config;
+    size_t count = tensor_size(c, id), columns = config_size(c, tensor_table[id].columns);
+    const float *from = model_param(m, id, layer);
+    if (!tensor_table[id].heads_of_pairs) return file_write(w, from, 4 * count, e);
+    float *halves = mem_alloc(count, sizeof *halves);
+    rope_reorder(halves, from, count / columns, columns, (size_t)c->head_dim, true);
+    bool ok = file_write(w, halves, 4 * count, e);
+    free(halves);
+    return ok;
+}
+
+static bool save_tensors(const Model *m, const char *folder, Err *e)
+{
+    const Config *c = &m->config;
+    size_t n = 0, max = N_TENSORS * (size_t)c->n_layers;
+    StTensor *entries = mem_alloc(max, sizeof *entries);
+    char (*names)[96] = mem_alloc(max, sizeof *names);
+    for (TensorId id = 0; id < N_TENSORS; id++)
+        for (size_t l = 0; l < tensor_count(c, id); l++, n++) {
+            tensor_hf_name(id, l, names[n]);
+            entries[n].name = names[n];
+            entries[n].n_dims = tensor_hf_shape(c, id, entries[n].shape);
+        }
+    char *path = path_join(folder, "model.safetensors");
+    FileWriter w;
+    bool ok = safetensors_create(&w, path, entries, n, e);
+    for (TensorId id = 0; ok && id < N_TENSORS; id++)
+        for (size_t l = 0; ok && l < tensor_count(c, id); l++) ok = write_tensor(m, &w, id, l, e);
+    ok = ok && file_commit(&w, e);
+    free(path);
+    free(entries);
+    free(names);
+    return ok;
+}
+
+bool checkpoint_save_folder(const Model *m, const char *path, const cJSON *other_keys, Err *e)
+{
+    return save_config(&m->config, path, other_keys, e) && save_tensors(m, path, e);
+}
+
+// ---- either format ------------------------------------------------------------------------------------------------
+
+bool checkpoint_config(Config *c, const char *path, Err *e)
+{
+    if (checkpoint_is_folder(path)) return load_config(c, path, e);
+    File f;
+    BinLayout layout;
+    if (!file_map(&f, path, e)) return false;
+    bool ok = bin_header(&f, c, &layout, e);
+    file_unmap(&f);
+    return ok;
+}
+
+bool checkpoint_load(Model *m, const char *path, Err *e)
+{
+    *m = (Model){0};
+    return checkpoint_is_folder(path) ? load_folder(m, path, e) : load_bin(m, path, e);
+}

@@ -1,0 +1,126 @@
+// sample: see sample.h. The same forward as transformer.c's, for one position: matrices times a vector.
+#include "sample.h"
+
+#include <assert.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+bool sampler_init(Sampler *s, const Model *m, size_t capacity, Err *e)
+{
+    const Config *c = &m->config;
+    size_t C = config_size(c, DIM), HD = config_size(c, QUERY_DIM), KD = config_size(c, KV_DIM), F = config_size(c, HIDDEN_DIM);
+    *s = (Sampler){.model = m, .capacity = capacity};
+    s->cache = calloc((size_t)c->n_layers * capacity, 2 * KD * sizeof(float));
+    if (!s->cache) return fail(e, "out of memory: a cache of %zu positions", capacity);
+    s->x = mem_alloc(C, sizeof(float));
+    s->norm = mem_alloc(C, sizeof(float));
+    s->q = mem_alloc(HD, sizeof(float));
+    s->att = mem_alloc(HD, sizeof(float));
+    s->gu = mem_alloc(2 * F, sizeof(float));
+    s->y = mem_alloc(F, sizeof(float));
+    s->scores = mem_alloc(capacity, sizeof(float));
+    s->logits = mem_alloc(config_size(c, VOCAB), sizeof(float));
+    return true;
+}
+
+void sampler_free(Sampler *s)
+{
+    float *all[] = {s->cache, s->x, s->norm, s->q, s->att, s->gu, s->y, s->scores, s->logits};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);
+    *s = (Sampler){0};
+}
+
+void sampler_reset(Sampler *s) { s->n_cached = 0; }
+
+// att (D): one query head against the n cached positions, whose rows are `stride` floats apart.
+static void attend(float *att, const float *q, const float *keys, const float *values, size_t n, size_t stride, size_t D,
+                   float *scores)
+{
+    float max = -INFINITY, sum = 0, scale = 1 / sqrtf((float)D);
+    for (size_t t = 0; t < n; t++) {
+        float dot = 0;
+        for (size_t d = 0; d < D; d++) dot += q[d] * keys[t * stride + d];
+        scores[t] = dot * scale;
+        max = scores[t] > max ? scores[t] : max;
+    }
+    memset(att, 0, D * sizeof *att);
+    for (size_t t = 0; t < n; t++) {
+        float p = expf(scores[t] - max);
+        sum += p;
+        for (size_t d = 0; d < D; d++) att[d] += p * values[t * stride + d];
+    }
+    for (size_t d = 0; d < D; d++) att[d] /= sum;
+}
+
+void sampler_feed(Sampler *s, int token)
+{
+    const Model *m = s->model;
+    const Config *c = &m->config;
+    size_t C = config_size(c, DIM), HD = config_size(c, QUERY_DIM), KD = config_size(c, KV_DIM), F = config_size(c, HIDDEN_DIM);
+    size_t D = (size_t)c->head_dim, H = (size_t)c->n_heads, group = H / (size_t)c->n_kv_heads;
+    int position = (int)s->n_cached;
+    float rstd;
+    assert(s->n_cached < s->capacity && token >= 0 && token < c->vocab_size);
+    s->n_cached++;
+    embedding_forward(s->x, &token, model_param(m, TOK_EMB, 0), 1, C);
+    for (size_t l = 0; l < (size_t)c->n_layers; l++) {
+        float *cache = s->cache + l * s->capacity * 2 * KD, *kv = cache + (size_t)position * 2 * KD;
+        rmsnorm_forward(s->norm, &rstd, s->x, model_param(m, ATT_NORM, l), c->norm_eps, 1, C);
+        linear_forward(s->q, s->norm, model_param(m, WQ, l), 1, C, HD, 0);
+        linear_forward(kv, s->norm, model_param(m, WK, l), 1, C, 2 * KD, 0);
+        rope(s->q, HD, m->cos_sin, &position, 1, H, D, 1);
+        rope(kv, 2 * KD, m->cos_sin, &position, 1, KD / D, D, 1);
+        for (size_t h = 0; h < H; h++) {
+            const float *keys = cache + h / group * D;
+            attend(s->att + h * D, s->q + h * D, keys, keys + KD, s->n_cached, 2 * KD, D, s->scores);
+        }
+        linear_forward(s->x, s->att, model_param(m, WO, l), 1, HD, C, 1);
+        rmsnorm_forward(s->norm, &rstd, s->x, model_param(m, FFN_NORM, l), c->norm_eps, 1, C);
+        linear_forward(s->gu, s->norm, model_param(m, W1, l), 1, C, 2 * F, 0);
+        swiglu_forward(s->y, s->gu, 1, F);
+        linear_forward(s->x, s->y, model_param(m, W2, l), 1, F, C, 1);
+    }
+    rmsnorm_forward(s->norm, &rstd, s->x, model_param(m, FINAL_NORM, 0), c->norm_eps, 1, C);
+    linear_forward(s->logits, s->norm, model_param(m, c->tied ? TOK_EMB : CLASSIFIER, 0), 1, C, config_size(c, VOCAB), 0);
+}
+
+typedef struct { float p; int id; } Candidate;
+
+static int by_probability(const void *a, const void *b)
+{
+    const Candidate *x = a, *y = b;
+    return x->p > y->p ? -1 : x->p < y->p ? 1 : x->id - y->id;
+}
+
+static int choose_top_p(const float *p, size_t V, float top_p, double coin)
+{
+    Candidate *all = mem_alloc(V, sizeof *all);
+    for (size_t i = 0; i < V; i++) all[i] = (Candidate){p[i], (int)i};
+    qsort(all, V, sizeof *all, by_probability);
+    double total = 0, sum = 0;
+    size_t n = 0;
+    while (n < V && total < (double)top_p) total += (double)all[n++].p;
+    int id = all[n ? n - 1 : 0].id;
+    for (size_t i = 0; i < n; i++)
+        if ((sum += (double)all[i].p) > coin * total) { id = all[i].id; break; }
+    free(all);
+    return id;
+}
+
+int sampler_choose(Sampler *s, float temperature, float top_p, Rng *rng)
+{
+    size_t V = config_size(&s->model->config, VOCAB), best = 0;
+    float *p = s->logits;
+    double sum = 0, seen = 0;
+    for (size_t i = 1; i < V; i++) best = p[i] > p[best] ? i : best;
+    if (temperature == 0) return (int)best;
+    float max = p[best];
+    for (size_t i = 0; i < V; i++) sum += (double)(p[i] = expf((p[i] - max) / temperature));
+    for (size_t i = 0; i < V; i++) p[i] = (float)((double)p[i] / sum);
+    double coin = rng_uniform(rng);
+    if (top_p > 0 && top_p < 1) return choose_top_p(p, V, top_p, coin);
+    for (size_t i = 0; i < V; i++)
+        if ((seen += (double)p[i]) > coin) return (int)i;
+    return (int)best;
+}

@@ -1,0 +1,416 @@
+// transformer: see transformer.h. The layer is written once; the last one differs only in that its queries are the
+// target positions alone: keys and values are needed of every token, but the rest only where something is predicted.
+#include "transformer.h"
+
+#include <assert.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+// ---- the tensor table ---------------------------------------------------------------------------------------------
+
+const TensorInfo tensor_table[N_TENSORS] = {
+    [TOK_EMB]    = {"tok_emb",    "model.embed_tokens.weight",                       VOCAB,      DIM,        false, true,  false},
+    [ATT_NORM]   = {"att_norm",   "model.layers.%d.input_layernorm.weight",          ONE,        DIM,        true,  false, false},
+    [WQ]         = {"wq",         "model.layers.%d.self_attn.q_proj.weight",         QUERY_DIM,  DIM,        true,  true,  true},
+    [WK]         = {"wk",         "model.layers.%d.self_attn.k_proj.weight",         KV_DIM,     DIM,        true,  true,  true},
+    [WV]         = {"wv",         "model.layers.%d.self_attn.v_proj.weight",         KV_DIM,     DIM,        true,  true,  false},
+    [WO]         = {"wo",         "model.layers.%d.self_attn.o_proj.weight",         DIM,        QUERY_DIM,  true,  true,  false},
+    [FFN_NORM]   = {"ffn_norm",   "model.layers.%d.post_attention_layernorm.weight", ONE,        DIM,        true,  false, false},
+    [W1]         = {"w1",         "model.layers.%d.mlp.gate_proj.weight",            HIDDEN_DIM, DIM,        true,  true,  false},
+    [W3]         = {"w3",         "model.layers.%d.mlp.up_proj.weight",              HIDDEN_DIM, DIM,        true,  true,  false},
+    [W2]         = {"w2",         "model.layers.%d.mlp.down_proj.weight",            DIM,        HIDDEN_DIM, true,  true,  false},
+    [FINAL_NORM] = {"final_norm", "model.norm.weight",                               ONE,        DIM,        false, false, false},
+    [CLASSIFIER] = {"classifier", "lm_head.weight",                                  VOCAB,      DIM,        false, true,  false},
+};
+
+size_t config_size(const Config *c, Size s)
+{
+    switch (s) {
+    case ONE:        return 1;
+    case DIM:        return (size_t)c->dim;
+    case QUERY_DIM:  return (size_t)c->n_heads * (size_t)c->head_dim;
+    case KV_DIM:     return (size_t)c->n_kv_heads * (size_t)c->head_dim;
+    case HIDDEN_DIM: return (size_t)c->hidden_dim;
+    case VOCAB:      return (size_t)c->vocab_size;
+    }
+    return 0;
+}
+
+size_t tensor_count(const Config *c, TensorId id)
+{
+    return tensor_table[id].per_layer ? (size_t)c->n_layers : !(id == CLASSIFIER && c->tied);
+}
+
+size_t tensor_size(const Config *c, TensorId id)
+{
+    return config_size(c, tensor_table[id].rows) * config_size(c, tensor_table[id].columns);
+}
+
+size_t tensor_offset(const Config *c, TensorId id, size_t layer)
+{
+    size_t before = 0, one_layer = 0;
+    for (TensorId t = 0; t < id; t++) {
+        bool other_layers_too = tensor_table[t].per_layer && !tensor_table[id].per_layer;
+        before += tensor_size(c, t) * (other_layers_too ? (size_t)c->n_layers : 1);
+    }
+    for (TensorId t = 0; t < N_TENSORS; t++)
+        if (tensor_table[t].per_layer) one_layer += tensor_size(c, t);
+    return before + (tensor_table[id].per_layer ? layer * one_layer : 0);
+}
+
+size_t params_count(const Config *c)
+{
+    size_t n = 0;
+    for (TensorId t = 0; t < N_TENSORS; t++) n += tensor_size(c, t) * tensor_count(c, t);
+    return n;
+}
+
+// Bounds that keep every product of two sizes, and the whole arena, far from overflow.
+bool config_check(const Config *c, Err *e)
+{
+    const struct { const char *name; int value, max; } sizes[] = {
+        {"dim", c->dim, 1 << 16},            {"hidden_dim", c->hidden_dim, 1 << 18}, {"n_layers", c->n_layers, 1 << 10},
+        {"n_heads", c->n_heads, 1 << 12},    {"n_kv_heads", c->n_kv_heads, 1 << 12}, {"head_dim", c->head_dim, 1 << 12},
+        {"vocab_size", c->vocab_size, 1 << 22}, {"seq_len", c->seq_len, 1 << 22},
+    };
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+        if (sizes[i].value < 1 || sizes[i].value > sizes[i].max)
+            return fail(e, "%s: expected 1 to %d, found %d", sizes[i].name, sizes[i].max, sizes[i].value);
+    if (c->n_heads % c->n_kv_heads)
+        return fail(e, "n_heads: expected a multiple of n_kv_heads (%d), found %d", c->n_kv_heads, c->n_heads);
+    if (c->head_dim % 2) return fail(e, "head_dim: expected an even number, found %d", c->head_dim);
+    if (!(c->norm_eps >= 0 && c->norm_eps < 1)) return fail(e, "norm_eps: expected 0 to 1, found %g", (double)c->norm_eps);
+    if (!(c->rope_theta > 0)) return fail(e, "rope_theta: expected a positive number, found %g", (double)c->rope_theta);
+    return true;
+}
+
+// ---- making and freeing -------------------------------------------------------------------------------------------
+
+static float *floats_alloc(size_t n, Err *e)
+{
+    void *p = NULL;
+    if (n > SIZE_MAX / sizeof(float) || posix_memalign(&p, 64, n * sizeof(float)) != 0) {
+        fail(e, "out of memory: %.1f MB were not to be had", (double)n * sizeof(float) / 1e6);
+        return NULL;
+    }
+    return p;
+}
+
+// Llama 3's stretching of low frequencies, as transformers' _compute_llama3_parameters does it.
+static float rope_frequency(const Config *c, int i)
+{
+    float f = 1 / powf(c->rope_theta, (float)(2 * i) / (float)c->head_dim), factor = c->rope_scaling.factor;
+    if (factor == 0) return f;
+    float low = c->rope_scaling.low_freq_factor, high = c->rope_scaling.high_freq_factor;
+    float original = c->rope_scaling.original_seq_len, wavelength = 2 * (float)M_PI / f;
+    if (wavelength < original / high) return f;
+    if (wavelength > original / low) return f / factor;
+    float smooth = (original / wavelength - low) / (high - low);
+    return (1 - smooth) * f / factor + smooth * f;
+}
+
+bool model_init(Model *m, const Config *c, Err *e)
+{
+    *m = (Model){.config = *c};
+    if (!config_check(c, e)) return false;
+    m->n_params = params_count(c);
+    m->params = floats_alloc(m->n_params, e);
+    m->cos_sin = m->params ? floats_alloc((size_t)c->seq_len * (size_t)c->head_dim, e) : NULL;
+    if (!m->cos_sin) {
+        model_free(m);
+        return false;
+    }
+    for (int i = 0; i < c->head_dim / 2; i++) {
+        float frequency = rope_frequency(c, i);
+        for (int t = 0; t < c->seq_len; t++) {
+            float angle = (float)t * frequency, *to = m->cos_sin + (size_t)t * (size_t)c->head_dim + 2 * i;
+            to[0] = cosf(angle);
+            to[1] = sinf(angle);
+        }
+    }
+    return true;
+}
+
+void model_randomize(Model *m, uint64_t seed)
+{
+    const Config *c = &m->config;
+    Rng rng = rng_seed(seed);
+    for (TensorId id = 0; id < N_TENSORS; id++) {
+        bool residual = id == WO || id == W2;
+        double std = residual ? 0.02 / sqrt(2.0 * c->n_layers) : 0.02;
+        for (size_t l = 0; l < tensor_count(c, id); l++) {
+            float *w = model_param(m, id, l);
+            for (size_t i = 0, n = tensor_size(c, id); i < n; i++)
+                w[i] = tensor_table[id].rows == ONE ? 1 : (float)(std * rng_normal(&rng));
+        }
+    }
+}
+
+// Rows of logits at a time: 64 MB of them, so that the matrix products are large and the memory is not.
+static size_t logit_rows(const Config *c)
+{
+    size_t rows = (size_t)16000000 / (size_t)c->vocab_size;
+    return rows < 32 ? 32 : rows > 512 ? 512 : rows;
+}
+
+// Hands out pieces of one block. With base NULL it only counts, so that one function both measures and lays out.
+typedef struct { float *base; size_t used; } Arena;
+
+static float *arena_take(Arena *a, size_t n)
+{
+    float *p = a->base ? a->base + a->used : NULL;
+    a->used += (n + 15) / 16 * 16;
+    return p;
+}
+
+static void lay_out_layers(Model *m, Arena *a)
+{
+    const Config *c = &m->config;
+    size_t N = m->max_tokens, C = config_size(c, DIM), HD = config_size(c, QUERY_DIM), KD = config_size(c, KV_DIM);
+    for (int l = 0; l < c->n_layers; l++) {
+        LayerActs *acts = &m->acts[l];
+        bool own = m->training && !m->checkpointing, last = l == c->n_layers - 1;
+        if (l > 0 && !own) {                               // shared, but for the layer's input
+            float *x = m->training || l == 1 ? arena_take(a, N * C) : m->acts[l - 2].x;
+            *acts = m->acts[0];
+            acts->x = x;
+            continue;
+        }
+        size_t M = last && own ? m->max_targets : N;
+        *acts = (LayerActs){
+            .x = arena_take(a, N * C), .rstd_att = arena_take(a, N), .q = arena_take(a, M * HD),
+            .kv = arena_take(a, N * 2 * KD), .att = arena_take(a, M * HD), .lse = arena_take(a, M * (size_t)c->n_heads),
+            .x_att = arena_take(a, M * C), .rstd_ffn = arena_take(a, M), .gu = arena_take(a, M * 2 * (size_t)c->hidden_dim),
+        };
+    }
+}
+
+static void lay_out(Model *m, Arena *a)
+{
+    const Config *c = &m->config;
+    size_t N = m->max_tokens, M = m->max_targets, C = config_size(c, DIM), HD = config_size(c, QUERY_DIM);
+    size_t wide = C > HD ? C : HD;
+    lay_out_layers(m, a);
+    m->out = arena_take(a, M * C);
+    m->out_norm = arena_take(a, M * C);
+    m->rstd_out = arena_take(a, M);
+    m->scale = arena_take(a, M);
+    m->logits = arena_take(a, logit_rows(c) * (size_t)c->vocab_size);
+    m->scratch_a = arena_take(a, N * wide);
+    m->scratch_c = arena_take(a, M * wide);
+    m->scratch_f = arena_take(a, N * (size_t)c->hidden_dim);
+    m->attention = arena_take(a, attention_scratch(m->max_row));
+    if (!m->training) return;
+    m->dout = arena_take(a, M * C);
+    m->dx = arena_take(a, N * C);
+    m->scratch_b = arena_take(a, N * wide);
+    m->dq = arena_take(a, N * HD);
+    m->dkv = arena_take(a, N * 2 * config_size(c, KV_DIM));
+}
+
+static void release_work(Model *m)
+{
+    free(m->activations);
+    free(m->acts);
+    free(m->position);
+    free(m->query_position);
+    free(m->query_starts);
+    m->activations = NULL;
+    m->acts = NULL;
+    m->position = m->query_position = NULL;
+    m->query_starts = NULL;
+}
+
+bool model_reserve(Model *m, size_t max_tokens, size_t max_row, size_t max_rows, size_t max_targets, bool training,
+                   bool checkpointing, Err *e)
+{
+    release_work(m);
+    m->max_tokens = max_tokens;
+    m->max_row = max_row;
+    m->max_rows = max_rows;
+    m->max_targets = max_targets;
+    m->training = training;
+    m->checkpointing = checkpointing;
+    m->acts = mem_alloc((size_t)m->config.n_layers, sizeof *m->acts);
+    m->position = mem_alloc(max_tokens, sizeof *m->position);
+    m->query_position = mem_alloc(max_targets, sizeof *m->query_position);
+    m->query_starts = mem_alloc(max_rows + 1, sizeof *m->query_starts);
+    Arena measure = {0};
+    lay_out(m, &measure);
+    m->activations = floats_alloc(measure.used, e);
+    if (training && !m->grads) m->grads = floats_alloc(m->n_params, e);
+    if (!m->activations || (training && !m->grads)) return false;
+    lay_out(m, &(Arena){.base = m->activations});
+    return true;
+}
+
+void model_free(Model *m)
+{
+    release_work(m);
+    free(m->params);
+    free(m->grads);
+    free(m->cos_sin);
+    *m = (Model){0};
+}
+
+// ---- rows of a matrix ---------------------------------------------------------------------------------------------
+
+// y_m = x_at[m], or all of x where at is NULL.
+static void rows_gather(float *y, const float *x, const size_t *at, size_t M, size_t C)
+{
+    if (!at) memcpy(y, x, M * C * sizeof(float));
+    else
+        for (size_t m = 0; m < M; m++) memcpy(y + m * C, x + at[m] * C, C * sizeof(float));
+}
+
+// y_at[m] += x_m
+static void rows_scatter_add(float *y, const float *x, const size_t *at, size_t M, size_t C)
+{
+    for (size_t m = 0; m < M; m++)
+        for (size_t c = 0; c < C; c++) y[at[m] * C + c] += x[m * C + c];
+}
+
+// ---- a layer ------------------------------------------------------------------------------------------------------
+
+// Which positions have queries in a layer: all N (at NULL), or in the last layer the M targets.
+typedef struct { size_t M; const size_t *at; const int *position; AttentionShape attention; } Queries;
+
+static Queries layer_queries(const Model *m, const Batch *b, int l)
+{
+    const Config *c = &m->config;
+    bool last = l == c->n_layers - 1;
+    const int *position = last ? m->query_position : m->position;
+    AttentionShape shape = {b->S, b->starts, last ? m->query_starts : b->starts, position,
+                            (size_t)c->n_heads, (size_t)c->n_kv_heads, (size_t)c->head_dim, m->max_row};
+    return (Queries){last ? b->M : b->N, last ? b->at : NULL, position, shape};
+}
+
+// out (M, C) from acts->x (N, C)
+static void layer_forward(Model *m, const Batch *b, int l, float *out)
+{
+    const Config *c = &m->config;
+    const LayerActs *acts = &m->acts[l];
+    Queries query = layer_queries(m, b, l);
+    size_t layer = (size_t)l, N = b->N, M = query.M, C = config_size(c, DIM), F = config_size(c, HIDDEN_DIM);
+    size_t HD = config_size(c, QUERY_DIM), KD = config_size(c, KV_DIM), D = (size_t)c->head_dim;
+    float *norm = m->scratch_a, *query_norm = norm, *y = m->scratch_f;
+
+    // x_att = x + attention(norm(x)) wo
+    rmsnorm_forward(norm, acts->rstd_att, acts->x, model_param(m, ATT_NORM, layer), c->norm_eps, N, C);
+    if (query.at) rows_gather(query_norm = m->scratch_c, norm, query.at, M, C);
+    linear_forward(acts->q, query_norm, model_param(m, WQ, layer), M, C, HD, 0);
+    linear_forward(acts->kv, norm, model_param(m, WK, layer), N, C, 2 * KD, 0);             // wk|wv at once
+    rope(acts->q, HD, m->cos_sin, query.position, M, HD / D, D, 1);
+    rope(acts->kv, 2 * KD, m->cos_sin, m->position, N, KD / D, D, 1);
+    attention_forward(acts->att, acts->lse, acts->q, acts->kv, &query.attention, m->attention);
+    rows_gather(acts->x_att, acts->x, query.at, M, C);
+    linear_forward(acts->x_att, acts->att, model_param(m, WO, layer), M, HD, C, 1);
+
+    // out = x_att + swiglu(norm(x_att)) w2
+    rmsnorm_forward(norm, acts->rstd_ffn, acts->x_att, model_param(m, FFN_NORM, layer), c->norm_eps, M, C);
+    linear_forward(acts->gu, norm, model_param(m, W1, layer), M, C, 2 * F, 0);              // w1|w3 at once
+    swiglu_forward(y, acts->gu, M, F);
+    rows_gather(out, acts->x_att, NULL, M, C);
+    linear_forward(out, y, model_param(m, W2, layer), M, F, C, 1);
+}
+
+// dout (M, C) becomes dx (N, C); in every layer but the last they may be one. Uses up acts->gu.
+static void layer_backward(Model *m, const Batch *b, int l, float *dx, float *dout)
+{
+    const Config *c = &m->config;
+    const LayerActs *acts = &m->acts[l];
+    Queries query = layer_queries(m, b, l);
+    size_t layer = (size_t)l, N = b->N, M = query.M, C = config_size(c, DIM), F = config_size(c, HIDDEN_DIM);
+    size_t HD = config_size(c, QUERY_DIM), KD = config_size(c, KV_DIM), D = (size_t)c->head_dim;
+    float *norm = m->scratch_a, *y = m->scratch_f, *datt = m->scratch_b, beta = m->accumulate ? 1 : 0;
+
+    // out = x_att + swiglu(norm(x_att)) w2
+    swiglu_forward(y, acts->gu, M, F);
+    linear_backward(y, model_grad(m, W2, layer), dout, y, model_param(m, W2, layer), M, F, C, 0, beta);
+    swiglu_backward(acts->gu, y, M, F);
+    rmsnorm_forward(norm, acts->rstd_ffn, acts->x_att, model_param(m, FFN_NORM, layer), c->norm_eps, M, C);
+    linear_backward(norm, model_grad(m, W1, layer), acts->gu, norm, model_param(m, W1, layer), M, C, 2 * F, 0, beta);
+    float *dx_att = dout;                                  // the residual path, and now the other one's share
+    rmsnorm_backward(dx_att, model_grad(m, FFN_NORM, layer), norm, acts->x_att, model_param(m, FFN_NORM, layer),
+                     acts->rstd_ffn, M, C, 1, beta);
+
+    // x_att = x + attention(norm(x)) wo
+    linear_backward(datt, model_grad(m, WO, layer), dx_att, acts->att, model_param(m, WO, layer), M, HD, C, 0, beta);
+    attention_backward(m->dq, m->dkv, datt, acts->att, acts->lse, acts->q, acts->kv, &query.attention, m->attention);
+    rope(m->dq, HD, m->cos_sin, query.position, M, HD / D, D, -1);
+    rope(m->dkv, 2 * KD, m->cos_sin, m->position, N, KD / D, D, -1);
+    rmsnorm_forward(norm, acts->rstd_att, acts->x, model_param(m, ATT_NORM, layer), c->norm_eps, N, C);
+    float *dnorm = m->scratch_b, *query_norm = norm, *dquery_norm = dnorm;
+    if (query.at) rows_gather(query_norm = dquery_norm = m->scratch_c, norm, query.at, M, C);
+    linear_backward(dquery_norm, model_grad(m, WQ, layer), m->dq, query_norm, model_param(m, WQ, layer), M, C, HD, 0, beta);
+    linear_backward(dnorm, model_grad(m, WK, layer), m->dkv, norm, model_param(m, WK, layer), N, C, 2 * KD,
+                    query.at ? 0 : 1, beta);
+    if (query.at) rows_scatter_add(dnorm, dquery_norm, query.at, M, C);
+    rmsnorm_backward(dx, model_grad(m, ATT_NORM, layer), dnorm, acts->x, model_param(m, ATT_NORM, layer), acts->rstd_att,
+                     N, C, query.at ? 0 : 1, beta);
+    if (query.at) rows_scatter_add(dx, dx_att, query.at, M, C);
+}
+
+// ---- the whole ----------------------------------------------------------------------------------------------------
+
+// Where each token and each target stands in its row, and which targets belong to which row.
+static void batch_positions(Model *m, const Batch *b)
+{
+    size_t target = 0;
+    m->query_starts[0] = 0;
+    for (size_t s = 0; s < b->S; s++) {
+        for (size_t n = b->starts[s]; n < b->starts[s + 1]; n++) m->position[n] = (int)(n - b->starts[s]);
+        for (; target < b->M && b->at[target] < b->starts[s + 1]; target++)
+            m->query_position[target] = (int)(b->at[target] - b->starts[s]);
+        m->query_starts[s + 1] = target;
+    }
+    assert(target == b->M);
+}
+
+// The head, forward and backward in one go, so that only a slice of the logits exists at a time.
+// logits = norm(out) classifier^T;  dout becomes the gradient of sum_m scale_m * nll_m (with_gradient).
+static void head(Model *m, const Batch *b, TokenLoss *loss, bool with_gradient)
+{
+    const Config *c = &m->config;
+    size_t M = b->M, C = config_size(c, DIM), V = config_size(c, VOCAB), slice = logit_rows(c);
+    TensorId id = c->tied ? TOK_EMB : CLASSIFIER;
+    float beta = m->accumulate ? 1 : 0, *norm = m->out_norm;
+    rmsnorm_forward(norm, m->rstd_out, m->out, model_param(m, FINAL_NORM, 0), c->norm_eps, M, C);
+    for (size_t i = 0; i < M; i += slice) {
+        size_t R = M - i < slice ? M - i : slice;
+        linear_forward(m->logits, norm + i * C, model_param(m, id, 0), R, C, V, 0);
+        cross_entropy(loss + i, m->logits, b->target + i, with_gradient ? m->scale + i : NULL, R, V);
+        if (with_gradient)
+            linear_backward(norm + i * C, model_grad(m, id, 0), m->logits, norm + i * C, model_param(m, id, 0), R, C, V, 0,
+                            i ? 1 : beta);
+    }
+    if (with_gradient)
+        rmsnorm_backward(m->dout, model_grad(m, FINAL_NORM, 0), norm, m->out, model_param(m, FINAL_NORM, 0), m->rstd_out, M, C,
+                         0, beta);
+}
+
+void model_forward(Model *m, const Batch *b, TokenLoss *loss, double divisor)
+{
+    const Config *c = &m->config;
+    assert(b->M > 0 && b->N <= m->max_tokens && b->S <= m->max_rows && b->M <= m->max_targets);
+    batch_positions(m, b);
+    embedding_forward(m->acts[0].x, b->ids, model_param(m, TOK_EMB, 0), b->N, config_size(c, DIM));
+    for (int l = 0; l < c->n_layers; l++) layer_forward(m, b, l, l + 1 < c->n_layers ? m->acts[l + 1].x : m->out);
+    if (divisor > 0)
+        for (size_t i = 0; i < b->M; i++) m->scale[i] = (float)(b->weight[i] / divisor);
+    head(m, b, loss, divisor > 0);
+}
+
+void model_backward(Model *m, const Batch *b)
+{
+    const Config *c = &m->config;
+    for (int l = c->n_layers - 1; l >= 0; l--) {
+        bool last = l == c->n_layers - 1;
+        if (m->checkpointing && !last) layer_forward(m, b, l, m->acts[l + 1].x);
+        layer_backward(m, b, l, m->dx, last ? m->dout : m->dx);
+    }
+    float *dtable = model_grad(m, TOK_EMB, 0);
+    if (!c->tied && !m->accumulate) memset(dtable, 0, tensor_size(c, TOK_EMB) * sizeof(float));
+    embedding_backward(dtable, m->dx, b->ids, b->N, config_size(c, DIM));
+}

@@ -1,0 +1,24 @@
+#!/bin/sh
+# Runs test programs, one after the other, and adds up what they report in their last line. Exit status 1 if any failed.
+passed=0 failed=0 skipped=0
+for program in "$@"; do
+    echo "== $(basename "$program")"
+    output=$(mktemp)
+    "$program" >"$output" 2>&1
+    status=$?
+    grep -v '^[0-9]* passed, [0-9]* failed, [0-9]* skipped$' "$output"
+    last=$(tail -n 1 "$output")
+    rm -f "$output"
+    case "$last" in
+        *" passed, "*" failed, "*" skipped")
+            set_passed=${last%% passed*} rest=${last#*passed, }
+            passed=$((passed + set_passed))
+            failed=$((failed + ${rest%% failed*}))
+            rest=${rest#*failed, }
+            skipped=$((skipped + ${rest%% skipped*})) ;;
+        *)  echo "FAIL $program ended with status $status before its report"
+            failed=$((failed + 1)) ;;
+    esac
+done
+echo "$passed passed, $failed failed, $skipped skipped"
+[ "$failed" = 0 ]

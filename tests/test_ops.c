@@ -1,0 +1,602 @@
+// Each operation alone: the forward against a plain loop in double, the backward against that loop's slope. What beta
+// does to sums, what the exponential is worth, and what becomes of inputs that are huge or no number.
+#include "check.h"
+
+#include "../model/ops.h"
+
+// ---- helpers ------------------------------------------------------------------------------------------------------
+
+static Rng rng;
+
+// Memory that a test need not give back: free_kept does at its end.
+static struct { void **items; size_t n, cap; } kept;
+
+static void *keep(void *p)
+{
+    ARRAY_ROOM(kept.items, kept.n, kept.cap);
+    return kept.items[kept.n++] = p;
+}
+
+static void free_kept(void)
+{
+    while (kept.n) free(kept.items[--kept.n]);
+    free(kept.items);
+    kept.items = NULL;
+    kept.cap = 0;
+}
+
+static float *floats(size_t n) { return keep(mem_alloc(n, sizeof(float))); }
+
+static double *doubles(size_t n) { return keep(mem_alloc(n, sizeof(double))); }
+
+static float *random_floats(size_t n)
+{
+    float *x = floats(n);
+    for (size_t i = 0; i < n; i++) x[i] = (float)rng_normal(&rng);
+    return x;
+}
+
+static float *filled(size_t n, float value)
+{
+    float *x = floats(n);
+    for (size_t i = 0; i < n; i++) x[i] = value;
+    return x;
+}
+
+static float *copied(const float *x, size_t n) { return memcpy(floats(n), x, n * sizeof *x); }
+
+static void widen(double *to, const float *from, size_t n)
+{
+    for (size_t i = 0; i < n; i++) to[i] = from[i];
+}
+
+static float *narrowed(const double *x, size_t n)
+{
+    float *y = floats(n);
+    for (size_t i = 0; i < n; i++) y[i] = (float)x[i];
+    return y;
+}
+
+static double inner_product(const double *a, const float *b, size_t n)
+{
+    double sum = 0;
+    for (size_t i = 0; i < n; i++) sum += a[i] * b[i];
+    return sum;
+}
+
+// An operation in double, made one number: the sum of its outputs times dy. Its gradient is what backward should give.
+typedef double (*Objective)(const double *inputs, const void *op);
+
+// The slope of f along random directions of inputs[from .. from+n), against the gradient's share in each.
+static void check_slopes(const char *name, Objective f, const void *op, double *inputs, size_t from, size_t n,
+                         const float *gradient)
+{
+    const double h = 1e-5;
+    double *x = inputs + from, *v = doubles(n), *old = doubles(n), norm = 0;
+    memcpy(old, x, n * sizeof *x);
+    for (size_t i = 0; i < n; i++) norm += (double)gradient[i] * gradient[i];
+    for (int direction = 0; direction < 5; direction++) {
+        for (size_t i = 0; i < n; i++) x[i] = old[i] + h * (v[i] = rng_normal(&rng));
+        double up = f(inputs, op);
+        for (size_t i = 0; i < n; i++) x[i] = old[i] - h * v[i];
+        double slope = (up - f(inputs, op)) / (2 * h), got = inner_product(v, gradient, n);
+        memcpy(x, old, n * sizeof *x);
+        CHECK_MSG(fabs(got - slope) <= 2e-6 * sqrt(norm), "%s: gradient says %.9g, slope is %.9g", name, got, slope);
+    }
+}
+
+// With beta 1 a backward adds to `before` what with beta 0 it wrote over NaN.
+static void check_added(const char *name, const float *sum, const float *before, const float *assigned, size_t n)
+{
+    float *want = floats(n);
+    for (size_t i = 0; i < n; i++) want[i] = before[i] + assigned[i];
+    CHECK_CLOSE(name, sum, want, n, 1e-6);
+}
+
+// ---- linear -------------------------------------------------------------------------------------------------------
+
+// c (m, n) = c + a b, by strides: a[i, l] is a[i * a_row + l * a_column], and so for b.
+static void product(double *c, const float *a, size_t a_row, size_t a_column, const float *b, size_t b_row,
+                    size_t b_column, size_t m, size_t n, size_t k)
+{
+    for (size_t i = 0; i < m; i++)
+        for (size_t l = 0; l < k; l++)
+            for (size_t j = 0; j < n; j++)
+                c[i * n + j] += (double)a[i * a_row + l * a_column] * b[l * b_row + j * b_column];
+}
+
+static void check_linear(size_t N, size_t in, size_t out)
+{
+    float *x = random_floats(N * in), *w = random_floats(out * in), *dy = random_floats(N * out);
+    float *y = filled(N * out, NAN), *dx = filled(N * in, NAN), *dw = filled(out * in, NAN);
+    double *want_y = doubles(N * out), *want_dx = doubles(N * in), *want_dw = doubles(out * in);
+    product(want_y, x, in, 1, w, 1, in, N, out, in);                            // y = x w^T
+    product(want_dx, dy, out, 1, w, in, 1, N, in, out);                         // dx = dy w
+    product(want_dw, dy, 1, out, x, in, 1, out, in, N);                         // dw = dy^T x
+
+    linear_forward(y, x, w, N, in, out, 0);
+    linear_backward(dx, dw, dy, x, w, N, in, out, 0, 0);
+    CHECK_CLOSE("y", y, narrowed(want_y, N * out), N * out, 1e-6);
+    CHECK_CLOSE("dx", dx, narrowed(want_dx, N * in), N * in, 1e-6);
+    CHECK_CLOSE("dw", dw, narrowed(want_dw, out * in), out * in, 1e-6);
+
+    float *sum = copied(dy, N * out), *sum_dx = copied(x, N * in), *sum_dw = copied(w, out * in);
+    linear_forward(sum, x, w, N, in, out, 1);
+    linear_backward(sum_dx, sum_dw, dy, x, w, N, in, out, 1, 1);
+    check_added("y + ", sum, dy, y, N * out);
+    check_added("dx + ", sum_dx, x, dx, N * in);
+    check_added("dw + ", sum_dw, w, dw, out * in);
+
+    float *in_place = copied(x, N * in);
+    linear_backward(in_place, dw, dy, in_place, w, N, in, out, 0, 0);           // allowed: dw is done with x before dx
+    CHECK(memcmp(in_place, dx, N * in * sizeof *dx) == 0);
+    CHECK_CLOSE("dw", dw, narrowed(want_dw, out * in), out * in, 1e-6);
+}
+
+static void linear(void)
+{
+    check_linear(1, 1, 1);
+    check_linear(2, 40, 33);
+    check_linear(700, 19, 530);                            // more than one tile along either side, and no whole number
+    check_linear(530, 700, 21);
+    check_linear(33, 530, 700);
+    free_kept();
+}
+
+static void threads_change_no_bit_of_a_product(void)
+{
+    enum { N = 700, IN = 130, OUT = 530 };
+    static const int threads[] = {2, 3, 7};
+    float *x = random_floats(N * IN), *w = random_floats(OUT * IN), *y = floats(N * OUT), *again = floats(N * OUT);
+    ops_init(1);
+    linear_forward(y, x, w, N, IN, OUT, 0);
+    for (int i = 0; i < 3; i++) {
+        ops_init(threads[i]);
+        CHECK(ops_threads() == threads[i]);
+        linear_forward(again, x, w, N, IN, OUT, 0);
+        CHECK_MSG(memcmp(y, again, N * OUT * sizeof *y) == 0, "%d threads", threads[i]);
+    }
+    ops_init(0);
+    free_kept();
+}
+
+// ---- embedding ----------------------------------------------------------------------------------------------------
+
+static void embedding(void)
+{
+    enum { N = 50, V = 7, C = 37 };
+    int ids[N];
+    for (int n = 0; n < N; n++) ids[n] = n == 20 ? V - 1 : (int)rng_below(&rng, V - 1);   // the last id comes once
+    float *table = random_floats(V * C), *x = filled(N * C, NAN), *dx = random_floats(N * C);
+    float *dtable = copied(table, V * C);
+    double *want = doubles(V * C);
+    embedding_forward(x, ids, table, N, C);
+    embedding_backward(dtable, dx, ids, N, C);             // adds: here to the table's own numbers
+    widen(want, table, V * C);
+    for (size_t n = 0; n < N; n++)
+        for (size_t c = 0; c < C; c++) {
+            want[(size_t)ids[n] * C + c] += dx[n * C + c];
+            CHECK(x[n * C + c] == table[(size_t)ids[n] * C + c]);
+        }
+    CHECK_CLOSE("dtable", dtable, narrowed(want, V * C), V * C, 1e-6);
+    free_kept();
+}
+
+// ---- RMSNorm ------------------------------------------------------------------------------------------------------
+
+typedef struct { size_t N, C; double eps; const float *dy; } RmsNorm;
+
+// in: x, then w
+static void rmsnorm_reference(double *y, const double *in, const RmsNorm *op)
+{
+    const double *w = in + op->N * op->C;
+    for (size_t n = 0; n < op->N; n++) {
+        double sum = 0;
+        for (size_t c = 0; c < op->C; c++) sum += in[n * op->C + c] * in[n * op->C + c];
+        double r = 1 / sqrt(sum / (double)op->C + op->eps);
+        for (size_t c = 0; c < op->C; c++) y[n * op->C + c] = in[n * op->C + c] * r * w[c];
+    }
+}
+
+static double rmsnorm_objective(const double *in, const void *op_)
+{
+    const RmsNorm *op = op_;
+    double *y = mem_alloc(op->N * op->C, sizeof *y);
+    rmsnorm_reference(y, in, op);
+    double sum = inner_product(y, op->dy, op->N * op->C);
+    free(y);
+    return sum;
+}
+
+static void check_rmsnorm(size_t N, size_t C, float eps)
+{
+    float *x = random_floats(N * C), *w = random_floats(C), *dy = random_floats(N * C), *y = filled(N * C, NAN);
+    float *rstd = filled(N, NAN), *dx = filled(N * C, NAN), *dw = filled(C, NAN);
+    RmsNorm op = {N, C, eps, dy};
+    double *in = doubles(N * C + C), *want = doubles(N * C);
+    widen(in, x, N * C);
+    widen(in + N * C, w, C);
+    rmsnorm_reference(want, in, &op);
+    rmsnorm_forward(y, rstd, x, w, eps, N, C);
+    CHECK_CLOSE("y", y, narrowed(want, N * C), N * C, 1e-6);
+
+    rmsnorm_backward(dx, dw, dy, x, w, rstd, N, C, 0, 0);
+    check_slopes("rmsnorm dx", rmsnorm_objective, &op, in, 0, N * C, dx);
+    check_slopes("rmsnorm dw", rmsnorm_objective, &op, in, N * C, C, dw);
+
+    float *sum_dx = copied(x, N * C), *sum_dw = copied(w, C);
+    rmsnorm_backward(sum_dx, sum_dw, dy, x, w, rstd, N, C, 1, 1);
+    check_added("rmsnorm dx", sum_dx, x, dx, N * C);
+    check_added("rmsnorm dw", sum_dw, w, dw, C);
+}
+
+static void rmsnorm(void)
+{
+    check_rmsnorm(1, 1, 0.5f);                             // with a small eps, one channel has no gradient to speak of
+    check_rmsnorm(1, 37, 1e-5f);
+    check_rmsnorm(90, 64, 1e-6f);
+    check_rmsnorm(5, 33, 0.5f);
+
+    float zero[3] = {0}, w[3] = {1, 2, 3}, y[3], rstd;     // nothing to divide by but eps
+    rmsnorm_forward(y, &rstd, zero, w, 1e-5f, 1, 3);
+    CHECK(y[0] == 0 && y[1] == 0 && y[2] == 0 && isfinite(rstd));
+    free_kept();
+}
+
+// ---- RoPE ---------------------------------------------------------------------------------------------------------
+
+enum { ROPE_N = 9, ROPE_HEADS = 3, ROPE_D = 10, ROPE_STRIDE = 40, ROPE_POSITIONS = 20 };
+
+static void rope_turns_each_pair(void)
+{
+    static const int position[ROPE_N] = {0, 1, 2, 3, 0, 19, 7, 7, 0};
+    float *table = floats(ROPE_POSITIONS * ROPE_D), *x = random_floats(ROPE_N * ROPE_STRIDE);
+    float *y = copied(x, ROPE_N * ROPE_STRIDE);
+    float *want = copied(x, ROPE_N * ROPE_STRIDE);         // what is right of the heads stays as it is
+    for (size_t i = 0; i < ROPE_POSITIONS * ROPE_D / 2; i++) {
+        double angle = 6 * rng_uniform(&rng);
+        table[2 * i] = (float)cos(angle);
+        table[2 * i + 1] = (float)sin(angle);
+    }
+    for (size_t n = 0; n < ROPE_N; n++)
+        for (size_t i = 0; i < ROPE_HEADS * ROPE_D; i += 2) {
+            const float *turn = table + (size_t)position[n] * ROPE_D + i % ROPE_D;
+            double re = x[n * ROPE_STRIDE + i], im = x[n * ROPE_STRIDE + i + 1];
+            want[n * ROPE_STRIDE + i] = (float)(re * turn[0] - im * turn[1]);
+            want[n * ROPE_STRIDE + i + 1] = (float)(re * turn[1] + im * turn[0]);
+        }
+    rope(y, ROPE_STRIDE, table, position, ROPE_N, ROPE_HEADS, ROPE_D, 1);
+    CHECK_CLOSE("forward", y, want, ROPE_N * ROPE_STRIDE, 1e-6);
+
+    // A rotation's gradient is the rotation back: <rope(x), dy> = <x, rope back(dy)>, and back after forth is nothing.
+    float *dy = random_floats(ROPE_N * ROPE_STRIDE), *dx = copied(dy, ROPE_N * ROPE_STRIDE);
+    double forth = 0, back = 0;
+    rope(dx, ROPE_STRIDE, table, position, ROPE_N, ROPE_HEADS, ROPE_D, -1);
+    for (size_t i = 0; i < ROPE_N * ROPE_STRIDE; i++) {
+        forth += (double)y[i] * dy[i];
+        back += (double)x[i] * dx[i];
+    }
+    CHECK_MSG(fabs(forth - back) <= 1e-5, "%.9g, %.9g", forth, back);
+    rope(y, ROPE_STRIDE, table, position, ROPE_N, ROPE_HEADS, ROPE_D, -1);
+    CHECK_CLOSE("forth and back", y, x, ROPE_N * ROPE_STRIDE, 1e-6);
+    free_kept();
+}
+
+// ---- attention ----------------------------------------------------------------------------------------------------
+
+typedef struct { AttentionShape shape; size_t N, M; const float *datt; } Attention;
+
+// One query and head, over the keys 0 .. position of its row; returns log(sum(exp(scores))).
+static double attend(double *att, const double *q, const double *k, size_t stride, size_t position, size_t KD, size_t D)
+{
+    double *p = mem_alloc(position + 1, sizeof *p), sum = 0;
+    for (size_t t = 0; t <= position; t++) {
+        for (size_t d = 0; d < D; d++) p[t] += q[d] * k[t * stride + d] / sqrt((double)D);
+        sum += exp(p[t]);
+    }
+    for (size_t d = 0; d < D; d++) {
+        att[d] = 0;                                        // v stands KD behind k
+        for (size_t t = 0; t <= position; t++) att[d] += exp(p[t]) / sum * k[t * stride + KD + d];
+    }
+    free(p);
+    return log(sum);
+}
+
+// in: q, then kv
+static void attention_reference(double *att, double *lse, const double *in, const Attention *op)
+{
+    const AttentionShape *a = &op->shape;
+    size_t H = a->H, D = a->D, KD = a->K * D;
+    const double *kv = in + op->M * H * D;
+    for (size_t s = 0; s < a->S; s++)
+        for (size_t m = a->query_starts[s]; m < a->query_starts[s + 1]; m++)
+            for (size_t h = 0; h < H; h++)
+                lse[m * H + h] = attend(att + (m * H + h) * D, in + (m * H + h) * D,
+                                        kv + a->key_starts[s] * 2 * KD + h / (H / a->K) * D, 2 * KD,
+                                        (size_t)a->query_position[m], KD, D);
+}
+
+static double attention_objective(const double *in, const void *op_)
+{
+    const Attention *op = op_;
+    size_t n = op->M * op->shape.H * op->shape.D;
+    double *att = mem_alloc(n, sizeof *att), *lse = mem_alloc(n, sizeof *lse);
+    attention_reference(att, lse, in, op);
+    double sum = inner_product(att, op->datt, n);
+    free(att);
+    free(lse);
+    return sum;
+}
+
+// Rows of 1, 70, 150 and 3 tokens; every `every`-th token has a query (1: all), and the first row has none.
+static Attention attention_make(size_t H, size_t K, size_t D, size_t every)
+{
+    static const size_t key_starts[] = {0, 1, 71, 221, 224};
+    static size_t query_starts[5];
+    static int position[224];
+    Attention op = {.shape = {4, key_starts, query_starts, position, H, K, D, 150}, .N = 224};
+    for (size_t s = 0; s < 4; s++) {
+        for (size_t n = key_starts[s]; n < key_starts[s + 1]; n++)
+            if (every == 1 || (s > 0 && n % every == 0)) position[op.M++] = (int)(n - key_starts[s]);
+        query_starts[s + 1] = op.M;
+    }
+    op.datt = random_floats(op.M * H * D);
+    return op;
+}
+
+static void check_attention(size_t H, size_t K, size_t D, size_t every)
+{
+    Attention op = attention_make(H, K, D, every);
+    size_t n_q = op.M * H * D, n_kv = op.N * 2 * K * D, n_lse = op.M * H;
+    float *q = random_floats(n_q), *kv = random_floats(n_kv), *att = filled(n_q, NAN), *lse = filled(n_lse, NAN);
+    float *dq = filled(n_q, NAN), *dkv = filled(n_kv, NAN), *scratch = filled(attention_scratch(150), NAN);
+    double *in = doubles(n_q + n_kv), *want = doubles(n_q), *want_lse = doubles(n_lse);
+    widen(in, q, n_q);
+    widen(in + n_q, kv, n_kv);
+    attention_reference(want, want_lse, in, &op);
+    attention_forward(att, lse, q, kv, &op.shape, scratch);
+    CHECK_CLOSE("att", att, narrowed(want, n_q), n_q, 1e-6);
+    CHECK_CLOSE("lse", lse, narrowed(want_lse, n_lse), n_lse, 1e-6);
+
+    attention_backward(dq, dkv, op.datt, att, lse, q, kv, &op.shape, scratch);
+    check_slopes("attention dq", attention_objective, &op, in, 0, n_q, dq);
+    check_slopes("attention dkv", attention_objective, &op, in, n_q, n_kv, dkv);
+    size_t seen = every == 1 ? op.N : 1;                   // nobody sees the first row's token where it has no query
+    for (size_t i = 0; seen == 1 && i < 2 * K * D; i++) CHECK(dkv[i] == 0);
+}
+
+static void attention(void)
+{
+    check_attention(4, 2, 6, 1);
+    check_attention(3, 3, 10, 1);
+    check_attention(4, 1, 8, 3);
+    check_attention(4, 2, 6, 50);
+    free_kept();
+}
+
+// ---- SwiGLU -------------------------------------------------------------------------------------------------------
+
+typedef struct { size_t N, F; const float *dy; } SwiGlu;
+
+static void swiglu_reference(double *y, const double *gu, const SwiGlu *op)
+{
+    for (size_t n = 0; n < op->N; n++)
+        for (size_t f = 0; f < op->F; f++) {
+            double g = gu[n * 2 * op->F + f], u = gu[n * 2 * op->F + op->F + f];
+            y[n * op->F + f] = g / (1 + exp(-g)) * u;
+        }
+}
+
+static double swiglu_objective(const double *gu, const void *op_)
+{
+    const SwiGlu *op = op_;
+    double *y = mem_alloc(op->N * op->F, sizeof *y);
+    swiglu_reference(y, gu, op);
+    double sum = inner_product(y, op->dy, op->N * op->F);
+    free(y);
+    return sum;
+}
+
+static void swiglu(void)
+{
+    enum { N = 13, F = 22 };
+    float *gu = random_floats(N * 2 * F), *dy = random_floats(N * F), *y = filled(N * F, NAN);
+    SwiGlu op = {N, F, dy};
+    double *in = doubles(N * 2 * F), *want = doubles(N * F);
+    widen(in, gu, N * 2 * F);
+    swiglu_reference(want, in, &op);
+    swiglu_forward(y, gu, N, F);
+    CHECK_CLOSE("y", y, narrowed(want, N * F), N * F, 1e-6);
+    swiglu_backward(gu, dy, N, F);
+    check_slopes("swiglu", swiglu_objective, &op, in, 0, N * 2 * F, gu);
+
+    // Far out, silu is 0 on one side and the identity on the other, and so are the gradients.
+    float far[] = {-1e30f, -1000, 1000, 1e30f, 1, 1, 1, 1}, far_y[4], ones[] = {1, 1, 1, 1};
+    swiglu_forward(far_y, far, 1, 4);
+    CHECK(fabsf(far_y[0]) < 1e-7f && fabsf(far_y[1]) < 1e-30f && far_y[2] == 1000 && far_y[3] == 1e30f);
+    swiglu_backward(far, ones, 1, 4);
+    CHECK(fabsf(far[1]) < 1e-30f && fabsf(far[2] - 1) < 1e-6f && far[6] == 1000);
+    free_kept();
+}
+
+// ---- cross-entropy ------------------------------------------------------------------------------------------------
+
+typedef struct { size_t R, V; const int *target; const float *scale; } Loss;
+
+static void softmax_reference(double *nll, double *entropy, const double *logits, int target, size_t V)
+{
+    double max = logits[0], sum = 0;
+    for (size_t i = 0; i < V; i++) max = fmax(max, logits[i]);
+    for (size_t i = 0; i < V; i++) sum += exp(logits[i] - max);
+    *nll = log(sum) + max - logits[target];
+    *entropy = 0;
+    for (size_t i = 0; i < V; i++) *entropy += exp(logits[i] - max) / sum * (log(sum) + max - logits[i]);
+}
+
+static double loss_objective(const double *logits, const void *op_)
+{
+    const Loss *op = op_;
+    double sum = 0, nll, entropy;
+    for (size_t r = 0; r < op->R; r++) {
+        softmax_reference(&nll, &entropy, logits + r * op->V, op->target[r], op->V);
+        sum += op->scale[r] * nll;
+    }
+    return sum;
+}
+
+enum { ROWS = 5 };
+
+static void check_cross_entropy(size_t V, float spread, float offset)
+{
+    int target[ROWS];
+    float scale[ROWS] = {1, 0, 0.25f, -2, 1}, nll[ROWS], want_nll[ROWS], entropy[ROWS], want_entropy[ROWS];
+    float *logits = random_floats(ROWS * V);
+    TokenLoss loss[ROWS], loss_only[ROWS];
+    Loss op = {ROWS, V, target, scale};
+    double *in = doubles(ROWS * V);
+    for (size_t i = 0; i < ROWS * V; i++) logits[i] = logits[i] * spread + offset;
+    widen(in, logits, ROWS * V);
+    for (size_t r = 0; r < ROWS; r++) target[r] = r == 0 ? 0 : r == 1 ? (int)V - 1 : (int)rng_below(&rng, V);
+
+    float *unscaled = copied(logits, ROWS * V);
+    cross_entropy(loss_only, unscaled, target, NULL, ROWS, V);
+    cross_entropy(loss, logits, target, scale, ROWS, V);
+    for (size_t r = 0; r < ROWS; r++) {
+        double n, e, highest = in[r * V];
+        softmax_reference(&n, &e, in + r * V, target[r], V);
+        for (size_t i = 0; i < V; i++) highest = fmax(highest, in[r * V + i]);
+        nll[r] = loss[r].nll;
+        want_nll[r] = (float)n;
+        entropy[r] = loss[r].entropy;
+        want_entropy[r] = (float)e;
+        CHECK(loss[r].correct == (in[r * V + (size_t)target[r]] == highest));
+        CHECK(loss_only[r].nll == loss[r].nll && loss_only[r].entropy == loss[r].entropy);
+    }
+    CHECK_CLOSE("nll", nll, want_nll, ROWS, 1e-6);
+    CHECK_CLOSE("entropy", entropy, want_entropy, ROWS, 1e-6);
+    for (size_t i = 0; i < V; i++) CHECK(logits[V + i] == 0);   // scale 0: no gradient, exactly
+    check_slopes("cross_entropy", loss_objective, &op, in, 0, ROWS * V, logits);
+}
+
+static void cross_entropy_and_its_gradient(void)
+{
+    check_cross_entropy(2, 1, 0);
+    check_cross_entropy(37, 3, 0);
+    check_cross_entropy(1000, 3, 0);
+    check_cross_entropy(37, 3, -5000);                     // softmax does not know an offset
+    free_kept();
+}
+
+static void cross_entropy_of_extreme_logits(void)
+{
+    const float far = -1e30f;                              // as good as -infinity
+    float logits[3][4] = {{far, 2, far, 2}, {1e30f, 0, 0, 0}, {0, 0, 0, 200}}, scale[] = {1, 1, 1};
+    const int target[] = {1, 0, 0};
+    TokenLoss loss[3];
+    cross_entropy(loss, logits[0], target, scale, 3, 4);
+    CHECK(fabs(loss[0].nll - log(2)) < 1e-6 && fabs(loss[0].entropy - log(2)) < 1e-6 && loss[0].correct);
+    CHECK(logits[0][0] == 0 && fabsf(logits[0][1] + 0.5f) < 1e-6f && logits[0][2] == 0);
+    CHECK(loss[1].nll == 0 && loss[1].entropy == 0 && loss[1].correct);
+    CHECK(loss[2].nll == 200 && fabsf(loss[2].entropy) < 1e-6f && !loss[2].correct);
+    CHECK(logits[2][0] == -1 && logits[2][3] == 1);
+}
+
+// ---- the exponential ----------------------------------------------------------------------------------------------
+
+static float from_bits(uint32_t bits)
+{
+    float f;
+    memcpy(&f, &bits, sizeof f);
+    return f;
+}
+
+static uint32_t to_bits(float f)
+{
+    uint32_t bits;
+    memcpy(&bits, &f, sizeof bits);
+    return bits;
+}
+
+// The error in units of the last place of the true value.
+static double exp_error(float x)
+{
+    double want = exp((double)x);
+    float nearest = (float)want;
+    return fabs(exp_approx(x) - want) / (nextafterf(nearest, INFINITY) - nearest);
+}
+
+// Every 500th float there is between -87.3 and 88: some four million, most of them small.
+static void exp_is_within_two_ulps(void)
+{
+    double worst = 0;
+    float worst_x = 0;
+    for (int negative = 0; negative < 2; negative++)
+        for (uint32_t bits = 0; bits <= to_bits(negative ? 87.3f : 88); bits += 500) {
+            float x = negative ? -from_bits(bits) : from_bits(bits);
+            double error = exp_error(x);
+            if (!(error <= worst)) {
+                worst = error;
+                worst_x = x;
+            }
+        }
+    CHECK_MSG(worst < 2, "%.3f ulps at %.9g", worst, (double)worst_x);
+}
+
+static void exp_at_its_ends(void)
+{
+    CHECK(exp_approx(0) == 1 && exp_approx(-0.0f) == 1);
+    CHECK(exp_error(-87.3f) < 2 && exp_error(88) < 2);
+    CHECK(exp_approx(-87.31f) == 0 && exp_approx(-1e30f) == 0 && exp_approx(-INFINITY) == 0);
+    CHECK(exp_approx(1e30f) == exp_approx(88));            // it saturates: sums of it stay finite
+    CHECK(isnan(exp_approx(NAN)) && isnan(exp_approx(-NAN)));
+}
+
+// ---- NaN in, NaN out ----------------------------------------------------------------------------------------------
+
+static void nan_stays_nan(void)
+{
+    enum { V = 37 };
+    TokenLoss loss;
+    const int target = 3;
+    for (int at = 0; at < V; at++) {                       // wherever it stands, at the target or elsewhere
+        float *logits = random_floats(V), *x = random_floats(V), *w = filled(V, 1), y[V], rstd, sum;
+        logits[at] = x[at] = NAN;
+        cross_entropy(&loss, logits, &target, NULL, 1, V);
+        rmsnorm_forward(y, &rstd, x, w, 1e-5f, 1, V);
+        linear_forward(&sum, x, w, 1, V, 1, 0);
+        CHECK_MSG(isnan(loss.nll) && isnan(loss.entropy) && isnan(rstd) && isnan(y[0]) && isnan(sum), "NaN at %d", at);
+    }
+    float gu[] = {NAN, 1, 1, NAN}, y[2];
+    swiglu_forward(y, gu, 1, 2);
+    CHECK(isnan(y[0]) && isnan(y[1]));
+
+    Attention op = attention_make(2, 1, 4, 1);
+    float *q = random_floats(op.M * 8), *kv = random_floats(op.N * 8), *att = floats(op.M * 8), *lse = floats(op.M * 2);
+    q[8 * 100] = NAN;                                      // query 100, head 0
+    attention_forward(att, lse, q, kv, &op.shape, floats(attention_scratch(150)));
+    for (size_t i = 0; i < op.M * 2; i++) CHECK((isnan(lse[i]) && isnan(att[4 * i])) == (i == 200));
+    free_kept();
+}
+
+// LLVM's OpenMP runtime loses a little memory of its own when the number of threads grows: no leak of ours.
+const char *__lsan_default_suppressions(void);
+const char *__lsan_default_suppressions(void) { return "leak:libomp.so"; }
+
+int main(void)
+{
+    ops_init(0);
+    rng = rng_seed(1);
+    RUN(linear);
+    RUN(threads_change_no_bit_of_a_product);
+    RUN(embedding);
+    RUN(rmsnorm);
+    RUN(rope_turns_each_pair);
+    RUN(attention);
+    RUN(swiglu);
+    RUN(cross_entropy_and_its_gradient);
+    RUN(cross_entropy_of_extreme_logits);
+    RUN(exp_is_within_two_ulps);
+    RUN(exp_at_its_ends);
+    RUN(nan_stays_nan);
+    return check_report();
+}

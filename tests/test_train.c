@@ -1,0 +1,351 @@
+// The program as its users run it: commands, files, logs, and one clear line for everything that can be wrong.
+// $TRAIN is the program under test.
+#include "fixture.h"
+
+#include <sys/wait.h>
+
+static char output[1 << 16];                               // of the last command, stdout and stderr
+
+// Runs "$TRAIN <arguments>"; returns its exit status.
+static int run(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+static int run(const char *fmt, ...)
+{
+    Buf command = {0};
+    char arguments[2048];
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(arguments, sizeof arguments, fmt, args);
+    va_end(args);
+    const char *program = getenv("TRAIN") ? getenv("TRAIN") : "./train";
+    buf_addf(&command, "%s %s 2>&1 </dev/null", program, arguments);
+    FILE *pipe = popen(command.data, "r");
+    size_t n = fread(output, 1, sizeof output - 1, pipe);
+    output[n] = 0;
+    int status = pclose(pipe);
+    buf_free(&command);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+static bool fails_with(const char *message)
+{
+    return CHECK_MSG(strncmp(output, "train: ", 7) == 0 || strstr(output, "\ntrain: "), "no error: %s", output) &&
+           CHECK_MSG(strstr(output, message), "expected \"%s\" in: %s", message, output);
+}
+
+// Eight short chats, a model of some 8,000 weights made from scratch, the byte tokenizer: two seconds of training.
+static const char CONFIG[] =
+    "{\"model_init\": {\"hidden_size\": 16, \"intermediate_size\": 32, \"num_hidden_layers\": 2, \"num_attention_heads\": 4,"
+    " \"num_key_value_heads\": 2, \"max_position_embeddings\": 64, \"tie_word_embeddings\": true},"
+    " \"tokenizer_name_or_path\": \"%s/tokenizer.bin\", \"chat_template_path\": \"configs/templates/plain.jinja\","
+    " \"dataset_name\": \"%s/rows.jsonl\", \"eval_split\": 0.25, \"max_steps\": 20, \"learning_rate\": 0.01, \"logging_steps\": 5,"
+    " \"eval_steps\": 10, \"per_device_train_batch_size\": 2, \"output_dir\": \"%s/out\"}";
+
+static void write_fixture(void)
+{
+    Buf rows = {0}, config = {0};
+    for (int i = 0; i < 8; i++)
+        buf_addf(&rows, "{\"messages\": [{\"role\": \"user\", \"content\": \"say %c\"}, {\"role\": \"assistant\", \"content\": \"%c%c%c\"}]}\n",
+                 'a' + i % 2, 'a' + i % 2, 'a' + i % 2, 'a' + i % 2);
+    buf_addf(&config, CONFIG, temp_dir, temp_dir, temp_dir);
+    temp_byte_tokenizer();
+    temp_text("rows.jsonl", rows.data);
+    temp_text("config.json", config.data);
+    buf_free(&rows);
+    buf_free(&config);
+}
+
+static const char *in_output(const char *dir, const char *name)
+{
+    char path[128];
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    return temp_path(path);
+}
+
+// The value of `key` in the n-th line of a log that has it; NAN if there is none.
+static double logged(const char *dir, const char *key, int n)
+{
+    double value = NAN;
+    char line[4096];
+    FILE *f = fopen(in_output(dir, "log.jsonl"), "r");
+    while (f && fgets(line, sizeof line, f)) {
+        cJSON *json = cJSON_Parse(line);
+        const cJSON *v = json_get(json, key);
+        if (v && n-- == 0) value = v->valuedouble;
+        cJSON_Delete(json);
+    }
+    if (f) fclose(f);
+    return value;
+}
+
+static cJSON *last_line_json(void)
+{
+    char *end = output + strlen(output);
+    while (end > output && end[-1] == '\n') *--end = 0;
+    char *line = strrchr(output, '\n');
+    return cJSON_Parse(line ? line + 1 : output);
+}
+
+static double evaluated(const char *key)
+{
+    cJSON *json = last_line_json();
+    const cJSON *v = json_get(json, key);
+    double value = cJSON_IsNumber(v) ? v->valuedouble : NAN;
+    cJSON_Delete(json);
+    return value;
+}
+
+static bool same_files(const char *a, const char *b)
+{
+    File x = {0}, y = {0};
+    Err e;
+    bool same = file_map(&x, a, &e) && file_map(&y, b, &e) && x.size == y.size && memcmp(x.data, y.data, x.size) == 0;
+    file_unmap(&x);
+    file_unmap(&y);
+    return same;
+}
+
+static void test_training(void)
+{
+    if (!CHECK_MSG(run("%s", temp_path("config.json")) == 0, "%s", output)) return;
+    CHECK(strstr(output, "6 rows, 0 dropped (no label), 0 truncated"));
+    CHECK(strstr(output, "the first row learns:  aaa</s>"));
+    static const char *const keys[] = {"epoch", "loss", "grad_norm", "learning_rate", "num_tokens", "mean_token_accuracy", "entropy",
+                                       "supervised_tokens", "tokens_per_second", "eval_loss", "eval_assistant_loss", "eval_prompt_loss",
+                                       "eval_mean_token_accuracy", "train_loss", "train_runtime", "train_samples_per_second",
+                                       "train_tokens_per_second"};
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) CHECK_MSG(isfinite(logged("out", keys[i], 0)), "%s", keys[i]);
+    CHECK(logged("out", "step", 1) == 5 && logged("out", "learning_rate", 0) == 0.01 * 16 / 20);      // linear: update 4 of 20
+    CHECK(logged("out", "eval_assistant_loss", 2) < 0.8 * logged("out", "eval_assistant_loss", 0));   // steps 0, 10, 20
+    CHECK(logged("out", "epoch", 1) == 5.0 / 3);
+    // The saved model, read again, evaluates to the same number, and stands beside what it needs.
+    CHECK(run("eval %s --model_init=null --model_name_or_path=%s --tokenizer_name_or_path=null --json", temp_path("config.json"), in_output("out", "model.bin")) == 0);
+    CHECK_MSG(evaluated("eval_assistant_loss") == logged("out", "eval_assistant_loss", 2), "%.17g", evaluated("eval_assistant_loss"));
+    CHECK(evaluated("eval_assistant_tokens") == 2 * 5 && evaluated("eval_tokens") == 2 * 5);
+    CHECK(file_exists(in_output("out", "train_config.json")));
+}
+
+// Bit for bit the same, run again; and with other numbers of threads.
+static void test_same_run_same_bits(void)
+{
+    for (int threads = 1; threads <= 3; threads++) {
+        CHECK(run("%s --output_dir=%s --n_threads=%d", temp_path("config.json"), temp_path("again"), threads) == 0);
+        CHECK(same_files(in_output("out", "model.bin"), in_output("again", "model.bin")));
+        remove_tree(temp_path("again"));
+    }
+}
+
+// Micro-batches of one row, four at a time, are the same step as one batch of four rows.
+static void test_accumulation(void)
+{
+    CHECK(run("%s --output_dir=%s --per_device_train_batch_size=4", temp_path("config.json"), temp_path("whole")) == 0);
+    CHECK(run("%s --output_dir=%s --per_device_train_batch_size=1 --gradient_accumulation_steps=4", temp_path("config.json"), temp_path("parts")) == 0);
+    for (int i = 0; i < 4; i++) CHECK(fabs(logged("whole", "loss", i) - logged("parts", "loss", i)) < 1e-4);
+    CHECK(logged("whole", "supervised_tokens", 3) == logged("parts", "supervised_tokens", 3));
+    remove_tree(temp_path("whole"));
+    remove_tree(temp_path("parts"));
+}
+
+// prompt_loss_weight=1 is the unmasked run: the same numbers as assistant_only_loss=false.
+static void test_unmasked(void)
+{
+    CHECK(run("%s --output_dir=%s --prompt_loss_weight=1", temp_path("config.json"), temp_path("weight")) == 0);
+    CHECK(run("%s --output_dir=%s --assistant_only_loss=false", temp_path("config.json"), temp_path("full")) == 0);
+    CHECK(same_files(in_output("weight", "model.bin"), in_output("full", "model.bin")));
+    CHECK(logged("weight", "eval_assistant_loss", 2) == logged("full", "eval_assistant_loss", 2));
+    CHECK(logged("full", "eval_prompt_loss", 2) < logged("out", "eval_prompt_loss", 2));
+    // Before the first step all runs are judged alike, whatever their mask.
+    CHECK(logged("full", "eval_prompt_loss", 0) == logged("out", "eval_prompt_loss", 0));
+    CHECK(logged("full", "eval_assistant_loss", 0) == logged("out", "eval_assistant_loss", 0));
+    remove_tree(temp_path("weight"));
+    remove_tree(temp_path("full"));
+}
+
+static void test_other_options(void)
+{
+    CHECK(run("%s --output_dir=%s --optim=sgd --lr_scheduler_type=cosine --warmup_ratio=0.1 --max_steps=4 --logging_steps=1 --shuffle=false "
+              "--gradient_checkpointing=true", temp_path("config.json"), temp_path("sgd")) == 0);
+    CHECK(logged("sgd", "learning_rate", 0) == 0 && logged("sgd", "learning_rate", 1) == 0.01);
+    remove_tree(temp_path("sgd"));
+    CHECK(run("%s --output_dir=%s --max_steps=-1 --num_train_epochs=1.5 --logging_steps=1", temp_path("config.json"), temp_path("epochs")) == 0);
+    CHECK(logged("epochs", "epoch", 5) == 5.0 / 3 && isnan(logged("epochs", "loss", 5)));      // ceil(1.5 * 3) steps
+    remove_tree(temp_path("epochs"));
+}
+
+static void test_inspect(void)
+{
+    CHECK(run("inspect %s --rows=2", temp_path("config.json")) == 0);
+    CHECK(strstr(output, "MASKED") && strstr(output, "LEARNS") && strstr(output, "learning ratio:"));
+    CHECK(strstr(output, "input_ids (2, ") && strstr(output, "attention_mask (2, ") && strstr(output, "labels (2, "));
+    CHECK(run("inspect %s --json", temp_path("config.json")) == 0);
+    cJSON *summary = last_line_json(), *first = cJSON_ParseWithOpts(output, NULL, false);
+    const cJSON *s = json_get(summary, "summary");
+    CHECK(json_get(s, "rows")->valuedouble == 8 && json_get(s, "dropped")->valuedouble == 0);
+    CHECK_STR(json_string(s, "mask"), "assistant");
+    CHECK_STR(json_string(first, "text"), "<s>User: say a\nAssistant: aaa</s>\n");
+    CHECK(cJSON_GetArraySize(json_get(first, "labels")) == cJSON_GetArraySize(json_get(first, "roles")));
+    CHECK(json_get(first, "line")->valuedouble == 1 && cJSON_IsFalse(json_get(first, "dropped")));
+    cJSON_Delete(summary);
+    cJSON_Delete(first);
+    CHECK(run("inspect %s --model_init=null --row=7", temp_path("config.json")) == 0);         // needs no model
+    CHECK(strstr(output, "row 7 (line 8)"));
+}
+
+static void test_generation(void)
+{
+    const char *model = in_output("out", "model.bin");
+    CHECK(run("chat %s --prompt='say a' --temperature=0 --max_new_tokens=8", model) == 0);     // the template was saved with it
+    char first[64];
+    snprintf(first, sizeof first, "%.60s", output);
+    CHECK(run("chat %s --prompt='say a' --temperature=0 --max_new_tokens=8", model) == 0);
+    CHECK_STR(output, first);
+    CHECK(run("sample %s --prompt=User --temperature=1 --seed=3 --max_new_tokens=20", model) == 0);
+    CHECK(strncmp(output, "User", 4) == 0);
+}
+
+static void test_wrong_usage(void)
+{
+    CHECK(run(" ") == 2);
+    CHECK(run("inspect") == 2);
+    CHECK(run("export x") == 2);
+    CHECK(run("--help") == 0 && strstr(output, "learning_rate") && strstr(output, "max_new_tokens"));
+}
+
+// Each case changes one thing of the good config: file contents, or arguments. "%s" is the temporary folder.
+typedef struct { const char *arguments, *message; } BadCase;
+
+static void check_bad_arguments(const char *command, const BadCase *cases, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        char arguments[512];
+        snprintf(arguments, sizeof arguments, cases[i].arguments, temp_dir, temp_dir);
+        CHECK_MSG(run("%s %s --output_dir=%s %s", command, temp_path("config.json"), temp_path("bad"), arguments) == 1, "%s", cases[i].arguments);
+        fails_with(cases[i].message);
+    }
+    CHECK(!file_exists(in_output("bad", "model.bin")));
+}
+
+static void test_bad_arguments(void)
+{
+    static const BadCase cases[] = {
+        {"--learning_rat=1", "unknown key \"learning_rat\": did you mean \"learning_rate\"?"},
+        {"--rows=2", "unknown key \"rows\""},
+        {"--learning_rate=fast", "learning_rate: expected a number, 0 to 100, found \"fast\""},
+        {"--learning_rate=-1", "learning_rate: expected a number, 0 to 100, found -1"},
+        {"--max_steps=1.5", "max_steps: expected a whole number, -1 or more, found 1.5"},
+        {"--shuffle=3", "shuffle: expected true or false, found 3"},
+        {"--optim=lion", "optim: expected one of adamw|sgd, found lion"},
+        {"--model_init=3", "model_init: expected an object or null, found 3"},
+        {"--max_length=65", "max_length: expected at most the model's 64, found 65"},
+        {"--max_length=4", "nothing to learn: the labels of all 6 rows are -100"},
+        {"--eval_split=0.9", "eval_split: expected to leave rows to train on"},
+        {"--eval_dataset_name=%s/rows.jsonl", "eval_split and eval_dataset_name: expected one of the two"},
+        {"--dataset_name=%s/absent.jsonl", "absent.jsonl: cannot open: No such file"},
+        {"--dataset_name=%s", "expected a file, found a folder"},
+        {"--dataset_name=null", "dataset_name: expected a path"},
+        {"--completion_only_loss=true", "rows.jsonl:1: completion_only_loss: expected prompt and completion"},
+        {"--chat_template_path=null", "rows.jsonl:1: messages need a chat template"},
+        {"--chat_template_path=%s/absent.jinja", "absent.jinja: cannot open"},
+        {"--output_dir=/proc/no", "output_dir: /proc/no: cannot make the folder"},
+        {"--output_dir=null", "output_dir: expected a path"},
+        {"--output_dir=%s/out", "holds a model already"},
+        {"--output_dir=%s/rows.jsonl", "rows.jsonl: cannot make the folder"},
+        {"--model_name_or_path=x", "model_init and model_name_or_path: expected one of the two"},
+        {"--model_init=null", "model_name_or_path: expected a path, found nothing"},
+        {"--model_init=null --model_name_or_path=%s/absent.bin", "absent.bin: cannot open"},
+        {"--model_init=null --model_name_or_path=%s/rows.jsonl", "rows.jsonl: header:"},
+        {"--model_init=null --model_name_or_path=%s", "config.json"},
+        {"--model_init='{\"hidden_size\": 16}'", "model_init: intermediate_size: expected a number, found nothing"},
+        {"--tokenizer_name_or_path=%s/rows.jsonl", "rows.jsonl"},
+        {"--tokenizer_name_or_path=%s/absent.bin", "absent.bin"},
+    };
+    check_bad_arguments("", cases, sizeof cases / sizeof *cases);
+    static const BadCase inspect_cases[] = {{"--row=8", "row: expected 0 to 7, found 8"}, {"--json=2", "json: expected true or false"}};
+    check_bad_arguments("inspect", inspect_cases, 2);
+}
+
+static void test_bad_files(void)
+{
+    static const struct { const char *name, *text, *message; } cases[] = {
+        {"bad.json", "{\"max_steps\": 1,}", "bad.json:1:17: broken JSON"},
+        {"bad.json", "[]", "bad.json: expected an object, found a list"},
+        {"bad.json", "{\"max_step\": 1}", "bad.json: unknown key \"max_step\": did you mean \"max_steps\"?"},
+        {"bad.json", "{\"max_steps\": \"1\"}", "bad.json: max_steps: expected a whole number, -1 or more, found a string"},
+        {"bad.json", "{\"dataset_name\": 1}", "bad.json: dataset_name: expected a string or null, found 1"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        temp_text(cases[i].name, cases[i].text);
+        CHECK(run("%s", temp_path(cases[i].name)) == 1);
+        fails_with(cases[i].message);
+    }
+    CHECK(run("%s", temp_path("none.json")) == 1);
+    fails_with("none.json: cannot open");
+
+    static const struct { const char *text, *message; } templates[] = {
+        {"{{ bos_token }}\n{% for m in messages %}x", "bad.jinja:2:"},
+        {"{% for %}", "bad.jinja:1:8: syntax error"},
+        {"{{ raise_exception('no system here') }}", "rows.jsonl:1: "},
+        {"{{ raise_exception('no system here') }}", "raise: no system here"},
+        {"{{ messages[0].content | shout }}", "No filter named 'shout'"},
+    };
+    for (size_t i = 0; i < sizeof templates / sizeof *templates; i++) {
+        temp_text("bad.jinja", templates[i].text);
+        CHECK(run("%s --chat_template_path=%s --output_dir=%s", temp_path("config.json"), temp_path("bad.jinja"), temp_path("bad")) == 1);
+        fails_with(templates[i].message);
+    }
+    temp_text("bad.jsonl", "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}]}\n");
+    CHECK(run("%s --dataset_name=%s --eval_split=0 --output_dir=%s", temp_path("config.json"), temp_path("bad.jsonl"), temp_path("bad")) == 1);
+    fails_with("bad.jsonl:1: assistant_only_loss: expected an assistant message");
+}
+
+// A checkpoint whose vocabulary is another one than the tokenizer's.
+static void test_other_vocabulary(void)
+{
+    CHECK(run("%s --output_dir=%s --max_steps=1 --model_init='{\"hidden_size\": 8, \"intermediate_size\": 8, \"num_hidden_layers\": 1, "
+              "\"num_attention_heads\": 1, \"vocab_size\": 300, \"max_position_embeddings\": 64}'", temp_path("config.json"), temp_path("bad")) == 1);
+    fails_with("expected a tokenizer of 300 pieces, the model's vocab_size, found 260");
+}
+
+// ---- ../shared ----------------------------------------------------------------------------------------------------
+
+static void check_greedy(const char *prompt, int n, const char *file)
+{
+    char path[128];
+    File f;
+    Err e;
+    snprintf(path, sizeof path, "../shared/models/oracle/%s", file);
+    if (!CHECK_MSG(file_map(&f, path, &e), "%s", e.text)) return;
+    CHECK(run("sample ../shared/models/stories260K.bin --tokenizer_name_or_path=../shared/models/tok512.bin --temperature=0 --max_new_tokens=%d "
+              "--prompt='%s'", n, prompt) == 0);
+    CHECK_MSG(strlen(output) == f.size && memcmp(output, f.data, f.size) == 0, "%s: %s", file, output);
+    file_unmap(&f);
+}
+
+// llama2.c's own greedy texts. It counts a prompt's tokens in its number of steps.
+static void test_shared_greedy(void)
+{
+    FOLDER_OR_SKIP("../shared/models/oracle");
+    check_greedy("", 256, "stories260K_greedy_256.txt");
+    check_greedy("Once upon a time,", 128 - 5, "greedy_128_Once_upon_a_time_.txt");
+    check_greedy("One day, a girl named Mia found a", 128 - 15, "greedy_128_One_day_a_girl_named.txt");
+    check_greedy("The little dog", 128 - 4, "greedy_128_The_little_dog_.txt");
+}
+
+int main(void)
+{
+    temp_begin();
+    write_fixture();
+    RUN(test_training);
+    RUN(test_same_run_same_bits);
+    RUN(test_accumulation);
+    RUN(test_unmasked);
+    RUN(test_other_options);
+    RUN(test_inspect);
+    RUN(test_generation);
+    RUN(test_wrong_usage);
+    RUN(test_bad_arguments);
+    RUN(test_bad_files);
+    RUN(test_other_vocabulary);
+    RUN(test_shared_greedy);
+    temp_end();
+    return check_report();
+}

@@ -1,0 +1,163 @@
+// internal: what the files of the tokenizer share. A loader (load.c, load_json.c) fills a Tokenizer; encoding and
+// decoding only read it. A text passes through
+//
+//     added tokens (tokenizer.c) -> normalizers (normalize.c) -> pre-tokenizers (split.c) -> merges (bpe.c)
+//
+// and is handed on as Spans, which remember the range of the original text that each of their bytes stands for.
+#ifndef TOKENIZER_INTERNAL_H
+#define TOKENIZER_INTERNAL_H
+
+#include "tokenizer.h"
+
+// ---- Unicode (tables in unicode.c, look-up in split.c) -------------------------------------------------------------
+enum {
+    CLASS_LETTER = 1,      // \p{L}
+    CLASS_NUMBER = 2,      // \p{N}
+    CLASS_SPACE = 4,       // \s
+    CLASS_WORD = 8,        // \w
+    CLASS_UNSTABLE = 16    // NFC may change it or join it with the character before
+};
+typedef struct { uint32_t first, last, value; } UnicodeRange;
+typedef struct { uint32_t code, first, second; } Decomposition;       // second is 0 for a singleton
+
+extern const UnicodeRange unicode_classes[], unicode_combining[];
+extern const Decomposition unicode_decomposition[];
+extern const uint16_t unicode_composition[];
+extern const size_t n_unicode_classes, n_unicode_combining, n_unicode_decomposition, n_unicode_composition;
+
+uint32_t unicode_value(const UnicodeRange *ranges, size_t n, uint32_t code);      // 0 outside all ranges
+unsigned char_class(const char *p, const char *end, size_t *n);       // n: its bytes; an invalid byte is class 0, n = 1
+
+// ---- texts with a memory -------------------------------------------------------------------------------------------
+typedef struct { uint32_t begin, end; } Range;                        // of the original text, in bytes
+
+// Without a map the span is a part of the original text, from byte `base` on.
+typedef struct { const char *text; size_t len; const Range *map; size_t base; } Span;
+typedef struct { Buf text; Range *map; size_t cap; } MappedText;      // map[i] for text.data[i]
+
+Span span_part(Span s, size_t at, size_t len);
+Range span_range(Span s, size_t begin, size_t end);                   // begin < end; widened to whole characters
+void mapped_free(MappedText *m);
+
+// ---- the steps of normalizers, pre-tokenizers and decoders ---------------------------------------------------------
+// One element of a tokenizer.json may become several of these: Metaspace is REPLACE, PREPEND and SPLIT_BEFORE.
+typedef enum {
+    STEP_NFC,
+    STEP_PREPEND,          // `to`, on condition `when`
+    STEP_REPLACE,          // `from` by `to`
+    STEP_PATTERN,          // split: each match of `pattern` on its own
+    STEP_DIGITS,           // split: each \p{N} (each run of them, if `whole`) on its own
+    STEP_SPLIT_BEFORE,     // split: before each `from`
+    STEP_BYTE_LEVEL,       // decode: from the byte alphabet
+    STEP_BYTE_FALLBACK,    // decode: <0x0A>
+    STEP_FUSE,             // decode: all pieces become one
+    STEP_STRIP,            // decode: up to `start` times `from` at the start of a piece, `stop` times at its end
+    STEP_METASPACE         // decode: `from` becomes a space; in the first piece it is dropped, unless `whole`
+} StepKind;
+typedef enum { PREPEND_ALWAYS, PREPEND_IF_MISSING, PREPEND_AT_START } PrependWhen;
+typedef struct Pattern Pattern;
+
+typedef struct {
+    StepKind kind;
+    char *from, *to;
+    size_t n_from, n_to, start, stop;
+    PrependWhen when;
+    bool whole;
+    const Pattern *pattern;
+} Step;
+typedef struct { Step *items; size_t n, cap; } Steps;
+
+bool step_changes_text(const Step *step);                             // the first three
+Span step_apply(const Step *step, Span s, MappedText *out);           // `s` itself if nothing changes
+Span steps_apply(const Steps *steps, Span s, MappedText out[2]);
+size_t step_split(const Step *step, const char *p, const char *end);  // p < end: length of the first part
+const Pattern *pattern_find(const char *regex);                       // NULL if it is not a known one
+extern const char pattern_gpt2[];
+
+// ---- lookup tables (vocab.c) ---------------------------------------------------------------------------------------
+#define MAX_ID ((1 << 22) - 1)
+#define NO_PIECE SIZE_MAX
+
+typedef struct { uint32_t hash; int id; } VocabSlot;                  // id -1: empty
+typedef struct {
+    Buf text;                                                         // the spellings, a NUL after each
+    size_t *at, *len;                                                 // (n_ids); at[id] is NO_PIECE for a hole
+    size_t n_ids, mask;
+    VocabSlot *slots;                                                 // the model's own pieces, not the added tokens
+} Vocab;
+void vocab_init(Vocab *v, size_t n_ids, size_t n_pieces);
+void vocab_spell(Vocab *v, int id, const char *text, size_t len);
+int vocab_add(Vocab *v, int id);                                      // the id that had this spelling before, else -1
+int vocab_find(const Vocab *v, const char *text, size_t len);         // -1 if there is none
+
+typedef struct { int left, right, id; uint32_t rank; } Merge;         // left -1: empty
+typedef struct { Merge *items; size_t n, cap; } MergeList;
+typedef struct { Merge *slots; int shift; } MergeTable;
+void merges_build(MergeTable *m, const MergeList *list);              // the last of equal pairs counts
+const Merge *merges_find(const MergeTable *m, int left, int right);
+
+// Finds the longest of many strings that stands at a place.
+typedef struct { int child, sibling, value; unsigned char byte; } TrieNode;
+typedef struct { TrieNode *nodes; size_t n, cap; bool starts[256]; } Trie;
+void trie_add(Trie *t, const char *text, size_t len, int value);
+int trie_match(const Trie *t, const char *p, const char *end, size_t *len);       // where starts[*p]; -1: none
+
+// ---- the tokenizer -------------------------------------------------------------------------------------------------
+typedef struct {
+    char *content;
+    int id;
+    bool special, normalized, lstrip, rstrip, single_word;
+} AddedToken;
+
+struct Tokenizer {
+    Vocab vocab;
+    MergeTable merges;
+    int single[256];                 // byte-level: id of each byte; else of each ASCII character; -1: none
+    int byte_id[256];                // byte fallback; -1: none
+    int unk_id;                      // -1: characters that are not in the vocabulary vanish
+    bool byte_level, fuse_unk, ignore_merges;
+    char border[4];                  // words may be cut before it; n_border 0: never
+    size_t n_border;
+
+    AddedToken *added;
+    size_t n_added;
+    Trie raw, normalized;            // values are indices of added
+    bool *is_added, *is_special;     // (n_ids)
+
+    Steps normalizers, splitters, decoders;
+    bool llama2c;                    // decode as run.c does
+    int *before, *after;             // ids that the post-processor adds
+    size_t n_before, n_after;
+    bool trim_offsets, trim_keeps_one;
+
+    int bos, eos;
+    cJSON *special_tokens;
+    char *chat_template;
+};
+
+void tokenizer_index(Tokenizer *t);                                   // tries and flags, from added and normalizers
+bool load_bin(Tokenizer *t, const File *f, Err *e);
+bool load_json(Tokenizer *t, const char *path, Err *e);
+Step *steps_add(Steps *steps, StepKind kind);
+void step_set(Step *step, const char *from, const char *to);
+size_t byte_alphabet(unsigned char byte, char out[4]);                // the character that stands for a byte
+
+// ---- encoding ------------------------------------------------------------------------------------------------------
+typedef struct { int id, merged; uint32_t begin, end, prev, next, rank; } Symbol;
+
+// What one call of tokenizer_encode works with.
+typedef struct {
+    const Tokenizer *t;
+    bool parse_special;
+    MappedText normal[2], *split;    // split: one for each splitter
+    Symbol *symbols;
+    uint64_t *heap;
+    size_t n_heap, cap_symbols, cap_heap;
+    Buf spelling;
+    Encoding *out;
+} Encoder;
+void encoding_add(Encoding *enc, int id, Range r);
+void bpe_word(Encoder *en, Span word);
+void bpe_find_border(Tokenizer *t, const char *border);               // once vocab and merges are there
+
+#endif

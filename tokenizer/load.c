@@ -1,0 +1,277 @@
+// load: finds out what a file is, reads llama2.c's tokenizer.bin, and reads what lies beside a tokenizer.json: the
+// names of the special tokens and the chat template.
+//
+// tokenizer.bin: int32 max_token_length, then for each piece float32 score, int32 length, bytes; all little-endian.
+#include "internal.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+Step *steps_add(Steps *steps, StepKind kind)
+{
+    ARRAY_ROOM(steps->items, steps->n, steps->cap);
+    steps->items[steps->n] = (Step){.kind = kind};
+    return &steps->items[steps->n++];
+}
+
+void step_set(Step *step, const char *from, const char *to)
+{
+    if (from) step->n_from = strlen(step->from = mem_strdup(from));
+    if (to) step->n_to = strlen(step->to = mem_strdup(to));
+}
+
+// ---- tokenizer.bin -------------------------------------------------------------------------------------------------
+
+enum { BOS = 1, EOS = 2, FIRST_BYTE = 3, N_FIXED = FIRST_BYTE + 256 };
+#define NEVER_MERGED (-1e10f)                             // run.c takes no merge of this score or less
+
+typedef struct { float score; int id; } Scored;
+
+static int32_t read_i32(const unsigned char *p)
+{
+    return (int32_t)((uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24);
+}
+
+static float read_f32(const unsigned char *p)
+{
+    int32_t bits = read_i32(p);
+    float value;
+    memcpy(&value, &bits, 4);
+    return value;
+}
+
+// Checks every record and counts them.
+static bool count_pieces(const File *f, size_t *n, Err *e)
+{
+    *n = 0;
+    if (f->size < 4) return fail(e, "expected a tokenizer.json or a llama2.c tokenizer.bin, found %zu bytes", f->size);
+    int32_t longest = read_i32(f->data);
+    if (longest < 1 || longest > (1 << 20))
+        return fail(e, "expected a tokenizer.json or a llama2.c tokenizer.bin, found max_token_length %d", longest);
+    for (size_t at = 4; at < f->size; (*n)++) {
+        size_t left = f->size - at;
+        if (left < 8) return fail(e, "piece %zu: expected 8 bytes of score and length, found %zu", *n, left);
+        float score = read_f32(f->data + at);
+        int32_t len = read_i32(f->data + at + 4);
+        at += 8;
+        if (!isfinite(score)) return fail(e, "piece %zu: expected a finite score, found %g", *n, (double)score);
+        if (len < 1 || len > longest)
+            return fail(e, "piece %zu: expected a length from 1 to %d, found %d", *n, longest, len);
+        if (f->size - at < (size_t)len)
+            return fail(e, "piece %zu: expected %d bytes, the file ends after %zu", *n, len, f->size - at);
+        if (memchr(f->data + at, 0, (size_t)len)) return fail(e, "piece %zu has a NUL byte", *n);
+        at += (size_t)len;
+    }
+    if (*n < N_FIXED || *n > MAX_ID)
+        return fail(e, "expected %d pieces (<unk>, <s>, </s>, 256 bytes) or more, up to %d, found %zu", N_FIXED, MAX_ID,
+                    *n);
+    return true;
+}
+
+static int by_score(const void *a, const void *b)
+{
+    float x = ((const Scored *)a)->score, y = ((const Scored *)b)->score;
+    return (x < y) - (x > y);
+}
+
+// run.c merges two neighbours when their spellings together are a piece: every way to cut a piece into two pieces is a
+// merge, and the score of the whole ranks it. Equal scores have equal ranks.
+static void merges_from_scores(Tokenizer *t, Scored *pieces, size_t n)
+{
+    qsort(pieces, n, sizeof *pieces, by_score);
+    MergeList list = {0};
+    uint32_t rank = 0;
+    for (size_t i = 0; i < n && pieces[i].score > NEVER_MERGED; i++) {
+        if (i > 0 && pieces[i].score < pieces[i - 1].score) rank++;
+        int id = pieces[i].id;
+        const char *text = tokenizer_piece(t, id);
+        for (size_t cut = 1; cut < t->vocab.len[id]; cut++) {
+            int left = vocab_find(&t->vocab, text, cut);
+            int right = left < 0 ? -1 : vocab_find(&t->vocab, text + cut, t->vocab.len[id] - cut);
+            if (right < 0) continue;
+            ARRAY_ROOM(list.items, list.n, list.cap);
+            list.items[list.n++] = (Merge){left, right, id, rank};
+        }
+    }
+    merges_build(&t->merges, &list);
+    free(list.items);
+}
+
+static void add_special(Tokenizer *t, const char *content, int id)
+{
+    t->added = mem_grow(t->added, t->n_added + 1, sizeof *t->added);
+    t->added[t->n_added++] = (AddedToken){.content = mem_strdup(content), .id = id, .special = true};
+}
+
+bool load_bin(Tokenizer *t, const File *f, Err *e)
+{
+    size_t n;
+    if (!count_pieces(f, &n, e)) return false;
+    vocab_init(&t->vocab, n, n);
+    Scored *pieces = mem_alloc(n, sizeof *pieces);
+    size_t n_scored = 0;
+    const unsigned char *p = f->data + 4;
+    for (int id = 0; id < (int)n; id++) {
+        size_t len = (size_t)read_i32(p + 4);
+        vocab_spell(&t->vocab, id, (const char *)p + 8, len);
+        if (vocab_add(&t->vocab, id) < 0) pieces[n_scored++] = (Scored){read_f32(p), id};
+        p += 8 + len;
+    }
+    merges_from_scores(t, pieces, n_scored);
+    free(pieces);
+    bpe_find_border(t, " ");
+
+    for (int b = 0; b < 256; b++) {
+        char byte = (char)b;
+        t->single[b] = vocab_find(&t->vocab, &byte, 1);
+        t->byte_id[b] = FIRST_BYTE + b;
+    }
+    step_set(steps_add(&t->normalizers, STEP_PREPEND), NULL, " ");
+    t->llama2c = true;
+    add_special(t, "<s>", BOS);
+    add_special(t, "</s>", EOS);
+    t->before = mem_alloc(1, sizeof *t->before);
+    t->before[0] = BOS;
+    t->n_before = 1;
+    tokenizer_index(t);
+    t->is_special[0] = true;                              // <unk>
+    cJSON_AddStringToObject(t->special_tokens, "bos_token", "<s>");
+    cJSON_AddStringToObject(t->special_tokens, "eos_token", "</s>");
+    cJSON_AddStringToObject(t->special_tokens, "unk_token", "<unk>");
+    t->bos = BOS;
+    t->eos = EOS;
+    return true;
+}
+
+// ---- beside tokenizer.json -----------------------------------------------------------------------------------------
+
+// A token's text: a string, or an object with "content" (an AddedToken). NULL for anything else.
+static const char *token_text(const cJSON *value)
+{
+    return cJSON_IsObject(value) ? json_string(value, "content") : cJSON_GetStringValue(value);
+}
+
+// Takes over xxx_token and additional_special_tokens that are not known yet. An explicit null counts as known.
+static void take_special_tokens(cJSON *known, const cJSON *config)
+{
+    const cJSON *field, *token;
+    cJSON_ArrayForEach(field, config) {
+        size_t n = strlen(field->string);
+        if (json_get(known, field->string)) continue;
+        if (strcmp(field->string, "additional_special_tokens") == 0 && cJSON_IsArray(field)) {
+            cJSON *list = cJSON_AddArrayToObject(known, field->string);
+            cJSON_ArrayForEach(token, field)
+                if (token_text(token)) cJSON_AddItemToArray(list, cJSON_CreateString(token_text(token)));
+        } else if (n > 6 && strcmp(field->string + n - 6, "_token") == 0) {
+            if (token_text(field)) cJSON_AddStringToObject(known, field->string, token_text(field));
+            else if (cJSON_IsNull(field)) cJSON_AddNullToObject(known, field->string);
+        }
+    }
+}
+
+static void drop_nulls(cJSON *object)
+{
+    for (cJSON *item = object->child, *next; item; item = next) {
+        next = item->next;
+        if (cJSON_IsNull(item)) cJSON_Delete(cJSON_DetachItemViaPointer(object, item));
+    }
+}
+
+// A string, or the one named "default" of a list of {name, template}.
+static const char *config_template(const cJSON *config)
+{
+    const cJSON *field = json_get(config, "chat_template"), *item;
+    cJSON_ArrayForEach(item, field) {
+        const char *name = json_string(item, "name");
+        if (name && strcmp(name, "default") == 0) return json_string(item, "template");
+    }
+    return cJSON_GetStringValue(field);
+}
+
+static bool read_config(Tokenizer *t, const char *dir, const char *name, Err *e)
+{
+    char *path = path_join(dir, name);
+    bool ok = true;
+    if (file_exists(path)) {
+        cJSON *config = json_load(path, e);
+        if (!config) {
+            ok = false;
+        } else if (!cJSON_IsObject(config)) {
+            ok = fail(e, "%s: expected an object, found %s", path, json_kind(config));
+        } else {
+            take_special_tokens(t->special_tokens, config);
+            const char *template = config_template(config);
+            if (template && !t->chat_template) t->chat_template = mem_strdup(template);
+        }
+        cJSON_Delete(config);
+    }
+    free(path);
+    return ok;
+}
+
+// chat_template.jinja beside either format; it comes before the template of a tokenizer_config.json.
+static bool read_template(Tokenizer *t, const char *tokenizer_file, Err *e)
+{
+    char *dir = path_dir(tokenizer_file), *path = path_join(dir, "chat_template.jinja");
+    File f = {0};
+    bool ok = !file_exists(path) || file_map(&f, path, e);
+    if (f.data) {
+        size_t bad = utf8_valid((const char *)f.data, f.size);
+        if (bad < f.size) ok = fail(e, "%s: invalid UTF-8 at byte %zu", path, bad);
+        t->chat_template = mem_strndup((const char *)f.data, f.size);
+    }
+    file_unmap(&f);
+    free(dir);
+    free(path);
+    return ok;
+}
+
+// The token that the variable names, else the one that the post-processor adds there.
+static int special_id(const Tokenizer *t, const char *variable, const int *added, size_t n_added)
+{
+    const char *token = json_string(t->special_tokens, variable);
+    return token ? tokenizer_id(t, token) : n_added ? added[0] : -1;
+}
+
+static bool load_folder(Tokenizer *t, const char *path, Err *e)
+{
+    if (!load_json(t, path, e)) return false;
+    char *dir = path_dir(path);
+    bool ok = read_config(t, dir, "tokenizer_config.json", e) && read_config(t, dir, "special_tokens_map.json", e);
+    free(dir);
+    drop_nulls(t->special_tokens);
+    t->bos = special_id(t, "bos_token", t->before, t->n_before);
+    t->eos = special_id(t, "eos_token", t->after, t->n_after);
+    return ok;
+}
+
+// A JSON object begins with "{"; a tokenizer.bin may too (max_token_length 123), but then has NUL bytes behind it.
+static bool looks_like_json(const File *f)
+{
+    size_t at = 0;
+    while (at < f->size && strchr(" \t\r\n", f->data[at]) && f->data[at]) at++;
+    return at < f->size && f->data[at] == '{' && !memchr(f->data, 0, f->size < 4 ? f->size : 4);
+}
+
+Tokenizer *tokenizer_load(const char *path, Err *e)
+{
+    char *file = file_is_dir(path) ? path_join(path, "tokenizer.json") : mem_strdup(path);
+    Tokenizer *t = mem_alloc(1, sizeof *t);
+    t->unk_id = t->bos = t->eos = -1;
+    for (int b = 0; b < 256; b++) t->single[b] = t->byte_id[b] = -1;
+    t->special_tokens = cJSON_CreateObject();
+    File f;
+    bool ok = file_map(&f, file, e);
+    if (ok) {
+        ok = read_template(t, file, e) &&
+             (looks_like_json(&f) ? load_folder(t, file, e) : load_bin(t, &f, e) || fail_prefix(e, "%s: ", file));
+        file_unmap(&f);
+    }
+    free(file);
+    if (ok) return t;
+    for (char *c = e->text; *c; c++)                      // pieces may hold line ends, a message is one line
+        if ((unsigned char)*c < ' ') *c = ' ';
+    tokenizer_free(t);
+    return NULL;
+}

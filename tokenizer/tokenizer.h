@@ -1,0 +1,64 @@
+// tokenizer: text <-> token ids. Two formats fill one struct: llama2.c's tokenizer.bin and Hugging Face's
+// tokenizer.json (BPE, byte-level or SentencePiece-style). Opaque; read-only once loaded, so that any number of
+// threads may encode with one Tokenizer.
+#ifndef TOKENIZER_H
+#define TOKENIZER_H
+
+#include "../model/base.h"
+
+typedef struct Tokenizer Tokenizer;
+
+// The ids of a text. Token i stands for the bytes text[begin[i] .. end[i]), widened to whole UTF-8 characters, as
+// Hugging Face's offsets are: two tokens that share one character overlap, and an inserted space (the dummy prefix)
+// has the range of the character it stands before. Tokens added by the post-processor (BOS) have an empty range.
+// The range is that of the text as it was given: a character that NFC composed has the range of all that went into it.
+// A post-processor ByteLevel with trim_offsets takes the spaces out of the ranges.
+typedef struct {
+    int *ids;
+    size_t *begin, *end;
+    size_t n, cap;
+} Encoding;
+void encoding_free(Encoding *enc);                        // accepts {0}
+
+// `path` is a tokenizer.bin, a tokenizer.json, or a folder that holds tokenizer.json (and tokenizer_config.json, which
+// is read from beside the tokenizer.json in both cases, if there). The format is told by the content, not the name.
+// NULL and e on failure. Owned by the caller.
+Tokenizer *tokenizer_load(const char *path, Err *e);
+void tokenizer_free(Tokenizer *t);                        // accepts NULL
+
+int tokenizer_vocab_size(const Tokenizer *t);             // one more than the largest id, added tokens included
+
+// Encodes `len` bytes of valid UTF-8 (tokenizer.bin takes any bytes). Special tokens found in the text become their
+// ids (when parse_special; otherwise they are text). add_special_tokens adds what the post-processor adds (BOS): true
+// for plain text, false for rendered chat templates, which print their own. Replaces what `out` held.
+// tokenizer.bin: <s> and </s> are its specials, and each stretch of text between them is encoded as llama2.c encodes a
+// text of its own, with its own dummy space. So "<s>Once" is what llama2.c makes of "Once" after BOS, and the ids are
+// those of the same vocabulary converted to a tokenizer.json (normalizer Prepend).
+bool tokenizer_encode(const Tokenizer *t, const char *text, size_t len, bool add_special_tokens, bool parse_special,
+                      Encoding *out, Err *e);
+
+// Appends the text of n ids to `out`, as the file's decoders make it; for tokenizer.bin as llama2.c does: no space at
+// the start and after BOS. Ids out of range are the caller's mistake (assert). skip_special drops tokens
+// that are marked special.
+void tokenizer_decode(const Tokenizer *t, const int *ids, size_t n, bool skip_special, Buf *out);
+
+// The piece as the vocabulary spells it, for tables ("Ġthe", "▁the", "<0x0A>"), "" for an id without one; borrowed.
+const char *tokenizer_piece(const Tokenizer *t, int id);
+int tokenizer_id(const Tokenizer *t, const char *piece);  // -1 if there is none; "<s>" and "</s>" of tokenizer.bin too
+bool tokenizer_is_special(const Tokenizer *t, int id);
+
+// The id of bos_token / eos_token; where the configuration names none, what the post-processor puts first / last; -1 if
+// there is none.
+int tokenizer_bos(const Tokenizer *t);
+int tokenizer_eos(const Tokenizer *t);
+
+// What a chat template may use: an object with bos_token, eos_token, unk_token, pad_token, ... as strings (only those
+// that are defined; additional_special_tokens as a list of strings). From tokenizer_config.json, and what that does not
+// mention from special_tokens_map.json. Borrowed.
+const cJSON *tokenizer_special_tokens(const Tokenizer *t);
+
+// The tokenizer's own chat template: chat_template.jinja beside it, else chat_template of tokenizer_config.json (a
+// string, or the one named "default" of a list of named templates); NULL if there is none. Borrowed.
+const char *tokenizer_chat_template(const Tokenizer *t);
+
+#endif

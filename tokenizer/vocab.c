@@ -1,0 +1,152 @@
+// vocab: the lookup tables of the tokenizer: pieces by spelling, merges by pair, added tokens by prefix. The first two
+// are open-addressing hash tables that are sized once, at most half full, and only read afterwards.
+#include "internal.h"
+
+#include <assert.h>
+#include <string.h>
+
+#define MIX 0x9E3779B97F4A7C15u
+
+// Smallest power of two that keeps n entries at most half full.
+static size_t table_size(size_t n)
+{
+    size_t size = 16;
+    while (size < 2 * n) size *= 2;
+    return size;
+}
+
+static uint32_t hash_bytes(const char *p, size_t n)
+{
+    uint64_t h = n * MIX, word;
+    for (; n >= 8; p += 8, n -= 8) {
+        memcpy(&word, p, 8);
+        h = (h ^ word) * MIX;
+        h ^= h >> 32;
+    }
+    word = 0;
+    memcpy(&word, p, n);
+    h = (h ^ word) * MIX;
+    return (uint32_t)(h >> 32);
+}
+
+void vocab_init(Vocab *v, size_t n_ids, size_t n_pieces)
+{
+    v->n_ids = n_ids;
+    v->at = mem_alloc(n_ids, sizeof *v->at);
+    v->len = mem_alloc(n_ids, sizeof *v->len);
+    for (size_t i = 0; i < n_ids; i++) v->at[i] = NO_PIECE;
+    size_t size = table_size(n_pieces);
+    v->mask = size - 1;
+    v->slots = mem_alloc(size, sizeof *v->slots);
+    for (size_t i = 0; i < size; i++) v->slots[i].id = -1;
+}
+
+void vocab_spell(Vocab *v, int id, const char *text, size_t len)
+{
+    v->at[id] = v->text.len;
+    v->len[id] = len;
+    buf_add(&v->text, text, len);
+    buf_addc(&v->text, 0);
+}
+
+static VocabSlot *vocab_slot(const Vocab *v, uint32_t hash, const char *text, size_t len)
+{
+    size_t i = hash & v->mask;
+    for (; v->slots[i].id >= 0; i = (i + 1) & v->mask) {
+        int id = v->slots[i].id;
+        if (v->slots[i].hash == hash && v->len[id] == len && memcmp(v->text.data + v->at[id], text, len) == 0) break;
+    }
+    return &v->slots[i];
+}
+
+int vocab_add(Vocab *v, int id)
+{
+    const char *text = v->text.data + v->at[id];
+    uint32_t hash = hash_bytes(text, v->len[id]);
+    VocabSlot *slot = vocab_slot(v, hash, text, v->len[id]);
+    if (slot->id >= 0) return slot->id;
+    *slot = (VocabSlot){hash, id};
+    return -1;
+}
+
+int vocab_find(const Vocab *v, const char *text, size_t len)
+{
+    return vocab_slot(v, hash_bytes(text, len), text, len)->id;
+}
+
+static size_t merge_place(const MergeTable *m, int left, int right)
+{
+    uint64_t key = (uint64_t)(uint32_t)left << 32 | (uint32_t)right;
+    return (size_t)(key * MIX >> m->shift);
+}
+
+void merges_build(MergeTable *m, const MergeList *list)
+{
+    size_t size = table_size(list->n), mask = size - 1;
+    m->slots = mem_alloc(size, sizeof *m->slots);
+    m->shift = 64;
+    for (size_t i = size; i > 1; i /= 2) m->shift--;
+    for (size_t i = 0; i < size; i++) m->slots[i].left = -1;
+    for (size_t i = 0; i < list->n; i++) {
+        const Merge *pair = &list->items[i];
+        size_t at = merge_place(m, pair->left, pair->right);
+        while (m->slots[at].left >= 0 && (m->slots[at].left != pair->left || m->slots[at].right != pair->right))
+            at = (at + 1) & mask;
+        m->slots[at] = *pair;
+    }
+}
+
+const Merge *merges_find(const MergeTable *m, int left, int right)
+{
+    size_t mask = SIZE_MAX >> m->shift;
+    for (size_t at = merge_place(m, left, right);; at = (at + 1) & mask) {
+        const Merge *slot = &m->slots[at];
+        if (slot->left == left && slot->right == right) return slot;
+        if (slot->left < 0) return NULL;
+    }
+}
+
+// The child of `node` for this byte, 0 if there is none (the root is nobody's child).
+static int trie_child(const Trie *t, int node, unsigned char byte)
+{
+    int child = t->nodes[node].child;
+    while (child && t->nodes[child].byte != byte) child = t->nodes[child].sibling;
+    return child;
+}
+
+static int trie_new(Trie *t, unsigned char byte)
+{
+    ARRAY_ROOM(t->nodes, t->n, t->cap);
+    t->nodes[t->n] = (TrieNode){.value = -1, .byte = byte};
+    return (int)t->n++;
+}
+
+void trie_add(Trie *t, const char *text, size_t len, int value)
+{
+    assert(len > 0);
+    if (t->n == 0) trie_new(t, 0);
+    t->starts[(unsigned char)text[0]] = true;
+    int node = 0;
+    for (size_t i = 0; i < len; i++) {
+        unsigned char byte = (unsigned char)text[i];
+        int child = trie_child(t, node, byte);
+        if (!child) {
+            child = trie_new(t, byte);
+            t->nodes[child].sibling = t->nodes[node].child;
+            t->nodes[node].child = child;
+        }
+        node = child;
+    }
+    t->nodes[node].value = value;
+}
+
+int trie_match(const Trie *t, const char *p, const char *end, size_t *len)
+{
+    int best = -1, node = 0;
+    for (size_t i = 0; i < (size_t)(end - p) && (node = trie_child(t, node, (unsigned char)p[i])); i++) {
+        if (t->nodes[node].value < 0) continue;
+        best = t->nodes[node].value;
+        *len = i + 1;
+    }
+    return best;
+}
