@@ -182,7 +182,7 @@ static void bind_params(Render *r, const Builtin *f, Value self, Args *a)
 
 Value call_builtin(Render *r, const Builtin *f, Value self, Args *a)
 {
-    render_charge(r, 1);
+    render_charge(r, 1 + (self.kind == V_STRING ? self.len / 16 : 0));
     if (f->params) bind_params(r, f, self, a);
     return f->fn(r, self, a);
 }

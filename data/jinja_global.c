@@ -47,7 +47,7 @@ static Value compare(Render *r, Op op, const char *name, Value v, const Args *a)
     return v_bool(op_compare(r, op, v, a->v[0]));
 }
 
-#define OPERATOR(fn, op) static Value fn(Render *r, Value v, Args *a) { return compare(r, op, #fn + 5, v, a); }
+#define OPERATOR(fn, op) static Value fn(Render *r, Value v, Args *a) { return compare(r, op, &#fn[5], v, a); }
 OPERATOR(test_eq, OP_EQ)
 OPERATOR(test_ne, OP_NE)
 OPERATOR(test_lt, OP_LT)

@@ -44,7 +44,7 @@ static Int arg_int(Render *r, const Args *a, size_t i, Int otherwise)
 // ---- str ----------------------------------------------------------------------------------------------------------
 
 #define CASE_METHOD(fn, rule) \
-    static Value fn(Render *r, Value s, Args *a) { check_count(r, a, "str", #fn + 4, 0, 0); return str_case(r, s, rule); }
+    static Value fn(Render *r, Value s, Args *a) { check_count(r, a, "str", &#fn[4], 0, 0); return str_case(r, s, rule); }
 CASE_METHOD(str_upper, CASE_UPPER)
 CASE_METHOD(str_lower, CASE_LOWER)
 CASE_METHOD(str_title, CASE_TITLE)
@@ -228,7 +228,7 @@ static bool is_title(Value s)
 }
 
 #define IS_METHOD(fn, expr) \
-    static Value fn(Render *r, Value s, Args *a) { check_count(r, a, "str", #fn + 4, 0, 0); return v_bool(expr); }
+    static Value fn(Render *r, Value s, Args *a) { check_count(r, a, "str", &#fn[4], 0, 0); return v_bool(expr); }
 IS_METHOD(str_isdigit, all_codes(s, code_is_digit))
 IS_METHOD(str_isalpha, all_codes(s, code_is_letter))
 IS_METHOD(str_isalnum, all_codes(s, code_is_alnum))

@@ -85,7 +85,7 @@ bool value_truth_or(Render *r, Value v, bool otherwise) { return v.kind == V_MIS
 void out_add(Render *r, const char *s, size_t n)
 {
     check_bytes(r, n);
-    render_charge(r, n / 64);
+    render_charge(r, 1 + n / 64);
     buf_add(r->out, s, n);
 }
 
@@ -339,7 +339,7 @@ static bool dicts_equal(Render *r, const Dict *a, const Dict *b)
 
 bool value_equal(Render *r, Value a, Value b)
 {
-    render_charge(r, 1);
+    render_charge(r, 1 + (a.kind == V_STRING ? a.len / 64 : 0));
     if (is_int(a) && is_int(b)) return int_of(a) == int_of(b);
     if (is_number(a) && is_number(b)) return float_of(a) == float_of(b);
     if (a.kind != b.kind) return false;
@@ -360,7 +360,7 @@ bool value_equal(Render *r, Value a, Value b)
 
 bool value_less(Render *r, Value a, Value b, const char *op)
 {
-    render_charge(r, 1);
+    render_charge(r, 1 + (a.kind == V_STRING ? a.len / 64 : 0));
     if (a.kind == V_UNDEFINED) fail_undefined(r, a);
     if (b.kind == V_UNDEFINED) fail_undefined(r, b);
     bool or_equal = op[1] == '=';

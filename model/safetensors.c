@@ -96,7 +96,7 @@ bool safetensors_open(SafeTensors *st, const char *path, Err *e)
     if (ok) ok = (st->header = json_parse((const char *)st->file.data + 8, length, path, 0, e)) != NULL;
     if (ok && !cJSON_IsObject(st->header)) ok = fail(e, "%s: header: expected an object, found %s", path, json_kind(st->header));
     size_t cap = 0;
-    ARRAY_ROOM(st->tensors, st->n, cap);                   // so that qsort and bsearch see no NULL, even of no tensors
+    ARRAY_ROOM(st->tensors, st->n, cap);                   // not NULL, which qsort would not take
     for (const cJSON *entry = ok ? st->header->child : NULL; entry; entry = entry->next) {
         if (strcmp(entry->string, "__metadata__") == 0) continue;
         ARRAY_ROOM(st->tensors, st->n, cap);

@@ -753,7 +753,9 @@ static void stories260K_gradients_are_finite_differences(void)
 
 // LLVM's OpenMP runtime loses a little memory of its own when the number of threads grows: no leak of ours.
 const char *__lsan_default_suppressions(void);
+const char *__lsan_default_options(void);
 const char *__lsan_default_suppressions(void) { return "leak:libomp.so"; }
+const char *__lsan_default_options(void) { return "print_suppressions=0"; }
 
 int main(void)
 {

@@ -17,7 +17,7 @@ static int run(const char *fmt, ...)
     vsnprintf(arguments, sizeof arguments, fmt, args);
     va_end(args);
     const char *program = getenv("TRAIN") ? getenv("TRAIN") : "./train";
-    buf_addf(&command, "%s %s 2>&1 </dev/null", program, arguments);
+    buf_addf(&command, "{ %s %s; } 2>&1 </dev/null", program, arguments);
     FILE *pipe = popen(command.data, "r");
     size_t n = fread(output, 1, sizeof output - 1, pipe);
     output[n] = 0;
@@ -169,6 +169,32 @@ static void test_other_options(void)
     CHECK(run("%s --output_dir=%s --max_steps=-1 --num_train_epochs=1.5 --logging_steps=1", temp_path("config.json"), temp_path("epochs")) == 0);
     CHECK(logged("epochs", "epoch", 5) == 5.0 / 3 && isnan(logged("epochs", "loss", 5)));      // ceil(1.5 * 3) steps
     remove_tree(temp_path("epochs"));
+}
+
+// Ctrl-C: the step at hand is finished, the model saved, and the exit status says which signal it was.
+static void test_interrupt(void)
+{
+    const char *program = getenv("TRAIN") ? getenv("TRAIN") : "./train";
+    Buf command = {0};
+    buf_addf(&command, "sh -c '%s %s --output_dir=%s --max_steps=100000000 --eval_split=0 >/dev/null 2>&1 & pid=$!; "
+             "while ! [ -s %s ]; do sleep 0.05; done; kill -INT $pid; wait $pid'",
+             program, temp_path("config.json"), temp_path("stopped"), in_output("stopped", "log.jsonl"));
+    int status = system(command.data);
+    CHECK_MSG(WIFEXITED(status) && WEXITSTATUS(status) == 130, "status %d", status);
+    CHECK(logged("stopped", "train_runtime", 0) > 0 && logged("stopped", "step", 0) < 100000000);
+    CHECK(run("sample %s --max_new_tokens=1", in_output("stopped", "model.bin")) == 0);
+    remove_tree(temp_path("stopped"));
+    buf_free(&command);
+}
+
+// Where stderr is no terminal there is no progress line, and what is wrong is one line there.
+static void test_streams(void)
+{
+    CHECK(run("%s --output_dir=%s --max_steps=2 >/dev/null", temp_path("config.json"), temp_path("quiet")) == 0);
+    CHECK_STR(output, "");
+    CHECK(run("%s --output_dir=%s --nonsense=1 >/dev/null", temp_path("config.json"), temp_path("quiet")) == 1);
+    CHECK(strchr(output, '\n') == output + strlen(output) - 1);
+    remove_tree(temp_path("quiet"));
 }
 
 static void test_inspect(void)
@@ -339,6 +365,8 @@ int main(void)
     RUN(test_accumulation);
     RUN(test_unmasked);
     RUN(test_other_options);
+    RUN(test_interrupt);
+    RUN(test_streams);
     RUN(test_inspect);
     RUN(test_generation);
     RUN(test_wrong_usage);
