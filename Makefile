@@ -22,7 +22,7 @@ SANITIZE = $(if $(SAN),-g -O1 -fsanitize=address$(comma)undefined -fno-sanitize-
 COMPILE  = $(CC) $(STRICT) $(CFLAGS) $(SANITIZE) $$(pkg-config --cflags $(PKGS)) -MMD -MP
 LINK     = $(CC) -fopenmp $(SANITIZE) -o $@ $^ $$(pkg-config --libs $(PKGS)) -lm
 
-PARTS   := $(patsubst %.c,%,$(wildcard model/*.c tokenizer/*.c data/*.c))
+PARTS   := $(patsubst %.c,%,$(wildcard model/*.c tokenizer/*.c data/*.c data/jinja/*.c))
 OBJECTS := $(PARTS:%=$(BUILD)/%.o)
 TESTS   := $(patsubst tests/%.c,$(BUILD)/%,$(wildcard tests/test_*.c))
 
@@ -35,11 +35,14 @@ $(BUILD)/train: $(BUILD)/train.o $(OBJECTS)
 $(BUILD)/test_%: $(BUILD)/tests/test_%.o $(OBJECTS)
 	@echo "  link $@"; $(LINK)
 
+$(BUILD)/bench_%: $(BUILD)/tests/bench_%.o $(OBJECTS)
+	@echo "  link $@"; $(LINK)
+
 $(BUILD)/%.o: %.c Makefile
 	@mkdir -p $(@D)
 	@echo "  $(firstword $(CC)) $<"; $(COMPILE) -c -o $@ $<
 
--include $(wildcard $(BUILD)/*.d $(BUILD)/*/*.d)
+-include $(wildcard $(BUILD)/*.d $(BUILD)/*/*.d $(BUILD)/*/*/*.d)
 
 # The tests run the program too, so they get the one of their own build.
 test: deps

@@ -26,7 +26,7 @@ typedef struct {
 
 static const Option table[] = {
     {"model_name_or_path", STRING, AT(model_name_or_path), FOR_CONFIG, "null", 0, 0, "", "a llama2.c .bin, or a Hugging Face folder"},
-    {"tokenizer_name_or_path", STRING, AT(tokenizer_name_or_path), FOR_CONFIG | FOR_GENERATE, "null", 0, 0, "",
+    {"tokenizer_name_or_path", STRING, AT(tokenizer_name_or_path), FOR_CONFIG | FOR_GENERATE | FOR_EXPORT, "null", 0, 0, "",
      "tokenizer.bin, tokenizer.json or a folder; the model's own if not given"},
     {"model_init", JSON, AT(model_init), FOR_CONFIG, "null", 0, 0, "", "train from scratch: an object with LlamaConfig's names"},
     {"chat_template_path", STRING, AT(chat_template_path), FOR_CONFIG | FOR_GENERATE, "null", 0, 0, "",
@@ -75,6 +75,8 @@ static const Option table[] = {
     {"rows", INT, AT(rows), FOR_INSPECT, "null", 1, MANY, "", "show the first N rows"},
     {"row", INT, AT(row), FOR_INSPECT, "null", 0, MANY, "", "show row I, counted from 0"},
     {"json", BOOL, AT(json), FOR_INSPECT | FOR_EVAL, "false", 0, 1, "", "for machines"},
+    {"seeds", INT, AT(seeds), FOR_COMPARE, "1", 1, 1000, "", "repeat each arm with so many seeds: seed, seed + 1, ..."},
+    {"prompt_loss_weights", STRING, AT(prompt_loss_weights), FOR_COMPARE, "\"0,1\"", 0, 0, "", "one arm a weight"},
     {"prompt", STRING, AT(prompt), FOR_GENERATE, "null", 0, 0, "", "what to begin with, or what the user says"},
     {"system", STRING, AT(system), FOR_GENERATE, "null", 0, 0, "", "the system message (chat)"},
     {"temperature", REAL, AT(temperature), FOR_GENERATE, "1", 0, 100, "", "0: always the most likely token"},
@@ -196,6 +198,20 @@ void options_free(Options *o)
             free(*(char **)field(o, &table[i]));
             *(char **)field(o, &table[i]) = NULL;
         } else set_null(o, &table[i]);
+}
+
+static cJSON *option_json(const Options *o, const Option *option);
+
+void options_copy(Options *to, const Options *from)
+{
+    options_init(to);
+    for (size_t i = 0; i < N_OPTIONS; i++) {
+        Err impossible;
+        cJSON *v = option_json(from, &table[i]);
+        set_value(to, &table[i], v, &impossible);
+        cJSON_Delete(v);
+    }
+    memcpy(to->given, from->given, sizeof to->given);
 }
 
 static void mark_given(Options *o, const Option *option) { o->given[option - table] = true; }

@@ -31,6 +31,8 @@ typedef struct {
     int64_t n_threads;                                     // 0: all cores
     // Of single commands
     int64_t rows, row, json;                               // inspect, eval; rows and row: -1 if not given
+    int64_t seeds;                                         // compare
+    char *prompt_loss_weights;
     char *prompt, *system;                                 // chat, sample
     double temperature, top_p;
     int64_t max_new_tokens;
@@ -38,10 +40,11 @@ typedef struct {
 } Options;
 
 // Which keys a command takes: those of a config file, and its own.
-typedef enum { FOR_CONFIG = 1, FOR_INSPECT = 2, FOR_EVAL = 4, FOR_GENERATE = 8 } OptionUse;
+typedef enum { FOR_CONFIG = 1, FOR_INSPECT = 2, FOR_EVAL = 4, FOR_GENERATE = 8, FOR_EXPORT = 16, FOR_COMPARE = 32 } OptionUse;
 
 void options_init(Options *o);                             // all defaults
 void options_free(Options *o);
+void options_copy(Options *to, const Options *from);      // `to` uninitialised; all of its own
 bool options_load(Options *o, const char *path, Err *e);   // a JSON config file
 bool options_set(Options *o, const char *argument, unsigned uses, Err *e);     // "--key=value"
 bool options_given(const Options *o, const char *key);     // was it set, by file or argument?

@@ -1,10 +1,13 @@
 // report: see report.h.
 #include "report.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 // ---- losses -------------------------------------------------------------------------------------------------------
+
+const char *const metric_names[N_METRICS] = {"eval_assistant_loss", "eval_prompt_loss", "eval_exact_match"};
 
 static void add_ratio(cJSON *json, const char *key, double sum, double count)
 {
@@ -20,6 +23,16 @@ static void prompt_part(const EvalSums *s, double *nll, size_t *n)
         if (r != ROLE_ASSISTANT) *nll += s->nll[r], *n += s->n[r];
 }
 
+double eval_metric(const EvalSums *s, Metric metric)
+{
+    double prompt_nll;
+    size_t n_prompt;
+    prompt_part(s, &prompt_nll, &n_prompt);
+    double sum[N_METRICS] = {s->nll[ROLE_ASSISTANT], prompt_nll, (double)s->exact};
+    double count[N_METRICS] = {(double)s->n[ROLE_ASSISTANT], (double)n_prompt, (double)s->answers};
+    return count[metric] > 0 ? sum[metric] / count[metric] : NAN;
+}
+
 void eval_add_json(cJSON *json, const EvalSums *s, bool counts)
 {
     double prompt_nll;
@@ -29,6 +42,7 @@ void eval_add_json(cJSON *json, const EvalSums *s, bool counts)
     add_ratio(json, "eval_assistant_loss", s->nll[ROLE_ASSISTANT], (double)s->n[ROLE_ASSISTANT]);
     add_ratio(json, "eval_prompt_loss", prompt_nll, (double)n_prompt);
     add_ratio(json, "eval_mean_token_accuracy", s->weighted_correct, s->weight);
+    add_ratio(json, "eval_exact_match", (double)s->exact, (double)s->answers);
     if (!counts) return;
     cJSON_AddNumberToObject(json, "eval_tokens", s->weight);
     cJSON_AddNumberToObject(json, "eval_assistant_tokens", (double)s->n[ROLE_ASSISTANT]);
@@ -62,6 +76,7 @@ void eval_print(FILE *out, const EvalSums *s)
         if (r != ROLE_ASSISTANT && s->n[r] < n_prompt) print_loss(out, name, s->nll[r], (double)s->n[r]);
     }
     if (s->weight > 0) fprintf(out, "  %-22s %8.4f\n", "mean_token_accuracy", s->weighted_correct / s->weight);
+    if (s->answers) fprintf(out, "  %-22s %8.4f   over %zu answers\n", "exact_match", (double)s->exact / (double)s->answers, s->answers);
 }
 
 // ---- tokens as text -----------------------------------------------------------------------------------------------

@@ -8,10 +8,19 @@
 typedef struct {
     double nll[N_ROLES], weighted_nll, weight, weighted_correct;
     size_t n[N_ROLES];                                     // predicted tokens of the role
+    size_t answers, exact;                                 // the assistant's turns; those of which every token was the
+                                                           // model's first choice: what greedy decoding would say exactly
 } EvalSums;
 
+typedef struct { int64_t step; EvalSums sums; } EvalPoint;
+
+// The figures that comparisons are about; NAN where nothing of the kind was evaluated.
+typedef enum { METRIC_ASSISTANT, METRIC_PROMPT, METRIC_EXACT, N_METRICS } Metric;
+extern const char *const metric_names[N_METRICS];          // eval_assistant_loss, eval_prompt_loss, eval_exact_match
+double eval_metric(const EvalSums *sums, Metric metric);
+
 // eval_loss (the training objective's), eval_assistant_loss, eval_prompt_loss (all that is not the assistant's),
-// eval_mean_token_accuracy; with `counts` the tokens behind each, and the loss of each role. What has no token is null.
+// eval_mean_token_accuracy, eval_exact_match; with `counts` the tokens behind each, and the loss of each role. What has no token is null.
 void eval_add_json(cJSON *json, const EvalSums *sums, bool counts);
 void eval_print(FILE *out, const EvalSums *sums);
 

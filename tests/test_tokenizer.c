@@ -497,6 +497,217 @@ static void test_long(void)
     buf_free(&text);
 }
 
+// ---- export --------------------------------------------------------------------------------------------------------
+
+static bool same_bytes(const char *path, const void *bytes, size_t n)
+{
+    Err e;
+    File f;
+    bool same = file_map(&f, path, &e) && f.size == n && memcmp(f.data, bytes, n) == 0;
+    file_unmap(&f);
+    return same;
+}
+
+static void check_same_ids(const Tokenizer *a, const Tokenizer *b)
+{
+    static const char *const texts[] = {"", "a", "b", "babc", "ab", "cc", "abcabc ab", "bcab  bc   a", "<s>b</s>a\n",
+                                        "\xC3\xA9\xE4\xBD\xA0\t\"\\", "     ", "a      abc"};
+    Err e;
+    Encoding x = {0}, y = {0};
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        size_t len = strlen(texts[i]);
+        bool ok = tokenizer_encode(a, texts[i], len, true, true, &x, &e) &&
+                  tokenizer_encode(b, texts[i], len, true, true, &y, &e);
+        CHECK_MSG(ok && x.n == y.n && (x.n == 0 || memcmp(x.ids, y.ids, x.n * sizeof *x.ids) == 0), "\"%s\"", texts[i]);
+    }
+    encoding_free(&x);
+    encoding_free(&y);
+}
+
+// Writes a tokenizer in its other format (the folder is the temporary one) and reads that; NULL and e on failure.
+static Tokenizer *convert(const Tokenizer *t, Err *e)
+{
+    char *path = tokenizer_is_bin(t) ? mem_strdup(dir) : path_join(dir, "out.bin");
+    bool ok = tokenizer_is_bin(t) ? tokenizer_export_folder(t, path, e) : tokenizer_export_bin(t, path, e);
+    Tokenizer *result = ok ? tokenizer_load(path, e) : NULL;
+    free(path);
+    return result;
+}
+
+// tokenizer.bin -> folder -> tokenizer.bin: the same ids everywhere; the same bytes if the scores can be told.
+static void check_there_and_back(const void *bin, size_t n, bool same)
+{
+    Err e;
+    char *out = path_join(dir, "out.bin");
+    Tokenizer *t = load_bytes("in.bin", bin, n, &e), *there = t ? convert(t, &e) : NULL;
+    Tokenizer *back = there ? convert(there, &e) : NULL;
+    if (CHECK_MSG(back, "%s", e.text)) {
+        CHECK(!tokenizer_is_bin(there) && tokenizer_is_bin(back));
+        CHECK_STR(json_string(tokenizer_special_tokens(there), "eos_token"), "</s>");
+        CHECK(tokenizer_bos(there) == 1 && tokenizer_eos(there) == 2);
+        check_same_ids(t, there);
+        check_same_ids(t, back);
+        CHECK(same_bytes(out, bin, n) == same);
+    }
+    tokenizer_free(t);
+    tokenizer_free(there);
+    tokenizer_free(back);
+    free(out);
+}
+
+// Scores as SentencePiece gives them, with runs of spaces as in Llama 2.
+static void make_spaces_bin(Buf *b)
+{
+    static const char *const more[] = {"  ", "ab", "   ", "a", " ", "b", "\"\\\n\x01"};
+    make_bin(b);
+    b->len = 4 + 259 * 8 + 5 + 5 + 6 + 256 * 6;                       // the fixed pieces alone
+    b->data[0] = 6;                                                   // the longest of them
+    for (int i = 0; i < 7; i++) bin_piece(b, i == 0 || i == 2 || i == 4 ? -1e9f : -(float)i, more[i]);
+}
+
+// The bin as a tokenizer.json with its merges in another order, and that as a tokenizer.bin again; "_" is a space.
+static void check_merge_order(const void *bin, size_t n, const char *merges)
+{
+    Err e;
+    Buf list = {0};
+    for (; *merges; merges++) buf_adds(&list, *merges == '_' ? SPACE_MARK : (char[]){*merges, 0});
+    Tokenizer *t = load_bytes("in.bin", bin, n, &e);
+    tokenizer_free(convert(t, &e));
+    char *path = path_join(dir, "tokenizer.json");
+    cJSON *root = json_load(path, &e), *model = cJSON_GetObjectItemCaseSensitive(root, "model");
+    cJSON_ReplaceItemInObjectCaseSensitive(model, "merges", cJSON_Parse(list.data));
+    char *text = cJSON_Print(root);
+    Tokenizer *there = load_text(text, &e), *back = there ? convert(there, &e) : NULL;
+    if (CHECK_MSG(back, "%s", e.text)) check_same_ids(there, back);
+    tokenizer_free(t);
+    tokenizer_free(there);
+    tokenizer_free(back);
+    cJSON_Delete(root);
+    buf_free(&list);
+    free(path);
+    free(text);
+}
+
+static void test_export(void)
+{
+    Err e;
+    Buf file = {0};
+    File f;
+    make_bin(&file);
+    check_there_and_back(file.data, file.len, false);                 // scores of its own, ties among them
+    char *out = path_join(dir, "out.bin");
+    if (CHECK(file_map(&f, out, &e))) check_there_and_back(f.data, f.size, true);
+    file_unmap(&f);
+    free(out);
+    buf_clear(&file);
+    make_spaces_bin(&file);
+    check_there_and_back(file.data, file.len, true);
+
+    check_merge_order(file.data, file.len, "[\"_ _\",\"_ __\",\"__ _\",\"a b\"]");
+    check_merge_order(file.data, file.len, "[\"a b\",\"_ _\",\"_ __\",\"__ _\"]");
+    check_merge_order(file.data, file.len, "[\"_ __\",\"__ _\",\"_ _\",\"a b\"]");
+    check_merge_order(file.data, file.len, "[\"a b\"]");
+
+    put("chat_template.jinja", "{{ messages }}\n");                   // goes along both ways
+    Tokenizer *t = load_bytes("in.bin", file.data, file.len, &e);
+    put("chat_template.jinja", "another");
+    Tokenizer *there = convert(t, &e);
+    put("chat_template.jinja", "another");
+    Tokenizer *back = convert(there, &e);
+    if (CHECK(there && back)) {
+        CHECK_STR(tokenizer_chat_template(there), "{{ messages }}\n");
+        CHECK_STR(tokenizer_chat_template(back), "{{ messages }}\n");
+    }
+    CHECK_FAILS(tokenizer_export_folder(t, "/nonexistent", &e), e, "/nonexistent/tokenizer.json: cannot write");
+    CHECK_FAILS(tokenizer_export_bin(there, "/nonexistent/t.bin", &e), e, "/nonexistent/t.bin: cannot write");
+    tokenizer_free(t);
+    tokenizer_free(there);
+    tokenizer_free(back);
+    buf_free(&file);
+    temp_remove();
+    mkdir(dir, 0700);
+}
+
+static void test_bad_export(void)
+{
+    static const struct { const char *piece, *second, *message; } bins[] = {
+        {"x\xFF", NULL, "this tokenizer.bin cannot become a tokenizer.json: piece 270 is not UTF-8: byte 0xFF"},
+        {"\xE2\x96\x81", NULL, "piece 270, \"\xE2\x96\x81\": a \"\xE2\x96\x81\" cannot be said there"},
+        {"ab", NULL, "pieces 265 and 270 would both be spelled \"ab\""},
+        {"</s>", NULL, "pieces 2 and 270 would both be spelled \"</s>\""},
+        {"\n<s>", "\n", "the merge of pieces 270 and 271 would not make piece 1"},
+    };
+    static const struct { const char *parent, *key, *value, *message; } jsons[] = {
+        {NULL, "pre_tokenizer", "{\"type\":\"ByteLevel\"}", "cannot become a tokenizer.bin: it is byte-level"},
+        {NULL, "pre_tokenizer", "{\"type\":\"Digits\"}", "expected the normalizers Prepend"},
+        {NULL, "normalizer", "null", "expected the normalizers Prepend"},
+        {NULL, "post_processor", "null", "expected a post_processor that adds <s> in front and nothing else"},
+        {NULL, "added_tokens", "[{\"id\":0,\"content\":\"<unk>\",\"special\":true}]",
+         "expected the added tokens <s> and </s>"},
+        {NULL, "added_tokens", "[{\"id\":270,\"content\":\"<pad>\",\"special\":true}]",
+         "it has an added token \"<pad>\""},
+        {NULL, "added_tokens", "[{\"id\":2,\"content\":\"</s>\",\"special\":true,\"rstrip\":true}]",
+         "the added token </s> is normalized, lstrip, rstrip, single_word or not special"},
+        {"model", "ignore_merges", "true", "it has ignore_merges"},
+        {"model", "byte_fallback", "false", "it has no byte_fallback"},
+        {"model", "vocab", "{\"<unk>\":0,\"<s>\":1,\"</s>\":2,\"a\\n\":3}",
+         "expected piece 3 to be <0x00>, found \"a \""},
+        {"model", "merges", "[\"a b\",\"b c\",\"ab c\"]",
+         "expected merges of all 2 cuts of \"abc\" into two pieces, found 1"},
+        {"model", "merges", "[\"a b\",\"b c\",\"ab c\",\"c c\",\"a bc\"]",
+         "the merges that make \"abc\" do not stand together"},
+        {"vocab", " ", "270", "piece 270, \" \": a \" \" cannot be said there"},
+        {"vocab", "x", "271", "id 270 has no piece"},
+    };
+    Err e;
+    Buf file = {0};
+    for (size_t i = 0; i < sizeof bins / sizeof *bins; i++) {
+        buf_clear(&file);
+        make_bin(&file);
+        bin_piece(&file, -20, bins[i].piece);
+        if (bins[i].second) bin_piece(&file, -21, bins[i].second);
+        Tokenizer *t = load_bytes("in.bin", file.data, file.len, &e);
+        CHECK_FAILS(t && tokenizer_export_folder(t, dir, &e), e, bins[i].message);
+        tokenizer_free(t);
+    }
+    buf_clear(&file);
+    make_bin(&file);
+    Tokenizer *good = load_bytes("in.bin", file.data, file.len, &e);
+    char *path = path_join(dir, "tokenizer.json");
+    CHECK_MSG(tokenizer_export_folder(good, dir, &e), "%s", e.text);
+    cJSON *root = json_load(path, &e);
+    for (size_t i = 0; i < sizeof jsons / sizeof *jsons; i++) {
+        cJSON *copy = cJSON_Duplicate(root, true), *model = cJSON_GetObjectItemCaseSensitive(copy, "model");
+        cJSON *parent = !jsons[i].parent ? copy : strcmp(jsons[i].parent, "model") == 0 ? model
+                                                : cJSON_GetObjectItemCaseSensitive(model, "vocab");
+        cJSON_DeleteItemFromObjectCaseSensitive(parent, jsons[i].key);
+        cJSON_AddItemToObject(parent, jsons[i].key, cJSON_Parse(jsons[i].value));
+        if (strcmp(jsons[i].key, "vocab") == 0) {
+            cJSON_DeleteItemFromObjectCaseSensitive(model, "merges");
+            cJSON_AddArrayToObject(model, "merges");
+        }
+        char *text = cJSON_Print(copy);
+        Tokenizer *t = load_text(text, &e);
+        CHECK_FAILS(t && tokenizer_export_bin(t, path, &e), e, jsons[i].message);
+        CHECK_MSG(!strchr(e.text, '\n'), "%s", e.text);
+        tokenizer_free(t);
+        free(text);
+        cJSON_Delete(copy);
+    }
+    put("tokenizer_config.json", "{\"bos_token\":\"<s>\",\"eos_token\":\"a\"}");
+    char *text = cJSON_Print(root);
+    Tokenizer *t = load_text(text, &e);
+    CHECK_FAILS(t && tokenizer_export_bin(t, path, &e), e, "expected <s> and </s> as bos_token and eos_token");
+    tokenizer_free(t);
+    tokenizer_free(good);
+    free(text);
+    free(path);
+    cJSON_Delete(root);
+    buf_free(&file);
+    temp_remove();
+    mkdir(dir, 0700);
+}
+
 // ---- vectors -------------------------------------------------------------------------------------------------------
 
 // The lines of a JSONL file as one list.
@@ -606,6 +817,40 @@ static void test_vectors(void)
     cJSON_Delete(strings);
 }
 
+// llama2.c's own files there and back, and what Hugging Face has of the same vocabularies.
+static void test_export_shared(void)
+{
+    FOLDER_OR_SKIP(SHARED "vectors/tokenization");
+    FOLDER_OR_SKIP(SHARED "models");
+    FOLDER_OR_SKIP(SHARED "tokenizers");
+    static const struct { const char *bin, *folder, *vectors; } cases[] = {
+        {SHARED "models/tok512.bin", SHARED "tokenizers/tok512_hf", "tok512_hf"},
+        {SHARED "models/tokenizer.bin", SHARED "tokenizers/llama2", "llama2"},
+    };
+    Err e;
+    cJSON *strings = load_lines(SHARED "vectors/tokenization/strings.jsonl");
+    char *out = path_join(dir, "out.bin");
+    int n_ok = 0, n = 0;
+    for (size_t i = 0; i < 2; i++) {
+        File f;
+        if (!CHECK_MSG(file_map(&f, cases[i].bin, &e), "%s", e.text)) continue;
+        check_there_and_back(f.data, f.size, true);
+        check_vectors(cases[i].vectors, dir, false, strings, &n_ok, &n);
+        Tokenizer *t = load_or_report(cases[i].folder), *bin = t ? convert(t, &e) : NULL;
+        CHECK_MSG(bin && same_bytes(out, f.data, f.size), "%s is not %s", cases[i].folder, cases[i].bin);
+        tokenizer_free(t);
+        tokenizer_free(bin);
+        file_unmap(&f);
+    }
+    Tokenizer *t = load_or_report(SHARED "tokenizers/mistral_v01"), *bin = t ? convert(t, &e) : NULL;
+    if (CHECK_MSG(bin, "%s", e.text)) check_same_ids(t, bin);
+    tokenizer_free(t);
+    tokenizer_free(bin);
+    printf("     exported tokenizers: %d of %d\n", n_ok, n);
+    cJSON_Delete(strings);
+    free(out);
+}
+
 // First token whose range contains the byte; enc->n if there is none.
 static size_t token_at(const Encoding *enc, size_t byte)
 {
@@ -694,7 +939,10 @@ int main(void)
     RUN(test_bad_json);
     RUN(test_config);
     RUN(test_long);
+    RUN(test_export);
+    RUN(test_bad_export);
     RUN(test_vectors);
+    RUN(test_export_shared);
     RUN(test_labels);
     temp_remove();
     return check_report();

@@ -135,7 +135,13 @@ struct Tokenizer {
     char *chat_template;
 };
 
+// tokenizer.bin: the pieces that every one begins with, <unk>, <s>, </s> and the bytes, and the score of no merge.
+enum { BOS = 1, EOS = 2, FIRST_BYTE = 3, N_FIXED = FIRST_BYTE + 256 };
+#define NEVER_MERGED (-1e10f)                                         // run.c takes no merge of this score or less
+#define SPACE_MARK "\xE2\x96\x81"                                     // "▁", a space in a tokenizer.json of that kind
+
 void tokenizer_index(Tokenizer *t);                                   // tries and flags, from added and normalizers
+void err_one_line(Err *e);                                            // pieces may hold line ends, a message may not
 bool load_bin(Tokenizer *t, const File *f, Err *e);
 bool load_json(Tokenizer *t, const char *path, Err *e);
 Step *steps_add(Steps *steps, StepKind kind);

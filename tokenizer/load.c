@@ -23,9 +23,6 @@ void step_set(Step *step, const char *from, const char *to)
 
 // ---- tokenizer.bin -------------------------------------------------------------------------------------------------
 
-enum { BOS = 1, EOS = 2, FIRST_BYTE = 3, N_FIXED = FIRST_BYTE + 256 };
-#define NEVER_MERGED (-1e10f)                             // run.c takes no merge of this score or less
-
 typedef struct { float score; int id; } Scored;
 
 static int32_t read_i32(const unsigned char *p)
@@ -254,6 +251,12 @@ static bool looks_like_json(const File *f)
     return at < f->size && f->data[at] == '{' && !memchr(f->data, 0, f->size < 4 ? f->size : 4);
 }
 
+void err_one_line(Err *e)
+{
+    for (char *c = e->text; *c; c++)
+        if ((unsigned char)*c < ' ') *c = ' ';
+}
+
 Tokenizer *tokenizer_load(const char *path, Err *e)
 {
     char *file = file_is_dir(path) ? path_join(path, "tokenizer.json") : mem_strdup(path);
@@ -270,8 +273,7 @@ Tokenizer *tokenizer_load(const char *path, Err *e)
     }
     free(file);
     if (ok) return t;
-    for (char *c = e->text; *c; c++)                      // pieces may hold line ends, a message is one line
-        if ((unsigned char)*c < ' ') *c = ' ';
+    err_one_line(e);
     tokenizer_free(t);
     return NULL;
 }

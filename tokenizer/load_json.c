@@ -428,7 +428,7 @@ static bool read_root(Tokenizer *t, const cJSON *root, Err *e)
               read_steps(t, json_get(root, "post_processor"), "post_processor", "processors", read_post_processor, e) &&
               read_steps(t, json_get(root, "decoder"), "decoder", "decoders", read_decoder, e) &&
               read_letters(t, model, e);
-    if (ok && !t->byte_level) bpe_find_border(t, "\xE2\x96\x81");
+    if (ok && !t->byte_level) bpe_find_border(t, SPACE_MARK);
     if (ok) tokenizer_index(t);
     return ok;
 }

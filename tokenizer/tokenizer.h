@@ -61,4 +61,15 @@ const cJSON *tokenizer_special_tokens(const Tokenizer *t);
 // string, or the one named "default" of a list of named templates); NULL if there is none. Borrowed.
 const char *tokenizer_chat_template(const Tokenizer *t);
 
+// A model that is exported takes its tokenizer along (export.c says what each format can and cannot hold). Files are
+// written one by one, each atomically; a chat template of the tokenizer's own becomes chat_template.jinja beside them.
+// Which way to go: from a tokenizer.bin only to a folder, from a tokenizer.json only to a tokenizer.bin (assert).
+// The ids of a text are the same on both sides, but for a literal "▁" and "<unk>" in it: the one is a space and the
+// other the unknown token in a tokenizer.json only.
+bool tokenizer_is_bin(const Tokenizer *t);                // does it come from a tokenizer.bin?
+// Writes tokenizer.json and tokenizer_config.json, for transformers' LlamaTokenizer. The folder must be there.
+bool tokenizer_export_folder(const Tokenizer *t, const char *folder, Err *e);
+// Writes a tokenizer.bin. Fails and says why if the tokenizer is not of Llama 2's kind.
+bool tokenizer_export_bin(const Tokenizer *t, const char *path, Err *e);
+
 #endif

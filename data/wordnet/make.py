@@ -3,7 +3,7 @@
 usage: python3 data/wordnet/make.py OUT [WORDNET]        WORDNET: the folder of data.noun ..., /usr/share/wordnet
 
     OUT/corpus.jsonl      every definition but those of the chat sets, as {"text": "word: definition"}
-    OUT/tokenizer/        a byte-level BPE vocabulary trained on them, the chat template, what ends a text
+    OUT/tokenizer/        a byte-level BPE vocabulary trained on them, the chat template, what ends a turn
     data/wordnet/*.jsonl  the chat sets, beside this script
 
 Two runs give the same bytes, on any Python 3: there is no random number here, order is that of a hash."""
@@ -56,7 +56,7 @@ def read_senses(wordnet):
                 synsets.append((words[0], definition, KINDS.get(field[1]) if part == 'noun' else None))
     senses, seen = [], set()
     for word, definition, kind in synsets:
-        if len(definition) > 10 and definition.lower() not in seen:
+        if 10 < len(definition) <= 400 and definition.lower() not in seen:
             seen.add(definition.lower())
             senses.append(Sense(word, definition, kind, n_senses[word.lower()] == 1))
     return senses

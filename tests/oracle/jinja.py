@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Makes tests/fixtures/jinja.jsonl: templates, and what Jinja2 itself prints for them or says about them.
 
 The environment is the one that chat templates run in: sandboxed, immutable, trim_blocks, lstrip_blocks, loop controls,

@@ -78,7 +78,8 @@ static Value repeat(Render *r, Value v, Int times)
 {
     if (times < 0) times = 0;
     size_t each = v.kind == V_STRING ? v.len : v.seq->n;
-    if (each && times > (Int)(MAX_BYTES / each)) fail_kind(r, "limit", "a sequence repeated to more than %zu items", MAX_BYTES);
+    if (each && times > (Int)(MAX_BYTES / each))
+        fail_kind(r, "limit", "a sequence repeated to more than %zu items", MAX_BYTES);
     if (v.kind == V_STRING) {
         size_t mark = r->out->len;
         for (Int i = 0; i < times && each; i++) out_add(r, v.s, v.len);
@@ -142,12 +143,13 @@ Value op_negate(Render *r, Value v, bool minus)
 bool op_contains(Render *r, Value container, Value item)
 {
     if (container.kind == V_STRING) {
-        if (item.kind != V_STRING) fail_run(r, "'in <string>' requires string as left operand, not %s", type_name(item));
+        if (item.kind != V_STRING)
+            fail_run(r, "'in <string>' requires string as left operand, not %s", type_name(item));
         render_charge(r, container.len / 64);
         return str_find(container, item, 0) != SIZE_MAX;
     }
     if (container.kind == V_DICT) {
-        if (!is_hashable(item)) fail_run(r, "unhashable type: '%s'", type_name(item));
+        if (!is_hashable(r, item)) fail_run(r, "unhashable type: '%s'", type_name(item));
         return dict_get(r, container.dict, item) != NULL;
     }
     if (!is_seq(container) && container.kind != V_UNDEFINED)
@@ -248,7 +250,7 @@ Value value_attr(Render *r, Value obj, Value name)
 Value value_item(Render *r, Value obj, Value key)
 {
     if (obj.kind == V_UNDEFINED) fail_undefined(r, obj);
-    if (obj.kind == V_DICT && is_hashable(key)) {
+    if (obj.kind == V_DICT && is_hashable(r, key)) {
         const Value *member = dict_get(r, obj.dict, key);
         if (member) return *member;
     }
@@ -276,7 +278,7 @@ Value value_slice(Render *r, Value obj, Value from, Value to, Value step)
     if (obj.kind == V_DICT) fail_run(r, "unhashable type: 'slice'");
     bool seq = obj.kind == V_LIST || obj.kind == V_TUPLE || obj.kind == V_RANGE;
     if (!seq && obj.kind != V_STRING) fail_run(r, "'%s' object is not subscriptable", type_name(obj));
-    Int n = (Int)value_length(r, obj), by = slice_bound(r, step, 0, -MAX_RANGE * (Int)MAX_BYTES, MAX_RANGE * (Int)MAX_BYTES, 1);
+    Int n = (Int)value_length(r, obj), far = (Int)1 << 64, by = slice_bound(r, step, 0, -far, far, 1);
     if (by == 0) fail_run(r, "slice step cannot be zero");
     Int low = by > 0 ? 0 : -1, high = by > 0 ? n : n - 1;
     Int i = slice_bound(r, from, n, low, high, by > 0 ? low : high);

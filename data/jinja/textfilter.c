@@ -127,8 +127,9 @@ static size_t wrap_piece(const char *p, const char *end, bool on_hyphens)
     const char *q = p;
     bool blank = space_at(p, end) > 0;
     while (q < end && (space_at(q, end) > 0) == blank) {
-        bool hyphen = on_hyphens && !blank && *q == '-' && q > p + 1 && code_is_letter((unsigned char)q[-1]) && q + 2 < end &&
-                      code_is_letter(char_code(q + 1, end)) && code_is_letter(char_code(q + 2, end));
+        bool hyphen = on_hyphens && !blank && *q == '-' && q > p + 1 && q + 2 < end;
+        hyphen = hyphen && code_is_letter((unsigned char)q[-1]) && code_is_letter(char_code(q + 1, end)) &&
+                 code_is_letter(char_code(q + 2, end));
         q += char_len(q, end);
         if (hyphen) break;
     }
@@ -240,7 +241,9 @@ static Value do_xmlattr(Render *r, Value v, Args *a)
 // Tags and comments go, runs of blanks become one, and the few entities that escaping makes turn back.
 static Value do_striptags(Render *r, Value v, Args *a)
 {
-    static const char *const entities[] = {"&lt;", "<", "&gt;", ">", "&quot;", "\"", "&#34;", "\"", "&#39;", "'", "&amp;", "&"};
+    static const char *const entities[] = {
+        "&lt;", "<", "&gt;", ">", "&quot;", "\"", "&#34;", "\"", "&#39;", "'", "&amp;", "&",
+    };
     (void)a;
     Value s = text(r, v);
     size_t mark = r->out->len;
@@ -264,13 +267,15 @@ static Value do_striptags(Render *r, Value v, Args *a)
 static Value do_tojson(Render *r, Value v, Args *a)
 {
     Value indent = a->v[1], separators = a->v[2];
-    JsonStyle style = {indent, v_text(is_given(indent) ? "," : ", "), v_text(": "), value_truth_or(r, a->v[0], false), value_truth_or(r, a->v[3], false)};
+    JsonStyle style = {indent, v_text(is_given(indent) ? "," : ", "), v_text(": "), value_truth_or(r, a->v[0], false),
+                       value_truth_or(r, a->v[3], false)};
     if (is_given(indent) && indent.kind != V_STRING && !is_int(indent))
         fail_run(r, "can't multiply sequence by non-int of type '%s'", type_name(indent));
     if (is_given(separators)) {
         const Seq *two = value_iterate(r, separators);
         if (two->n != 2)
-            fail_run(r, two->n < 2 ? "not enough values to unpack (expected 2, got %zu)" : "too many values to unpack (expected 2)", two->n);
+            fail_run(r, two->n < 2 ? "not enough values to unpack (expected 2, got %zu)"
+                                   : "too many values to unpack (expected 2)", two->n);
         style.item_sep = two->items[0];
         style.key_sep = two->items[1];
     }

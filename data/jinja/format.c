@@ -96,7 +96,7 @@ static void put_int(Render *r, const Spec *spec, Int i)
 {
     char type = spec->type;
     unsigned base = type == 'b' ? 2 : type == 'o' ? 8 : (type | 32) == 'x' ? 16 : 10;
-    const char *prefix = !spec->alt ? "" : type == 'b' ? "0b" : type == 'o' ? "0o" : type == 'x' ? "0x" : type == 'X' ? "0X" : "";
+    char prefix[] = {spec->alt && base != 10 ? '0' : 0, type, 0};
     size_t mark = r->out->len;
     out_int(r, i, base, type == 'X');
     Value digits = out_cut(r, mark);
@@ -108,7 +108,7 @@ static void put_float(Render *r, const Spec *spec, double f)
 {
     char text[700], fmt[] = "%#.*?", type = spec->type;
     int precision = spec->precision < 0 ? 6 : (int)spec->precision;
-    if (precision > 300) fail_kind(r, "limit", "more than 300 decimals");
+    if (spec->precision > 300) fail_kind(r, "limit", "more than 300 decimals");
     double size = fabs(f);
     if (!type && spec->precision < 0) {
         text[float_text(size, text)] = 0;
@@ -123,6 +123,13 @@ static void put_float(Render *r, const Spec *spec, double f)
         if (type == '%') strcat(text, "%");
     }
     put_padded(r, spec, grouped(r, v_text(text), spec->group, 3), sign_text(r, spec, signbit(f) && !isnan(f), ""), '>');
+}
+
+static void put_code(Render *r, Int code)
+{
+    if (code < 0 || code > 0x10FFFF || (code >= 0xD800 && code <= 0xDFFF))
+        fail_run(r, "%%c arg not in range(0x110000)");
+    out_char(r, (uint32_t)code);
 }
 
 static void put_text(Render *r, const Spec *spec, Value s)
@@ -192,7 +199,7 @@ static void put_value(Render *r, Value v, Value text)
     } else if (v.kind == V_FLOAT || (spec.type && strchr("eEfFgG%", spec.type))) {
         put_float(r, &spec, float_of(v));
     } else if (spec.type == 'c') {
-        out_char(r, (uint32_t)int_of(v) & 0x1FFFFF);
+        put_code(r, int_of(v));
     } else {
         if (spec.precision >= 0) fail_run(r, "Precision not allowed in integer format specifier");
         put_int(r, &spec, int_of(v));
@@ -246,14 +253,15 @@ static void percent_put(Percent *f, Spec *spec, Value v)
     } else if (type == 'c') {
         if (v.kind != V_STRING && !is_int(v)) fail_run(r, "%%c requires int or char");
         if (v.kind == V_STRING) out_add(r, v.s, v.len);
-        else out_char(r, (uint32_t)v.i & 0x1FFFFF);
+        else put_code(r, int_of(v));
     } else if (strchr("diuxXo", type)) {
         bool whole = strchr("diu", type);
         if (v.kind == V_UNDEFINED) fail_undefined(r, v);
         if (!(whole ? is_number(v) : is_int(v)))
-            fail_run(r, "%%%c format: %s is required, not %s", type, whole ? "a real number" : "an integer", type_name(v));
+            fail_run(r, "%%%c format: %s is required, not %s", type, whole ? "a real number" : "an integer",
+                     type_name(v));
         spec->type = whole ? 'd' : type;
-        put_int(r, spec, is_int(v) ? int_of(v) : (Int)v.f);
+        put_int(r, spec, is_int(v) ? int_of(v) : int_from_float(r, v.f));
     } else {
         if (v.kind == V_UNDEFINED) fail_undefined(r, v);
         if (!is_number(v)) fail_run(r, "must be real number, not %s", type_name(v));
@@ -328,7 +336,7 @@ static Value format_first(Format *f, Value name)
         return f->args->v[i];
     }
     for (size_t k = 0; k < f->args->n_kw; k++)
-        if (f->args->names[k].len == name.len && memcmp(f->args->names[k].s, name.s, name.len) == 0) return f->args->kw[k];
+        if (text_same(f->args->names[k], name)) return f->args->kw[k];
     fail_run(r, "%s", repr_text(r, name));
 }
 
@@ -366,7 +374,8 @@ static const char *format_braces(Format *f, const char *p, const char *end, int 
     const char *begin = p;
     int open = 1;
     for (; p < end && open > 0; p++) open += *p == '{' ? 1 : *p == '}' ? -1 : 0;
-    if (open > 0) fail_run(r, p == begin ? "Single '{' encountered in format string" : "expected '}' before end of string");
+    if (open > 0)
+        fail_run(r, p == begin ? "Single '{' encountered in format string" : "expected '}' before end of string");
     const char *close = p - 1, *name = begin;
     for (bool in_key = false; name < close && (in_key || (*name != '!' && *name != ':')); name++)
         in_key = *name == '[' || (in_key && *name != ']');

@@ -33,18 +33,16 @@ static Value arg_str(Render *r, const Args *a, size_t i, const char *method)
     fail_run(r, "%s() argument %zu must be str, not %s", method, i + 1, type_name(v));
 }
 
-static Int arg_int(Render *r, const Args *a, size_t i, Int otherwise)
-{
-    Value v = arg(a, i);
-    if (v.kind == V_MISSING) return otherwise;
-    if (!is_int(v)) fail_run(r, "'%s' object cannot be interpreted as an integer", type_name(v));
-    return int_of(v);
-}
+static Int arg_int(Render *r, const Args *a, size_t i, Int otherwise) { return value_int_or(r, arg(a, i), otherwise); }
 
 // ---- str ----------------------------------------------------------------------------------------------------------
 
 #define CASE_METHOD(fn, rule) \
-    static Value fn(Render *r, Value s, Args *a) { check_count(r, a, "str", &#fn[4], 0, 0); return str_case(r, s, rule); }
+    static Value fn(Render *r, Value s, Args *a) \
+    { \
+        check_count(r, a, "str", &#fn[4], 0, 0); \
+        return str_case(r, s, rule); \
+    }
 CASE_METHOD(str_upper, CASE_UPPER)
 CASE_METHOD(str_lower, CASE_LOWER)
 CASE_METHOD(str_title, CASE_TITLE)
@@ -65,14 +63,15 @@ static Value str_rstrip(Render *r, Value s, Args *a) { return strip_by(r, s, a, 
 static Value split_by(Render *r, Value s, Args *a, bool from_right)
 {
     if (is_given(a->v[0]) && a->v[0].kind != V_STRING) fail_run(r, "must be str or None, not %s", type_name(a->v[0]));
-    if (a->v[1].kind != V_MISSING && !is_int(a->v[1]))
-        fail_run(r, "'%s' object cannot be interpreted as an integer", type_name(a->v[1]));
-    return v_seq(V_LIST, str_split(r, s, a->v[0], a->v[1].kind == V_MISSING ? -1 : int_of(a->v[1]), from_right));
+    return v_seq(V_LIST, str_split(r, s, a->v[0], value_int_or(r, a->v[1], -1), from_right));
 }
 
 static Value str_split_(Render *r, Value s, Args *a) { return split_by(r, s, a, false); }
 static Value str_rsplit(Render *r, Value s, Args *a) { return split_by(r, s, a, true); }
-static Value str_splitlines(Render *r, Value s, Args *a) { return v_seq(V_LIST, str_lines(r, s, value_truth(r, a->v[0]))); }
+static Value str_splitlines(Render *r, Value s, Args *a)
+{
+    return v_seq(V_LIST, str_lines(r, s, value_truth(r, a->v[0])));
+}
 
 // Positions from and to of a method like find(part, from, to), in code points, as the part of s between them.
 static Value str_window(Render *r, Value s, const Args *a, size_t first, Int *from)
@@ -228,7 +227,11 @@ static bool is_title(Value s)
 }
 
 #define IS_METHOD(fn, expr) \
-    static Value fn(Render *r, Value s, Args *a) { check_count(r, a, "str", &#fn[4], 0, 0); return v_bool(expr); }
+    static Value fn(Render *r, Value s, Args *a) \
+    { \
+        check_count(r, a, "str", &#fn[4], 0, 0); \
+        return v_bool(expr); \
+    }
 IS_METHOD(str_isdigit, all_codes(s, code_is_digit))
 IS_METHOD(str_isalpha, all_codes(s, code_is_letter))
 IS_METHOD(str_isalnum, all_codes(s, code_is_alnum))
@@ -345,7 +348,7 @@ static const Builtin list_methods[] = {
 static Value dict_get_(Render *r, Value v, Args *a)
 {
     check_count(r, a, "dict", "get", 1, 2);
-    if (!is_hashable(a->v[0])) fail_run(r, "unhashable type: '%s'", type_name(a->v[0]));
+    if (!is_hashable(r, a->v[0])) fail_run(r, "unhashable type: '%s'", type_name(a->v[0]));
     const Value *found_value = dict_get(r, v.dict, a->v[0]);
     return found_value ? *found_value : a->n > 1 ? a->v[1] : v_none();
 }

@@ -1,6 +1,6 @@
 // jinja_parse: tokens -> statements; a template is a list of them. Expressions are jinja_expr's.
 // Knows the tags, what closes them, and what Jinja says when they do not match.
-#include "jinja_parse.h"
+#include "parse.h"
 
 #include <assert.h>
 
@@ -13,8 +13,8 @@ static _Noreturn void fail_tags(Parser *p, const Value *unknown, size_t at)
     for (size_t i = 0; i < p->n_ends && unknown; i++)
         for (const char *const *end = p->ends[i]; *end; end++) misplaced |= text_is(*unknown, *end);
     if (p->n_ends) {
-        buf_adds(&b, misplaced ? " You probably made a nesting mistake. Jinja is expecting this tag, but currently looking for "
-                               : " Jinja was looking for the following tags: ");
+        buf_adds(&b, misplaced ? " You probably made a nesting mistake. Jinja is expecting this tag, but currently "
+                                 "looking for " : " Jinja was looking for the following tags: ");
         for (const char *const *end = p->ends[p->n_ends - 1]; *end; end++)
             buf_addf(&b, "'%s'%s", *end, end[1] ? " or " : ".");
     }
@@ -102,7 +102,8 @@ static Nodes parse_macro_body(Parser *p, Signature *s, const char *const *ends)
 static void check_target(Parser *p, const Node *n, size_t at, const char *whole)
 {
     static const char *const kinds[] = {[N_CONST] = "const", [N_LIST] = "list", [N_DICT] = "dict", [N_TUPLE] = "tuple"};
-    for (size_t i = 0; n->type == N_TUPLE && i < n->kids.n; i++) check_target(p, n->kids.v[i], at, whole ? whole : "tuple");
+    for (size_t i = 0; n->type == N_TUPLE && i < n->kids.n; i++)
+        check_target(p, n->kids.v[i], at, whole ? whole : "tuple");
     if (n->type == N_NAME || n->type == N_TUPLE) return;
     bool known = n->type == N_CONST || n->type == N_LIST || n->type == N_DICT;
     fail_syntax(p->lex, at, "can't assign to '%s'", whole ? whole : known ? kinds[n->type] : "expression");
@@ -360,5 +361,6 @@ void parse_template(Template *t, Lexer *x)
     t->body = parse_nodes(&p, NULL);
     if (p.unknown.n == 0) return;
     const Node *n = p.unknown.v[0];
-    fail_syntax(x, n->sym, "No %s named '%.*s'.", n->type == N_FILTER ? "filter" : "test", (int)n->value.len, n->value.s);
+    fail_syntax(x, n->sym, "No %s named '%.*s'.", n->type == N_FILTER ? "filter" : "test", (int)n->value.len,
+                n->value.s);
 }

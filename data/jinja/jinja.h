@@ -1,16 +1,16 @@
 // jinja: what the files of the template engine share: limits, values, the syntax tree, and who offers which function.
-//   jinja_lex.c     template text -> tokens             jinja_value.c       memory, truth, equality, order, printing, JSON
-//   jinja_expr.c    tokens -> expressions               jinja_text.c        code points, case, split, find, replace
-//   jinja_parse.c   tokens -> statements                jinja_format.c      "..." % args and "...".format()
-//   jinja_eval.c    runs the syntax tree                jinja_method.c      methods of str, list, dict
-//   jinja_op.c      operators, subscripts, attributes   jinja_global.c      tests and global functions
-//   jinja_filter.c  filters                             jinja_textfilter.c  filters that make text
+//   lex.c      template text -> tokens                    value.c        truth, equality, order, printing, JSON
+//   expr.c     tokens -> expressions                      text.c         code points, case, split, find, replace
+//   parse.c    tokens -> statements                       format.c       "..." % args and "...".format()
+//   eval.c     runs the syntax tree                       method.c       methods of str, list, dict
+//   op.c       operators, subscripts, attributes          global.c       tests and global functions
+//   filter.c   filters                                    textfilter.c   filters that make text
 // A failure inside the engine is a longjmp to template_parse or template_render. That leaks nothing: what a parse or
 // a render allocates lies in one arena, and text under construction lies at the end of the caller's output.
 #ifndef JINJA_H
 #define JINJA_H
 
-#include "template.h"
+#include "../template.h"
 
 #include <setjmp.h>
 #include <string.h>
@@ -23,13 +23,13 @@
 #define MAX_BYTES ((size_t)256 << 20)
 #define MAX_RANGE 100000                        // the sandbox's own limit for range()
 
-// ---- memory -------------------------------------------------------------------------------------------------------
+// ---- memory --------------------------------------------------------------------------------------------------------
 typedef struct ArenaBlock ArenaBlock;
 typedef struct { ArenaBlock *blocks; size_t total; } Arena;
 void *arena_take(Arena *a, size_t size);        // 16-byte aligned, not zeroed
 void arena_free(Arena *a);
 
-// ---- values -------------------------------------------------------------------------------------------------------
+// ---- values --------------------------------------------------------------------------------------------------------
 // Python's ints have no bounds; these have 128 bits, and going beyond is a limit error.
 typedef __int128 Int;
 #define INT_LIMIT ((Int)(~(unsigned __int128)0 >> 1))
@@ -65,7 +65,7 @@ typedef struct {
 typedef struct Seq { Value *items; size_t n, cap; const char *type; Int start, stop, step; } Seq;   // the Ints: V_RANGE
 typedef struct Dict { Value *keys, *vals; size_t n, cap; } Dict;
 typedef struct Undef { const char *hint; Value obj, name; bool unsafe; } Undef;     // obj V_MISSING: a plain name
-typedef struct Turns { Value first; Seq *items; size_t at; } Turns;                 // joiner: its separator; cycler: items
+typedef struct Turns { Value first; Seq *items; size_t at; } Turns;                 // joiner: first; cycler: items
 
 typedef struct { Value *v; size_t n; Value *names, *kw; size_t n_kw; } Args;        // names[i]=kw[i] after n positional
 typedef struct Render Render;
@@ -91,9 +91,10 @@ static inline bool is_number(Value v) { return is_int(v) || v.kind == V_FLOAT; }
 static inline bool is_given(Value v) { return v.kind != V_MISSING && v.kind != V_NONE; }
 static inline Int int_of(Value v) { return v.kind == V_BOOL ? (Int)v.b : v.i; }
 static inline double float_of(Value v) { return v.kind == V_FLOAT ? v.f : (double)int_of(v); }
+static inline bool text_same(Value a, Value b) { return a.len == b.len && memcmp(a.s, b.s, a.len) == 0; }
 static inline bool text_is(Value v, const char *s) { return v.len == strlen(s) && memcmp(v.s, s, v.len) == 0; }
 
-// ---- the syntax tree ----------------------------------------------------------------------------------------------
+// ---- the syntax tree -----------------------------------------------------------------------------------------------
 typedef enum {
     N_CONST, N_NAME, N_TUPLE, N_LIST, N_DICT, N_ATTR, N_ITEM, N_SLICE, N_CALL, N_FILTER, N_TEST,
     N_NOT, N_NEG, N_POS, N_AND, N_OR, N_COND, N_COMPARE, N_CONCAT, N_BINARY,
@@ -136,7 +137,7 @@ struct Template {
     bool has_generation;
 };
 
-// ---- the lexer (jinja_lex.c) --------------------------------------------------------------------------------------
+// ---- the lexer (lex.c) ---------------------------------------------------------------------------------------------
 typedef enum {
     T_EOF, T_DATA, T_PRINT_BEGIN, T_PRINT_END, T_BLOCK_BEGIN, T_BLOCK_END, T_NAME, T_STRING, T_INTEGER, T_FLOAT,
     T_ADD, T_SUB, T_DIV, T_FLOORDIV, T_MUL, T_MOD, T_POW, T_TILDE, T_LBRACKET, T_RBRACKET, T_LPAREN, T_RPAREN,
@@ -165,9 +166,9 @@ const char *token_name(TokenType type);         // as Jinja's messages call it
 size_t line_at(Lexer *x, size_t at);
 _Noreturn void fail_syntax(Lexer *x, size_t at, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
-void parse_template(Template *t, Lexer *x);     // jinja_parse.c
+void parse_template(Template *t, Lexer *x);     // parse.c
 
-// ---- a running template -------------------------------------------------------------------------------------------
+// ---- a running template --------------------------------------------------------------------------------------------
 typedef struct { size_t sym; Value value; } Var;
 typedef struct Scope { struct Scope *parent; Var *vars; size_t n, cap; } Scope;     // the outermost scope is `slots`
 
@@ -197,20 +198,19 @@ struct Render {
     Err *e;
 };
 
-// ---- jinja_eval.c -------------------------------------------------------------------------------------------------
+// ---- eval.c --------------------------------------------------------------------------------------------------------
 void render_body(Render *r);
-Value eval_node(Render *r, const Node *n);
-Value call_value(Render *r, Value callee, Args *a);
 Value call_builtin(Render *r, const Builtin *f, Value self, Args *a);
 bool loop_next(Render *r, Loop *loop, Value *item);
 size_t loop_length(Render *r, Loop *loop);
 
-// ---- jinja_value.c ------------------------------------------------------------------------------------------------
+// ---- value.c -------------------------------------------------------------------------------------------------------
 _Noreturn void fail_kind(Render *r, const char *kind, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 #define fail_run(r, ...) fail_kind(r, "runtime", __VA_ARGS__)
 _Noreturn void fail_undefined(Render *r, Value v);
 Int value_int_or(Render *r, Value v, Int otherwise);                          // an int argument that may be left out
 bool value_truth_or(Render *r, Value v, bool otherwise);
+Int int_from_float(Render *r, double f);        // what int(f) gives
 void render_charge(Render *r, size_t steps);
 void render_enter(Render *r);                          // one level deeper; every recursion pairs it with r->depth--
 void *render_take(Render *r, size_t count, size_t size);
@@ -226,7 +226,7 @@ void seq_add(Render *r, Seq *s, Value v);
 Dict *dict_new(Render *r, size_t cap);
 const Value *dict_get(Render *r, const Dict *d, Value key);             // NULL if absent
 void dict_put(Render *r, Dict *d, Value key, Value value);
-bool is_hashable(Value v);
+bool is_hashable(Render *r, Value v);
 Seq *dict_items(Render *r, const Dict *d);                              // (key, value) tuples
 Value value_from_json(Render *r, const cJSON *json);
 Value undefined_hint(Render *r, const char *hint);
@@ -249,7 +249,7 @@ void value_json(Render *r, Value v, const JsonStyle *style, size_t level);
 size_t float_text(double f, char text[40]);     // repr() of a float
 void sort_values(Render *r, Value *items, Value *keys, size_t n, bool reverse);     // stable, by keys
 
-// ---- jinja_text.c -------------------------------------------------------------------------------------------------
+// ---- text.c --------------------------------------------------------------------------------------------------------
 typedef enum { CASE_UPPER, CASE_LOWER, CASE_TITLE, CASE_CAPITAL, CASE_WORD, CASE_SWAP } CaseRule;
 size_t char_len(const char *p, const char *end);                        // bytes of the character at p; p < end
 uint32_t char_code(const char *p, const char *end);
@@ -275,7 +275,7 @@ Value str_format(Render *r, Value format, Args *a);                     // forma
 bool text_to_int(Value s, unsigned base, Int *out);                     // what int(s, base) reads
 bool text_to_float(Value s, double *out);                               // what float(s) reads
 
-// ---- jinja_op.c ---------------------------------------------------------------------------------------------------
+// ---- op.c ----------------------------------------------------------------------------------------------------------
 Value op_binary(Render *r, Op op, Value a, Value b);
 Value op_negate(Render *r, Value v, bool minus);
 bool op_compare(Render *r, Op op, Value a, Value b);
@@ -285,12 +285,12 @@ Value value_attr(Render *r, Value obj, Value name);                     // obj.n
 Value value_item(Render *r, Value obj, Value key);                      // obj[key]
 Value value_slice(Render *r, Value obj, Value from, Value to, Value step);
 
-// ---- tables -------------------------------------------------------------------------------------------------------
-const Builtin *filter_find(Value name);         // jinja_filter.c; NULL if there is none
-const Builtin *text_filter_find(Value name);    // jinja_textfilter.c, for filter_find
-const Builtin *test_find(Value name);           // jinja_global.c
+// ---- tables --------------------------------------------------------------------------------------------------------
+const Builtin *filter_find(Value name);         // filter.c; NULL if there is none
+const Builtin *text_filter_find(Value name);    // textfilter.c, for filter_find
+const Builtin *test_find(Value name);           // global.c
 const Builtin *global_find(Value name);
 Dict *dict_from(Render *r, Value from);         // what dict(from) makes
-const Builtin *method_find(Value obj, Value name);                      // jinja_method.c
+const Builtin *method_find(Value obj, Value name);                      // method.c
 
 #endif

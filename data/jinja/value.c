@@ -2,7 +2,6 @@
 // All of it as Python has it, down to the wording of its errors.
 #include "jinja.h"
 
-#include <assert.h>
 #include <math.h>
 #include <stdlib.h>
 
@@ -75,7 +74,16 @@ Int value_int_or(Render *r, Value v, Int otherwise)
     if (v.kind == V_MISSING) return otherwise;
     if (v.kind == V_UNDEFINED) fail_undefined(r, v);
     if (!is_int(v)) fail_run(r, "'%s' object cannot be interpreted as an integer", type_name(v));
+    if (int_of(v) > INT64_MAX || int_of(v) < INT64_MIN) fail_run(r, "Python int too large to convert to C ssize_t");
     return int_of(v);
+}
+
+Int int_from_float(Render *r, double f)
+{
+    if (isnan(f)) fail_run(r, "cannot convert float NaN to integer");
+    if (isinf(f)) fail_run(r, "cannot convert float infinity to integer");
+    if (fabs(f) >= 0x1p127) fail_kind(r, "limit", "an integer has more than 128 bits");
+    return (Int)f;
 }
 
 bool value_truth_or(Render *r, Value v, bool otherwise) { return v.kind == V_MISSING ? otherwise : value_truth(r, v); }
@@ -155,7 +163,8 @@ _Noreturn void fail_undefined(Render *r, Value v)
     if (u->hint) fail_kind(r, "undefined", "%s", u->hint);
     const char *name = repr_text(r, u->name), *type = u->obj.kind == V_MISSING ? NULL : object_name(u->obj);
     if (u->obj.kind == V_MISSING) fail_kind(r, "undefined", "%s is undefined", name);
-    if (u->unsafe) fail_kind(r, "security", "access to attribute %s of '%s' object is unsafe.", name, type_name(u->obj));
+    if (u->unsafe)
+        fail_kind(r, "security", "access to attribute %s of '%s' object is unsafe.", name, type_name(u->obj));
     const char *tail = type ? "" : " object";
     if (!type) type = type_name(u->obj);
     if (u->name.kind != V_STRING) fail_kind(r, "undefined", "%s%s has no element %s", type, tail, name);
@@ -165,10 +174,12 @@ _Noreturn void fail_undefined(Render *r, Value v)
 const char *type_name(Value v)
 {
     static const char *const names[] = {
-        [V_MISSING] = "NoneType", [V_UNDEFINED] = "Undefined", [V_NONE] = "NoneType", [V_BOOL] = "bool", [V_INT] = "int",
+        [V_MISSING] = "NoneType", [V_UNDEFINED] = "Undefined", [V_NONE] = "NoneType", [V_BOOL] = "bool",
+        [V_INT] = "int",
         [V_FLOAT] = "float", [V_STRING] = "str", [V_LIST] = "list", [V_TUPLE] = "tuple", [V_RANGE] = "range",
         [V_DICT] = "dict", [V_NAMESPACE] = "Namespace", [V_LOOP] = "LoopContext", [V_MACRO] = "Macro",
-        [V_FUNCTION] = "function", [V_METHOD] = "builtin_function_or_method", [V_CYCLER] = "Cycler", [V_JOINER] = "Joiner",
+        [V_FUNCTION] = "function", [V_METHOD] = "builtin_function_or_method", [V_CYCLER] = "Cycler",
+        [V_JOINER] = "Joiner",
     };
     if ((v.kind == V_VIEW || v.kind == V_ITER || v.kind == V_TUPLE) && v.seq->type) return v.seq->type;
     if (v.kind == V_FUNCTION && v.function->py_name[0] == '<') return "type";
@@ -212,7 +223,7 @@ const Value *dict_get(Render *r, const Dict *d, Value key)
     for (size_t i = 0; i < d->n; i++) {
         const Value *k = &d->keys[i];
         if (k->kind == V_STRING && key.kind == V_STRING) {
-            if (k->len == key.len && memcmp(k->s, key.s, key.len) == 0) return &d->vals[i];
+            if (text_same(*k, key)) return &d->vals[i];
         } else if (value_equal(r, *k, key)) {
             return &d->vals[i];
         }
@@ -220,16 +231,18 @@ const Value *dict_get(Render *r, const Dict *d, Value key)
     return NULL;
 }
 
-bool is_hashable(Value v)
+bool is_hashable(Render *r, Value v)
 {
     bool ok = v.kind != V_LIST && v.kind != V_DICT && !(v.kind == V_VIEW && strcmp(v.seq->type, "dict_values") != 0);
-    for (size_t i = 0; ok && v.kind == V_TUPLE && i < v.seq->n; i++) ok = is_hashable(v.seq->items[i]);
+    render_enter(r);
+    for (size_t i = 0; ok && v.kind == V_TUPLE && i < v.seq->n; i++) ok = is_hashable(r, v.seq->items[i]);
+    r->depth--;
     return ok;
 }
 
 void dict_put(Render *r, Dict *d, Value key, Value value)
 {
-    if (!is_hashable(key)) fail_run(r, "unhashable type: '%s'", type_name(key));
+    if (!is_hashable(r, key)) fail_run(r, "unhashable type: '%s'", type_name(key));
     Value *old = (Value *)dict_get(r, d, key);
     if (old) {
         *old = value;
@@ -343,10 +356,10 @@ bool value_equal(Render *r, Value a, Value b)
     if (is_int(a) && is_int(b)) return int_of(a) == int_of(b);
     if (is_number(a) && is_number(b)) return float_of(a) == float_of(b);
     if (a.kind != b.kind) return false;
-    if (a.kind == V_STRING) return a.len == b.len && memcmp(a.s, b.s, a.len) == 0;
+    if (a.kind == V_STRING) return text_same(a, b);
     if (a.kind == V_NONE || a.kind == V_UNDEFINED || a.kind == V_MISSING) return true;
     bool same = a.seq == b.seq;                 // any pointer of the union
-    if (same || (a.kind != V_LIST && a.kind != V_TUPLE && a.kind != V_RANGE && a.kind != V_DICT && a.kind != V_VIEW)) return same;
+    if (same || a.kind == V_ITER || (!is_seq(a) && a.kind != V_DICT)) return same;
     render_enter(r);
     if (a.kind == V_DICT) {
         same = dicts_equal(r, a.dict, b.dict);
@@ -376,7 +389,8 @@ bool value_less(Render *r, Value a, Value b, const char *op)
         while (i < n && value_equal(r, a.seq->items[i], b.seq->items[i])) i++;
         if (i == n) return or_equal ? a.seq->n <= b.seq->n : a.seq->n < b.seq->n;
         render_enter(r);
-        bool less = *op == '>' ? value_less(r, b.seq->items[i], a.seq->items[i], op) : value_less(r, a.seq->items[i], b.seq->items[i], op);
+        Value x = a.seq->items[i], y = b.seq->items[i];
+        bool less = *op == '>' ? value_less(r, y, x, op) : value_less(r, x, y, op);
         r->depth--;
         return less;
     }
@@ -393,7 +407,7 @@ void sort_values(Render *r, Value *items, Value *keys, size_t n, bool reverse)
     sort_values(r, items + half, keys + half, n - half, reverse);
     Value *merged = render_take(r, n, sizeof *merged), *merged_keys = render_take(r, n, sizeof *merged);
     for (size_t i = 0; i < n; i++) {
-        bool right = a == half || (b < n && (reverse ? value_less(r, keys[a], keys[b], "<") : value_less(r, keys[b], keys[a], "<")));
+        bool right = a == half || (b < n && value_less(r, keys[reverse ? a : b], keys[reverse ? b : a], "<"));
         size_t from = right ? b++ : a++;
         merged[i] = items[from];
         merged_keys[i] = keys[from];

@@ -6,6 +6,7 @@
 typedef enum { FLOW_NEXT, FLOW_BREAK, FLOW_CONTINUE } Flow;
 
 static Flow run(Render *r, const Nodes *body);
+static Value eval_node(Render *r, const Node *n);
 
 // ---- variables ----------------------------------------------------------------------------------------------------
 
@@ -135,7 +136,7 @@ static Args eval_args(Render *r, const CallArgs *c)
 static Value args_pop(Args *a, Value name)
 {
     for (size_t i = 0; i < a->n_kw; i++) {
-        if (a->names[i].len != name.len || memcmp(a->names[i].s, name.s, name.len) != 0) continue;
+        if (!text_same(a->names[i], name)) continue;
         Value v = a->kw[i];
         a->n_kw--;
         memmove(a->names + i, a->names + i + 1, (a->n_kw - i) * sizeof *a->names);
@@ -169,9 +170,11 @@ static void bind_params(Render *r, const Builtin *f, Value self, Args *a)
     size_t most = n + hidden, given = a->n + hidden;
     if (a->n_kw) fail_run(r, "%s() got an unexpected keyword argument %s", f->py_name, repr_text(r, a->names[0]));
     if (a->n > n && n_optional)
-        fail_run(r, "%s() takes from %zu to %zu positional arguments but %zu were given", f->py_name, most - n_optional, most, given);
+        fail_run(r, "%s() takes from %zu to %zu positional arguments but %zu were given", f->py_name,
+                 most - n_optional, most, given);
     if (a->n > n)
-        fail_run(r, "%s() takes %zu positional argument%s but %zu were given", f->py_name, most, most == 1 ? "" : "s", given);
+        fail_run(r, "%s() takes %zu positional argument%s but %zu were given", f->py_name, most,
+                 most == 1 ? "" : "s", given);
     if (n_missing)
         fail_run(r, "%s() missing %zu required positional argument%s: %s", f->py_name, n_missing,
                  n_missing == 1 ? "" : "s", value_chars(r, out_cut(r, mark)));
@@ -217,7 +220,8 @@ static void bind_macro(Render *r, const Macro *m, Scope *s, Args *a)
         scope_set(r, s, SYM_KWARGS, v_dict(d));
     } else if (a->n_kw) {
         if (args_pop(a, v_text("caller")).kind != V_MISSING)
-            fail_run(r, "macro %s was invoked with two values for the special caller argument. This is most likely a bug.", name);
+            fail_run(r, "macro %s was invoked with two values for the special caller argument. "
+                        "This is most likely a bug.", name);
         fail_run(r, "macro %s takes no keyword argument %s", name, repr_text(r, a->names[0]));
     }
     if (sig->uses_varargs) {
@@ -244,7 +248,7 @@ static Value call_macro(Render *r, const Macro *m, Args *a)
 
 static Flow run_loop(Render *r, const Node *n, Value items, Scope *outer, size_t depth0);
 
-Value call_value(Render *r, Value callee, Args *a)
+static Value call_value(Render *r, Value callee, Args *a)
 {
     switch (callee.kind) {
     case V_FUNCTION: return call_builtin(r, callee.function, (Value){.kind = V_MISSING}, a);
@@ -386,7 +390,7 @@ static Value eval_inner(Render *r, const Node *n)
     }
 }
 
-Value eval_node(Render *r, const Node *n)
+static Value eval_node(Render *r, const Node *n)
 {
     render_charge(r, 1);
     if (n->type == N_CONST) return n->value;
@@ -472,7 +476,10 @@ static Flow run_loop(Render *r, const Node *n, Value items, Scope *outer, size_t
 static Value filter_text(Render *r, const Node *n, Value text)
 {
     if (!n) return text;
-    return eval_builtin(r, n, filter_text(r, n->a, text));
+    render_enter(r);
+    text = eval_builtin(r, n, filter_text(r, n->a, text));
+    r->depth--;
+    return text;
 }
 
 static Flow run_capture(Render *r, const Node *n)

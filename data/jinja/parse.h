@@ -29,7 +29,6 @@ bool token_is(const Token *t, const char *word);
 bool at_name(const Parser *p, const char *word);
 bool token_skip(Parser *p, TokenType type);
 bool name_skip(Parser *p, const char *word);
-Value token_words(const Token *t);
 Token token_expect(Parser *p, TokenType type);
 void name_expect(Parser *p, const char *word);
 Node *node_new(Parser *p, NodeType type, size_t at);

@@ -138,10 +138,16 @@ static Token lex_raw(Lexer *x)
 
 // ---- inside a tag -------------------------------------------------------------------------------------------------
 
-static size_t scan_digits(const Lexer *x, size_t at)
+static unsigned digit_of(char c)
 {
-    while (is_digit(x->src[at]) || (x->src[at] == '_' && at > 0 && is_digit(x->src[at - 1]) && is_digit(x->src[at + 1])))
-        at++;
+    return is_digit(c) ? (unsigned)(c - '0') : (c | 32) >= 'a' && (c | 32) <= 'z' ? (unsigned)(c | 32) - 'a' + 10 : 99;
+}
+
+// Digits of a base, with single underscores between them.
+static size_t scan_digits(const Lexer *x, size_t at, unsigned base)
+{
+    size_t begin = at;
+    while (digit_of(x->src[at]) < base || (x->src[at] == '_' && at > begin && digit_of(x->src[at + 1]) < base)) at++;
     return at;
 }
 
@@ -158,29 +164,21 @@ static Token lex_float(Lexer *x, size_t end)
 
 static Token lex_number(Lexer *x)
 {
-    size_t at = x->pos, end = scan_digits(x, at), whole = end;
+    size_t at = x->pos, end = scan_digits(x, at, 10), whole = end;
     if (at == 0 || x->src[at - 1] != '.') {     // x.0.5 is two subscripts
-        if (x->src[end] == '.' && is_digit(x->src[end + 1])) end = scan_digits(x, end + 1);
-        size_t exp = end + 1 + (x->src[end] && strchr("+-", x->src[end + 1]) && x->src[end + 1]);
-        if ((x->src[end] == 'e' || x->src[end] == 'E') && is_digit(x->src[exp])) end = scan_digits(x, exp);
+        if (x->src[end] == '.' && is_digit(x->src[end + 1])) end = scan_digits(x, end + 1, 10);
+        size_t exp = end + 1 + (x->src[end] && (x->src[end + 1] == '+' || x->src[end + 1] == '-'));
+        if ((x->src[end] | 32) == 'e' && is_digit(x->src[exp])) end = scan_digits(x, exp, 10);
         if (end > whole) return lex_float(x, end);
     }
-    char mark = x->src[at] == '0' ? (char)(x->src[at + 1] | 0x20) : 0;
+    char mark = x->src[at] == '0' ? (char)(x->src[at + 1] | 32) : 0;
     unsigned base = mark == 'x' ? 16 : mark == 'o' ? 8 : mark == 'b' ? 2 : 10;
-    Value value;
-    end = whole;
-    if (base != 10) {
-        end = at + 2;
-        for (char c; (c = x->src[end] == '_' ? x->src[end + 1] : x->src[end]) != 0; end += 1 + (x->src[end] == '_')) {
-            unsigned digit = is_digit(c) ? (unsigned)(c - '0') : (c | 0x20) >= 'a' ? (unsigned)((c | 0x20) - 'a') + 10 : 99;
-            if (digit >= base) break;
-        }
-        if (end == at + 2) { end = at + 1; base = 10; }
-    } else if (x->src[at] == '0') {             // 012 is two tokens
-        end = at + 1;
-        while (x->src[end] == '0' || (x->src[end] == '_' && x->src[end + 1] == '0')) end++;
-    }
-    value = v_int(0);
+    size_t digits = at + 2 + (base != 10 && x->src[at + 2] == '_');
+    if (base != 10) end = scan_digits(x, digits, base);
+    if (base != 10 && end == digits) { base = 10; end = at + 1; }
+    if (base == 10 && x->src[at] == '0')        // 012 is two tokens
+        for (end = at + 1; x->src[end] == '0' || (x->src[end] == '_' && x->src[end + 1] == '0'); ) end++;
+    Value value = v_int(0);
     if (!text_to_int(v_str(x->src + at, end - at), base, &value.i))
         fail_syntax(x, at, "this integer has more than 128 bits");
     x->pos = end;
@@ -192,8 +190,8 @@ static int64_t hex_code(const char *p, const char *end, int n)
 {
     int64_t code = 0;
     for (int i = 0; i < n; i++) {
-        if (p + i >= end || !strchr("0123456789abcdefABCDEF", p[i]) || !p[i]) return -1;
-        code = code * 16 + (is_digit(p[i]) ? p[i] - '0' : (p[i] | 0x20) - 'a' + 10);
+        if (p + i >= end || digit_of(p[i]) >= 16) return -1;
+        code = code * 16 + digit_of(p[i]);
     }
     return code;
 }

@@ -1,6 +1,6 @@
 // jinja_expr: tokens -> expressions, by recursive descent; one function per level of precedence, loosest last.
 // All nodes live in the template's arena. Errors leave by longjmp (fail_syntax), with Jinja's own wording.
-#include "jinja_parse.h"
+#include "parse.h"
 
 // ---- tokens -------------------------------------------------------------------------------------------------------
 
@@ -36,7 +36,7 @@ bool name_skip(Parser *p, const char *word)
     return true;
 }
 
-Value token_words(const Token *t) { return t->type == T_NAME ? t->value : v_text(token_name(t->type)); }
+static Value token_words(const Token *t) { return t->type == T_NAME ? t->value : v_text(token_name(t->type)); }
 
 static _Noreturn void fail_expected(Parser *p, const char *what)
 {
@@ -88,7 +88,7 @@ size_t symbol_of(Parser *p, Value name)
     Template *t = p->t;
     if (t->n_names == MAX_NAMES) fail_syntax(p->lex, p->tok.at, "more than %d different names", MAX_NAMES);
     for (size_t i = 0; i < t->n_names; i++)
-        if (t->names[i].len == name.len && memcmp(t->names[i].s, name.s, name.len) == 0) return i;
+        if (text_same(t->names[i], name)) return i;
     ARRAY_ROOM(t->names, t->n_names, t->cap_names);
     t->names[t->n_names] = name;
     return t->n_names++;
@@ -266,29 +266,19 @@ static CallArgs *parse_call_args(Parser *p)
     CallArgs *c = arena_take(&p->t->arena, sizeof *c);
     *c = (CallArgs){0};
     size_t at = token_expect(p, T_LPAREN).at;
-    bool ok = true;
     for (bool comma = false; p->tok.type != T_RPAREN; comma = true) {
         if (comma) token_expect(p, T_COMMA);
         if (p->tok.type == T_RPAREN) break;
-        if (p->tok.type == T_MUL) {
-            ok = !c->star && !c->star2;
-            token_next(p);
-            c->star = parse_expression(p);
-        } else if (p->tok.type == T_POW) {
-            ok = !c->star2;
-            token_next(p);
-            c->star2 = parse_expression(p);
-        } else if (p->tok.type == T_NAME && token_ahead(p)->type == T_ASSIGN) {
-            ok = !c->star2;
-            nodes_add(p, &c->names, const_node(p, p->tok.at, p->tok.value));
-            token_next(p);
-            token_next(p);
-            nodes_add(p, &c->kw, parse_expression(p));
-        } else {
-            ok = !c->star && !c->star2 && !c->kw.n;
-            nodes_add(p, &c->args, parse_expression(p));
-        }
-        if (!ok) fail_syntax(p->lex, at, "invalid syntax for function call expression");
+        bool star = p->tok.type == T_MUL, star2 = p->tok.type == T_POW;
+        bool named = p->tok.type == T_NAME && token_ahead(p)->type == T_ASSIGN;
+        if (c->star2 || (c->star && !star2 && !named) || (c->kw.n && !star && !star2 && !named))
+            fail_syntax(p->lex, at, "invalid syntax for function call expression");
+        if (named) nodes_add(p, &c->names, const_node(p, p->tok.at, p->tok.value));
+        for (int skip = named ? 2 : star || star2; skip > 0; skip--) token_next(p);
+        Node *value = parse_expression(p);
+        if (star) c->star = value;
+        else if (star2) c->star2 = value;
+        else nodes_add(p, named ? &c->kw : &c->args, value);
     }
     token_expect(p, T_RPAREN);
     return c;
@@ -357,7 +347,8 @@ static Node *parse_test(Parser *p, Node *node)
     bool word = type == T_NAME && !at_name(p, "else") && !at_name(p, "or") && !at_name(p, "and");
     if (type == T_LPAREN) {
         n->call = parse_call_args(p);
-    } else if (word || type == T_STRING || type == T_INTEGER || type == T_FLOAT || type == T_LBRACKET || type == T_LBRACE) {
+    } else if (word || type == T_STRING || type == T_INTEGER || type == T_FLOAT || type == T_LBRACKET ||
+               type == T_LBRACE) {
         if (at_name(p, "is")) fail_syntax(p->lex, p->tok.at, "You cannot chain multiple tests with is");
         n->call = arena_take(&p->t->arena, sizeof *n->call);
         *n->call = (CallArgs){0};

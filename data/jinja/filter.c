@@ -71,7 +71,8 @@ static Seq *copy_items(Render *r, Value v)
 static Value do_sort(Render *r, Value v, Args *a)
 {
     Seq *s = copy_items(r, v);
-    sort_values(r, s->items, sort_keys(r, s, a->v[2], value_truth_or(r, a->v[1], false)), s->n, value_truth_or(r, a->v[0], false));
+    Value *keys = sort_keys(r, s, a->v[2], value_truth_or(r, a->v[1], false));
+    sort_values(r, s->items, keys, s->n, value_truth_or(r, a->v[0], false));
     return v_seq(V_LIST, s);
 }
 
@@ -94,7 +95,7 @@ static Value do_unique(Render *r, Value v, Args *a)
     Seq *s = seq_new(r, 0), *seen = seq_new(r, 0);
     for (size_t i = 0; i < from->n; i++) {
         Value key = sort_key(r, from->items[i], a->v[1], value_truth_or(r, a->v[0], false));
-        if (!is_hashable(key)) fail_run(r, "unhashable type: '%s'", type_name(key));
+        if (!is_hashable(r, key)) fail_run(r, "unhashable type: '%s'", type_name(key));
         if (op_contains(r, v_seq(V_LIST, seen), key)) continue;
         seq_add(r, seen, key);
         seq_add(r, s, from->items[i]);
@@ -344,12 +345,11 @@ static Value do_int(Render *r, Value v, Args *a)
     double f = 0;
     if (v.kind == V_UNDEFINED) fail_undefined(r, v);
     if (is_int(v)) return v_int(int_of(v));
-    if (v.kind == V_STRING && base >= 0 && base <= 36 && base != 1 && text_to_int(v, (unsigned)base, &i)) return v_int(i);
+    bool base_ok = base >= 0 && base <= 36 && base != 1;
+    if (v.kind == V_STRING && base_ok && text_to_int(v, (unsigned)base, &i)) return v_int(i);
     bool number = v.kind == V_FLOAT || (v.kind == V_STRING && text_to_float(v, &f));
     if (v.kind == V_FLOAT) f = v.f;
-    if (isinf(f)) fail_run(r, "cannot convert float infinity to integer");
-    if (number && !isnan(f) && fabs(f) >= 0x1p126) fail_kind(r, "limit", "an integer has more than 128 bits");
-    return number && !isnan(f) ? v_int((Int)f) : a->v[0].kind == V_MISSING ? v_int(0) : a->v[0];
+    return number && !isnan(f) ? v_int(int_from_float(r, f)) : a->v[0].kind == V_MISSING ? v_int(0) : a->v[0];
 }
 
 static Value do_float(Render *r, Value v, Args *a)
@@ -377,8 +377,9 @@ static Value do_round(Render *r, Value v, Args *a)
 {
     Value method = or_text(a->v[1], "common");
     Int digits = value_int_or(r, a->v[0], 0);
-    bool common = method.kind == V_STRING && text_is(method, "common"), up = method.kind == V_STRING && text_is(method, "ceil");
-    if (!common && !up && !(method.kind == V_STRING && text_is(method, "floor")))
+    bool word = method.kind == V_STRING;
+    bool common = word && text_is(method, "common"), up = word && text_is(method, "ceil");
+    if (!common && !up && !(word && text_is(method, "floor")))
         fail_run(r, "method must be common, ceil or floor");
     if (!is_number(v) && !common) {
         op_binary(r, OP_MUL, v, v_int(1));
@@ -386,15 +387,16 @@ static Value do_round(Render *r, Value v, Args *a)
     }
     if (!is_number(v)) fail_run(r, "type %s doesn't define __round__ method", type_name(v));
     if (common && is_int(v) && digits >= 0) return v_int(int_of(v));
-    if (common) return is_int(v) ? v_int((Int)round_to(float_of(v), digits)) : v_float(round_to(v.f, digits));
+    double rounded = common ? round_to(float_of(v), digits) : 0;
+    if (common) return is_int(v) ? v_int(int_from_float(r, rounded)) : v_float(rounded);
     double scale = pow(10, (double)digits), f = float_of(v) * scale;
     return v_float((up ? ceil(f) : floor(f)) / scale);
 }
 
 static Value do_filesizeformat(Render *r, Value v, Args *a)
 {
-    static const char letters[] = "kMGTPEZY";
     bool binary = value_truth_or(r, a->v[0], false);
+    const char *letters = binary ? "KMGTPEZY" : "kMGTPEZY";
     double f = is_number(v) ? float_of(v) : 0, base = binary ? 1024 : 1000, unit = base * base;
     char text[80];
     if (v.kind == V_UNDEFINED) fail_undefined(r, v);
@@ -406,7 +408,7 @@ static Value do_filesizeformat(Render *r, Value v, Args *a)
     while (i < 7 && f >= unit) { i++; unit *= base; }
     if (f == 1) return v_text("1 Byte");
     if (f < base) snprintf(text, sizeof text, "%.0f Bytes", trunc(f));
-    else snprintf(text, sizeof text, "%.1f %c%s", base * f / unit, binary && i == 0 ? 'K' : letters[i], binary ? "iB" : "B");
+    else snprintf(text, sizeof text, "%.1f %c%s", base * f / unit, letters[i], binary ? "iB" : "B");
     size_t mark = r->out->len;
     out_text(r, text);
     return out_cut(r, mark);

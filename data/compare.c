@@ -1,0 +1,186 @@
+// compare: see compare.h.
+#include "compare.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_ARMS = 8 };
+
+bool comparison_init(Comparison *c, const char *weights, size_t n_seeds, int64_t first_seed, Err *e)
+{
+    *c = (Comparison){.n_seeds = n_seeds, .first_seed = first_seed, .weights = mem_alloc(MAX_ARMS, sizeof(double))};
+    for (const char *p = weights;; p++) {
+        char *end;
+        double w = strtod(p, &end);
+        bool good = end > p && (*end == ',' || !*end) && w >= 0 && w <= 1000;
+        for (size_t i = 0; good && i < c->n_arms; i++) good = c->weights[i] != w;
+        if (!good || c->n_arms == MAX_ARMS) {
+            comparison_free(c);
+            return fail(e, "prompt_loss_weights: expected up to %d different numbers from 0 to 1000, as in 0,1; found \"%s\"", MAX_ARMS, weights);
+        }
+        c->weights[c->n_arms++] = w;
+        p = end;
+        if (!*p) break;
+    }
+    c->done = mem_alloc(c->n_arms * n_seeds, sizeof *c->done);
+    return true;
+}
+
+void comparison_free(Comparison *c)
+{
+    free(c->weights);
+    free(c->steps);
+    free(c->sums);
+    free(c->done);
+    *c = (Comparison){0};
+}
+
+static EvalSums *sums_of(const Comparison *c, size_t arm, size_t seed) { return c->sums + (arm * c->n_seeds + seed) * c->n_points; }
+
+void comparison_add(Comparison *c, size_t arm, size_t seed, const EvalPoint *points, size_t n_points)
+{
+    if (!c->sums) {
+        c->n_points = n_points;
+        c->steps = mem_alloc(n_points, sizeof *c->steps);
+        c->sums = mem_alloc(c->n_arms * c->n_seeds * n_points, sizeof *c->sums);
+        for (size_t i = 0; i < n_points; i++) c->steps[i] = points[i].step;
+    }
+    for (size_t i = 0; i < n_points && i < c->n_points; i++) sums_of(c, arm, seed)[i] = points[i].sums;
+    c->done[arm * c->n_seeds + seed] = true;
+}
+
+Spread comparison_spread(const Comparison *c, size_t arm, size_t point, Metric metric)
+{
+    double sum = 0, squares = 0;
+    size_t n = 0;
+    for (size_t s = 0; s < c->n_seeds; s++) {
+        if (!c->done[arm * c->n_seeds + s]) continue;
+        sum += eval_metric(&sums_of(c, arm, s)[point], metric);
+        n++;
+    }
+    double mean = n ? sum / (double)n : NAN;
+    for (size_t s = 0; s < c->n_seeds; s++) {
+        if (!c->done[arm * c->n_seeds + s]) continue;
+        double d = eval_metric(&sums_of(c, arm, s)[point], metric) - mean;
+        squares += d * d;
+    }
+    return (Spread){mean, n > 1 ? sqrt(squares / (double)(n - 1)) : NAN};
+}
+
+const char *arm_name(double weight, char out[32])
+{
+    if (weight == 0 || weight == 1) snprintf(out, 32, "%s (%g)", weight == 0 ? "masked" : "unmasked", weight);
+    else snprintf(out, 32, "weight %g", weight);
+    return out;
+}
+
+// ---- files --------------------------------------------------------------------------------------------------------
+
+bool comparison_write_csv(const Comparison *c, const char *path, Err *e)
+{
+    Buf b = {0};
+    buf_adds(&b, "prompt_loss_weight,seed,step");
+    for (Metric m = 0; m < N_METRICS; m++) buf_addf(&b, ",%s", metric_names[m]);
+    buf_addc(&b, '\n');
+    for (size_t a = 0; a < c->n_arms; a++)
+        for (size_t s = 0; s < c->n_seeds; s++)
+            for (size_t i = 0; i < c->n_points && c->done[a * c->n_seeds + s]; i++) {
+                buf_addf(&b, "%g,%lld,%lld", c->weights[a], (long long)(c->first_seed + (int64_t)s), (long long)c->steps[i]);
+                for (Metric m = 0; m < N_METRICS; m++) {
+                    double v = eval_metric(&sums_of(c, a, s)[i], m);
+                    if (isnan(v)) buf_addc(&b, ',');
+                    else buf_addf(&b, ",%.9g", v);
+                }
+                buf_addc(&b, '\n');
+            }
+    bool ok = file_put(path, b.data, b.len, e);
+    buf_free(&b);
+    return ok;
+}
+
+// ---- for the terminal ---------------------------------------------------------------------------------------------
+
+enum { PLOT_WIDTH = 60, PLOT_HEIGHT = 10 };
+
+// Each arm draws its mean with a letter of its own (A, B, ...); where two meet there is a *.
+void comparison_plot(FILE *out, const Comparison *c, Metric metric)
+{
+    char grid[PLOT_HEIGHT][PLOT_WIDTH + 1];
+    double low = INFINITY, high = -INFINITY;
+    for (size_t a = 0; a < c->n_arms; a++)
+        for (size_t i = 0; i < c->n_points; i++) {
+            double v = comparison_spread(c, a, i, metric).mean;
+            if (isnan(v)) return;
+            low = fmin(low, v);
+            high = fmax(high, v);
+        }
+    if (!(high > low)) return;
+    memset(grid, ' ', sizeof grid);
+    for (size_t a = 0; a < c->n_arms; a++)
+        for (int x = 0; x < PLOT_WIDTH; x++) {
+            double at = (double)x / (PLOT_WIDTH - 1) * (double)(c->n_points - 1);
+            size_t i = (size_t)at, next = i + 1 < c->n_points ? i + 1 : i;
+            double left = comparison_spread(c, a, i, metric).mean, right = comparison_spread(c, a, next, metric).mean;
+            double v = left + (at - (double)i) * (right - left);
+            char *cell = &grid[(int)lround((high - v) / (high - low) * (PLOT_HEIGHT - 1))][x];
+            *cell = *cell == ' ' ? (char)('A' + a) : '*';
+        }
+    fprintf(out, "\n%s\n", metric_names[metric]);
+    for (int y = 0; y < PLOT_HEIGHT; y++)
+        fprintf(out, "%8.3f |%.*s\n", high - (high - low) * y / (PLOT_HEIGHT - 1), PLOT_WIDTH, grid[y]);
+    fprintf(out, "%8s +%.*s\n%10s%-*lld%lld steps;", "", PLOT_WIDTH, "------------------------------------------------------------", "",
+            PLOT_WIDTH - 4, (long long)c->steps[0], (long long)c->steps[c->n_points - 1]);
+    for (size_t a = 0; a < c->n_arms; a++) {
+        char name[32];
+        fprintf(out, "  %c: %s", (char)('A' + a), arm_name(c->weights[a], name));
+    }
+    fprintf(out, "\n");
+}
+
+static void print_spread(FILE *out, Spread s)
+{
+    char text[40] = "-";
+    if (!isnan(s.mean) && isnan(s.deviation)) snprintf(text, sizeof text, "%.4f", s.mean);
+    else if (!isnan(s.mean)) snprintf(text, sizeof text, "%.4f ± %.4f", s.mean, s.deviation);
+    fprintf(out, "%*s%s", isnan(s.deviation) ? 2 + 17 - (int)strlen(text) : 2 + 17 - (int)strlen(text) + 1, "", text);
+}
+
+void comparison_table(FILE *out, const Comparison *c)
+{
+    fprintf(out, "\n%-14s %8s", "arm", "step");
+    for (Metric m = 0; m < N_METRICS; m++) fprintf(out, "%*s%s", 2 + 17 - (int)strlen(metric_names[m]) + (m == 0 ? 2 : 0), "", metric_names[m]);
+    fprintf(out, "\n");
+    for (size_t a = 0; a < c->n_arms; a++)
+        for (int last = 0; last < 2; last++) {
+            char name[32];
+            size_t i = last ? c->n_points - 1 : 0;
+            if (!last && a > 0) continue;                  // before the first step all arms are the same model
+            fprintf(out, "%-14s %8lld", last ? arm_name(c->weights[a], name) : "before", (long long)c->steps[i]);
+            for (Metric m = 0; m < N_METRICS; m++) print_spread(out, comparison_spread(c, a, i, m));
+            fprintf(out, "\n");
+        }
+}
+
+// One sentence on one metric. The difference counts as seen when it is larger than both arms' deviations together.
+static void compare_arms(Buf *out, const Comparison *c, size_t other, Metric metric, const char *what, const char *less, const char *more)
+{
+    char first_name[32], other_name[32];
+    Spread x = comparison_spread(c, 0, c->n_points - 1, metric), y = comparison_spread(c, other, c->n_points - 1, metric);
+    double difference = x.mean - y.mean, spread = x.deviation + y.deviation;
+    if (isnan(difference)) return;
+    buf_addf(out, "%s: %s ended %s than %s by %.4f (%.4f against %.4f)", what, arm_name(c->weights[0], first_name),
+             difference < 0 ? less : more, arm_name(c->weights[other], other_name), fabs(difference), x.mean, y.mean);
+    if (isnan(spread)) buf_adds(out, "; one seed cannot say whether that is chance: try --seeds=5.\n");
+    else if (fabs(difference) > spread) buf_addf(out, ", more than the seeds' spread (%.4f).\n", spread);
+    else buf_addf(out, ", no more than the seeds' spread (%.4f): no difference was seen.\n", spread);
+}
+
+void comparison_verdict(Buf *out, const Comparison *c)
+{
+    for (size_t a = 1; a < c->n_arms; a++) {
+        compare_arms(out, c, a, METRIC_ASSISTANT, "Loss on held-out answers", "lower", "higher");
+        compare_arms(out, c, a, METRIC_EXACT, "Answers said exactly", "lower", "higher");
+        compare_arms(out, c, a, METRIC_PROMPT, "Loss on held-out prompts", "lower", "higher");
+    }
+}

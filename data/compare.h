@@ -1,0 +1,36 @@
+// compare: the evaluations of several runs side by side. An arm is a value of prompt_loss_weight (0: masked, 1: unmasked);
+// each arm is run with the same seeds, so that arms differ in nothing but the weight, and seeds show what chance does.
+#ifndef COMPARE_H
+#define COMPARE_H
+
+#include "report.h"
+
+typedef struct {
+    size_t n_arms, n_seeds, n_points;
+    double *weights;                                       // (n_arms)
+    int64_t first_seed;
+    int64_t *steps;                                        // (n_points): when evaluations took place
+    EvalSums *sums;                                        // (n_arms, n_seeds, n_points)
+    bool *done;                                            // (n_arms, n_seeds)
+} Comparison;
+
+// "0,1" -> two arms. At least one, at most 8, none twice.
+bool comparison_init(Comparison *c, const char *weights, size_t n_seeds, int64_t first_seed, Err *e);
+void comparison_free(Comparison *c);                       // accepts {0}
+// The evaluations of one run; all runs must have been evaluated at the same steps.
+void comparison_add(Comparison *c, size_t arm, size_t seed, const EvalPoint *points, size_t n_points);
+
+// Over the seeds that are done; deviation: the sample standard deviation, NAN for a single seed.
+typedef struct { double mean, deviation; } Spread;
+Spread comparison_spread(const Comparison *c, size_t arm, size_t point, Metric metric);
+
+const char *arm_name(double weight, char out[32]);         // "masked (0)", "unmasked (1)", "weight 0.1"
+
+bool comparison_write_csv(const Comparison *c, const char *path, Err *e);      // one line a run and step
+void comparison_plot(FILE *out, const Comparison *c, Metric metric);           // means over seeds, as text
+void comparison_table(FILE *out, const Comparison *c);     // first and last evaluation of each arm
+// What was found, in sentences: of the first arm against each other one, and whether the difference exceeds the spread
+// of the seeds.
+void comparison_verdict(Buf *out, const Comparison *c);
+
+#endif

@@ -1,0 +1,57 @@
+// run: what a config names, opened for a command (tokenizer, template, rows, model), evaluated, and written out again.
+#ifndef RUN_H
+#define RUN_H
+
+#include "../model/checkpoint.h"
+#include "../model/optim.h"
+#include "batch.h"
+#include "dataset.h"
+#include "options.h"
+#include "report.h"
+
+typedef struct {
+    Options options;
+    char *tokenizer_path;                                  // a tokenizer.bin, a tokenizer.json or a folder
+    Tokenizer *tokenizer;
+    Template *template;
+    Recipe recipe;
+    Dataset data, eval_data;
+    Example *eval;                                         // borrowed from one of the two: the held-out rows
+    size_t n_train, n_eval;                                // examples of data to train on; of eval
+    Model model;
+    Optim optim;
+    BatchSize max;                                         // what the model has room for
+    Batch batch;
+    TokenLoss *losses;                                     // (max.targets)
+    unsigned char *roles;                                  // (max.targets)
+    FILE *log;
+    EvalPoint *evals;                                      // what was logged of evaluations so far
+    size_t n_evals, cap_evals;
+} Run;
+
+void run_free(Run *r);                                     // accepts {0}
+
+// Tokenizer and chat template, for a command that has a model's path (NULL: tokenizer_name_or_path must be given).
+bool run_open_tokenizer(Run *r, const char *model, Err *e);
+bool run_open_template(Run *r, Err *e);
+bool run_check_vocabulary(const Run *r, const Config *c, Err *e);
+// Tokenizer, template, rows and (need_model, or if one is named) the model's shape.
+bool run_open_inputs(Run *r, bool need_model, Config *c, Err *e);
+// Loads the model, or makes it as model_init says.
+bool run_open_model(Run *r, const Config *c, Err *e);
+// Room for training batches of these rows (NULL: none) and for evaluating any single row at least.
+bool run_make_room(Run *r, const Example *const *rows, size_t n_rows, bool training, Err *e);
+
+// Loss per token over fixed masks, summed over all rows and divided once: it depends neither on the batch size nor on
+// what the run trains on.
+EvalSums run_evaluate(Run *r, const Example *rows, size_t n);
+
+bool run_open_output(Run *r, Err *e);                      // output_dir, its train_config.json and log.jsonl
+bool run_write_log(Run *r, cJSON *line, Err *e);           // takes the line over
+bool run_tokenizer_is_bin(const Run *r);
+bool run_holds_model(const char *dir);                     // has the folder a model in it?
+bool run_save_model(const Run *r, const char *dir, Err *e);            // in the format it came in, its tokenizer beside it
+bool run_save_tokenizer(const Run *r, const char *dir, Err *e);
+cJSON *run_config_keys(const Run *r, Err *e);              // for checkpoint_save_folder; owned by the caller
+
+#endif
