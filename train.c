@@ -3,6 +3,7 @@
 // model/optim updates; data/run opens what a config names and writes what comes out.
 #include "data/compare.h"
 #include "data/generate.h"
+#include "data/page.h"
 #include "data/run.h"
 
 #include <math.h>
@@ -35,7 +36,7 @@ typedef struct {
     double grad_norm, lr, started;
     TrainSums since_log, total;
     Schedule schedule;
-    bool quiet;                                            // an arm of a comparison: evaluations go to the log only
+    const char *part;                                      // of a comparison: its name; evaluations go to the log only
 } Loop;
 
 // Rows to train on: those with a label on a token that is predicted at all. Not the weights decide but the labels, so
@@ -185,7 +186,7 @@ static bool log_evaluation(Run *r, const Loop *loop, Err *e)
     r->evals[r->n_evals++] = (EvalPoint){loop->step, sums};
     cJSON *line = log_line(loop);
     eval_add_json(line, &sums, false);
-    if (loop->quiet) return run_write_log(r, line, e);
+    if (loop->part) return run_write_log(r, line, e);
     if (isatty(STDERR_FILENO)) fprintf(stderr, "\r\033[K");
     printf("step %lld: ", (long long)loop->step);
     static const char *const keys[] = {"eval_loss", "eval_assistant_loss", "eval_prompt_loss", "eval_mean_token_accuracy", "eval_exact_match"};
@@ -217,10 +218,11 @@ static void show_progress(const Loop *loop)
     if (!isatty(STDERR_FILENO)) return;
     const TrainSums *s = &loop->total;
     double left = (now_seconds() - loop->started) / (double)loop->step * (double)(loop->n_steps - loop->step);
-    fprintf(stderr, "\r\033[Kstep %lld/%lld  loss %.4f  lr %.2e  %.0f tokens/s  %d:%02d left", (long long)loop->step, (long long)loop->n_steps,
+    fprintf(stderr, "\r\033[K%s%sstep %lld/%lld  loss %.4f  lr %.2e  %.0f tokens/s  %d:%02d left", loop->part ? loop->part : "",
+            loop->part ? "  " : "", (long long)loop->step, (long long)loop->n_steps,
             loop->since_log.weight > 0 ? loop->since_log.nll / loop->since_log.weight : s->nll / s->weight, loop->lr,
             (double)s->tokens / s->seconds, (int)left / 60, (int)left % 60);
-    if (loop->step == loop->n_steps) fprintf(stderr, loop->quiet ? "\r\033[K" : "\n");
+    if (loop->step == loop->n_steps) fprintf(stderr, loop->part ? "\r\033[K" : "\n");
 }
 
 static bool train_loop(Run *r, Loop *loop, Err *e)
@@ -250,43 +252,91 @@ static void report_start(const Run *r)
     report_summary(stdout, "held out", &s, &r->recipe);
 }
 
-// One run from config to saved model. An arm of a comparison leaves the telling to its caller.
-static bool train_run(Run *r, bool arm, bool save, Err *e)
+// From opened inputs to a trained model; `part`: as in Loop. The showcase (NULL: none) gets the model as it is before the
+// first step, unless it has that from an earlier run, and as it is at the end.
+static bool train_run(Run *r, const Config *c, const char *part, Showcase *show, size_t model, Err *e)
 {
     const Options *o = &r->options;
-    Config c;
     Loop loop = {0};
-    bool ok = run_open_inputs(r, true, &c, e);
-    if (ok && !arm) report_start(r);
-    ok = ok && loop_init(&loop, r, e) && run_open_model(r, &c, e) && run_make_room(r, loop.rows, loop.n_rows, true, e) && run_open_output(r, e);
+    bool ok = loop_init(&loop, r, e) && run_open_model(r, c, e) && run_make_room(r, loop.rows, loop.n_rows, true, e) && run_open_output(r, e);
     if (ok) {
         r->optim = (Optim){.kind = strcmp(o->optim, "sgd") == 0 ? OPTIM_SGD : OPTIM_ADAMW, .beta1 = (float)o->adam_beta1,
                            .beta2 = (float)o->adam_beta2, .epsilon = (float)o->adam_epsilon, .weight_decay = (float)o->weight_decay};
         ok = optim_init(&r->optim, r->model.n_params, e);
     }
     if (ok) {
-        if (!arm) printf("%zu parameters, %lld steps of up to %zu tokens, %d threads\n", r->model.n_params, (long long)loop.n_steps,
-                         r->max.tokens * (size_t)o->gradient_accumulation_steps, ops_threads());
+        if (!part) printf("%zu parameters, %lld steps of up to %zu tokens, %d threads\n", r->model.n_params, (long long)loop.n_steps,
+                          r->max.tokens * (size_t)o->gradient_accumulation_steps, ops_threads());
         fflush(stdout);
         signal(SIGINT, on_signal);
         signal(SIGTERM, on_signal);
-        loop.quiet = arm;
-        ok = train_loop(r, &loop, e) && (!save || run_save_model(r, o->output_dir, e));
+        loop.part = part;
+        ok = (!show || show->seen[0] || showcase_add(show, 0, r, e)) && train_loop(r, &loop, e) &&
+             (!show || stop_signal || showcase_add(show, model, r, e));
     }
-    if (ok && !arm) printf("%s at step %lld of %lld; the model is in %s\n", stop_signal ? "interrupted" : "done", (long long)loop.step,
-                           (long long)loop.n_steps, o->output_dir);
+    if (ok && !part) {
+        ok = run_save_model(r, o->output_dir, e);
+        if (ok) printf("%s at step %lld of %lld; the model is in %s\n", stop_signal ? "interrupted" : "done", (long long)loop.step,
+                       (long long)loop.n_steps, o->output_dir);
+    }
     loop_free(&loop);
+    return ok;
+}
+
+static bool write_page(const Run *r, const Config *c, const char *command, const Comparison *comparison, const Showcase *show, Err *e)
+{
+    Page page = {.command = command, .options = &r->options, .comparison = comparison, .showcase = show, .n_params = params_count(c),
+                 .train = dataset_summary(r->data.examples, r->n_train, r->tokenizer), .eval = dataset_summary(r->eval, r->n_eval, r->tokenizer)};
+    char *path = path_join(r->options.output_dir, "report.html");
+    bool ok = page_write(path, &page, e);
+    if (ok) printf("the report is %s\n", path);
+    free(path);
+    return ok;
+}
+
+// A run of its own, reported as a comparison of one.
+static bool train(Run *r, Err *e)
+{
+    Config c;
+    Showcase show = {0};
+    Comparison alone;
+    if (!run_open_inputs(r, true, &c, e)) return false;
+    report_start(r);
+    showcase_init(&show, r, 2);
+    bool ok = train_run(r, &c, NULL, &show, 1, e);
+    if (ok && r->n_evals && !stop_signal) {
+        ok = comparison_init(&alone, "0", 1, r->options.seed, e);
+        if (ok) comparison_add(&alone, 0, 0, r->evals, r->n_evals);
+        ok = ok && write_page(r, &c, "./train", &alone, &show, e);
+        comparison_free(&alone);
+    }
+    showcase_free(&show);
     return ok;
 }
 
 // ---- compare ------------------------------------------------------------------------------------------------------
 
-// The run of one arm with one seed: the base's options but for the weight, the seed and the folder.
-static bool compare_run(const Options *base, Comparison *c, size_t arm, size_t seed, Err *e)
+static void print_run(const Comparison *c, size_t arm, const Run *r)
+{
+    char name[32];
+    if (isatty(STDERR_FILENO)) fprintf(stderr, "\r\033[K");
+    printf("%-14s seed %lld:", arm_name(c->weights[arm], name), (long long)r->options.seed);
+    for (Metric m = 0; m < N_METRICS; m++) {
+        double v = eval_metric(&r->evals[r->n_evals - 1].sums, m);
+        if (!isnan(v)) printf("  %s %.4f", metric_names[m], v);
+    }
+    printf("\n");
+    fflush(stdout);
+}
+
+// The run of one arm with one seed: the base's options but for the weight, the seed and the folder. The first seed's
+// models are kept, and shown.
+static bool compare_run(const Options *base, Comparison *c, size_t arm, size_t seed, Showcase *show, Err *e)
 {
     Run r = {0};
+    Config config;
     Buf dir = {0};
-    char name[32];
+    char name[32], part[80];
     options_copy(&r.options, base);
     Options *o = &r.options;
     o->prompt_loss_weight = c->weights[arm];
@@ -294,18 +344,36 @@ static bool compare_run(const Options *base, Comparison *c, size_t arm, size_t s
     buf_addf(&dir, "%s/weight-%g/seed-%lld", base->output_dir, c->weights[arm], (long long)o->seed);
     free(o->output_dir);
     o->output_dir = dir.data;
-    bool ok = train_run(&r, true, seed == 0, e);
-    if (ok && !r.n_evals) ok = fail(e, "compare needs held-out rows: give eval_dataset_name or eval_split");
+    snprintf(part, sizeof part, "run %zu/%zu: %s", seed * c->n_arms + arm + 1, c->n_arms * c->n_seeds, arm_name(c->weights[arm], name));
+    bool ok = run_open_inputs(&r, true, &config, e) && train_run(&r, &config, part, seed == 0 ? show : NULL, 1 + arm, e);
     if (ok && !stop_signal) {
-        const EvalSums *last = &r.evals[r.n_evals - 1].sums;
+        if (seed == 0) ok = run_save_model(&r, o->output_dir, e);
         comparison_add(c, arm, seed, r.evals, r.n_evals);
-        if (isatty(STDERR_FILENO)) fprintf(stderr, "\r\033[K");
-        printf("%-14s seed %lld:", arm_name(c->weights[arm], name), (long long)o->seed);
-        for (Metric m = 0; m < N_METRICS; m++) printf("  %s %.4f", metric_names[m], eval_metric(last, m));
-        printf("\n");
-        fflush(stdout);
+        print_run(c, arm, &r);
     }
     run_free(&r);
+    return ok;
+}
+
+static bool compare_report(const Run *r, const Config *config, const Comparison *c, const Showcase *show, Err *e)
+{
+    Buf verdict = {0};
+    char *csv = path_join(r->options.output_dir, "compare.csv");
+    bool ok = comparison_write_csv(c, csv, e);
+    if (stop_signal) {
+        if (isatty(STDERR_FILENO)) fprintf(stderr, "\r\033[K");
+        printf("interrupted: %zu of %zu seeds were run in full\n", comparison_whole_seeds(c), c->n_seeds);
+    }
+    if (ok && comparison_whole_seeds(c)) {
+        for (Metric m = 0; m < N_METRICS; m++) comparison_plot(stdout, c, m);
+        comparison_table(stdout, c);
+        comparison_verdict(&verdict, c);
+        printf("\n%s\n", verdict.len ? verdict.data : "");
+        ok = write_page(r, config, "./train compare", c, show, e);
+    }
+    if (ok) printf("%s and the logs of each run are in %s\n", csv, r->options.output_dir);
+    buf_free(&verdict);
+    free(csv);
     return ok;
 }
 
@@ -313,23 +381,18 @@ static bool compare(Run *r, Err *e)
 {
     const Options *o = &r->options;
     Comparison c;
-    Buf verdict = {0};
+    Config config;
+    Showcase show = {0};
     if (!o->output_dir) return fail(e, "output_dir: expected a path, found nothing");
     if (!comparison_init(&c, o->prompt_loss_weights, (size_t)o->seeds, o->seed, e)) return false;
-    bool ok = run_open_inputs(r, true, &(Config){0}, e);
+    bool ok = run_open_inputs(r, true, &config, e);
     if (ok) report_start(r);
+    if (ok && !r->n_eval) ok = fail(e, "compare needs held-out rows: give eval_dataset_name or eval_split");
+    if (ok) showcase_init(&show, r, 1 + c.n_arms);
     for (size_t seed = 0; ok && seed < c.n_seeds; seed++)
-        for (size_t arm = 0; ok && arm < c.n_arms && !stop_signal; arm++) ok = compare_run(o, &c, arm, seed, e);
-    if (ok && !stop_signal) {
-        char *csv = path_join(o->output_dir, "compare.csv");
-        ok = comparison_write_csv(&c, csv, e);
-        for (Metric m = 0; m < N_METRICS; m++) comparison_plot(stdout, &c, m);
-        comparison_table(stdout, &c);
-        comparison_verdict(&verdict, &c);
-        printf("\n%s\n%s and the logs of each run are in %s\n", verdict.len ? verdict.data : "", csv, o->output_dir);
-        free(csv);
-    }
-    buf_free(&verdict);
+        for (size_t arm = 0; ok && arm < c.n_arms && !stop_signal; arm++) ok = compare_run(o, &c, arm, seed, &show, e);
+    ok = ok && compare_report(r, &config, &c, &show, e);
+    showcase_free(&show);
     comparison_free(&c);
     return ok;
 }
@@ -437,11 +500,11 @@ static bool ends_with(const char *text, const char *end)
 // The tokenizer of an exported model: copied, or said in the other format.
 static bool export_tokenizer(const Run *r, const char *out, bool to_bin, Err *e)
 {
-    if (!to_bin) return run_tokenizer_is_bin(r) ? tokenizer_export_folder(r->tokenizer, out, e) : run_save_tokenizer(r, out, e);
+    if (!to_bin) return tokenizer_is_bin(r->tokenizer) ? tokenizer_export_folder(r->tokenizer, out, e) : run_save_tokenizer(r, out, e);
     char *dir = path_dir(out), *path = path_join(dir, "tokenizer.bin");
     bool ok = true;
     if (file_exists(path)) fprintf(stderr, "train: %s is there already and was left as it is\n", path);
-    else ok = run_tokenizer_is_bin(r) ? file_copy(r->tokenizer_path, path, e) : tokenizer_export_bin(r->tokenizer, path, e);
+    else ok = tokenizer_is_bin(r->tokenizer) ? file_copy(r->tokenizer_path, path, e) : tokenizer_export_bin(r->tokenizer, path, e);
     free(dir);
     free(path);
     return ok;
@@ -491,7 +554,7 @@ static const Command commands[] = {
 
 static bool run_command(Run *r, const char *name, char **arguments, Err *e)
 {
-    if (!name) return train_run(r, false, true, e);
+    if (!name) return train(r, e);
     if (strcmp(name, "compare") == 0) return compare(r, e);
     if (strcmp(name, "inspect") == 0) return inspect(r, e);
     if (strcmp(name, "eval") == 0) return eval(r, e);

@@ -50,18 +50,31 @@ void comparison_add(Comparison *c, size_t arm, size_t seed, const EvalPoint *poi
     c->done[arm * c->n_seeds + seed] = true;
 }
 
+// Was every arm run with it? Others are left out of all means, so that arms stay comparable if the runs were cut short.
+static bool seed_is_whole(const Comparison *c, size_t seed)
+{
+    for (size_t a = 0; a < c->n_arms; a++)
+        if (!c->done[a * c->n_seeds + seed]) return false;
+    return true;
+}
+
+size_t comparison_whole_seeds(const Comparison *c)
+{
+    size_t n = 0;
+    for (size_t s = 0; s < c->n_seeds; s++) n += seed_is_whole(c, s);
+    return n;
+}
+
 Spread comparison_spread(const Comparison *c, size_t arm, size_t point, Metric metric)
 {
     double sum = 0, squares = 0;
-    size_t n = 0;
+    size_t n = comparison_whole_seeds(c);
+    if (n == 0) return (Spread){NAN, NAN};
+    for (size_t s = 0; s < c->n_seeds; s++)
+        if (seed_is_whole(c, s)) sum += eval_metric(&sums_of(c, arm, s)[point], metric);
+    double mean = sum / (double)n;
     for (size_t s = 0; s < c->n_seeds; s++) {
-        if (!c->done[arm * c->n_seeds + s]) continue;
-        sum += eval_metric(&sums_of(c, arm, s)[point], metric);
-        n++;
-    }
-    double mean = n ? sum / (double)n : NAN;
-    for (size_t s = 0; s < c->n_seeds; s++) {
-        if (!c->done[arm * c->n_seeds + s]) continue;
+        if (!seed_is_whole(c, s)) continue;
         double d = eval_metric(&sums_of(c, arm, s)[point], metric) - mean;
         squares += d * d;
     }
@@ -138,49 +151,70 @@ void comparison_plot(FILE *out, const Comparison *c, Metric metric)
     fprintf(out, "\n");
 }
 
-static void print_spread(FILE *out, Spread s)
+static void print_cell(FILE *out, Spread s, size_t width)
 {
     char text[40] = "-";
+    size_t n;                                              // columns, not bytes: the sign has two of these
     if (!isnan(s.mean) && isnan(s.deviation)) snprintf(text, sizeof text, "%.4f", s.mean);
     else if (!isnan(s.mean)) snprintf(text, sizeof text, "%.4f ± %.4f", s.mean, s.deviation);
-    fprintf(out, "%*s%s", isnan(s.deviation) ? 2 + 17 - (int)strlen(text) : 2 + 17 - (int)strlen(text) + 1, "", text);
+    n = strlen(text) - (strstr(text, "±") ? strlen("±") - 1 : 0);
+    fprintf(out, "  %*s%s", n < width ? (int)(width - n) : 0, "", text);
 }
 
 void comparison_table(FILE *out, const Comparison *c)
 {
     fprintf(out, "\n%-14s %8s", "arm", "step");
-    for (Metric m = 0; m < N_METRICS; m++) fprintf(out, "%*s%s", 2 + 17 - (int)strlen(metric_names[m]) + (m == 0 ? 2 : 0), "", metric_names[m]);
+    for (Metric m = 0; m < N_METRICS; m++) fprintf(out, "  %s", metric_names[m]);
     fprintf(out, "\n");
-    for (size_t a = 0; a < c->n_arms; a++)
-        for (int last = 0; last < 2; last++) {
-            char name[32];
-            size_t i = last ? c->n_points - 1 : 0;
-            if (!last && a > 0) continue;                  // before the first step all arms are the same model
-            fprintf(out, "%-14s %8lld", last ? arm_name(c->weights[a], name) : "before", (long long)c->steps[i]);
-            for (Metric m = 0; m < N_METRICS; m++) print_spread(out, comparison_spread(c, a, i, m));
-            fprintf(out, "\n");
-        }
+    for (size_t row = 0; row <= c->n_arms; row++) {        // before the first step all arms are the same model
+        char name[32];
+        size_t arm = row ? row - 1 : 0, i = row ? c->n_points - 1 : 0;
+        fprintf(out, "%-14s %8lld", row ? arm_name(c->weights[arm], name) : "before", (long long)c->steps[i]);
+        for (Metric m = 0; m < N_METRICS; m++) print_cell(out, comparison_spread(c, arm, i, m), strlen(metric_names[m]));
+        fprintf(out, "\n");
+    }
+}
+
+// ---- what was found -----------------------------------------------------------------------------------------------
+
+const char *metric_text(Metric metric, double value, char out[32])
+{
+    snprintf(out, 32, metric == METRIC_EXACT ? "%.1f %%" : "%.4f", metric == METRIC_EXACT ? 100 * value : value);
+    return out;
 }
 
 // One sentence on one metric. The difference counts as seen when it is larger than both arms' deviations together.
-static void compare_arms(Buf *out, const Comparison *c, size_t other, Metric metric, const char *what, const char *less, const char *more)
+static void compare_arms(Buf *out, const Comparison *c, size_t other, Metric metric)
 {
-    char first_name[32], other_name[32];
+    char first_name[32], other_name[32], first_value[32], other_value[32], spread_text[32];
     Spread x = comparison_spread(c, 0, c->n_points - 1, metric), y = comparison_spread(c, other, c->n_points - 1, metric);
     double difference = x.mean - y.mean, spread = x.deviation + y.deviation;
     if (isnan(difference)) return;
-    buf_addf(out, "%s: %s ended %s than %s by %.4f (%.4f against %.4f)", what, arm_name(c->weights[0], first_name),
-             difference < 0 ? less : more, arm_name(c->weights[other], other_name), fabs(difference), x.mean, y.mean);
-    if (isnan(spread)) buf_adds(out, "; one seed cannot say whether that is chance: try --seeds=5.\n");
-    else if (fabs(difference) > spread) buf_addf(out, ", more than the seeds' spread (%.4f).\n", spread);
-    else buf_addf(out, ", no more than the seeds' spread (%.4f): no difference was seen.\n", spread);
+    arm_name(c->weights[0], first_name);
+    arm_name(c->weights[other], other_name);
+    metric_text(metric, x.mean, first_value);
+    metric_text(metric, y.mean, other_value);
+    buf_addf(out, "%s: %s for %s against %s for %s", metric_titles[metric], first_value, first_name, other_value, other_name);
+    if (isnan(spread)) buf_adds(out, "; one seed cannot say whether a difference is chance: try --seeds=5.\n");
+    else if (fabs(difference) > spread)
+        buf_addf(out, ", %s by more than the seeds' spread (%s).\n", difference < 0 ? "lower" : "higher", metric_text(metric, spread, spread_text));
+    else buf_addf(out, ", which is within the seeds' spread (%s): no difference was seen.\n", metric_text(metric, spread, spread_text));
+}
+
+// The same of one run: from its first evaluation to its last.
+static void compare_ends(Buf *out, const Comparison *c, Metric metric)
+{
+    char from[32], to[32];
+    double first = comparison_spread(c, 0, 0, metric).mean, last = comparison_spread(c, 0, c->n_points - 1, metric).mean;
+    if (isnan(first) || isnan(last)) return;
+    buf_addf(out, "%s: from %s to %s in %lld steps.\n", metric_titles[metric], metric_text(metric, first, from), metric_text(metric, last, to),
+             (long long)c->steps[c->n_points - 1]);
 }
 
 void comparison_verdict(Buf *out, const Comparison *c)
 {
-    for (size_t a = 1; a < c->n_arms; a++) {
-        compare_arms(out, c, a, METRIC_ASSISTANT, "Loss on held-out answers", "lower", "higher");
-        compare_arms(out, c, a, METRIC_EXACT, "Answers said exactly", "lower", "higher");
-        compare_arms(out, c, a, METRIC_PROMPT, "Loss on held-out prompts", "lower", "higher");
-    }
+    static const Metric order[N_METRICS] = {METRIC_ASSISTANT, METRIC_EXACT, METRIC_PROMPT};
+    for (size_t i = 0; i < N_METRICS && c->n_arms == 1; i++) compare_ends(out, c, order[i]);
+    for (size_t a = 1; a < c->n_arms; a++)
+        for (size_t i = 0; i < N_METRICS; i++) compare_arms(out, c, a, order[i]);
 }

@@ -20,17 +20,20 @@ void comparison_free(Comparison *c);                       // accepts {0}
 // The evaluations of one run; all runs must have been evaluated at the same steps.
 void comparison_add(Comparison *c, size_t arm, size_t seed, const EvalPoint *points, size_t n_points);
 
-// Over the seeds that are done; deviation: the sample standard deviation, NAN for a single seed.
+// How many seeds every arm was run with.
+size_t comparison_whole_seeds(const Comparison *c);
+// Over those; deviation: the sample standard deviation, NAN for a single seed.
 typedef struct { double mean, deviation; } Spread;
 Spread comparison_spread(const Comparison *c, size_t arm, size_t point, Metric metric);
 
+const char *metric_text(Metric metric, double value, char out[32]);    // "0.1234", "56.7 %"
 const char *arm_name(double weight, char out[32]);         // "masked (0)", "unmasked (1)", "weight 0.1"
 
 bool comparison_write_csv(const Comparison *c, const char *path, Err *e);      // one line a run and step
 void comparison_plot(FILE *out, const Comparison *c, Metric metric);           // means over seeds, as text
 void comparison_table(FILE *out, const Comparison *c);     // first and last evaluation of each arm
-// What was found, in sentences: of the first arm against each other one, and whether the difference exceeds the spread
-// of the seeds.
+// What was found, a sentence a line: of the first arm against each other one, and whether the difference exceeds the
+// spread of the seeds; of a single arm, from its first evaluation to its last.
 void comparison_verdict(Buf *out, const Comparison *c);
 
 #endif

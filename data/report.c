@@ -8,6 +8,7 @@
 // ---- losses -------------------------------------------------------------------------------------------------------
 
 const char *const metric_names[N_METRICS] = {"eval_assistant_loss", "eval_prompt_loss", "eval_exact_match"};
+const char *const metric_titles[N_METRICS] = {"Loss on held-out answers", "Loss on held-out prompts", "Answers said exactly"};
 
 static void add_ratio(cJSON *json, const char *key, double sum, double count)
 {
@@ -81,9 +82,8 @@ void eval_print(FILE *out, const EvalSums *s)
 
 // ---- tokens as text -----------------------------------------------------------------------------------------------
 
-// The token's own text: what it adds to the text of the token before it, which is how leading spaces survive. Where
-// that is no text (a piece of a character) the vocabulary's spelling stands in.
-static void token_text(Buf *out, const Example *ex, size_t i, const Tokenizer *t)
+// Decoding it with the token before it is how leading spaces survive. A piece of a character is no text.
+void report_token_text(Buf *out, const Example *ex, size_t i, const Tokenizer *t)
 {
     Buf before = {0}, both = {0};
     const cJSON *special = tokenizer_special_tokens(t);
@@ -101,8 +101,7 @@ static void token_text(Buf *out, const Example *ex, size_t i, const Tokenizer *t
     buf_free(&both);
 }
 
-// Control characters become \n, \t, \x1B, so that a row of the table stays a row.
-static void escape(Buf *out, const char *text)
+void report_escape(Buf *out, const char *text)
 {
     for (const char *p = text; *p; p++) {
         unsigned char c = (unsigned char)*p;
@@ -138,7 +137,7 @@ static void supervised_text(Buf *out, const Example *ex, const Tokenizer *t)
         if (ex->labels[i] == IGNORE) continue;
         Buf piece = {0};
         if (i && ex->labels[i - 1] == IGNORE && out->len) buf_adds(out, " … ");
-        token_text(&piece, ex, i, t);
+        report_token_text(&piece, ex, i, t);
         buf_adds(out, piece.data);
         buf_free(&piece);
     }
@@ -177,7 +176,7 @@ void report_summary(FILE *out, const char *name, const Summary *s, const Recipe 
     if (!s->first || !r->tokenizer) return;
     Buf text = {0}, shown = {0};
     supervised_text(&text, s->first, r->tokenizer);
-    escape(&shown, text.len ? text.data : "");
+    report_escape(&shown, text.len ? text.data : "");
     fprintf(out, "  the first row learns: %.400s%s\n", shown.len ? shown.data : "", shown.len > 400 ? "…" : "");
     buf_free(&text);
     buf_free(&shown);
@@ -196,8 +195,8 @@ static void report_token(FILE *out, const Example *ex, size_t i, const Tokenizer
 {
     Buf raw = {0}, text = {0}, cell = {0};
     bool learns = ex->labels[i] != IGNORE;
-    if (t) token_text(&raw, ex, i, t);
-    escape(&text, raw.data ? raw.data : "");
+    if (t) report_token_text(&raw, ex, i, t);
+    report_escape(&text, raw.data ? raw.data : "");
     fit(&cell, text.data ? text.data : "", 24);
     fprintf(out, "%s%-6zu%s  %-8d  %-8d  %-10s %s%s\n", !colour ? "" : learns ? "\033[32m" : "\033[2m", i, cell.data, ex->ids[i],
             ex->labels[i], role_names[ex->roles[i]], learns ? "LEARNS" : "MASKED", colour ? "\033[0m" : "");

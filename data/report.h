@@ -17,6 +17,7 @@ typedef struct { int64_t step; EvalSums sums; } EvalPoint;
 // The figures that comparisons are about; NAN where nothing of the kind was evaluated.
 typedef enum { METRIC_ASSISTANT, METRIC_PROMPT, METRIC_EXACT, N_METRICS } Metric;
 extern const char *const metric_names[N_METRICS];          // eval_assistant_loss, eval_prompt_loss, eval_exact_match
+extern const char *const metric_titles[N_METRICS];         // for people
 double eval_metric(const EvalSums *sums, Metric metric);
 
 // eval_loss (the training objective's), eval_assistant_loss, eval_prompt_loss (all that is not the assistant's),
@@ -26,6 +27,11 @@ void eval_print(FILE *out, const EvalSums *sums);
 
 // Rows, tokens, what is learned, and what looks wrong, before anything is trained. `name`: the data set's file.
 void report_summary(FILE *out, const char *name, const Summary *s, const Recipe *recipe);
+
+// A token's own text, as it adds to the text of the token before it, or the vocabulary's spelling where that is no text.
+void report_token_text(Buf *out, const Example *ex, size_t i, const Tokenizer *t);
+// Control characters become \n, \t, \x1B, so that a line of a table stays one.
+void report_escape(Buf *out, const char *text);
 
 // One row as a table: position, token, id, label, role, LEARNS or MASKED; then its supervised text and counts.
 void report_row(FILE *out, const Example *ex, size_t row, const Tokenizer *t, bool colour);

@@ -71,16 +71,10 @@ static bool model_shape(Run *r, Config *c, Err *e)
     return ok;
 }
 
-bool run_tokenizer_is_bin(const Run *r)
-{
-    size_t n = strlen(r->tokenizer_path);
-    return !file_is_dir(r->tokenizer_path) && !(n > 5 && strcmp(r->tokenizer_path + n - 5, ".json") == 0);
-}
-
 bool run_check_vocabulary(const Run *r, const Config *c, Err *e)
 {
     int n = tokenizer_vocab_size(r->tokenizer);
-    return !run_tokenizer_is_bin(r) || n == c->vocab_size ||
+    return !tokenizer_is_bin(r->tokenizer) || n == c->vocab_size ||
            fail(e, "%s: expected a tokenizer of %d pieces, the model's vocab_size, found %d", r->tokenizer_path, c->vocab_size, n);
 }
 
@@ -255,7 +249,7 @@ bool run_write_log(Run *r, cJSON *line, Err *e)
 static bool output_is_folder(const Run *r)
 {
     const char *model = r->options.model_name_or_path;
-    return model ? checkpoint_is_folder(model) : !run_tokenizer_is_bin(r);
+    return model ? checkpoint_is_folder(model) : !tokenizer_is_bin(r->tokenizer);
 }
 
 static bool copy_if_there(const char *from_dir, const char *to_dir, const char *name, Err *e)
@@ -275,10 +269,10 @@ bool run_save_tokenizer(const Run *r, const char *dir, Err *e)
     const char *template = r->options.chat_template_path;
     char *from = file_is_dir(r->tokenizer_path) ? mem_strdup(r->tokenizer_path) : path_dir(r->tokenizer_path);
     char *main_from = file_is_dir(r->tokenizer_path) ? path_join(from, "tokenizer.json") : mem_strdup(r->tokenizer_path);
-    char *main_to = path_join(dir, run_tokenizer_is_bin(r) ? "tokenizer.bin" : "tokenizer.json");
+    char *main_to = path_join(dir, tokenizer_is_bin(r->tokenizer) ? "tokenizer.bin" : "tokenizer.json");
     char *template_to = path_join(dir, "chat_template.jinja");
     bool ok = file_copy(main_from, main_to, e);
-    for (size_t i = 0; ok && !run_tokenizer_is_bin(r) && i < sizeof names / sizeof *names; i++) ok = copy_if_there(from, dir, names[i], e);
+    for (size_t i = 0; ok && !tokenizer_is_bin(r->tokenizer) && i < sizeof names / sizeof *names; i++) ok = copy_if_there(from, dir, names[i], e);
     if (ok && template) ok = file_copy(template, template_to, e);
     free(from);
     free(main_from);

@@ -48,7 +48,6 @@ EvalSums run_evaluate(Run *r, const Example *rows, size_t n);
 
 bool run_open_output(Run *r, Err *e);                      // output_dir, its train_config.json and log.jsonl
 bool run_write_log(Run *r, cJSON *line, Err *e);           // takes the line over
-bool run_tokenizer_is_bin(const Run *r);
 bool run_holds_model(const char *dir);                     // has the folder a model in it?
 bool run_save_model(const Run *r, const char *dir, Err *e);            // in the format it came in, its tokenizer beside it
 bool run_save_tokenizer(const Run *r, const char *dir, Err *e);

@@ -20,41 +20,76 @@ int ops_threads(void) { return omp_get_max_threads(); }
 
 // ---- matrix products ----------------------------------------------------------------------------------------------
 
-// Tiles along a dimension of n: about eight of them, between 64 and 512 long. It must not ask how many threads there
-// are: the sums inside sgemm may be ordered by the tile's shape.
+// How a product is cut into pieces must not depend on how many threads there are, since the sums inside sgemm may be
+// ordered by the piece's shape. Each piece packs its own share of both matrices, so pieces are large, and about equal.
+enum { MAX_TILE = 1024, MAX_PARTS = 8, MAX_SPLIT = 1 << 19 };
+
+// Four tiles, or a multiple of that, along a dimension of n.
 static size_t tile_length(size_t n)
 {
-    size_t length = (n / 8 + 15) / 16 * 16;
-    return length < 64 ? 64 : length > 512 ? 512 : length;
+    size_t count = 4 * ((n + MAX_TILE - 1) / MAX_TILE), length = ((n + count - 1) / count + 15) / 16 * 16;
+    return length < 64 ? 64 : length;
 }
 
-// c = beta * c + op(a) op(b), c being (m, n) and the inner dimension k; `ta`, `tb`: op transposes.
+static void sgemm(bool ta, bool tb, size_t m, size_t n, size_t k, float alpha, const float *a, size_t lda, const float *b, size_t ldb,
+                  float beta, float *c, size_t ldc)
+{
+    cblas_sgemm(CblasRowMajor, ta ? CblasTrans : CblasNoTrans, tb ? CblasTrans : CblasNoTrans, (int)m, (int)n, (int)k, alpha, a,
+                (int)lda, b, (int)ldb, beta, c, (int)ldc);
+}
+
+// c = beta * c + op(a) op(b), c being (m, n) and the inner dimension k; `ta`, `tb`: op transposes. Cut along the longer
+// side of c; the other one is whole while it is short.
 static void gemm(bool ta, bool tb, size_t m, size_t n, size_t k, const float *a, size_t lda, const float *b, size_t ldb,
                  float beta, float *c, size_t ldc)
 {
-    // The longer side is cut finely; the shorter one stays whole while it is short, so that little is packed twice.
-    size_t tile_m = m >= n ? tile_length(m) : 512, tile_n = m >= n ? 512 : tile_length(n);
+    size_t tile_m = m >= n ? tile_length(m) : MAX_TILE, tile_n = m >= n ? MAX_TILE : tile_length(n);
     size_t n_m = (m + tile_m - 1) / tile_m, n_n = (n + tile_n - 1) / tile_n;
 #pragma omp parallel for schedule(dynamic)
     for (size_t t = 0; t < n_m * n_n; t++) {
         size_t i = t / n_n * tile_m, j = t % n_n * tile_n;
         size_t rows = m - i < tile_m ? m - i : tile_m, columns = n - j < tile_n ? n - j : tile_n;
-        cblas_sgemm(CblasRowMajor, ta ? CblasTrans : CblasNoTrans, tb ? CblasTrans : CblasNoTrans, (int)rows, (int)columns,
-                    (int)k, 1, ta ? a + i : a + i * lda, (int)lda, tb ? b + j * ldb : b + j, (int)ldb, beta,
-                    c + i * ldc + j, (int)ldc);
+        sgemm(ta, tb, rows, columns, k, 1, ta ? a + i : a + i * lda, lda, tb ? b + j * ldb : b + j, ldb, beta, c + i * ldc + j, ldc);
     }
+}
+
+size_t linear_scratch(void) { return (size_t)MAX_PARTS * MAX_SPLIT; }
+
+// The same for a small c and a long k, as gradients have them: k is cut into parts, and their products are added in order.
+static void gemm_split(bool ta, bool tb, size_t m, size_t n, size_t k, const float *a, size_t lda, const float *b, size_t ldb,
+                       float beta, float *c, size_t ldc, float *scratch)
+{
+    size_t parts = k / 512 / 2 * 2;
+    if (parts > MAX_PARTS) parts = MAX_PARTS;
+    if (parts < 2 || m * n > MAX_SPLIT) {
+        gemm(ta, tb, m, n, k, a, lda, b, ldb, beta, c, ldc);
+        return;
+    }
+    size_t length = (k + parts - 1) / parts;
+#pragma omp parallel for schedule(dynamic)
+    for (size_t p = 0; p < parts; p++) {
+        size_t from = p * length, part = k - from < length ? k - from : length;
+        sgemm(ta, tb, m, n, part, 1, ta ? a + from * lda : a + from, lda, tb ? b + from : b + from * ldb, ldb, 0, scratch + p * m * n, n);
+    }
+#pragma omp parallel for schedule(static)
+    for (size_t i = 0; i < m; i++)
+        for (size_t j = 0; j < n; j++) {
+            float sum = beta == 0 ? 0 : beta * c[i * ldc + j];
+            for (size_t p = 0; p < parts; p++) sum += scratch[(p * m + i) * n + j];
+            c[i * ldc + j] = sum;
+        }
 }
 
 void linear_forward(float *y, const float *x, const float *w, size_t N, size_t in, size_t out, float beta)
 {
-    gemm(false, true, N, out, in, x, in, w, in, beta, y, out);                  // y = x w^T
+    gemm(false, true, N, out, in, x, in, w, in, beta, y, out);                           // y = x w^T
 }
 
 void linear_backward(float *dx, float *dw, const float *dy, const float *x, const float *w, size_t N, size_t in,
-                     size_t out, float beta_x, float beta_w)
+                     size_t out, float beta_x, float beta_w, float *scratch)
 {
-    gemm(true, false, out, in, N, dy, out, x, in, beta_w, dw, in);              // dw = dy^T x
-    gemm(false, false, N, in, out, dy, out, w, in, beta_x, dx, in);             // dx = dy w
+    gemm_split(true, false, out, in, N, dy, out, x, in, beta_w, dw, in, scratch);       // dw = dy^T x
+    gemm_split(false, false, N, in, out, dy, out, w, in, beta_x, dx, in, scratch);      // dx = dy w
 }
 
 // ---- embedding ----------------------------------------------------------------------------------------------------
@@ -181,13 +216,6 @@ static QueryBlock query_block(const AttentionShape *a, size_t s, size_t begin)
     return (QueryBlock){begin, end, (size_t)a->query_position[end - 1] + 1};
 }
 
-static void product(bool ta, bool tb, size_t m, size_t n, size_t k, float alpha, const float *a, size_t lda, const float *b,
-                    size_t ldb, float beta, float *c, size_t ldc)
-{
-    cblas_sgemm(CblasRowMajor, ta ? CblasTrans : CblasNoTrans, tb ? CblasTrans : CblasNoTrans, (int)m, (int)n, (int)k, alpha,
-                a, (int)lda, b, (int)ldb, beta, c, (int)ldc);
-}
-
 static float row_max(const float *x, size_t n)
 {
     enum { LANES = 16 };                                   // sixteen maxima side by side, so that it vectorizes
@@ -218,20 +246,20 @@ static float softmax_row(float *p, size_t n, size_t width)
 
 void attention_forward(float *att, float *lse, const float *q, const float *kv, const AttentionShape *a, float *scratch)
 {
-    size_t H = a->H, D = a->D, KD = a->K * D, group = H / a->K;
+    size_t H = a->H, D = a->D, KD = a->K * D, group = H / a->K, q_row = a->q_stride, kv_row = a->kv_stride;
     float scale = 1 / sqrtf((float)D);
 #pragma omp parallel for schedule(dynamic) collapse(2)
     for (size_t s = 0; s < a->S; s++) {
         for (size_t h = 0; h < H; h++) {
-            const float *k = kv + a->key_starts[s] * 2 * KD + h / group * D, *v = k + KD;
+            const float *k = kv + a->key_starts[s] * kv_row + h / group * D, *v = k + KD;
             float *p = thread_scratch(scratch, a);
             for (size_t m = a->query_starts[s]; m < a->query_starts[s + 1]; m += QUERY_BLOCK) {
                 QueryBlock b = query_block(a, s, m);
                 size_t n = b.n_keys, rows = b.end - b.begin;
-                product(false, true, rows, n, D, scale, q + m * H * D + h * D, H * D, k, 2 * KD, 0, p, n);
+                sgemm(false, true, rows, n, D, scale, q + m * q_row + h * D, q_row, k, kv_row, 0, p, n);
                 for (size_t i = 0; i < rows; i++)
                     lse[(m + i) * H + h] = softmax_row(p + i * n, (size_t)a->query_position[m + i] + 1, n);
-                product(false, false, rows, D, n, 1, p, n, v, 2 * KD, 0, att + m * H * D + h * D, H * D);
+                sgemm(false, false, rows, D, n, 1, p, n, v, kv_row, 0, att + m * H * D + h * D, H * D);
             }
         }
     }
@@ -251,24 +279,25 @@ static void softmax_row_backward(float *p, float *dp, float lse, float delta, fl
 static void attention_head_backward(float *dq, float *dkv, const float *datt, const float *att, const float *lse,
                                     const float *q, const float *kv, const AttentionShape *a, size_t s, size_t h, float *p)
 {
-    size_t H = a->H, D = a->D, KD = a->K * D, kv_head = a->key_starts[s] * 2 * KD + h / (H / a->K) * D;
+    size_t H = a->H, D = a->D, KD = a->K * D, q_row = a->q_stride, kv_row = a->kv_stride;
+    size_t kv_head = a->key_starts[s] * kv_row + h / (H / a->K) * D;
     const float *k = kv + kv_head, *v = k + KD;
     float *dk = dkv + kv_head, *dv = dk + KD, scale = 1 / sqrtf((float)D);
     for (size_t m = a->query_starts[s]; m < a->query_starts[s + 1]; m += QUERY_BLOCK) {
         QueryBlock b = query_block(a, s, m);
-        size_t n = b.n_keys, rows = b.end - b.begin, at = m * H * D + h * D;
+        size_t n = b.n_keys, rows = b.end - b.begin, at = m * H * D + h * D, q_at = m * q_row + h * D;
         float *dp = p + rows * n;
-        product(false, true, rows, n, D, scale, q + at, H * D, k, 2 * KD, 0, p, n);
-        product(false, true, rows, n, D, 1, datt + at, H * D, v, 2 * KD, 0, dp, n);
+        sgemm(false, true, rows, n, D, scale, q + q_at, q_row, k, kv_row, 0, p, n);
+        sgemm(false, true, rows, n, D, 1, datt + at, H * D, v, kv_row, 0, dp, n);
         for (size_t i = 0; i < rows; i++) {
             float delta = 0;
             for (size_t d = 0; d < D; d++) delta += datt[at + i * H * D + d] * att[at + i * H * D + d];
             softmax_row_backward(p + i * n, dp + i * n, lse[(m + i) * H + h], delta, scale,
                                  (size_t)a->query_position[m + i] + 1, n);
         }
-        product(true, false, n, D, rows, 1, p, n, datt + at, H * D, 1, dv, 2 * KD);
-        product(false, false, rows, D, n, 1, dp, n, k, 2 * KD, 0, dq + at, H * D);
-        product(true, false, n, D, rows, 1, dp, n, q + at, H * D, 1, dk, 2 * KD);
+        sgemm(true, false, n, D, rows, 1, p, n, datt + at, H * D, 1, dv, kv_row);
+        sgemm(false, false, rows, D, n, 1, dp, n, k, kv_row, 0, dq + q_at, q_row);
+        sgemm(true, false, n, D, rows, 1, dp, n, q + q_at, q_row, 1, dk, kv_row);
     }
 }
 
@@ -276,7 +305,7 @@ void attention_backward(float *dq, float *dkv, const float *datt, const float *a
                         const float *kv, const AttentionShape *a, float *scratch)
 {
     size_t H = a->H, K = a->K, D = a->D, group = H / K;
-    memset(dkv, 0, a->key_starts[a->S] * 2 * K * D * sizeof(float));
+    for (size_t n = 0; n < a->key_starts[a->S]; n++) memset(dkv + n * a->kv_stride, 0, 2 * K * D * sizeof(float));
 #pragma omp parallel for schedule(dynamic) collapse(2)
     for (size_t s = 0; s < a->S; s++)
         for (size_t g = 0; g < K; g++)

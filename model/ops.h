@@ -27,7 +27,9 @@ void linear_forward(float *y,                                        // (N, out)
 // dw = beta_w * dw + dy^T x;   dx = beta_x * dx + dy w         (dw first: with beta_x 0, dx may be x itself)
 void linear_backward(float *dx, float *dw,                           // (N, in), (out, in)
                      const float *dy, const float *x, const float *w,  // (N, out), (N, in), (out, in)
-                     size_t N, size_t in, size_t out, float beta_x, float beta_w);
+                     size_t N, size_t in, size_t out, float beta_x, float beta_w,
+                     float *scratch);                                // linear_scratch() floats
+size_t linear_scratch(void);
 
 // x_n = table[ids_n]
 void embedding_forward(float *x, const int *ids, const float *table, size_t N, size_t C);   // (N, C), (N), (V, C)
@@ -55,15 +57,16 @@ typedef struct {
     const size_t *key_starts, *query_starts;                         // (S+1), (S+1)
     const int *query_position;                                       // (M)
     size_t H, K, D, longest_row;
+    size_t q_stride, kv_stride;                                      // floats from one row to the next of q, of kv
 } AttentionShape;
 
 // att_h = softmax(q_h k^T / sqrt(D)) v, query head h with key/value head h / (H/K)   (Vaswani et al. 2017; GQA: Ainslie
 // et al. 2023). lse keeps log(sum(exp(scores))) of each query and head: all that the backward needs to redo the scores.
 void attention_forward(float *att, float *lse,                       // (M, H*D), (M, H)
-                       const float *q, const float *kv,              // (M, H*D), (N, 2*K*D): keys, then values
+                       const float *q, const float *kv,              // (M, H*D), (N, 2*K*D): keys, then values; strided
                        const AttentionShape *a, float *scratch);     // attention_scratch(longest row) floats
 // With p = exp(s - lse):  dv = p^T datt;  dp = datt v^T;  ds = p * (dp - sum_d(datt * att));  dq = ds k;  dk = ds^T q
-void attention_backward(float *dq, float *dkv,                       // (M, H*D), (N, 2*K*D)
+void attention_backward(float *dq, float *dkv,                       // (M, H*D), (N, 2*K*D), strided as q and kv
                         const float *datt, const float *att, const float *lse, const float *q, const float *kv,
                         const AttentionShape *a, float *scratch);
 size_t attention_scratch(size_t longest_row);

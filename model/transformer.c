@@ -179,8 +179,8 @@ static void lay_out_layers(Model *m, Arena *a)
         }
         size_t M = last && own ? m->max_targets : N;
         *acts = (LayerActs){
-            .x = arena_take(a, N * C), .rstd_att = arena_take(a, N), .q = arena_take(a, M * HD),
-            .kv = arena_take(a, N * 2 * KD), .att = arena_take(a, M * HD), .lse = arena_take(a, M * (size_t)c->n_heads),
+            .x = arena_take(a, N * C), .rstd_att = arena_take(a, N), .qkv = arena_take(a, M * HD + N * 2 * KD),
+            .att = arena_take(a, M * HD), .lse = arena_take(a, M * (size_t)c->n_heads),
             .x_att = arena_take(a, M * C), .rstd_ffn = arena_take(a, M), .gu = arena_take(a, M * 2 * (size_t)c->hidden_dim),
         };
     }
@@ -205,8 +205,8 @@ static void lay_out(Model *m, Arena *a)
     m->dout = arena_take(a, M * C);
     m->dx = arena_take(a, N * C);
     m->scratch_b = arena_take(a, N * wide);
-    m->dq = arena_take(a, N * HD);
-    m->dkv = arena_take(a, N * 2 * config_size(c, KV_DIM));
+    m->dqkv = arena_take(a, N * (HD + 2 * config_size(c, KV_DIM)));
+    m->partial = arena_take(a, linear_scratch());
 }
 
 static void release_work(Model *m)
@@ -273,17 +273,25 @@ static void rows_scatter_add(float *y, const float *x, const size_t *at, size_t 
 
 // ---- a layer ------------------------------------------------------------------------------------------------------
 
-// Which positions have queries in a layer: all N (at NULL), or in the last layer the M targets.
-typedef struct { size_t M; const size_t *at; const int *position; AttentionShape attention; } Queries;
+// Which positions have queries in a layer: all N (at NULL), or in the last layer the M targets. Where all have, q|k|v lie
+// side by side in rows, so that one product makes all three; in the last layer the block holds (M, H*D), then (N, 2*K*D).
+typedef struct {
+    size_t M;
+    const size_t *at;
+    const int *position;
+    size_t kv;                                             // where k|v begin in a block of q, k, v
+    AttentionShape attention;
+} Queries;
 
 static Queries layer_queries(const Model *m, const Batch *b, int l)
 {
     const Config *c = &m->config;
     bool last = l == c->n_layers - 1;
     const int *position = last ? m->query_position : m->position;
-    AttentionShape shape = {b->S, b->starts, last ? m->query_starts : b->starts, position,
-                            (size_t)c->n_heads, (size_t)c->n_kv_heads, (size_t)c->head_dim, m->max_row};
-    return (Queries){last ? b->M : b->N, last ? b->at : NULL, position, shape};
+    size_t HD = config_size(c, QUERY_DIM), KD = config_size(c, KV_DIM), together = HD + 2 * KD;
+    AttentionShape shape = {b->S, b->starts, last ? m->query_starts : b->starts, position, (size_t)c->n_heads,
+                            (size_t)c->n_kv_heads, (size_t)c->head_dim, m->max_row, last ? HD : together, last ? 2 * KD : together};
+    return (Queries){last ? b->M : b->N, last ? b->at : NULL, position, last ? b->M * HD : HD, shape};
 }
 
 // out (M, C) from acts->x (N, C)
@@ -294,16 +302,19 @@ static void layer_forward(Model *m, const Batch *b, int l, float *out)
     Queries query = layer_queries(m, b, l);
     size_t layer = (size_t)l, N = b->N, M = query.M, C = config_size(c, DIM), F = config_size(c, HIDDEN_DIM);
     size_t HD = config_size(c, QUERY_DIM), KD = config_size(c, KV_DIM), D = (size_t)c->head_dim;
-    float *norm = m->scratch_a, *query_norm = norm, *y = m->scratch_f;
+    float *norm = m->scratch_a, *y = m->scratch_f, *q = acts->qkv, *kv = q + query.kv;
+    const AttentionShape *shape = &query.attention;
 
     // x_att = x + attention(norm(x)) wo
     rmsnorm_forward(norm, acts->rstd_att, acts->x, model_param(m, ATT_NORM, layer), c->norm_eps, N, C);
-    if (query.at) rows_gather(query_norm = m->scratch_c, norm, query.at, M, C);
-    linear_forward(acts->q, query_norm, model_param(m, WQ, layer), M, C, HD, 0);
-    linear_forward(acts->kv, norm, model_param(m, WK, layer), N, C, 2 * KD, 0);             // wk|wv at once
-    rope(acts->q, HD, m->cos_sin, query.position, M, HD / D, D, 1);
-    rope(acts->kv, 2 * KD, m->cos_sin, m->position, N, KD / D, D, 1);
-    attention_forward(acts->att, acts->lse, acts->q, acts->kv, &query.attention, m->attention);
+    if (query.at) {
+        rows_gather(m->scratch_c, norm, query.at, M, C);
+        linear_forward(q, m->scratch_c, model_param(m, WQ, layer), M, C, HD, 0);
+        linear_forward(kv, norm, model_param(m, WK, layer), N, C, 2 * KD, 0);               // wk|wv at once
+    } else linear_forward(q, norm, model_param(m, WQ, layer), N, C, HD + 2 * KD, 0);        // wq|wk|wv at once
+    rope(q, shape->q_stride, m->cos_sin, query.position, M, HD / D, D, 1);
+    rope(kv, shape->kv_stride, m->cos_sin, m->position, N, KD / D, D, 1);
+    attention_forward(acts->att, acts->lse, q, kv, shape, m->attention);
     rows_gather(acts->x_att, acts->x, query.at, M, C);
     linear_forward(acts->x_att, acts->att, model_param(m, WO, layer), M, HD, C, 1);
 
@@ -324,29 +335,34 @@ static void layer_backward(Model *m, const Batch *b, int l, float *dx, float *do
     size_t layer = (size_t)l, N = b->N, M = query.M, C = config_size(c, DIM), F = config_size(c, HIDDEN_DIM);
     size_t HD = config_size(c, QUERY_DIM), KD = config_size(c, KV_DIM), D = (size_t)c->head_dim;
     float *norm = m->scratch_a, *y = m->scratch_f, *datt = m->scratch_b, beta = m->accumulate ? 1 : 0;
+    const float *q = acts->qkv, *kv = q + query.kv;
+    float *dq = m->dqkv, *dkv = dq + query.kv;
+    const AttentionShape *shape = &query.attention;
 
     // out = x_att + swiglu(norm(x_att)) w2
     swiglu_forward(y, acts->gu, M, F);
-    linear_backward(y, model_grad(m, W2, layer), dout, y, model_param(m, W2, layer), M, F, C, 0, beta);
+    linear_backward(y, model_grad(m, W2, layer), dout, y, model_param(m, W2, layer), M, F, C, 0, beta, m->partial);
     swiglu_backward(acts->gu, y, M, F);
     rmsnorm_forward(norm, acts->rstd_ffn, acts->x_att, model_param(m, FFN_NORM, layer), c->norm_eps, M, C);
-    linear_backward(norm, model_grad(m, W1, layer), acts->gu, norm, model_param(m, W1, layer), M, C, 2 * F, 0, beta);
+    linear_backward(norm, model_grad(m, W1, layer), acts->gu, norm, model_param(m, W1, layer), M, C, 2 * F, 0, beta, m->partial);
     float *dx_att = dout;                                  // the residual path, and now the other one's share
     rmsnorm_backward(dx_att, model_grad(m, FFN_NORM, layer), norm, acts->x_att, model_param(m, FFN_NORM, layer),
                      acts->rstd_ffn, M, C, 1, beta);
 
     // x_att = x + attention(norm(x)) wo
-    linear_backward(datt, model_grad(m, WO, layer), dx_att, acts->att, model_param(m, WO, layer), M, HD, C, 0, beta);
-    attention_backward(m->dq, m->dkv, datt, acts->att, acts->lse, acts->q, acts->kv, &query.attention, m->attention);
-    rope(m->dq, HD, m->cos_sin, query.position, M, HD / D, D, -1);
-    rope(m->dkv, 2 * KD, m->cos_sin, m->position, N, KD / D, D, -1);
+    linear_backward(datt, model_grad(m, WO, layer), dx_att, acts->att, model_param(m, WO, layer), M, HD, C, 0, beta, m->partial);
+    attention_backward(dq, dkv, datt, acts->att, acts->lse, q, kv, shape, m->attention);
+    rope(dq, shape->q_stride, m->cos_sin, query.position, M, HD / D, D, -1);
+    rope(dkv, shape->kv_stride, m->cos_sin, m->position, N, KD / D, D, -1);
     rmsnorm_forward(norm, acts->rstd_att, acts->x, model_param(m, ATT_NORM, layer), c->norm_eps, N, C);
-    float *dnorm = m->scratch_b, *query_norm = norm, *dquery_norm = dnorm;
-    if (query.at) rows_gather(query_norm = dquery_norm = m->scratch_c, norm, query.at, M, C);
-    linear_backward(dquery_norm, model_grad(m, WQ, layer), m->dq, query_norm, model_param(m, WQ, layer), M, C, HD, 0, beta);
-    linear_backward(dnorm, model_grad(m, WK, layer), m->dkv, norm, model_param(m, WK, layer), N, C, 2 * KD,
-                    query.at ? 0 : 1, beta);
-    if (query.at) rows_scatter_add(dnorm, dquery_norm, query.at, M, C);
+    float *dnorm = m->scratch_b, *query_norm = m->scratch_c;
+    if (query.at) {
+        rows_gather(query_norm, norm, query.at, M, C);
+        linear_backward(query_norm, model_grad(m, WQ, layer), dq, query_norm, model_param(m, WQ, layer), M, C, HD, 0, beta, m->partial);
+        linear_backward(dnorm, model_grad(m, WK, layer), dkv, norm, model_param(m, WK, layer), N, C, 2 * KD, 0, beta, m->partial);
+        rows_scatter_add(dnorm, query_norm, query.at, M, C);
+    } else
+        linear_backward(dnorm, model_grad(m, WQ, layer), dq, norm, model_param(m, WQ, layer), N, C, HD + 2 * KD, 0, beta, m->partial);
     rmsnorm_backward(dx, model_grad(m, ATT_NORM, layer), dnorm, acts->x, model_param(m, ATT_NORM, layer), acts->rstd_att,
                      N, C, query.at ? 0 : 1, beta);
     if (query.at) rows_scatter_add(dx, dx_att, query.at, M, C);
@@ -383,7 +399,7 @@ static void head(Model *m, const Batch *b, TokenLoss *loss, bool with_gradient)
         cross_entropy(loss + i, m->logits, b->target + i, with_gradient ? m->scale + i : NULL, R, V);
         if (with_gradient)
             linear_backward(norm + i * C, model_grad(m, id, 0), m->logits, norm + i * C, model_param(m, id, 0), R, C, V, 0,
-                            i ? 1 : beta);
+                            i ? 1 : beta, m->partial);
     }
     if (with_gradient)
         rmsnorm_backward(m->dout, model_grad(m, FINAL_NORM, 0), norm, m->out, model_param(m, FINAL_NORM, 0), m->rstd_out, M, C,

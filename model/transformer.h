@@ -55,7 +55,7 @@ typedef struct {
 
 typedef struct {
     float *x, *rstd_att;                                   // (N, C), (N): the layer's input
-    float *q, *kv, *att, *lse;                             // (M, H*D), (N, 2*K*D), (M, H*D), (M, H)
+    float *qkv, *att, *lse;                                // queries, keys and values; (M, H*D), (M, H)
     float *x_att, *rstd_ffn;                               // (M, C), (M): after attention
     float *gu;                                             // (M, 2*F)
 } LayerActs;                                               // M is N in every layer but the last
@@ -75,7 +75,7 @@ typedef struct {
     float *dout, *dx;                                      // (M, C), (N, C): gradients between layers
     float *logits;                                         // (a slice of M, V)
     float *scratch_a, *scratch_b, *scratch_c, *scratch_f;  // (N, C), (N, C), (M, C), (N, F)
-    float *dq, *dkv, *attention;                           // (N, H*D), (N, 2*K*D), attention_scratch
+    float *dqkv, *attention, *partial;                     // (N, (H + 2*K)*D), attention_scratch, linear_scratch
     int *position, *query_position;                        // (N), (M): place in the row
     size_t *query_starts;                                  // (S+1)
     float *scale;                                          // (M)

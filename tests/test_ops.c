@@ -108,27 +108,27 @@ static void product(double *c, const float *a, size_t a_row, size_t a_column, co
 static void check_linear(size_t N, size_t in, size_t out)
 {
     float *x = random_floats(N * in), *w = random_floats(out * in), *dy = random_floats(N * out);
-    float *y = filled(N * out, NAN), *dx = filled(N * in, NAN), *dw = filled(out * in, NAN);
+    float *y = filled(N * out, NAN), *dx = filled(N * in, NAN), *dw = filled(out * in, NAN), *scratch = floats(linear_scratch());
     double *want_y = doubles(N * out), *want_dx = doubles(N * in), *want_dw = doubles(out * in);
     product(want_y, x, in, 1, w, 1, in, N, out, in);                            // y = x w^T
     product(want_dx, dy, out, 1, w, in, 1, N, in, out);                         // dx = dy w
     product(want_dw, dy, 1, out, x, in, 1, out, in, N);                         // dw = dy^T x
 
     linear_forward(y, x, w, N, in, out, 0);
-    linear_backward(dx, dw, dy, x, w, N, in, out, 0, 0);
+    linear_backward(dx, dw, dy, x, w, N, in, out, 0, 0, scratch);
     CHECK_CLOSE("y", y, narrowed(want_y, N * out), N * out, 1e-6);
     CHECK_CLOSE("dx", dx, narrowed(want_dx, N * in), N * in, 1e-6);
     CHECK_CLOSE("dw", dw, narrowed(want_dw, out * in), out * in, 1e-6);
 
     float *sum = copied(dy, N * out), *sum_dx = copied(x, N * in), *sum_dw = copied(w, out * in);
     linear_forward(sum, x, w, N, in, out, 1);
-    linear_backward(sum_dx, sum_dw, dy, x, w, N, in, out, 1, 1);
+    linear_backward(sum_dx, sum_dw, dy, x, w, N, in, out, 1, 1, scratch);
     check_added("y + ", sum, dy, y, N * out);
     check_added("dx + ", sum_dx, x, dx, N * in);
     check_added("dw + ", sum_dw, w, dw, out * in);
 
     float *in_place = copied(x, N * in);
-    linear_backward(in_place, dw, dy, in_place, w, N, in, out, 0, 0);           // allowed: dw is done with x before dx
+    linear_backward(in_place, dw, dy, in_place, w, N, in, out, 0, 0, scratch);           // allowed: dw is done with x before dx
     CHECK(memcmp(in_place, dx, N * in * sizeof *dx) == 0);
     CHECK_CLOSE("dw", dw, narrowed(want_dw, out * in), out * in, 1e-6);
 }
@@ -140,6 +140,8 @@ static void linear(void)
     check_linear(700, 19, 530);                            // more than one tile along either side, and no whole number
     check_linear(530, 700, 21);
     check_linear(33, 530, 700);
+    check_linear(2100, 17, 30);                            // a small dw that sums over many rows: cut in parts
+    check_linear(20, 23, 1300);                            // and a small dx that sums over many outputs
     free_kept();
 }
 
@@ -334,7 +336,7 @@ static Attention attention_make(size_t H, size_t K, size_t D, size_t every)
     static const size_t key_starts[] = {0, 1, 71, 221, 224};
     static size_t query_starts[5];
     static int position[224];
-    Attention op = {.shape = {4, key_starts, query_starts, position, H, K, D, 150}, .N = 224};
+    Attention op = {.shape = {4, key_starts, query_starts, position, H, K, D, 150, H * D, 2 * K * D}, .N = 224};
     for (size_t s = 0; s < 4; s++) {
         for (size_t n = key_starts[s]; n < key_starts[s + 1]; n++)
             if (every == 1 || (s > 0 && n % every == 0)) position[op.M++] = (int)(n - key_starts[s]);

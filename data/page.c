@@ -1,0 +1,498 @@
+// page: see page.h. Colour never stands alone: a learned token has a solid frame, a loss its number, an arm its dashes.
+#include "page.h"
+
+#include "plot.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+// ---- text ---------------------------------------------------------------------------------------------------------
+
+// Control characters but \n and \t, marks that turn the direction of text, what has no width, and what is no character.
+static bool is_hidden(uint32_t c)
+{
+    return (c < 0x20 && c != '\n' && c != '\t') || (c >= 0x7F && c < 0xA0) || c == 0xAD || c == 0x61C || c == 0x180E ||
+           (c >= 0x200B && c <= 0x200F) || (c >= 0x2028 && c <= 0x202E) || (c >= 0x2060 && c <= 0x206F) || c == 0xFEFF ||
+           (c >= 0xFFF9 && c <= 0xFFFB) || (c & 0xFFFE) == 0xFFFE || (c >= 0xFDD0 && c <= 0xFDEF) || (c >= 0xE0000 && c <= 0xE0FFF);
+}
+
+void html_escape(Buf *out, const char *text)
+{
+    static const struct { char c; const char *entity; } entities[] = {
+        {'&', "&amp;"}, {'<', "&lt;"}, {'>', "&gt;"}, {'"', "&quot;"}, {'\'', "&#39;"}};
+    for (const char *p = text, *end = p + strlen(p); p < end;) {
+        const char *entity = NULL;
+        uint32_t code;
+        int n = utf8_decode(p, end, &code);
+        for (size_t i = 0; i < sizeof entities / sizeof *entities; i++)
+            if (*p == entities[i].c) entity = entities[i].entity;
+        if (n == 0) buf_adds(out, "\uFFFD"), n = 1;
+        else if (entity) buf_adds(out, entity);
+        else if (is_hidden(code)) buf_addf(out, "[U+%04X]", (unsigned)code);
+        else buf_add(out, p, (size_t)n);
+        p += n;
+    }
+}
+
+// One arm is a run of its own.
+static const char *name_of(const Page *p, size_t arm, char out[32])
+{
+    if (p->comparison->n_arms == 1) return "trained";
+    return arm_name(p->comparison->weights[arm], out);
+}
+
+static const char *model_name(const Page *p, size_t model, char out[32]) { return model ? name_of(p, model - 1, out) : "before"; }
+
+static size_t n_models(const Page *p) { return 1 + p->comparison->n_arms; }
+
+// A line as an arm is drawn, for legends. The name beside it is what says which it is.
+static void add_swatch(Buf *b, size_t arm)
+{
+    buf_addf(b, "<svg class=\"swatch\" viewBox=\"0 0 28 8\" aria-hidden=\"true\"><line x1=\"1\" y1=\"4\" x2=\"27\" y2=\"4\" stroke=\"%s\" "
+                "stroke-width=\"3\" stroke-dasharray=\"%s\"/></svg>", plot_colour(arm), plot_dashes(arm));
+}
+
+static void add_model(Buf *b, const Page *p, size_t model)
+{
+    char name[32];
+    if (model && p->comparison->n_arms > 1) add_swatch(b, model - 1);
+    html_escape(b, model_name(p, model, name));
+}
+
+// ---- the look -----------------------------------------------------------------------------------------------------
+
+static const char style[] =
+    ":root{color-scheme:light dark;--bg:#fdfdfb;--fg:#1c1e21;--soft:#575d65;--line:#d9dcd8;--card:#f4f5f1;--good:#1b6b3a;"
+    "--system:#e9e0f6;--user:#d9e8f8;--assistant:#d6efdc;--tool:#fae6cd;--template:#e9eae7;--text:#e9eae7;--heat:214,94,0}\n"
+    "@media (prefers-color-scheme:dark){:root{--bg:#15171a;--fg:#e7e8e9;--soft:#a9b0b8;--line:#363b41;--card:#1d2024;--good:#7fd39a;"
+    "--system:#3b3053;--user:#1e3a58;--assistant:#1d462b;--tool:#54391a;--template:#2d3035;--text:#2d3035;--heat:200,88,10}}\n"
+    "*{box-sizing:border-box}\n"
+    "html{-webkit-text-size-adjust:100%;text-size-adjust:100%}\n"
+    "body{margin:0 auto;max-width:70rem;padding:2.5rem 1.25rem 4rem;background:var(--bg);color:var(--fg);"
+    "font:1rem/1.55 system-ui,-apple-system,\"Segoe UI\",Roboto,\"Helvetica Neue\",Arial,sans-serif;overflow-wrap:break-word}\n"
+    "h1{font-size:clamp(1.6rem,1.2rem + 2vw,2.3rem);line-height:1.2;letter-spacing:-.015em;margin:.2rem 0 .8rem;text-wrap:balance}\n"
+    "h2{font-size:1.3rem;line-height:1.3;margin:3rem 0 .6rem;padding-top:1.2rem;border-top:1px solid var(--line)}\n"
+    "h3{font-size:1rem;margin:1.8rem 0 .4rem}\n"
+    "p,ul.found{max-width:44rem;margin:.5rem 0}\n"
+    "ul.found{list-style:none;padding:0;font-size:1.08rem}ul.found li{margin:.45rem 0;padding-left:.9rem;border-left:3px solid var(--line)}"
+    "ul.found li:first-child{border-color:var(--fg)}\n"
+    ".soft,figcaption span,dt,caption{color:var(--soft)}.small{font-size:.875rem}\n"
+    "code,.mono{font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,\"Liberation Mono\",monospace;font-size:.92em}\n"
+    ".facts{display:grid;grid-template-columns:repeat(auto-fit,minmax(9.5rem,1fr));gap:.6rem;margin:1.6rem 0 0}"
+    ".facts div{background:var(--card);border-radius:.5rem;padding:.6rem .8rem}.facts dd{margin:0;font-size:1.15rem;font-variant-numeric:tabular-nums}\n"
+    "dt{font-size:.82rem}dd{margin:0}\n"
+    ".legend{display:flex;flex-wrap:wrap;gap:.4rem 1.4rem;list-style:none;padding:0;margin:.8rem 0}\n"
+    ".swatch{width:1.75rem;height:.5rem;margin-right:.45rem;vertical-align:middle}\n"
+    ".plots{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(20rem,100%),1fr));gap:1.4rem 1.2rem}\n"
+    "figure{margin:0;max-width:34rem}figcaption{font-weight:600;margin-bottom:.2rem}figcaption span{font-weight:400;display:block;font-size:.875rem}\n"
+    ".plot{display:block;width:100%;height:auto}.plot text,.plot tspan{fill:var(--fg);font-family:inherit}.plot .gridline{stroke:var(--line)}\n"
+    ".note{background:var(--card);border-left:3px solid #d55e00;border-radius:.25rem;padding:.6rem .9rem}\n"
+    ".tokens{display:flex;flex-wrap:wrap;gap:.3rem;margin:.8rem 0;font-variant-numeric:tabular-nums}\n"
+    ".tok{display:flex;flex-direction:column;min-width:2.7rem;max-width:100%;border:1px dotted var(--soft);border-radius:.35rem;overflow:hidden;"
+    "text-align:center;font-size:.8rem;line-height:1.4}\n"
+    ".tok b{font-weight:400;padding:.1rem .35rem;white-space:pre-wrap;overflow-wrap:anywhere;min-height:1.6em}.tok i{font-style:normal;padding:0 .3rem}\n"
+    ".learn{border:2px solid var(--fg)}.learn b{font-weight:700;text-decoration:underline;text-underline-offset:.15em}\n"
+    ".key{border-color:transparent;text-align:right;color:var(--soft)}.key b{padding-left:0}.key i{padding-left:0}\n"
+    ".system{background:var(--system)}.user{background:var(--user)}.assistant{background:var(--assistant)}.tool{background:var(--tool)}"
+    ".template{background:var(--template)}.text{background:var(--text)}\n"
+    ".h1{background:rgba(var(--heat),.08)}.h2{background:rgba(var(--heat),.15)}.h3{background:rgba(var(--heat),.22)}"
+    ".h4{background:rgba(var(--heat),.29)}.h5{background:rgba(var(--heat),.36)}.h6{background:rgba(var(--heat),.43)}.h7{background:rgba(var(--heat),.5)}\n"
+    ".chips{display:flex;flex-wrap:wrap;gap:.35rem .5rem;align-items:center;list-style:none;padding:0;margin:.5rem 0;font-size:.85rem}"
+    ".chips li{padding:.05rem .5rem;border-radius:.3rem}.chips .tok{display:block;font-size:inherit}\n"
+    ".scroll{overflow-x:auto;margin:.6rem 0}\n"
+    "table{border-collapse:collapse;font-size:.92rem;font-variant-numeric:tabular-nums}caption{text-align:left;font-size:.875rem;padding:.2rem 0}\n"
+    "th,td{text-align:right;padding:.32rem .8rem .32rem 0;border-bottom:1px solid var(--line);vertical-align:top;font-weight:400}"
+    "thead th{color:var(--soft);font-size:.85rem;vertical-align:bottom}tbody th,th.left,td.left{text-align:left}td span{white-space:nowrap}\n"
+    "table.config td{text-align:left;overflow-wrap:anywhere}\n"
+    "details{margin:.6rem 0}summary{cursor:pointer;padding:.3rem 0}\n"
+    ".asked{list-style:none;padding:0;margin:0;}.asked>li{border:1px solid var(--line);border-radius:.6rem;padding:.9rem 1rem;margin:.8rem 0}\n"
+    ".asked dl{margin:0}.asked .said{white-space:pre-wrap;overflow-wrap:anywhere}p.said{margin:0;max-width:none}\n"
+    ".asked .answers{display:grid;grid-template-columns:repeat(auto-fit,minmax(9rem,1fr));gap:.6rem 1rem;margin-top:.7rem;padding-top:.7rem;border-top:1px solid var(--line)}\n"
+    ".exact{color:var(--good);font-weight:600;font-size:.85rem;white-space:nowrap}\n"
+    "footer{margin-top:3rem;padding-top:1rem;border-top:1px solid var(--line)}\n"
+    "@media print{:root{color-scheme:light;--bg:#fff;--fg:#000;--soft:#444;--line:#bbb;--card:#f3f3f3;--good:#145;--system:#e9e0f6;--user:#d9e8f8;"
+    "--assistant:#d6efdc;--tool:#fae6cd;--template:#e9eae7;--text:#e9eae7;--heat:214,94,0}body{max-width:none;padding:0;font-size:10pt}"
+    "*{print-color-adjust:exact;-webkit-print-color-adjust:exact}h2,h3,figcaption{break-after:avoid}figure,.asked>li,tr,.tok,.facts div{break-inside:avoid}"
+    ".plots{grid-template-columns:repeat(2,1fr)}h2{margin-top:1.6rem}.scroll{overflow:visible}}\n";
+
+// ---- head ---------------------------------------------------------------------------------------------------------
+
+static void add_found(Buf *b, const Page *p)
+{
+    Buf verdict = {0};
+    comparison_verdict(&verdict, p->comparison);
+    buf_adds(b, "<ul class=\"found\">\n");
+    for (char *line = verdict.data, *next; line && *line; line = next) {
+        next = strchr(line, '\n');
+        *next++ = 0;
+        buf_adds(b, "<li>");
+        html_escape(b, line);
+        buf_adds(b, "</li>\n");
+    }
+    buf_adds(b, "</ul>\n");
+    buf_free(&verdict);
+}
+
+// 1234567 as 1,234,567
+static void add_fact(Buf *b, const char *name, size_t value, const char *more)
+{
+    char digits[32];
+    size_t n = (size_t)snprintf(digits, sizeof digits, "%zu", value);
+    buf_addf(b, "<div><dt>%s</dt><dd>", name);
+    for (size_t i = 0; i < n; i++) {
+        if (i && (n - i) % 3 == 0) buf_addc(b, ',');
+        buf_addc(b, digits[i]);
+    }
+    buf_addf(b, "%s</dd></div>\n", more);
+}
+
+static void add_facts(Buf *b, const Page *p)
+{
+    const Comparison *c = p->comparison;
+    const Summary *t = &p->train;
+    char part[32];
+    buf_adds(b, "<dl class=\"facts\">\n");
+    add_fact(b, "parameters", p->n_params, "");
+    add_fact(b, "training rows", t->rows - t->dropped, "");
+    snprintf(part, sizeof part, " (%.1f %%)", t->tokens ? 100.0 * (double)t->supervised / (double)t->tokens : 0);
+    add_fact(b, "unmasked tokens in them", t->supervised, part);
+    add_fact(b, "held-out rows", p->eval.rows, "");
+    add_fact(b, "steps", (size_t)c->steps[c->n_points - 1], "");
+    add_fact(b, c->n_arms > 1 ? "seeds for each weight" : "seeds", comparison_whole_seeds(c), "");
+    buf_adds(b, "</dl>\n");
+}
+
+// The policy forbids what the page does not need anyway: scripts, and anything from elsewhere.
+static void add_head(Buf *b, const Page *p)
+{
+    bool many = p->comparison->n_arms > 1;
+    const char *title = many ? "Masked against unmasked" : "A training run";
+    buf_addf(b, "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
+                "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
+                "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n"
+                "<title>%s: ", title);
+    html_escape(b, p->options->dataset_name);
+    buf_addf(b, "</title>\n<style>\n%s</style>\n</head>\n<body>\n<header>\n<p class=\"soft small mono\">", style);
+    html_escape(b, p->command);
+    buf_addf(b, "</p>\n<h1>%s</h1>\n", title);
+    add_found(b, p);
+    if (many)
+        buf_adds(b, "<p class=\"soft\">Every run starts from the same model and sees the same rows; with the same seed, also in the same order. "
+                    "The runs differ in one number, the weight that the loss gives to tokens that are not the assistant's: 0 is the masked run, "
+                    "1 the unmasked one. All are judged alike, on the same tokens of the same held-out rows.</p>\n");
+    add_facts(b, p);
+    buf_adds(b, "</header>\n<main>\n");
+}
+
+// ---- the curves ---------------------------------------------------------------------------------------------------
+
+static void add_range(Buf *b, const Page *p, Metric m)
+{
+    const Comparison *c = p->comparison;
+    for (size_t a = 0; a < c->n_arms; a++) {
+        char name[32], from[32], to[32];
+        buf_addf(b, "%s%s: from %s to %s", a ? "; " : "", name_of(p, a, name), metric_text(m, comparison_spread(c, a, 0, m).mean, from),
+                 metric_text(m, comparison_spread(c, a, c->n_points - 1, m).mean, to));
+    }
+}
+
+static bool has_metric(const Comparison *c, Metric m) { return !isnan(comparison_spread(c, 0, c->n_points - 1, m).mean); }
+
+static bool add_plot(Buf *b, const Page *p, Metric m)
+{
+    static const char *const notes[N_METRICS] = {"nats per token; lower is better", "nats per token, of all that is not an answer",
+                                                 "greedy, token for token; higher is better"};
+    Buf figure = {0}, range = {0};
+    add_range(&range, p, m);
+    buf_addf(&figure, "<figure>\n<figcaption>%s <span>%s</span></figcaption>\n", metric_titles[m], notes[m]);
+    bool ok = plot_svg(&figure, p->comparison, m, metric_titles[m], range.data);
+    if (ok) buf_addf(b, "%s</figure>\n", figure.data);
+    buf_free(&figure);
+    buf_free(&range);
+    return ok;
+}
+
+static void add_spread(Buf *b, Metric m, Spread s)
+{
+    char mean[32], deviation[32];
+    if (isnan(s.mean)) {
+        buf_adds(b, "<td>–</td>");
+        return;
+    }
+    buf_addf(b, "<td><span>%s</span>", metric_text(m, s.mean, mean));
+    if (!isnan(s.deviation)) buf_addf(b, " <span class=\"soft\">± %s</span>", metric_text(m, s.deviation, deviation));
+    buf_adds(b, "</td>");
+}
+
+static void add_points(Buf *b, const Page *p, bool open)
+{
+    const Comparison *c = p->comparison;
+    buf_addf(b, "<details%s>\n<summary>Every evaluation as a table</summary>\n", open ? " open" : "");
+    for (Metric m = 0; m < N_METRICS; m++) {
+        if (!has_metric(c, m)) continue;
+        buf_addf(b, "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"%s at each evaluation\">\n<table>\n<caption>%s</caption>\n"
+                    "<thead><tr><th scope=\"col\" class=\"left\">step</th>", metric_titles[m], metric_titles[m]);
+        for (size_t a = 0; a < c->n_arms; a++) {
+            buf_adds(b, "<th scope=\"col\">");
+            add_model(b, p, 1 + a);
+            buf_adds(b, "</th>");
+        }
+        buf_adds(b, "</tr></thead>\n<tbody>\n");
+        for (size_t i = 0; i < c->n_points; i++) {
+            buf_addf(b, "<tr><th scope=\"row\">%lld</th>", (long long)c->steps[i]);
+            for (size_t a = 0; a < c->n_arms; a++) add_spread(b, m, comparison_spread(c, a, i, m));
+            buf_adds(b, "</tr>\n");
+        }
+        buf_adds(b, "</tbody>\n</table>\n</div>\n");
+    }
+    buf_adds(b, "</details>\n");
+}
+
+static void add_curves(Buf *b, const Page *p)
+{
+    const Comparison *c = p->comparison;
+    bool many = c->n_arms > 1, drawn = false;
+    Buf plots = {0};
+    static const Metric order[N_METRICS] = {METRIC_ASSISTANT, METRIC_EXACT, METRIC_PROMPT};
+    for (size_t i = 0; i < N_METRICS; i++)
+        if (has_metric(c, order[i]) && add_plot(&plots, p, order[i])) drawn = true;
+    buf_adds(b, "<section>\n<h2>The curves</h2>\n");
+    if (drawn && many) {
+        buf_adds(b, "<ul class=\"legend\">\n");
+        for (size_t a = 0; a < c->n_arms; a++) {
+            buf_adds(b, "<li>");
+            add_model(b, p, 1 + a);
+            buf_adds(b, "</li>\n");
+        }
+        buf_adds(b, "</ul>\n");
+    }
+    if (drawn) buf_addf(b, "<div class=\"plots\">\n%s</div>\n", plots.data);
+    else if (c->n_points < 2) buf_adds(b, "<p class=\"note\">There was one evaluation only, which is no curve.</p>\n");
+    else buf_adds(b, "<p class=\"note\">The curves are missing: they are drawn by gnuplot, which was not found or failed. Once it is "
+                     "installed (the package is gnuplot-nox, gnuplot or gnuplot-minimal), the same command draws them. The numbers are below.</p>\n");
+    if (drawn && comparison_whole_seeds(c) > 1)
+        buf_addf(b, "<p class=\"soft small\">Lines are means over %zu seeds; the band is one standard deviation to each side.</p>\n",
+                 comparison_whole_seeds(c));
+    add_points(b, p, !drawn);
+    buf_adds(b, "</section>\n");
+    buf_free(&plots);
+}
+
+// ---- tokens -------------------------------------------------------------------------------------------------------
+
+static void add_token_text(Buf *b, const Page *p, const Example *ex, size_t i)
+{
+    Buf raw = {0}, text = {0};
+    report_token_text(&raw, ex, i, p->showcase->tokenizer);
+    report_escape(&text, raw.data ? raw.data : "");
+    html_escape(b, text.data ? text.data : "");
+    buf_free(&raw);
+    buf_free(&text);
+}
+
+static float nll_of(const ShownRow *row, size_t model, size_t i) { return row->nll[model * row->example->n + i]; }
+
+// One card: the token in its role's colour, framed if it is learned, and below it the loss that each model has on it.
+static void add_token(Buf *b, const Page *p, const ShownRow *row, size_t i)
+{
+    const Example *ex = row->example;
+    bool learns = ex->labels[i] != IGNORE;
+    buf_addf(b, "<span class=\"tok %s\" title=\"position %zu, id %d, label %d (%s), role %s", learns ? "learn" : "mask", i, ex->ids[i],
+             ex->labels[i], learns ? "learned" : "masked", role_names[ex->roles[i]]);
+    for (size_t k = 0; k < n_models(p) && i > 0; k++) {
+        char name[32];
+        buf_addf(b, "%s%s %.4f", k ? ", " : "; loss ", model_name(p, k, name), (double)nll_of(row, k, i));
+    }
+    buf_addf(b, "\"><b class=\"%s\"><bdi dir=\"auto\">", role_names[ex->roles[i]]);
+    add_token_text(b, p, ex, i);
+    buf_adds(b, "</bdi></b>");
+    for (size_t k = 0; k < n_models(p); k++) {
+        double nll = (double)nll_of(row, k, i);
+        if (i) buf_addf(b, "<i class=\"h%d\">%.1f</i>", nll >= 7 ? 7 : nll > 0 ? (int)nll : 0, nll);
+        else buf_adds(b, "<i>–</i>");
+    }
+    buf_adds(b, "</span>\n");
+}
+
+static void add_token_table(Buf *b, const Page *p, const ShownRow *row)
+{
+    const Example *ex = row->example;
+    buf_addf(b, "<details>\n<summary>The same %zu tokens as a table</summary>\n<div class=\"scroll\" tabindex=\"0\" role=\"region\" "
+                "aria-label=\"Tokens of held-out row %zu\">\n<table>\n<caption>Tokens of held-out row %zu, with the loss of each model</caption>\n"
+                "<thead><tr><th scope=\"col\" class=\"left\">position</th><th scope=\"col\" class=\"left\">token</th><th scope=\"col\">id</th>"
+                "<th scope=\"col\">label</th><th scope=\"col\" class=\"left\">role</th><th scope=\"col\" class=\"left\">status</th>",
+             ex->n, row->index, row->index);
+    for (size_t k = 0; k < n_models(p); k++) {
+        buf_adds(b, "<th scope=\"col\">");
+        add_model(b, p, k);
+        buf_adds(b, "</th>");
+    }
+    buf_adds(b, "</tr></thead>\n<tbody>\n");
+    for (size_t i = 0; i < ex->n; i++) {
+        buf_addf(b, "<tr><th scope=\"row\">%zu</th><td class=\"left mono\"><bdi dir=\"auto\">", i);
+        add_token_text(b, p, ex, i);
+        buf_addf(b, "</bdi></td><td>%d</td><td>%d</td><td class=\"left\">%s</td><td class=\"left\">%s</td>", ex->ids[i], ex->labels[i],
+                 role_names[ex->roles[i]], ex->labels[i] != IGNORE ? "learned" : "masked");
+        for (size_t k = 0; k < n_models(p); k++) {
+            if (i) buf_addf(b, "<td>%.4f</td>", (double)nll_of(row, k, i));
+            else buf_adds(b, "<td>–</td>");
+        }
+        buf_adds(b, "</tr>\n");
+    }
+    buf_adds(b, "</tbody>\n</table>\n</div>\n</details>\n");
+}
+
+static void add_row(Buf *b, const Page *p, const ShownRow *row)
+{
+    const Example *ex = row->example;
+    size_t learned = 0;
+    for (size_t i = 0; i < ex->n; i++) learned += ex->labels[i] != IGNORE;
+    buf_addf(b, "<h3>Held-out row %zu (line %zu): %zu tokens, %zu of them learned</h3>\n"
+                "<div class=\"tokens\" role=\"img\" aria-label=\"The row as coloured tokens with the loss on each; a table of the same follows\">\n"
+                "<span class=\"tok key\"><b>token</b>", row->index, ex->line, ex->n, learned);
+    for (size_t k = 0; k < n_models(p); k++) {
+        buf_adds(b, "<i>");
+        add_model(b, p, k);
+        buf_adds(b, "</i>");
+    }
+    buf_adds(b, "</span>\n");
+    for (size_t i = 0; i < ex->n; i++) add_token(b, p, row, i);
+    buf_adds(b, "</div>\n");
+    add_token_table(b, p, row);
+}
+
+static void add_rows(Buf *b, const Page *p)
+{
+    bool used[N_ROLES] = {false};
+    if (!p->showcase->n_rows) return;
+    for (size_t r = 0; r < p->showcase->n_rows; r++) {
+        const Example *ex = p->showcase->rows[r].example;
+        for (size_t i = 0; i < ex->n; i++) used[ex->roles[i]] = true;
+    }
+    buf_adds(b, "<section>\n<h2>Rows, token by token</h2>\n<p>What the trainer makes of a row: each token with its role, and whether the mask lets "
+                "it into the loss. Below each token stands its loss, in nats, under each model: how much the token surprised it. Point at a "
+                "token for its id and label.</p>\n<ul class=\"chips\">\n<li class=\"soft\">role</li>\n");
+    for (int r = 0; r < N_ROLES; r++)
+        if (used[r]) buf_addf(b, "<li class=\"%s\">%s</li>\n", role_names[r], role_names[r]);
+    buf_adds(b, "</ul>\n<ul class=\"chips\">\n<li class=\"tok learn\"><b>learned</b></li>\n<li class=\"tok mask\">masked (label -100)</li>\n"
+                "<li class=\"soft\">loss</li>\n");
+    for (int h = 0; h < 8; h++) buf_addf(b, "<li class=\"h%d\">%d%s</li>\n", h, h, h == 7 ? " or more" : "");
+    buf_adds(b, "</ul>\n");
+    for (size_t r = 0; r < p->showcase->n_rows; r++) add_row(b, p, &p->showcase->rows[r]);
+    buf_adds(b, "</section>\n");
+}
+
+// ---- questions ----------------------------------------------------------------------------------------------------
+
+static void add_answer(Buf *b, const char *text)
+{
+    buf_adds(b, "<dd class=\"said\" dir=\"auto\"><bdi dir=\"auto\">");
+    html_escape(b, text);
+    buf_adds(b, "</bdi>");
+}
+
+// What the model is given: the text of the tokens up to the answer, the template's own parts in a type of their own.
+static void add_prompt(Buf *b, const Page *p, const Question *q)
+{
+    const Example *ex = q->example;
+    buf_adds(b, "<p class=\"said\" dir=\"auto\">");
+    for (size_t i = 0, end; i < q->first; i = end) {
+        bool template = ex->roles[i] == ROLE_TEMPLATE;
+        Buf text = {0};
+        for (end = i; end < q->first && (ex->roles[end] == ROLE_TEMPLATE) == template; end++) {}
+        showcase_part(&text, p->showcase->tokenizer, ex->ids, i, end);
+        buf_adds(b, template ? "<bdi class=\"mono soft\">" : "<bdi dir=\"auto\">");
+        html_escape(b, text.data);
+        buf_adds(b, "</bdi>");
+        buf_free(&text);
+    }
+    buf_adds(b, "</p>\n");
+}
+
+static void add_question(Buf *b, const Page *p, const Question *q)
+{
+    Buf reference = {0};
+    showcase_text(&reference, p->showcase->tokenizer, q->example->ids + q->first, q->end - q->first);
+    buf_adds(b, "<li>\n");
+    add_prompt(b, p, q);
+    buf_adds(b, "<dl class=\"answers\">\n<div><dt>reference</dt>");
+    add_answer(b, reference.data);
+    buf_adds(b, "</dd></div>\n");
+    for (size_t k = 0; k < n_models(p); k++) {
+        buf_adds(b, "<div><dt>");
+        add_model(b, p, k);
+        buf_adds(b, "</dt>");
+        add_answer(b, q->answers[k] && *q->answers[k] ? q->answers[k] : "(nothing)");
+        if (q->exact[k]) buf_adds(b, " <span class=\"exact\">✓ exact</span>");
+        buf_adds(b, "</dd></div>\n");
+    }
+    buf_adds(b, "</dl>\n</li>\n");
+    buf_free(&reference);
+}
+
+static void add_questions(Buf *b, const Page *p)
+{
+    if (!p->showcase->n_questions) return;
+    buf_adds(b, "<section>\n<h2>The same questions, answered</h2>\n<p>Held-out questions, which no run was trained on. Each model says its most "
+                "likely tokens, up to the one that ends a turn.</p>\n<ol class=\"asked\">\n");
+    for (size_t i = 0; i < p->showcase->n_questions; i++) add_question(b, p, &p->showcase->questions[i]);
+    buf_adds(b, "</ol>\n</section>\n");
+}
+
+// ---- numbers and configuration ------------------------------------------------------------------------------------
+
+static void add_numbers(Buf *b, const Page *p)
+{
+    const Comparison *c = p->comparison;
+    bool spread = comparison_whole_seeds(c) > 1;
+    buf_addf(b, "<section>\n<h2>The numbers</h2>\n<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Final numbers\">\n<table>\n"
+                "<caption>At the last evaluation%s</caption>\n<thead><tr><th scope=\"col\" class=\"left\">model</th><th scope=\"col\">step</th>",
+             spread ? ": mean ± standard deviation over seeds" : "");
+    for (Metric m = 0; m < N_METRICS; m++)
+        if (has_metric(c, m)) buf_addf(b, "<th scope=\"col\">%s</th>", metric_titles[m]);
+    buf_adds(b, "</tr></thead>\n<tbody>\n");
+    for (size_t k = 0; k < n_models(p); k++) {
+        size_t arm = k ? k - 1 : 0, i = k ? c->n_points - 1 : 0;
+        buf_adds(b, "<tr><th scope=\"row\">");
+        add_model(b, p, k);
+        buf_addf(b, "</th><td>%lld</td>", (long long)c->steps[i]);
+        for (Metric m = 0; m < N_METRICS; m++)
+            if (has_metric(c, m)) add_spread(b, m, comparison_spread(c, arm, i, m));
+        buf_adds(b, "</tr>\n");
+    }
+    buf_adds(b, "</tbody>\n</table>\n</div>\n</section>\n");
+}
+
+static void add_config(Buf *b, const Page *p)
+{
+    cJSON *json = options_json(p->options);
+    buf_adds(b, "<section>\n<h2>The configuration</h2>\n<table class=\"config\">\n<caption>Keys that were given; the others have their defaults"
+                "</caption>\n<thead><tr><th scope=\"col\" class=\"left\">key</th><th scope=\"col\" class=\"left\">value</th></tr></thead>\n<tbody>\n");
+    for (const cJSON *v = json->child; v; v = v->next) {
+        if (!options_given(p->options, v->string)) continue;
+        char *value = cJSON_PrintUnformatted(v);
+        buf_addf(b, "<tr><th scope=\"row\" class=\"mono\">%s</th><td class=\"mono\"><bdi>", v->string);
+        html_escape(b, cJSON_IsString(v) ? v->valuestring : value);
+        buf_adds(b, "</bdi></td></tr>\n");
+        cJSON_free(value);
+    }
+    buf_adds(b, "</tbody>\n</table>\n</section>\n");
+    cJSON_Delete(json);
+}
+
+bool page_write(const char *path, const Page *p, Err *e)
+{
+    Buf b = {0};
+    add_head(&b, p);
+    add_curves(&b, p);
+    add_rows(&b, p);
+    add_questions(&b, p);
+    add_numbers(&b, p);
+    add_config(&b, p);
+    buf_adds(&b, "</main>\n<footer class=\"soft small\"><p>Written by sft.c, which trains small Llamas in C. This file is complete in itself: it "
+                 "loads nothing and runs no script.</p></footer>\n</body>\n</html>\n");
+    bool ok = file_put(path, b.data, b.len, e);
+    buf_free(&b);
+    return ok;
+}

@@ -1,0 +1,145 @@
+// showcase: see showcase.h.
+#include "showcase.h"
+
+#include "../model/sample.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { SHORT_ROW = 64, LONG_ROW = 160, MAX_PROMPT = 256, MAX_ANSWER = 64 };
+
+// ---- what to show -------------------------------------------------------------------------------------------------
+
+// Where the first answer at or after `from` begins and ends; false if there is none.
+static bool find_answer(const Example *ex, size_t from, size_t *first, size_t *end)
+{
+    for (*first = from; *first < ex->n && ex->roles[*first] != ROLE_ASSISTANT; ++*first) {}
+    for (*end = *first; *end < ex->n && ex->roles[*end] == ROLE_ASSISTANT; ++*end) {}
+    return *first < *end;
+}
+
+// Is there more in it than a question and an answer?
+static bool is_rich(const Example *ex)
+{
+    size_t first, end;
+    if (memchr(ex->roles, ROLE_SYSTEM, ex->n) || memchr(ex->roles, ROLE_TOOL, ex->n)) return true;
+    return find_answer(ex, 0, &first, &end) && find_answer(ex, end, &first, &end);
+}
+
+// The first plain (or rich) row of at most `limit` tokens, else the shortest.
+static void choose_row(Showcase *s, const Run *r, bool rich, size_t limit)
+{
+    size_t best = r->n_eval;
+    for (size_t i = 0; i < r->n_eval; i++) {
+        const Example *ex = &r->eval[i];
+        if (ex->dropped || ex->truncated || ex->n < 2 || is_rich(ex) != rich) continue;
+        if (best == r->n_eval || ex->n < r->eval[best].n) best = i;
+        if (ex->n <= limit) break;
+    }
+    if (best == r->n_eval) return;
+    const Example *ex = &r->eval[best];
+    s->rows[s->n_rows++] = (ShownRow){ex, best, mem_alloc(s->n_models * ex->n, sizeof(float))};
+}
+
+static void choose_questions(Showcase *s, const Run *r)
+{
+    for (size_t i = 0; i < r->n_eval && s->n_questions < MAX_QUESTIONS; i++) {
+        const Example *ex = &r->eval[i];
+        Question q = {.example = ex, .index = i};
+        if (ex->dropped || !find_answer(ex, 0, &q.first, &q.end) || q.first == 0 || q.first > MAX_PROMPT) continue;
+        if (ex->truncated && q.end == ex->n) continue;     // its answer was cut
+        q.answers = mem_alloc(s->n_models, sizeof *q.answers);
+        q.exact = mem_alloc(s->n_models, sizeof *q.exact);
+        s->questions[s->n_questions++] = q;
+    }
+}
+
+void showcase_init(Showcase *s, const Run *r, size_t n_models)
+{
+    *s = (Showcase){.tokenizer = r->tokenizer, .n_models = n_models};
+    s->seen = mem_alloc(n_models, sizeof *s->seen);
+    choose_row(s, r, false, SHORT_ROW);
+    choose_row(s, r, true, LONG_ROW);
+    choose_questions(s, r);
+}
+
+void showcase_free(Showcase *s)
+{
+    for (size_t i = 0; i < s->n_rows; i++) free(s->rows[i].nll);
+    for (size_t i = 0; i < s->n_questions; i++) {
+        for (size_t k = 0; k < s->n_models; k++) free(s->questions[i].answers[k]);
+        free(s->questions[i].answers);
+        free(s->questions[i].exact);
+    }
+    free(s->seen);
+    *s = (Showcase){0};
+}
+
+// ---- the models -----------------------------------------------------------------------------------------------------
+
+void showcase_text(Buf *out, const Tokenizer *t, const int *ids, size_t n)
+{
+    Buf text = {0};
+    tokenizer_decode(t, ids, n, true, &text);
+    const char *begin = text.len ? text.data : "", *end = begin + text.len;
+    while (begin < end && strchr(" \n\t\r", *begin)) begin++;
+    while (end > begin && strchr(" \n\t\r", end[-1])) end--;
+    buf_add(out, begin, (size_t)(end - begin));
+    buf_adds(out, "");                                     // terminated, even if nothing was added
+    buf_free(&text);
+}
+
+void showcase_part(Buf *out, const Tokenizer *t, const int *ids, size_t first, size_t end)
+{
+    Buf before = {0}, all = {0};
+    tokenizer_decode(t, ids, first, false, &before);
+    tokenizer_decode(t, ids, end, false, &all);
+    if (all.len > before.len) buf_adds(out, all.data + before.len);
+    buf_adds(out, "");
+    buf_free(&before);
+    buf_free(&all);
+}
+
+static void read_row(ShownRow *row, size_t model, Run *r)
+{
+    float *nll = row->nll + model * row->example->n;
+    batch_clear(&r->batch);
+    batch_add(&r->batch, row->example, BATCH_EVAL);        // every token but the first is a target
+    model_forward(&r->model, &r->batch, r->losses, 0);
+    for (size_t m = 0; m < r->batch.M; m++) nll[m + 1] = r->losses[m].nll;
+}
+
+// The most likely tokens after the question, up to a special token, or until the reference has been said exactly.
+static void answer(Question *q, size_t model, Sampler *sampler, const Tokenizer *t)
+{
+    const int *ids = q->example->ids;
+    int said[MAX_ANSWER];
+    size_t n = 0, same = 0, reference = q->end - q->first;
+    sampler_reset(sampler);
+    for (size_t i = 0; i < q->first; i++) sampler_feed(sampler, ids[i]);
+    while (n < MAX_ANSWER) {
+        int id = sampler_choose(sampler, 0, 1, NULL);
+        if (same == n && same < reference && ids[q->first + same] == id) same++;
+        said[n++] = id;
+        if (same == reference || id == tokenizer_eos(t) || tokenizer_is_special(t, id) || sampler->n_cached == sampler->capacity) break;
+        sampler_feed(sampler, id);
+    }
+    Buf text = {0};
+    showcase_text(&text, t, said, n);
+    free(q->answers[model]);
+    q->answers[model] = mem_strdup(text.data ? text.data : "");
+    q->exact[model] = same == reference;
+    buf_free(&text);
+}
+
+bool showcase_add(Showcase *s, size_t model, Run *r, Err *e)
+{
+    size_t capacity = MAX_PROMPT + MAX_ANSWER, limit = (size_t)r->model.config.seq_len;
+    Sampler sampler = {0};
+    for (size_t i = 0; i < s->n_rows; i++) read_row(&s->rows[i], model, r);
+    if (s->n_questions && !sampler_init(&sampler, &r->model, capacity < limit ? capacity : limit, e)) return false;
+    for (size_t i = 0; i < s->n_questions; i++) answer(&s->questions[i], model, &sampler, s->tokenizer);
+    sampler_free(&sampler);
+    s->seen[model] = true;
+    return true;
+}

@@ -1,0 +1,42 @@
+// showcase: what a reader of the report is shown of the models themselves: held-out rows with the loss of each token, and
+// held-out questions with the answer. Model 0 is the one before training; the others are those that training made of it.
+#ifndef SHOWCASE_H
+#define SHOWCASE_H
+
+#include "run.h"
+
+enum { MAX_SHOWN_ROWS = 2, MAX_QUESTIONS = 6 };
+
+typedef struct {
+    const Example *example;
+    size_t index;                                          // among the held-out rows
+    float *nll;                                            // (n_models, n): of each token but the first
+} ShownRow;
+
+typedef struct {
+    const Example *example;
+    size_t index, first, end;                              // tokens [first, end) are the first answer
+    char **answers;                                        // (n_models): what each model says instead, greedily
+    bool *exact;                                           // (n_models): is it the same, token by token?
+} Question;
+
+typedef struct {
+    const Tokenizer *tokenizer;
+    size_t n_models, n_rows, n_questions;
+    bool *seen;                                            // (n_models)
+    ShownRow rows[MAX_SHOWN_ROWS];                         // a short one, and one with more in it
+    Question questions[MAX_QUESTIONS];
+} Showcase;
+
+// Chooses from r's held-out rows. The tokenizer and the rows are borrowed: r must outlive the showcase.
+void showcase_init(Showcase *s, const Run *r, size_t n_models);
+void showcase_free(Showcase *s);                           // accepts {0}
+// Reads the rows with a run's model as it is now, and has it answer. The run must have the same held-out rows.
+bool showcase_add(Showcase *s, size_t model, Run *r, Err *e);
+
+// The text of n tokens, without special tokens and outer white space. Appends.
+void showcase_text(Buf *out, const Tokenizer *t, const int *ids, size_t n);
+// The text that the tokens [first, end) add to those before them, special tokens and all. Appends.
+void showcase_part(Buf *out, const Tokenizer *t, const int *ids, size_t first, size_t end);
+
+#endif
