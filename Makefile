@@ -2,6 +2,7 @@
 #   make            builds ./train
 #   make deps       installs what that needs (apt-get, dnf or brew), if anything is missing
 #   make test       builds and runs all tests; prints how many passed, failed and were skipped
+#   make bench      speed of training steps and of tokenizers; PEER=1: beside PyTorch's and Hugging Face's
 #   make check      the rules of the tree: which part may include which
 #   make clean
 # Settings:
@@ -51,6 +52,9 @@ test: deps
 
 build-tests: $(BUILD)/train $(TESTS)
 
+bench: $(BUILD)/bench_step $(BUILD)/bench_tokenizer
+	@sh tests/bench.sh $(BUILD)
+
 # model/ sees numbers only, tokenizer/ only model/base.h, and only ops.c and optim's loops know BLAS and threads.
 check:
 	@! grep -n '#include "\.\./\(data\|tokenizer\)' model/*.[ch]
@@ -75,5 +79,5 @@ deps:
 clean:
 	rm -rf build train
 
-.PHONY: train test build-tests check deps clean
+.PHONY: train test build-tests bench check deps clean
 .SECONDARY:

@@ -358,19 +358,17 @@ static bool compare_run(const Options *base, Comparison *c, size_t arm, size_t s
 static bool compare_report(const Run *r, const Config *config, const Comparison *c, const Showcase *show, Err *e)
 {
     Buf verdict = {0};
-    char *csv = path_join(r->options.output_dir, "compare.csv");
-    bool ok = comparison_write_csv(c, csv, e);
     if (stop_signal) {
         if (isatty(STDERR_FILENO)) fprintf(stderr, "\r\033[K");
         printf("interrupted: %zu of %zu seeds were run in full\n", comparison_whole_seeds(c), c->n_seeds);
+        if (!comparison_whole_seeds(c)) return true;
     }
-    if (ok && comparison_whole_seeds(c)) {
-        for (Metric m = 0; m < N_METRICS; m++) comparison_plot(stdout, c, m);
-        comparison_table(stdout, c);
-        comparison_verdict(&verdict, c);
-        printf("\n%s\n", verdict.len ? verdict.data : "");
-        ok = write_page(r, config, "./train compare", c, show, e);
-    }
+    for (Metric m = 0; m < N_METRICS; m++) comparison_plot(stdout, c, m);
+    comparison_table(stdout, c);
+    comparison_verdict(&verdict, c);
+    printf("\n%s\n", verdict.len ? verdict.data : "");
+    char *csv = path_join(r->options.output_dir, "compare.csv");
+    bool ok = comparison_write_csv(c, csv, e) && write_page(r, config, "./train compare", c, show, e);
     if (ok) printf("%s and the logs of each run are in %s\n", csv, r->options.output_dir);
     buf_free(&verdict);
     free(csv);
@@ -388,6 +386,8 @@ static bool compare(Run *r, Err *e)
     bool ok = run_open_inputs(r, true, &config, e);
     if (ok) report_start(r);
     if (ok && !r->n_eval) ok = fail(e, "compare needs held-out rows: give eval_dataset_name or eval_split");
+    Summary s = ok ? dataset_summary(r->data.examples, r->n_train, r->tokenizer) : (Summary){0};
+    if (ok && s.supervised == s.tokens) ok = fail(e, "compare: the mask (%s) leaves no token out, so all arms would be the same run", s.mask);
     if (ok) showcase_init(&show, r, 1 + c.n_arms);
     for (size_t seed = 0; ok && seed < c.n_seeds; seed++)
         for (size_t arm = 0; ok && arm < c.n_arms && !stop_signal; arm++) ok = compare_run(o, &c, arm, seed, &show, e);

@@ -112,43 +112,73 @@ bool comparison_write_csv(const Comparison *c, const char *path, Err *e)
     return ok;
 }
 
+bool comparison_is_steep(const Comparison *c, Metric metric)
+{
+    double low = INFINITY, high = 0;
+    for (size_t a = 0; a < c->n_arms; a++)
+        for (size_t i = 0; i < c->n_points; i++) {
+            double v = comparison_spread(c, a, i, metric).mean;
+            low = fmin(low, v);
+            high = fmax(high, v);
+        }
+    return metric != METRIC_EXACT && low > 0 && high > 8 * low;
+}
+
 // ---- for the terminal ---------------------------------------------------------------------------------------------
 
 enum { PLOT_WIDTH = 60, PLOT_HEIGHT = 10 };
+
+// An arm's mean at place x of the plot, between its evaluations.
+static double plot_value(const Comparison *c, size_t arm, int x, Metric metric, bool log_scale)
+{
+    double at = (double)x / (PLOT_WIDTH - 1) * (double)(c->n_points - 1);
+    size_t i = (size_t)at, next = i + 1 < c->n_points ? i + 1 : i;
+    double left = comparison_spread(c, arm, i, metric).mean, right = comparison_spread(c, arm, next, metric).mean;
+    if (log_scale) left = log(left), right = log(right);
+    return left + (at - (double)i) * (right - left);
+}
+
+static void print_grid(FILE *out, const Comparison *c, char grid[PLOT_HEIGHT][PLOT_WIDTH + 1], double low, double high, bool log_scale)
+{
+    for (int y = 0; y < PLOT_HEIGHT; y++) {
+        double v = high - (high - low) * y / (PLOT_HEIGHT - 1);
+        int n = PLOT_WIDTH;
+        while (n > 0 && grid[y][n - 1] == ' ') n--;
+        fprintf(out, "%8.3f |%.*s\n", log_scale ? exp(v) : v, n, grid[y]);
+    }
+    fprintf(out, "%8s +", "");
+    for (int x = 0; x < PLOT_WIDTH; x++) fputc('-', out);
+    fprintf(out, "\n%10s%-*lld%lld steps;", "", PLOT_WIDTH - 4, (long long)c->steps[0], (long long)c->steps[c->n_points - 1]);
+    for (size_t a = 0; a < c->n_arms; a++) {
+        char name[32];
+        fprintf(out, "  %c: %s", (char)('A' + a), arm_name(c->weights[a], name));
+    }
+    fprintf(out, "\n");
+}
 
 // Each arm draws its mean with a letter of its own (A, B, ...); where two meet there is a *.
 void comparison_plot(FILE *out, const Comparison *c, Metric metric)
 {
     char grid[PLOT_HEIGHT][PLOT_WIDTH + 1];
     double low = INFINITY, high = -INFINITY;
+    bool log_scale = comparison_is_steep(c, metric);
     for (size_t a = 0; a < c->n_arms; a++)
         for (size_t i = 0; i < c->n_points; i++) {
             double v = comparison_spread(c, a, i, metric).mean;
             if (isnan(v)) return;
-            low = fmin(low, v);
-            high = fmax(high, v);
+            low = fmin(low, log_scale ? log(v) : v);
+            high = fmax(high, log_scale ? log(v) : v);
         }
     if (!(high > low)) return;
     memset(grid, ' ', sizeof grid);
     for (size_t a = 0; a < c->n_arms; a++)
         for (int x = 0; x < PLOT_WIDTH; x++) {
-            double at = (double)x / (PLOT_WIDTH - 1) * (double)(c->n_points - 1);
-            size_t i = (size_t)at, next = i + 1 < c->n_points ? i + 1 : i;
-            double left = comparison_spread(c, a, i, metric).mean, right = comparison_spread(c, a, next, metric).mean;
-            double v = left + (at - (double)i) * (right - left);
-            char *cell = &grid[(int)lround((high - v) / (high - low) * (PLOT_HEIGHT - 1))][x];
+            double v = plot_value(c, a, x, metric, log_scale), share = fmin(fmax((high - v) / (high - low), 0), 1);
+            char *cell = &grid[(int)lround(share * (PLOT_HEIGHT - 1))][x];
             *cell = *cell == ' ' ? (char)('A' + a) : '*';
         }
-    fprintf(out, "\n%s\n", metric_names[metric]);
-    for (int y = 0; y < PLOT_HEIGHT; y++)
-        fprintf(out, "%8.3f |%.*s\n", high - (high - low) * y / (PLOT_HEIGHT - 1), PLOT_WIDTH, grid[y]);
-    fprintf(out, "%8s +%.*s\n%10s%-*lld%lld steps;", "", PLOT_WIDTH, "------------------------------------------------------------", "",
-            PLOT_WIDTH - 4, (long long)c->steps[0], (long long)c->steps[c->n_points - 1]);
-    for (size_t a = 0; a < c->n_arms; a++) {
-        char name[32];
-        fprintf(out, "  %c: %s", (char)('A' + a), arm_name(c->weights[a], name));
-    }
-    fprintf(out, "\n");
+    fprintf(out, "\n%s%s\n", metric_names[metric], log_scale ? " (log scale)" : "");
+    print_grid(out, c, grid, low, high, log_scale);
 }
 
 static void print_cell(FILE *out, Spread s, size_t width)
@@ -190,15 +220,12 @@ static void compare_arms(Buf *out, const Comparison *c, size_t other, Metric met
     Spread x = comparison_spread(c, 0, c->n_points - 1, metric), y = comparison_spread(c, other, c->n_points - 1, metric);
     double difference = x.mean - y.mean, spread = x.deviation + y.deviation;
     if (isnan(difference)) return;
-    arm_name(c->weights[0], first_name);
-    arm_name(c->weights[other], other_name);
-    metric_text(metric, x.mean, first_value);
-    metric_text(metric, y.mean, other_value);
-    buf_addf(out, "%s: %s for %s against %s for %s", metric_titles[metric], first_value, first_name, other_value, other_name);
-    if (isnan(spread)) buf_adds(out, "; one seed cannot say whether a difference is chance: try --seeds=5.\n");
-    else if (fabs(difference) > spread)
-        buf_addf(out, ", %s by more than the seeds' spread (%s).\n", difference < 0 ? "lower" : "higher", metric_text(metric, spread, spread_text));
-    else buf_addf(out, ", which is within the seeds' spread (%s): no difference was seen.\n", metric_text(metric, spread, spread_text));
+    buf_addf(out, "%s: %s for %s against %s for %s", metric_titles[metric], metric_text(metric, x.mean, first_value),
+             arm_name(c->weights[0], first_name), metric_text(metric, y.mean, other_value), arm_name(c->weights[other], other_name));
+    metric_text(metric, spread, spread_text);
+    if (isnan(spread)) buf_adds(out, ".\n");
+    else if (fabs(difference) > spread) buf_addf(out, ", %s by more than the seeds' spread (%s).\n", difference < 0 ? "lower" : "higher", spread_text);
+    else buf_addf(out, ", which is within the seeds' spread (%s): no difference was seen.\n", spread_text);
 }
 
 // The same of one run: from its first evaluation to its last.
@@ -217,4 +244,6 @@ void comparison_verdict(Buf *out, const Comparison *c)
     for (size_t i = 0; i < N_METRICS && c->n_arms == 1; i++) compare_ends(out, c, order[i]);
     for (size_t a = 1; a < c->n_arms; a++)
         for (size_t i = 0; i < N_METRICS; i++) compare_arms(out, c, a, order[i]);
+    if (c->n_arms > 1 && comparison_whole_seeds(c) == 1)
+        buf_adds(out, "One seed cannot say what of this is chance: --seeds=5 shows the spread.\n");
 }

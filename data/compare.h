@@ -26,6 +26,9 @@ size_t comparison_whole_seeds(const Comparison *c);
 typedef struct { double mean, deviation; } Spread;
 Spread comparison_spread(const Comparison *c, size_t arm, size_t point, Metric metric);
 
+// Does a loss fall so far that the differences at its end show on a logarithmic scale only?
+bool comparison_is_steep(const Comparison *c, Metric metric);
+
 const char *metric_text(Metric metric, double value, char out[32]);    // "0.1234", "56.7 %"
 const char *arm_name(double weight, char out[32]);         // "masked (0)", "unmasked (1)", "weight 0.1"
 

@@ -114,7 +114,7 @@ static const char style[] =
     "@media print{:root{color-scheme:light;--bg:#fff;--fg:#000;--soft:#444;--line:#bbb;--card:#f3f3f3;--good:#145;--system:#e9e0f6;--user:#d9e8f8;"
     "--assistant:#d6efdc;--tool:#fae6cd;--template:#e9eae7;--text:#e9eae7;--heat:214,94,0}body{max-width:none;padding:0;font-size:10pt}"
     "*{print-color-adjust:exact;-webkit-print-color-adjust:exact}h2,h3,figcaption{break-after:avoid}figure,.asked>li,tr,.tok,.facts div{break-inside:avoid}"
-    ".plots{grid-template-columns:repeat(2,1fr)}h2{margin-top:1.6rem}.scroll{overflow:visible}}\n";
+    ".plots{grid-template-columns:repeat(3,1fr);gap:.8rem}h2{margin-top:1.6rem}.scroll{overflow:visible}table.final{break-inside:avoid}}\n";
 
 // ---- head ---------------------------------------------------------------------------------------------------------
 
@@ -156,7 +156,7 @@ static void add_facts(Buf *b, const Page *p)
     add_fact(b, "parameters", p->n_params, "");
     add_fact(b, "training rows", t->rows - t->dropped, "");
     snprintf(part, sizeof part, " (%.1f %%)", t->tokens ? 100.0 * (double)t->supervised / (double)t->tokens : 0);
-    add_fact(b, "unmasked tokens in them", t->supervised, part);
+    add_fact(b, "tokens with a label", t->supervised, part);
     add_fact(b, "held-out rows", p->eval.rows, "");
     add_fact(b, "steps", (size_t)c->steps[c->n_points - 1], "");
     add_fact(b, c->n_arms > 1 ? "seeds for each weight" : "seeds", comparison_whole_seeds(c), "");
@@ -201,11 +201,12 @@ static bool has_metric(const Comparison *c, Metric m) { return !isnan(comparison
 
 static bool add_plot(Buf *b, const Page *p, Metric m)
 {
-    static const char *const notes[N_METRICS] = {"nats per token; lower is better", "nats per token, of all that is not an answer",
+    static const char *const notes[N_METRICS] = {"nats per token; lower is better", "nats per token, all but the answers",
                                                  "greedy, token for token; higher is better"};
     Buf figure = {0}, range = {0};
     add_range(&range, p, m);
-    buf_addf(&figure, "<figure>\n<figcaption>%s <span>%s</span></figcaption>\n", metric_titles[m], notes[m]);
+    buf_addf(&figure, "<figure>\n<figcaption>%s <span>%s%s</span></figcaption>\n", metric_titles[m], notes[m],
+             comparison_is_steep(p->comparison, m) ? "; log scale" : "");
     bool ok = plot_svg(&figure, p->comparison, m, metric_titles[m], range.data);
     if (ok) buf_addf(b, "%s</figure>\n", figure.data);
     buf_free(&figure);
@@ -446,7 +447,7 @@ static void add_numbers(Buf *b, const Page *p)
 {
     const Comparison *c = p->comparison;
     bool spread = comparison_whole_seeds(c) > 1;
-    buf_addf(b, "<section>\n<h2>The numbers</h2>\n<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Final numbers\">\n<table>\n"
+    buf_addf(b, "<section>\n<h2>The numbers</h2>\n<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Final numbers\">\n<table class=\"final\">\n"
                 "<caption>At the last evaluation%s</caption>\n<thead><tr><th scope=\"col\" class=\"left\">model</th><th scope=\"col\">step</th>",
              spread ? ": mean ± standard deviation over seeds" : "");
     for (Metric m = 0; m < N_METRICS; m++)

@@ -54,7 +54,10 @@ static void add_range(Buf *script, const Comparison *c, Metric metric)
             high = fmax(high, s.high);
         }
     double room = high > low ? 0.06 * (high - low) : 1;
-    if (metric == METRIC_EXACT) buf_addf(script, "set yrange [0:%.9g]\nset format y \"%%g %%%%\"\n", high > 0 ? fmin(high + room, 100) : 100);
+    if (comparison_is_steep(c, metric) && low > 0)
+        buf_addf(script, "set logscale y\nset ytics (0.001,0.002,0.005,0.01,0.02,0.05,0.1,0.2,0.5,1,2,5,10,20,50)\nset yrange [%.9g:%.9g]\n",
+                 low / 1.1, high * 1.1);
+    else if (metric == METRIC_EXACT) buf_addf(script, "set yrange [0:%.9g]\nset format y \"%%g %%%%\"\n", high > 0 ? fmin(high + room, 100) : 100);
     else buf_addf(script, "set yrange [%.9g:%.9g]\n", fmax(low - room, 0), high + room);
 }
 

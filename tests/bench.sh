@@ -1,0 +1,29 @@
+#!/bin/sh
+# What `make bench` runs: training steps by shape and supervised fraction, and tokenizers. $1: the folder of the programs.
+# PEER=1 runs PyTorch on the same batches (python3 with torch) and Hugging Face's tokenizers (node, npm) beside them.
+# SHAPES, STEPS: what to run ("260K 15M 135M", 5).
+build=$1
+batch=$(mktemp)
+for shape in ${SHAPES:-260K 15M 135M}; do
+    for fraction in 0.15 0.4 1.0; do
+        if [ -n "$PEER" ] && ${PYTHON:-python3} -c 'import torch' 2>/dev/null; then
+            ${PYTHON:-python3} tests/bench_torch.py $shape $fraction 3 "$batch"
+            "$build/bench_step" $shape $fraction "${STEPS:-5}" "$batch"
+        else
+            "$build/bench_step" $shape $fraction "${STEPS:-5}"
+        fi
+    done
+done
+rm -f "$batch"
+
+# A real tokenizer if there is one beside the checkout, else the bundled one; chats, and one line of 1 MB.
+tokenizer=model/tiny/tokenizer.json chats=data/wordnet/kinds_train.jsonl
+[ -d ../shared/tokenizers/llama3_1 ] && tokenizer=../shared/tokenizers/llama3_1/tokenizer.json chats=../shared/data/alpaca_en_demo.messages.jsonl
+line=$(mktemp)
+while [ "$(wc -c <"$line")" -lt 1000000 ]; do tr '\n"{}' '    ' <"$chats" >>"$line"; done
+"$build/bench_tokenizer" $tokenizer $chats "$line"
+if [ -n "$PEER" ] && command -v npm >/dev/null; then
+    mkdir -p build/peer && cp tests/bench_peer.mjs build/peer/ && npm install --silent --prefix build/peer tokenizers >/dev/null 2>&1
+    node build/peer/bench_peer.mjs $tokenizer $chats "$line"
+fi
+rm -f "$line"
