@@ -1,0 +1,233 @@
+// report.html: what it escapes, that it is well formed and stands alone, and that its numbers are compare.csv's.
+// $TRAIN is the program under test.
+#include "fixture.h"
+
+#include "../data/page.h"
+
+#include <sys/wait.h>
+
+// ---- escaping -----------------------------------------------------------------------------------------------------
+
+static void test_escaping(void)
+{
+    static const struct { const char *text, *html; } cases[] = {
+        {"", ""},
+        {"a < b && c > d", "a &lt; b &amp;&amp; c &gt; d"},
+        {"\"it's\"", "&quot;it&#39;s&quot;"},
+        {"<script>alert(1)</script>", "&lt;script&gt;alert(1)&lt;/script&gt;"},
+        {"&lt;", "&amp;lt;"},
+        {"two\nlines\tand a tab", "two\nlines\tand a tab"},
+        {"\x01\x1b[31m\x7f", "[U+0001][U+001B][31m[U+007F]"},
+        {"a\u202Eb\u2066c\u200Fd\u061Ce", "a[U+202E]b[U+2066]c[U+200F]d[U+061C]e"},
+        {"\u200B\uFEFF\u00AD\xC2\x85\u2028", "[U+200B][U+FEFF][U+00AD][U+0085][U+2028]"},
+        {"\U000E0041\uFFFE\U0001FFFF", "[U+E0041][U+FFFE][U+1FFFF]"},
+        {"שלום 你好 é 🙂", "שלום 你好 é 🙂"},
+        {"a\xff\xc3", "a\uFFFD\uFFFD"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        Buf out = {0};
+        html_escape(&out, cases[i].text);
+        CHECK_STR(out.data ? out.data : "", cases[i].html);
+        buf_free(&out);
+    }
+}
+
+// ---- the program's pages ------------------------------------------------------------------------------------------
+
+static char output[1 << 16];                               // of the last command, stdout and stderr
+static Buf page;                                           // the last one read
+
+// Runs "<before> $TRAIN <arguments>"; returns its exit status.
+static int run(const char *before, const char *arguments)
+{
+    Buf command = {0};
+    const char *program = getenv("TRAIN") ? getenv("TRAIN") : "./train";
+    buf_addf(&command, "{ %s %s %s; } 2>&1 </dev/null", before, program, arguments);
+    FILE *pipe = popen(command.data, "r");
+    size_t n = fread(output, 1, sizeof output - 1, pipe);
+    output[n] = 0;
+    int status = pclose(pipe);
+    buf_free(&command);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+// "%s" is the temporary folder. The data set's name is as hostile as what is in it.
+static const char CONFIG[] =
+    "{\"model_init\": {\"hidden_size\": 16, \"intermediate_size\": 32, \"num_hidden_layers\": 1, \"num_attention_heads\": 2,"
+    " \"max_position_embeddings\": 256, \"tie_word_embeddings\": true},"
+    " \"tokenizer_name_or_path\": \"%s/tokenizer.bin\", \"chat_template_path\": \"configs/templates/plain.jinja\","
+    " \"dataset_name\": \"%s/rows<b>&'.jsonl\", \"eval_split\": 0.25, \"max_steps\": 4, \"learning_rate\": 0.01, \"n_threads\": 1,"
+    " \"eval_steps\": 2, \"per_device_train_batch_size\": 2, \"max_length\": 256, \"output_dir\": \"%s/out\"}";
+
+#define HOSTILE "<script>document.title='ran'</script> & </bdi> \\\" \\u202E\\u0001"
+
+static void write_fixture(void)
+{
+    Buf rows = {0}, config = {0};
+    for (int i = 0; i < 8; i++)
+        buf_addf(&rows, "{\"messages\": [%s{\"role\": \"user\", \"content\": \"%s%c\"}, {\"role\": \"assistant\", \"content\": \"<i>%c\"}]}\n",
+                 i % 2 ? "{\"role\": \"system\", \"content\": \"<img src=x onerror=alert(1)>\"}, " : "", HOSTILE, 'a' + i, 'a' + i);
+    buf_addf(&config, CONFIG, temp_dir, temp_dir, temp_dir);
+    temp_byte_tokenizer();
+    temp_text("rows<b>&'.jsonl", rows.data);
+    temp_text("config.json", config.data);
+    buf_free(&rows);
+    buf_free(&config);
+}
+
+static bool has(const char *text) { return strstr(page.data, text) != NULL; }
+
+static size_t count(const char *text)
+{
+    size_t n = 0;
+    for (const char *p = page.data; (p = strstr(p, text)); p++) n++;
+    return n;
+}
+
+static bool read_page(const char *name)
+{
+    File f;
+    Err e;
+    if (!CHECK_MSG(file_map(&f, temp_path(name), &e), "%s", e.text)) return false;
+    buf_clear(&page);
+    buf_add(&page, f.data, f.size);
+    file_unmap(&f);
+    return true;
+}
+
+// Every element that is opened is closed, in order; what is never closed has no content or closes itself.
+static void check_well_formed(void)
+{
+    char names[64][16];
+    size_t depth = 0;
+    const char *p = page.data;
+    while ((p = strchr(p, '<'))) {
+        bool closing = p[1] == '/';
+        char name[16] = "";
+        sscanf(p + 1 + closing, "%15[a-z0-9]", name);
+        const char *end = strchr(p, '>');
+        if (!CHECK_MSG(end, "a tag never ends: %.60s", p)) return;
+        if (closing) {
+            if (!CHECK_MSG(depth && strcmp(names[depth - 1], name) == 0, "</%s> closes <%s>", name, depth ? names[depth - 1] : "")) return;
+            depth--;
+        } else if (p[1] != '!' && end[-1] != '/' && strcmp(name, "meta") != 0) {
+            if (!CHECK_MSG(*name && depth < 64, "%.60s", p)) return;
+            strcpy(names[depth++], name);
+        }
+        p = end;
+    }
+    CHECK_MSG(depth == 0, "<%s> is never closed", depth ? names[depth - 1] : "");
+}
+
+// Nothing from elsewhere, nothing that runs.
+static void check_alone(void)
+{
+    static const char *const forbidden[] = {"<script", "http:", "https:", "src=", "href=\"", "url(", "@import", "<link", "<img", "<iframe", "javascript:",
+                                            "<i>a", "<b>&", "\xE2\x80\xAE"};
+    for (size_t i = 0; i < sizeof forbidden / sizeof *forbidden; i++) {
+        const char *at = strstr(page.data, forbidden[i]);
+        CHECK_MSG(!at || strcmp(forbidden[i], "src=") == 0, "%s in: %.80s", forbidden[i], at ? at : "");
+    }
+    CHECK(count("src=") == count("&lt;img src="));         // that of the rows, as text
+    CHECK(utf8_valid(page.data, page.len) == page.len);
+}
+
+static bool gnuplot_is_there(void) { return system("gnuplot --version >/dev/null 2>&1") == 0; }
+
+// Mean and deviation over the seeds at the last step, out of compare.csv.
+static void check_number(const char *weight, int column, int last_step)
+{
+    char line[512], text[800];
+    double values[8], mean = 0, squares = 0;
+    int n = 0;
+    FILE *csv = fopen(temp_path("out/compare.csv"), "r");
+    if (!CHECK(csv != NULL)) return;
+    while (fgets(line, sizeof line, csv)) {
+        char *fields[8] = {strtok(line, ",\n")};
+        for (int i = 1; i < 6; i++) fields[i] = strtok(NULL, ",\n");
+        if (strcmp(fields[0], weight) == 0 && atoi(fields[2]) == last_step) mean += values[n++] = atof(fields[column]);
+    }
+    fclose(csv);
+    if (!CHECK(n == 2)) return;
+    mean /= n;
+    for (int i = 0; i < n; i++) squares += (values[i] - mean) * (values[i] - mean);
+    snprintf(text, sizeof text, "<td><span>%.4f</span> <span class=\"soft\">± %.4f</span></td>", mean, sqrt(squares / (n - 1)));
+    CHECK_MSG(has(text), "%s", text);
+}
+
+static void test_compare(void)
+{
+    Buf arguments = {0};
+    buf_addf(&arguments, "compare %s --seeds=2", temp_path("config.json"));
+    bool ok = CHECK_MSG(run("", arguments.data) == 0, "%s", output);
+    buf_free(&arguments);
+    if (!ok || !read_page("out/report.html")) return;
+    CHECK(file_exists(temp_path("out/weight-0/seed-42/log.jsonl")) && file_exists(temp_path("out/weight-1/seed-43/log.jsonl")));
+    check_well_formed();
+    check_alone();
+    static const char *const expected[] = {
+        "<html lang=\"en\">", "<h1>Masked against unmasked</h1>", "<h2>The curves</h2>", "<h2>Rows, token by token</h2>",
+        "<h2>The same questions, answered</h2>", "<h2>The numbers</h2>", "<h2>The configuration</h2>", "<caption>", "./train compare",
+        "rows&lt;b&gt;&amp;&#39;.jsonl", "&lt;script&gt;document.title=&#39;ran&#39;&lt;/script&gt; &amp; &lt;/bdi&gt; &quot; [U+202E][U+0001]",
+        "&lt;img src=x onerror=alert(1)&gt;", "label -100 (masked), role user; loss before ", "(learned), role assistant"};
+    for (size_t i = 0; i < sizeof expected / sizeof *expected; i++) CHECK_MSG(has(expected[i]), "%s", expected[i]);
+    for (int column = 3; column <= 4; column++) {
+        check_number("0", column, 4);
+        check_number("1", column, 4);
+        check_number("1", column, 0);                      // the table of all evaluations has the others
+    }
+    CHECK_MSG(count("<svg class=\"plot\"") == (gnuplot_is_there() ? 3 : 0), "%zu", count("<svg class=\"plot\""));
+}
+
+// The same run again, in another folder: what is there beforehand does not matter, gnuplot only for the curves.
+static void test_without_gnuplot(void)
+{
+    Buf arguments = {0};
+    buf_addf(&arguments, "compare %s --output_dir=%s", temp_path("config.json"), temp_path("bare"));
+    CHECK_MSG(run("PATH=/nonexistent", arguments.data) == 0, "%s", output);
+    buf_free(&arguments);
+    if (!read_page("bare/report.html")) return;
+    check_well_formed();
+    check_alone();
+    CHECK(count("<svg class=\"plot\"") == 0 && has("The curves are missing") && has("gnuplot-nox") && has("<details open>"));
+    CHECK(has("<h2>The numbers</h2>") && has("One seed cannot say"));
+}
+
+// A run of its own has a page too; one without held-out rows has none.
+static void test_training(void)
+{
+    Buf arguments = {0};
+    buf_addf(&arguments, "%s --output_dir=%s", temp_path("config.json"), temp_path("alone"));
+    CHECK_MSG(run("", arguments.data) == 0, "%s", output);
+    buf_addf(&arguments, " --output_dir=%s --eval_split=0", temp_path("blind"));
+    CHECK_MSG(run("", arguments.data) == 0, "%s", output);
+    buf_free(&arguments);
+    CHECK(!file_exists(temp_path("blind/report.html")));
+    if (!read_page("alone/report.html")) return;
+    check_well_formed();
+    check_alone();
+    CHECK(has("<h1>A training run</h1>") && has("Loss on held-out answers: from ") && has("trained"));
+}
+
+static void test_nothing_to_compare(void)
+{
+    Buf arguments = {0};
+    buf_addf(&arguments, "compare %s --assistant_only_loss=false --output_dir=%s", temp_path("config.json"), temp_path("same"));
+    CHECK(run("", arguments.data) == 1);
+    CHECK_MSG(strstr(output, "compare: the mask (none) leaves no token out"), "%s", output);
+    buf_free(&arguments);
+}
+
+int main(void)
+{
+    temp_begin();
+    write_fixture();
+    RUN(test_escaping);
+    RUN(test_compare);
+    RUN(test_without_gnuplot);
+    RUN(test_training);
+    RUN(test_nothing_to_compare);
+    buf_free(&page);
+    temp_end();
+    return check_report();
+}
