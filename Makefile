@@ -1,17 +1,23 @@
 # sft.c
 #   make            builds ./train
-#   make deps       installs what that needs (apt-get, dnf or brew), if anything is missing
+#   make deps       installs what that needs (apt-get, dnf or brew), if anything is missing; and gnuplot, for reports
+#   make demo       the lesson, in two minutes: a row and its mask, two runs, their curves in a report
+#   make base       the bundled base model made again, from WordNet, in build/base/ (a quarter of an hour)
 #   make test       builds and runs all tests; prints how many passed, failed and were skipped
+#   make test-report   a report in a real browser (chromium, if it is there)
 #   make bench      speed of training steps and of tokenizers; PEER=1: beside PyTorch's and Hugging Face's
 #   make check      the rules of the tree: which part may include which
+#   make fuzz       every reader of foreign files against libFuzzer: FUZZ_SECONDS=60 each, with clang
 #   make clean
 # Settings:
 #   CC=clang        another compiler (gcc and clang are tested)
+#   WORDNET=DIR     where make base finds data.noun and its like
 #   SAN=1           address and undefined-behaviour sanitizers, in a build of its own
 CC     := $(if $(filter default,$(origin CC)),gcc,$(CC))
 CFLAGS ?= -O3 -march=native
 PKGS    = openblas libcjson
 SAN     =
+WORDNET = /usr/share/wordnet
 
 # Homebrew keeps OpenBLAS where pkg-config does not look.
 export PKG_CONFIG_PATH := $(PKG_CONFIG_PATH):/opt/homebrew/opt/openblas/lib/pkgconfig:/usr/local/opt/openblas/lib/pkgconfig
@@ -45,12 +51,33 @@ $(BUILD)/%.o: %.c Makefile
 
 -include $(wildcard $(BUILD)/*.d $(BUILD)/*/*.d $(BUILD)/*/*/*.d)
 
+# Threads that sleep while they wait leave a shared machine its breath, at little cost to an idle one.
+demo: deps
+	@$(MAKE) --no-print-directory train
+	@printf '\n== A chat row as tokens: the model learns the answer and where it ends; the rest is masked.\n\n'
+	./train inspect configs/lesson_many.json --row=41
+	@printf '== Two runs that differ in nothing but the mask, with two seeds each: one to two minutes.\n\n'
+	OMP_WAIT_POLICY=passive ./train compare configs/lesson_many.json --seeds=2 --overwrite_output_dir=true
+	@printf '\n== Now open %s/build/lesson_many/report.html in a browser.\n' "$$PWD"
+
+base: deps
+	@[ -e $(WORDNET)/data.noun ] || { echo "$(WORDNET)/data.noun is not there: apt-get install wordnet-base, or give WORDNET=DIR"; exit 1; }
+	@$(MAKE) --no-print-directory train
+	python3 data/wordnet/make.py build/base $(WORDNET)
+	OMP_WAIT_POLICY=passive ./train configs/base.json --overwrite_output_dir=true
+	@cmp -s build/base/model/model.safetensors model/tiny/model.safetensors && echo "build/base/model has the bytes of model/tiny" || \
+	  echo "build/base/model is not byte for byte model/tiny: another processor or OpenBLAS rounds differently"
+
 # The tests run the program too, so they get the one of their own build.
 test: deps
 	@$(MAKE) --no-print-directory -j 2 check build-tests
 	@TRAIN=$(BUILD)/train sh tests/run.sh $(TESTS)
 
 build-tests: $(BUILD)/train $(TESTS)
+
+test-report: deps
+	@$(MAKE) --no-print-directory $(BUILD)/train
+	@sh tests/test_report.sh $(BUILD)/train
 
 bench: $(BUILD)/bench_step $(BUILD)/bench_tokenizer
 	@sh tests/bench.sh $(BUILD)
@@ -61,10 +88,24 @@ check:
 	@! grep -n '#include "\.\./' tokenizer/*.[ch] | grep -v 'model/base.h'
 	@! grep -ln 'cblas' model/*.c tokenizer/*.c data/*.c train.c | grep -v 'model/ops.c'
 
+$(BUILD)/fuzz_%: $(BUILD)/tests/fuzz/%.o $(OBJECTS)
+	@echo "  link $@"; $(LINK) -fsanitize=fuzzer
+
+fuzz:
+	@MAKE="$(MAKE)" FUZZ_SECONDS=$(or $(FUZZ_SECONDS),60) sh tests/fuzz.sh
+
 NEEDED   = command -v $(CC) >/dev/null && command -v pkg-config >/dev/null && pkg-config --exists $(PKGS) && \
            echo '\#include <omp.h>' | $(CC) -fopenmp -E - >/dev/null 2>&1
 AS_ROOT  = $$([ $$(id -u) = 0 ] || echo sudo)
 COMPILER = $(if $(findstring clang,$(CC)),clang libomp-dev,gcc libc6-dev)
+
+# gnuplot is nice to have: it is asked for once, without a password, and may be missing.
+ASKED    = build/asked-for-gnuplot
+IF_ROOT  = $$([ $$(id -u) = 0 ] || echo sudo -n)
+GNUPLOT  = if command -v apt-get; then p="$(IF_ROOT) env DEBIAN_FRONTEND=noninteractive apt-get"; \
+             $$p install -qy gnuplot-nox || { $$p update -q && $$p install -qy gnuplot-nox; }; \
+           elif command -v dnf; then $(IF_ROOT) dnf install -y gnuplot-minimal; \
+           else brew install gnuplot; fi
 
 deps:
 	@if $(NEEDED); then :; \
@@ -75,9 +116,13 @@ deps:
 	elif command -v brew >/dev/null; then \
 	  brew install gcc pkg-config openblas cjson && echo "build with make CC=gcc-14, or which gcc brew installed"; \
 	else echo "please install a C compiler with OpenMP, pkg-config, OpenBLAS and cJSON"; exit 1; fi
+	@[ -e $(ASKED) ] || command -v gnuplot >/dev/null || { \
+	  mkdir -p $(dir $(ASKED)); \
+	  { $(GNUPLOT); } >$(ASKED) 2>&1 </dev/null || \
+	  echo "gnuplot could not be installed ($(ASKED) says why): reports will have their tables but no curves"; }
 
 clean:
 	rm -rf build train
 
-.PHONY: train test build-tests bench check deps clean
+.PHONY: train demo base test test-report build-tests bench check deps fuzz clean
 .SECONDARY:

@@ -4,7 +4,7 @@
 #include "data/compare.h"
 #include "data/generate.h"
 #include "data/page.h"
-#include "data/run.h"
+#include "data/resume.h"
 
 #include <math.h>
 #include <signal.h>
@@ -23,18 +23,13 @@ static void on_signal(int number)
     stop_signal = number;
 }
 
-// Sums since the last line of the log, or since the beginning.
-typedef struct { double nll, entropy, correct, weight, seconds; size_t tokens, rows; } TrainSums;
-
 typedef struct {
     const Example **rows;                                  // those with something to learn
     size_t *order;                                         // of this epoch
-    size_t n_rows, next;                                   // next: place in the order
-    int64_t step, n_steps, steps_per_epoch, warmup;
-    uint64_t epoch;
-    size_t num_tokens, supervised_tokens;
+    size_t n_rows;
+    int64_t n_steps, steps_per_epoch, warmup;
+    Progress at;
     double grad_norm, lr, started;
-    TrainSums since_log, total;
     Schedule schedule;
     const char *part;                                      // of a comparison: its name; evaluations go to the log only
 } Loop;
@@ -114,7 +109,7 @@ static void add_sums(TrainSums *to, const TrainSums *s)
 static bool train_step(Run *r, Loop *loop, Err *e)
 {
     const Options *o = &r->options;
-    size_t batch = (size_t)o->per_device_train_batch_size, first = loop->next;
+    size_t batch = (size_t)o->per_device_train_batch_size, first = loop->at.next;
     size_t end = first + batch * (size_t)o->gradient_accumulation_steps;
     if (end > loop->n_rows) end = loop->n_rows;
     double started = now_seconds(), divisor = total_weight(loop, first, end);
@@ -131,50 +126,50 @@ static bool train_step(Run *r, Loop *loop, Err *e)
         model_backward(&r->model, &r->batch);
         r->model.accumulate = true;
         add_losses(&sums, &r->batch, r->losses);
-        loop->supervised_tokens += r->batch.M;
+        loop->at.supervised_tokens += r->batch.M;
     }
     loop->grad_norm = grads_norm(&r->model);
     if (!isfinite(sums.nll) || !isfinite(loop->grad_norm))
         return fail(e, "step %lld: the loss is %g and the gradient's norm %g; the weights are as they were before it (rows at lines %zu ... of %s)",
-                    (long long)loop->step + 1, sums.nll / divisor, loop->grad_norm, loop->rows[loop->order[first]]->line, o->dataset_name);
-    loop->lr = o->learning_rate * schedule_factor(loop->schedule, loop->step, loop->warmup, loop->n_steps);
+                    (long long)loop->at.step + 1, sums.nll / divisor, loop->grad_norm, loop->rows[loop->order[first]]->line, o->dataset_name);
+    loop->lr = o->learning_rate * schedule_factor(loop->schedule, loop->at.step, loop->warmup, loop->n_steps);
     double clip = o->max_grad_norm > 0 ? fmin(1, o->max_grad_norm / (loop->grad_norm + 1e-6)) : 1;
     optim_step(&r->optim, &r->model, loop->lr, clip);
 
-    loop->step++;
-    loop->num_tokens += sums.tokens;
-    loop->next = end;
+    loop->at.step++;
+    loop->at.num_tokens += sums.tokens;
+    loop->at.next = end;
     if (end == loop->n_rows) {
-        loop->next = 0;
-        epoch_order(loop->order, loop->n_rows, o->shuffle, (uint64_t)o->seed, ++loop->epoch);
+        loop->at.next = 0;
+        epoch_order(loop->order, loop->n_rows, o->shuffle, (uint64_t)o->seed, ++loop->at.epoch);
     }
     sums.seconds = now_seconds() - started;
-    add_sums(&loop->since_log, &sums);
-    add_sums(&loop->total, &sums);
+    add_sums(&loop->at.since_log, &sums);
+    add_sums(&loop->at.total, &sums);
     return true;
 }
 
 static cJSON *log_line(const Loop *loop)
 {
     cJSON *line = cJSON_CreateObject();
-    cJSON_AddNumberToObject(line, "step", (double)loop->step);
-    cJSON_AddNumberToObject(line, "epoch", (double)loop->step / (double)loop->steps_per_epoch);
+    cJSON_AddNumberToObject(line, "step", (double)loop->at.step);
+    cJSON_AddNumberToObject(line, "epoch", (double)loop->at.step / (double)loop->steps_per_epoch);
     return line;
 }
 
 static bool log_training(Run *r, Loop *loop, Err *e)
 {
-    const TrainSums *s = &loop->since_log;
+    const TrainSums *s = &loop->at.since_log;
     cJSON *line = log_line(loop);
     cJSON_AddNumberToObject(line, "loss", s->nll / s->weight);
     cJSON_AddNumberToObject(line, "grad_norm", loop->grad_norm);
     cJSON_AddNumberToObject(line, "learning_rate", loop->lr);
-    cJSON_AddNumberToObject(line, "num_tokens", (double)loop->num_tokens);
+    cJSON_AddNumberToObject(line, "num_tokens", (double)loop->at.num_tokens);
     cJSON_AddNumberToObject(line, "mean_token_accuracy", s->correct / s->weight);
     cJSON_AddNumberToObject(line, "entropy", s->entropy / s->weight);
-    cJSON_AddNumberToObject(line, "supervised_tokens", (double)loop->supervised_tokens);
+    cJSON_AddNumberToObject(line, "supervised_tokens", (double)loop->at.supervised_tokens);
     cJSON_AddNumberToObject(line, "tokens_per_second", (double)s->tokens / s->seconds);
-    loop->since_log = (TrainSums){0};
+    loop->at.since_log = (TrainSums){0};
     return run_write_log(r, line, e);
 }
 
@@ -183,12 +178,12 @@ static bool log_evaluation(Run *r, const Loop *loop, Err *e)
     if (!r->n_eval) return true;
     EvalSums sums = run_evaluate(r, r->eval, r->n_eval);
     ARRAY_ROOM(r->evals, r->n_evals, r->cap_evals);
-    r->evals[r->n_evals++] = (EvalPoint){loop->step, sums};
+    r->evals[r->n_evals++] = (EvalPoint){loop->at.step, sums};
     cJSON *line = log_line(loop);
     eval_add_json(line, &sums, false);
     if (loop->part) return run_write_log(r, line, e);
     if (isatty(STDERR_FILENO)) fprintf(stderr, "\r\033[K");
-    printf("step %lld: ", (long long)loop->step);
+    printf("step %lld: ", (long long)loop->at.step);
     static const char *const keys[] = {"eval_loss", "eval_assistant_loss", "eval_prompt_loss", "eval_mean_token_accuracy", "eval_exact_match"};
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
         const cJSON *v = json_get(line, keys[i]);
@@ -201,7 +196,7 @@ static bool log_evaluation(Run *r, const Loop *loop, Err *e)
 
 static bool log_end(Run *r, const Loop *loop, Err *e)
 {
-    const TrainSums *s = &loop->total;
+    const TrainSums *s = &loop->at.total;
     double runtime = now_seconds() - loop->started;
     cJSON *line = log_line(loop);
     if (s->weight > 0) cJSON_AddNumberToObject(line, "train_loss", s->nll / s->weight);
@@ -216,30 +211,31 @@ static bool log_end(Run *r, const Loop *loop, Err *e)
 static void show_progress(const Loop *loop)
 {
     if (!isatty(STDERR_FILENO)) return;
-    const TrainSums *s = &loop->total;
-    double left = (now_seconds() - loop->started) / (double)loop->step * (double)(loop->n_steps - loop->step);
+    const TrainSums *s = &loop->at.total;
+    double left = s->seconds / (double)loop->at.step * (double)(loop->n_steps - loop->at.step);
     fprintf(stderr, "\r\033[K%s%sstep %lld/%lld  loss %.4f  lr %.2e  %.0f tokens/s  %d:%02d left", loop->part ? loop->part : "",
-            loop->part ? "  " : "", (long long)loop->step, (long long)loop->n_steps,
-            loop->since_log.weight > 0 ? loop->since_log.nll / loop->since_log.weight : s->nll / s->weight, loop->lr,
+            loop->part ? "  " : "", (long long)loop->at.step, (long long)loop->n_steps,
+            loop->at.since_log.weight > 0 ? loop->at.since_log.nll / loop->at.since_log.weight : s->nll / s->weight, loop->lr,
             (double)s->tokens / s->seconds, (int)left / 60, (int)left % 60);
-    if (loop->step == loop->n_steps) fprintf(stderr, loop->part ? "\r\033[K" : "\n");
+    if (loop->at.step == loop->n_steps) fprintf(stderr, loop->part ? "\r\033[K" : "\n");
 }
 
 static bool train_loop(Run *r, Loop *loop, Err *e)
 {
     const Options *o = &r->options;
-    int64_t evaluated = 0;
+    int64_t first = loop->at.step, evaluated = first;
     loop->started = now_seconds();
-    bool ok = log_evaluation(r, loop, e);
-    while (ok && loop->step < loop->n_steps && !stop_signal) {
+    bool ok = first > 0 || log_evaluation(r, loop, e);
+    while (ok && loop->at.step < loop->n_steps && !stop_signal) {
         ok = train_step(r, loop, e);
         if (!ok) break;
         show_progress(loop);
-        if (loop->step % o->logging_steps == 0) ok = log_training(r, loop, e);
-        if (ok && o->eval_steps && loop->step % o->eval_steps == 0) ok = log_evaluation(r, loop, e), evaluated = loop->step;
+        if (loop->at.step % o->logging_steps == 0) ok = log_training(r, loop, e);
+        if (ok && o->eval_steps && loop->at.step % o->eval_steps == 0) ok = log_evaluation(r, loop, e), evaluated = loop->at.step;
+        if (ok && o->save_steps && (loop->at.step % o->save_steps == 0 || stop_signal)) ok = checkpoint_write(r, &loop->at, e);
     }
-    if (ok && loop->since_log.weight > 0) ok = log_training(r, loop, e);
-    if (ok && evaluated != loop->step) ok = log_evaluation(r, loop, e);
+    if (ok && loop->at.since_log.weight > 0) ok = log_training(r, loop, e);
+    if (ok && evaluated != loop->at.step) ok = log_evaluation(r, loop, e);
     return ok && log_end(r, loop, e);
 }
 
@@ -258,12 +254,20 @@ static bool train_run(Run *r, const Config *c, const char *part, Showcase *show,
 {
     const Options *o = &r->options;
     Loop loop = {0};
-    bool ok = loop_init(&loop, r, e) && run_open_model(r, c, e) && run_make_room(r, loop.rows, loop.n_rows, true, e) && run_open_output(r, e);
+    char *checkpoint = o->resume_from_checkpoint ? checkpoint_find(o, e) : NULL;
+    bool ok = (checkpoint || !o->resume_from_checkpoint) && loop_init(&loop, r, e) && run_open_model(r, c, checkpoint, e) &&
+              run_make_room(r, loop.rows, loop.n_rows, true, e) && run_open_output(r, e);
     if (ok) {
         r->optim = (Optim){.kind = strcmp(o->optim, "sgd") == 0 ? OPTIM_SGD : OPTIM_ADAMW, .beta1 = (float)o->adam_beta1,
                            .beta2 = (float)o->adam_beta2, .epsilon = (float)o->adam_epsilon, .weight_decay = (float)o->weight_decay};
         ok = optim_init(&r->optim, r->model.n_params, e);
     }
+    if (ok && checkpoint) {
+        ok = checkpoint_read(r, &loop.at, checkpoint, e);
+        epoch_order(loop.order, loop.n_rows, o->shuffle, (uint64_t)o->seed, loop.at.epoch);
+        if (ok) printf("going on from %s\n", checkpoint);
+    }
+    if (!ok && checkpoint) checkpoint_offer_older(o, checkpoint, e);
     if (ok) {
         if (!part) printf("%zu parameters, %lld steps of up to %zu tokens, %d threads\n", r->model.n_params, (long long)loop.n_steps,
                           r->max.tokens * (size_t)o->gradient_accumulation_steps, ops_threads());
@@ -276,10 +280,11 @@ static bool train_run(Run *r, const Config *c, const char *part, Showcase *show,
     }
     if (ok && !part) {
         ok = run_save_model(r, o->output_dir, e);
-        if (ok) printf("%s at step %lld of %lld; the model is in %s\n", stop_signal ? "interrupted" : "done", (long long)loop.step,
+        if (ok) printf("%s at step %lld of %lld; the model is in %s\n", stop_signal ? "interrupted" : "done", (long long)loop.at.step,
                        (long long)loop.n_steps, o->output_dir);
     }
     loop_free(&loop);
+    free(checkpoint);
     return ok;
 }
 
@@ -303,8 +308,9 @@ static bool train(Run *r, Err *e)
     if (!run_open_inputs(r, true, &c, e)) return false;
     report_start(r);
     showcase_init(&show, r, 2);
-    bool ok = train_run(r, &c, NULL, &show, 1, e);
-    if (ok && r->n_evals && !stop_signal) {
+    // A run that goes on from a checkpoint has seen only the end of its curve, and not the model that it began with.
+    bool whole = !r->options.resume_from_checkpoint, ok = train_run(r, &c, NULL, whole ? &show : NULL, 1, e);
+    if (ok && r->n_evals && whole && !stop_signal) {
         ok = comparison_init(&alone, "0", 1, r->options.seed, e);
         if (ok) comparison_add(&alone, 0, 0, r->evals, r->n_evals);
         ok = ok && write_page(r, &c, "./train", &alone, &show, e);
@@ -457,7 +463,7 @@ static bool eval(Run *r, Err *e)
         r->eval = r->data.examples;
         r->n_eval = r->data.n;
     }
-    if (!run_open_model(r, &c, e) || !run_make_room(r, NULL, 0, false, e)) return false;
+    if (!run_open_model(r, &c, NULL, e) || !run_make_room(r, NULL, 0, false, e)) return false;
     Summary summary = dataset_summary(r->eval, r->n_eval, r->tokenizer);
     if (!summary.first) return fail(e, "nothing to evaluate: the labels of all %zu rows are -100", r->n_eval);
     EvalSums sums = run_evaluate(r, r->eval, r->n_eval);

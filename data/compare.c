@@ -112,6 +112,12 @@ bool comparison_write_csv(const Comparison *c, const char *path, Err *e)
     return ok;
 }
 
+const char *comparison_title(const Comparison *c, Metric metric)
+{
+    bool no_answers = isnan(comparison_spread(c, 0, 0, METRIC_ASSISTANT).mean);
+    return metric == METRIC_PROMPT && no_answers ? "Loss on held-out text" : metric_titles[metric];
+}
+
 bool comparison_is_steep(const Comparison *c, Metric metric)
 {
     double low = INFINITY, high = 0;
@@ -220,7 +226,7 @@ static void compare_arms(Buf *out, const Comparison *c, size_t other, Metric met
     Spread x = comparison_spread(c, 0, c->n_points - 1, metric), y = comparison_spread(c, other, c->n_points - 1, metric);
     double difference = x.mean - y.mean, spread = x.deviation + y.deviation;
     if (isnan(difference)) return;
-    buf_addf(out, "%s: %s for %s against %s for %s", metric_titles[metric], metric_text(metric, x.mean, first_value),
+    buf_addf(out, "%s: %s for %s against %s for %s", comparison_title(c, metric), metric_text(metric, x.mean, first_value),
              arm_name(c->weights[0], first_name), metric_text(metric, y.mean, other_value), arm_name(c->weights[other], other_name));
     metric_text(metric, spread, spread_text);
     if (isnan(spread)) buf_adds(out, ".\n");
@@ -234,7 +240,7 @@ static void compare_ends(Buf *out, const Comparison *c, Metric metric)
     char from[32], to[32];
     double first = comparison_spread(c, 0, 0, metric).mean, last = comparison_spread(c, 0, c->n_points - 1, metric).mean;
     if (isnan(first) || isnan(last)) return;
-    buf_addf(out, "%s: from %s to %s in %lld steps.\n", metric_titles[metric], metric_text(metric, first, from), metric_text(metric, last, to),
+    buf_addf(out, "%s: from %s to %s in %lld steps.\n", comparison_title(c, metric), metric_text(metric, first, from), metric_text(metric, last, to),
              (long long)c->steps[c->n_points - 1]);
 }
 

@@ -26,6 +26,7 @@ size_t comparison_whole_seeds(const Comparison *c);
 typedef struct { double mean, deviation; } Spread;
 Spread comparison_spread(const Comparison *c, size_t arm, size_t point, Metric metric);
 
+const char *comparison_title(const Comparison *c, Metric metric);      // the metric's; rows without answers are no prompts
 // Does a loss fall so far that the differences at its end show on a logarithmic scale only?
 bool comparison_is_steep(const Comparison *c, Metric metric);
 

@@ -49,7 +49,8 @@ static bool split_list(Dataset *d, const char *p, const char *end, Err *e)
     }
     if (p == end) return fail(e, "%s: the list that begins it never ends", d->file.path);
     for (p++; p < end; p++)
-        if (!is_blank(*p)) return fail(e, "%s:%zu: expected nothing after the list, found \"%.10s\"", d->file.path, line, p);
+        if (!is_blank(*p)) return fail(e, "%s:%zu: expected nothing after the list, found \"%.*s\"", d->file.path, line,
+                                           (int)(end - p < 10 ? end - p : 10), p);
     return true;
 }
 

@@ -213,7 +213,10 @@ static bool span_by_rendering(Draft *d, const cJSON *messages, size_t i, Buf *be
     return true;
 }
 
-// For a template without generation blocks (every stock template). Spans are never found by searching for tokens.
+// For a template without generation blocks (every stock template). Spans are never found by searching for tokens. The
+// work grows with the square of the number of messages.
+enum { MAX_RENDERED = 1000 };
+
 static bool spans_by_rendering(Draft *d, const cJSON *messages, Err *e)
 {
     Buf before = {0}, after = {0};
@@ -221,7 +224,9 @@ static bool spans_by_rendering(Draft *d, const cJSON *messages, Err *e)
     bool ok = true;
     d->spans_by_rendering = true;
     for (const cJSON *m = messages->child; m && ok; m = m->next, i++)
-        if (is_assistant(m) && !span_by_rendering(d, messages, i, &before, &after, e))
+        if (i >= MAX_RENDERED && is_assistant(m))
+            ok = fail(e, "messages[%zu]: expected at most %d messages for a template without {%% generation %%} blocks", i, MAX_RENDERED);
+        else if (is_assistant(m) && !span_by_rendering(d, messages, i, &before, &after, e))
             ok = fail_prefix(e, "messages[%zu]: the assistant's span cannot be found: ", i);
     buf_free(&before);
     buf_free(&after);
@@ -261,14 +266,33 @@ static void mark(Draft *d, size_t begin, size_t end, Role role)
 
 static const char *message_text(const cJSON *m) { return json_string(m, "content"); }
 
+// The length of a content without the blanks at its ends; *content moves to its first other character.
+static size_t trimmed(const char **content)
+{
+    size_t n = strlen(*content);
+    while (n && strchr(" \t\r\n", **content)) ++*content, n--;
+    while (n && strchr(" \t\r\n", (*content)[n - 1])) n--;
+    return n;
+}
+
 // Does the text go on with this content at `at`, as it is or trimmed? Bytes matched, 0 if not.
 static size_t content_at(const Buf *text, size_t at, const char *content)
 {
     size_t n = strlen(content), left = text->len - at;
     if (n <= left && memcmp(text->data + at, content, n) == 0) return n;
-    while (n && strchr(" \t\r\n", *content)) content++, n--;
-    while (n && strchr(" \t\r\n", content[n - 1])) n--;
+    n = trimmed(&content);
     return n <= left && memcmp(text->data + at, content, n) == 0 ? n : 0;
+}
+
+// Is this the marker of a message that has a text? Its length and the number in it, 0 if not: the text may have such
+// characters of its own.
+static size_t marker_at(const char *p, size_t n_messages, size_t *number)
+{
+    size_t n = 3;
+    *number = 0;
+    if (strncmp(p, "\uE000", 3) != 0) return 0;
+    for (; p[n] >= '0' && p[n] <= '9' && *number < n_messages; n++) *number = 10 * *number + (size_t)(p[n] - '0');
+    return n > 3 && *number < n_messages && strncmp(p + n, "\uE001", 3) == 0 ? n + 3 : 0;
 }
 
 // Where does each message's content stand in the text? The conversation is rendered once more with a marker in place of
@@ -278,9 +302,11 @@ static bool mark_contents(Draft *d, const cJSON *messages)
 {
     cJSON *marked = cJSON_CreateArray();
     Buf out = {0}, marker = {0};
-    size_t i = 0;
+    size_t i = 0, n_messages = (size_t)cJSON_GetArraySize(messages);
+    const cJSON **list = mem_alloc(n_messages, sizeof *list);
     for (const cJSON *m = messages->child; m; m = m->next, i++) {
         cJSON *copy = cJSON_Duplicate(m, true);
+        list[i] = m;
         buf_clear(&marker);
         buf_addf(&marker, "\uE000%zu\uE001", i);           // two characters for private use
         if (message_text(m)) cJSON_ReplaceItemInObjectCaseSensitive(copy, "content", cJSON_CreateString(marker.data));
@@ -291,19 +317,19 @@ static bool mark_contents(Draft *d, const cJSON *messages)
     size_t at = 0;
     const char *p = out.data;
     while (ok && *p) {
-        char *end;
-        if (strncmp(p, "\uE000", 3) != 0) {
+        size_t skip = marker_at(p, n_messages, &i);
+        if (!skip || !message_text(list[i])) {
             ok = at < d->text.len && d->text.data[at] == *p;
             at++, p++;
             continue;
         }
-        const cJSON *m = cJSON_GetArrayItem(messages, (int)strtol(p + 3, &end, 10));
-        p = end + 3;
-        size_t n = content_at(&d->text, at, message_text(m));
-        mark(d, at, at + n, role_of(json_string(m, "role")));
+        size_t n = content_at(&d->text, at, message_text(list[i]));
+        mark(d, at, at + n, role_of(json_string(list[i], "role")));
+        p += skip;
         at += n;
     }
     cJSON_Delete(marked);
+    free(list);
     buf_free(&out);
     buf_free(&marker);
     return ok && at == d->text.len;
@@ -315,14 +341,15 @@ static void search_contents(Draft *d, const cJSON *messages)
     size_t at = 0;
     memset(d->byte_roles, ROLE_TEMPLATE, d->text.len);
     for (const cJSON *m = messages->child; m; m = m->next) {
-        const char *content = message_text(m), *found = NULL;
-        size_t n = 0;
-        for (size_t i = at; content && *content && i < d->text.len && !n; i++) {
-            n = content_at(&d->text, i, content);
-            if (n) found = d->text.data + i;
-        }
+        const char *whole = message_text(m), *bare = whole;
+        size_t n = bare ? trimmed(&bare) : 0;
+        const char *found = n ? memmem(d->text.data + at, d->text.len - at, bare, n) : NULL;
         if (!found) continue;
-        at = (size_t)(found - d->text.data);
+        size_t here = (size_t)(found - d->text.data), blanks = (size_t)(bare - whole);
+        if (here >= at + blanks) here -= blanks;           // with its blanks, if they are there
+        n = content_at(&d->text, here, whole);
+        if (!n) here = (size_t)(found - d->text.data), n = content_at(&d->text, here, whole);
+        at = here;
         mark(d, at, at + n, role_of(json_string(m, "role")));
         at += n;
     }

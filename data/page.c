@@ -108,7 +108,8 @@ static const char style[] =
     "details{margin:.6rem 0}summary{cursor:pointer;padding:.3rem 0}\n"
     ".asked{list-style:none;padding:0;margin:0;}.asked>li{border:1px solid var(--line);border-radius:.6rem;padding:.9rem 1rem;margin:.8rem 0}\n"
     ".asked dl{margin:0}.asked .said{white-space:pre-wrap;overflow-wrap:anywhere}p.said{margin:0;max-width:none}\n"
-    ".asked .answers{display:grid;grid-template-columns:repeat(auto-fit,minmax(9rem,1fr));gap:.6rem 1rem;margin-top:.7rem;padding-top:.7rem;border-top:1px solid var(--line)}\n"
+    ".asked .answers{display:grid;grid-template-columns:repeat(auto-fit,minmax(9rem,1fr));gap:.6rem 1rem;margin-top:.7rem;"
+    "padding-top:.7rem;border-top:1px solid var(--line)}\n"
     ".exact{color:var(--good);font-weight:600;font-size:.85rem;white-space:nowrap}\n"
     "footer{margin-top:3rem;padding-top:1rem;border-top:1px solid var(--line)}\n"
     "@media print{:root{color-scheme:light;--bg:#fff;--fg:#000;--soft:#444;--line:#bbb;--card:#f3f3f3;--good:#145;--system:#e9e0f6;--user:#d9e8f8;"
@@ -201,13 +202,13 @@ static bool has_metric(const Comparison *c, Metric m) { return !isnan(comparison
 
 static bool add_plot(Buf *b, const Page *p, Metric m)
 {
-    static const char *const notes[N_METRICS] = {"nats per token; lower is better", "nats per token, all but the answers",
+    static const char *const notes[N_METRICS] = {"nats per token; lower is better", "nats per token; of all but answers",
                                                  "greedy, token for token; higher is better"};
     Buf figure = {0}, range = {0};
     add_range(&range, p, m);
-    buf_addf(&figure, "<figure>\n<figcaption>%s <span>%s%s</span></figcaption>\n", metric_titles[m], notes[m],
+    buf_addf(&figure, "<figure>\n<figcaption>%s <span>%s%s</span></figcaption>\n", comparison_title(p->comparison, m), notes[m],
              comparison_is_steep(p->comparison, m) ? "; log scale" : "");
-    bool ok = plot_svg(&figure, p->comparison, m, metric_titles[m], range.data);
+    bool ok = plot_svg(&figure, p->comparison, m, comparison_title(p->comparison, m), range.data);
     if (ok) buf_addf(b, "%s</figure>\n", figure.data);
     buf_free(&figure);
     buf_free(&range);
@@ -233,7 +234,7 @@ static void add_points(Buf *b, const Page *p, bool open)
     for (Metric m = 0; m < N_METRICS; m++) {
         if (!has_metric(c, m)) continue;
         buf_addf(b, "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"%s at each evaluation\">\n<table>\n<caption>%s</caption>\n"
-                    "<thead><tr><th scope=\"col\" class=\"left\">step</th>", metric_titles[m], metric_titles[m]);
+                    "<thead><tr><th scope=\"col\" class=\"left\">step</th>", comparison_title(c, m), comparison_title(c, m));
         for (size_t a = 0; a < c->n_arms; a++) {
             buf_adds(b, "<th scope=\"col\">");
             add_model(b, p, 1 + a);
@@ -447,17 +448,18 @@ static void add_numbers(Buf *b, const Page *p)
 {
     const Comparison *c = p->comparison;
     bool spread = comparison_whole_seeds(c) > 1;
-    buf_addf(b, "<section>\n<h2>The numbers</h2>\n<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Final numbers\">\n<table class=\"final\">\n"
-                "<caption>At the last evaluation%s</caption>\n<thead><tr><th scope=\"col\" class=\"left\">model</th><th scope=\"col\">step</th>",
-             spread ? ": mean ± standard deviation over seeds" : "");
+    buf_addf(b, "<section>\n<h2>The numbers</h2>\n<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Final numbers\">\n"
+                "<table class=\"final\">\n"
+                "<caption>Before training, and after %lld steps%s</caption>\n<thead><tr><th scope=\"col\" class=\"left\">model</th>",
+             (long long)c->steps[c->n_points - 1], spread ? ": mean ± standard deviation over seeds" : "");
     for (Metric m = 0; m < N_METRICS; m++)
-        if (has_metric(c, m)) buf_addf(b, "<th scope=\"col\">%s</th>", metric_titles[m]);
+        if (has_metric(c, m)) buf_addf(b, "<th scope=\"col\">%s</th>", comparison_title(c, m));
     buf_adds(b, "</tr></thead>\n<tbody>\n");
     for (size_t k = 0; k < n_models(p); k++) {
         size_t arm = k ? k - 1 : 0, i = k ? c->n_points - 1 : 0;
         buf_adds(b, "<tr><th scope=\"row\">");
         add_model(b, p, k);
-        buf_addf(b, "</th><td>%lld</td>", (long long)c->steps[i]);
+        buf_adds(b, "</th>");
         for (Metric m = 0; m < N_METRICS; m++)
             if (has_metric(c, m)) add_spread(b, m, comparison_spread(c, arm, i, m));
         buf_adds(b, "</tr>\n");

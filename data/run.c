@@ -1,6 +1,7 @@
 // run: see run.h.
 #include "run.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
@@ -122,8 +123,6 @@ bool run_open_inputs(Run *r, bool need_model, Config *c, Err *e)
     ops_init((int)o->n_threads);
     if (o->model_init && o->model_name_or_path) return fail(e, "model_init and model_name_or_path: expected one of the two, found both");
     if (need_model && !o->model_init && !o->model_name_or_path) return fail(e, "model_name_or_path: expected a path, found nothing");
-    if (o->resume_from_checkpoint || o->save_steps || o->save_total_limit)
-        return fail(e, "resume_from_checkpoint, save_steps and save_total_limit: expected null: checkpoints are not written yet");
     bool has_model = o->model_init || (o->model_name_or_path && (need_model || file_exists(o->model_name_or_path)));
     if (need_model && o->model_name_or_path && !checkpoint_config(c, o->model_name_or_path, e)) return false;
     if (!run_open_tokenizer(r, o->model_name_or_path, e) || !run_open_template(r, e)) return false;
@@ -213,27 +212,32 @@ bool run_holds_model(const char *dir)
         free(path);
         if (there) return true;
     }
-    return false;
+    DIR *folder = opendir(dir);
+    bool there = false;
+    for (struct dirent *d; folder && (d = readdir(folder));) there |= strncmp(d->d_name, "checkpoint-", 11) == 0;
+    if (folder) closedir(folder);
+    return there;
 }
 
 bool run_open_output(Run *r, Err *e)
 {
     const Options *o = &r->options;
     if (!o->output_dir) return fail(e, "output_dir: expected a path, found nothing");
-    if (!o->overwrite_output_dir && run_holds_model(o->output_dir))
-        return fail(e, "output_dir: %s holds a model already: choose another folder or give overwrite_output_dir=true", o->output_dir);
+    if (!o->overwrite_output_dir && !o->resume_from_checkpoint && run_holds_model(o->output_dir))
+        return fail(e, "output_dir: %s holds a model or checkpoints already: choose another folder, or give overwrite_output_dir=true or "
+                       "resume_from_checkpoint=latest", o->output_dir);
     if (!dir_make(o->output_dir, e)) return fail_prefix(e, "output_dir: ");
     char *log = path_join(o->output_dir, "log.jsonl"), *config = path_join(o->output_dir, "train_config.json");
     cJSON *json = options_json(o);
     char *text = cJSON_Print(json);
     bool ok = file_put(config, text, strlen(text), e);
-    r->log = ok ? fopen(log, "w") : NULL;
-    if (ok && !r->log) fail(e, "%s: cannot write: %s", log, strerror(errno));
+    r->log = ok && !o->resume_from_checkpoint ? fopen(log, "w") : NULL;        // checkpoint_read opens the old one
+    if (ok && !o->resume_from_checkpoint && !r->log) ok = fail(e, "%s: cannot write: %s", log, strerror(errno));
     cJSON_free(text);
     cJSON_Delete(json);
     free(log);
     free(config);
-    return r->log != NULL;
+    return ok;
 }
 
 bool run_write_log(Run *r, cJSON *line, Err *e)
@@ -297,9 +301,17 @@ cJSON *run_config_keys(const Run *r, Err *e)
     return json;
 }
 
-bool run_open_model(Run *r, const Config *c, Err *e)
+bool run_open_model(Run *r, const Config *c, const char *checkpoint, Err *e)
 {
     const Options *o = &r->options;
+    if (checkpoint) {
+        char *bin = path_join(checkpoint, "model.bin");
+        bool ok = checkpoint_load(&r->model, output_is_folder(r) ? checkpoint : bin, e) &&
+                  (r->model.n_params == params_count(c) || fail(e, "%s: expected a model of %zu parameters, found %zu", checkpoint,
+                                                                params_count(c), r->model.n_params));
+        free(bin);
+        return ok;
+    }
     if (!o->model_init) return checkpoint_load(&r->model, o->model_name_or_path, e);
     if (!output_is_folder(r) && !config_fits_bin(c, e)) return fail_prefix(e, "model_init: ");
     if (!model_init(&r->model, c, e)) return false;

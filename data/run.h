@@ -37,8 +37,8 @@ bool run_open_template(Run *r, Err *e);
 bool run_check_vocabulary(const Run *r, const Config *c, Err *e);
 // Tokenizer, template, rows and (need_model, or if one is named) the model's shape.
 bool run_open_inputs(Run *r, bool need_model, Config *c, Err *e);
-// Loads the model, or makes it as model_init says.
-bool run_open_model(Run *r, const Config *c, Err *e);
+// Loads the model, or makes it as model_init says; or takes the one of a checkpoint folder (NULL: none).
+bool run_open_model(Run *r, const Config *c, const char *checkpoint, Err *e);
 // Room for training batches of these rows (NULL: none) and for evaluating any single row at least.
 bool run_make_room(Run *r, const Example *const *rows, size_t n_rows, bool training, Err *e);
 
@@ -48,7 +48,7 @@ EvalSums run_evaluate(Run *r, const Example *rows, size_t n);
 
 bool run_open_output(Run *r, Err *e);                      // output_dir, its train_config.json and log.jsonl
 bool run_write_log(Run *r, cJSON *line, Err *e);           // takes the line over
-bool run_holds_model(const char *dir);                     // has the folder a model in it?
+bool run_holds_model(const char *dir);                     // has the folder a model or checkpoints in it?
 bool run_save_model(const Run *r, const char *dir, Err *e);            // in the format it came in, its tokenizer beside it
 bool run_save_tokenizer(const Run *r, const char *dir, Err *e);
 cJSON *run_config_keys(const Run *r, Err *e);              // for checkpoint_save_folder; owned by the caller

@@ -169,6 +169,15 @@ static bool get_rope(Config *c, const cJSON *json, Err *e)
     return true;
 }
 
+// The RoPE table is made for seq_len positions, which no file backs: it may be as large as the weights, or 64 MB.
+static bool check_seq_len(const Config *c, Err *e)
+{
+    size_t floats = (size_t)c->seq_len * (size_t)c->head_dim, enough = (size_t)1 << 24, weights = params_count(c);
+    size_t most = (weights > enough ? weights : enough) / (size_t)c->head_dim;
+    return floats <= weights || floats <= enough ||
+           fail(e, "max_position_embeddings: expected at most %zu for a model of %zu weights, found %d", most, weights, c->seq_len);
+}
+
 static bool parse_config(Config *c, const cJSON *json, Err *e)
 {
     const cJSON *tied = json_get(json, "tie_word_embeddings"), *window = json_get(json, "sliding_window");
@@ -188,7 +197,7 @@ static bool parse_config(Config *c, const cJSON *json, Err *e)
     if (!get_int(&c->head_dim, json, "head_dim", c->dim / c->n_heads, e)) return false;
     // Attention here is always full: a Mistral may be used up to its window, where the two are the same.
     if (type && strcmp(type, "mistral") == 0 && json_is_int(window, 1, c->seq_len - 1)) c->seq_len = (int)window->valuedouble;
-    return config_check(c, e);
+    return config_check(c, e) && check_seq_len(c, e);
 }
 
 bool config_from_json(Config *c, const cJSON *json, const char *where, Err *e)

@@ -12,6 +12,8 @@
 
 void ops_init(int n_threads)
 {
+    const char *wanted = getenv("OMP_NUM_THREADS");
+    if (n_threads <= 0 && wanted) n_threads = atoi(wanted);
     omp_set_num_threads(n_threads > 0 ? n_threads : omp_get_num_procs());
     openblas_set_num_threads(1);
 }

@@ -16,7 +16,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-// Call once: n_threads for our OpenMP loops (0: all cores), and one thread for OpenBLAS, which is called from inside them.
+// Call once: n_threads for our OpenMP loops (0: OMP_NUM_THREADS, or all cores), and one thread for OpenBLAS, which is
+// called from inside them.
 void ops_init(int n_threads);
 int ops_threads(void);
 

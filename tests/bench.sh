@@ -16,6 +16,11 @@ for shape in ${SHAPES:-260K 15M 135M}; do
 done
 rm -f "$batch"
 
+echo "growth: dim 288, rows of 128 to 8192 tokens; then 1 thread; then 5 % to 100 % supervised"
+for rows in 32x128 8x512 2x2048 1x8192; do "$build/bench_step" 15M 1.0 2 $rows; done
+OMP_NUM_THREADS=1 "$build/bench_step" 15M 1.0 2 8x512
+for fraction in 0.05 0.25 0.5 0.75; do "$build/bench_step" 15M $fraction 2; done
+
 # A real tokenizer if there is one beside the checkout, else the bundled one; chats, and one line of 1 MB.
 tokenizer=model/tiny/tokenizer.json chats=data/wordnet/kinds_train.jsonl
 [ -d ../shared/tokenizers/llama3_1 ] && tokenizer=../shared/tokenizers/llama3_1/tokenizer.json chats=../shared/data/alpaca_en_demo.messages.jsonl

@@ -2,8 +2,8 @@
 // one line of medians: tokens/s, needed GFLOP/s, the canary (sgemm of 2048^3 on all cores, just before and after each
 // step), and their ratio, which is the figure to compare: on a shared machine the others move together.
 //   bench_step SHAPE FRACTION [STEPS [BATCH]]
-// SHAPE: 260K, 15M, 135M.  FRACTION of tokens supervised.  BATCH: rows in a file, as int32: count, lengths, tokens,
-// targets (shifted, -100 masked), instead of made-up ones.
+// SHAPE: 260K, 15M, 135M.  FRACTION of tokens supervised.  BATCH: 5x512, so many rows of that length; or a file of rows
+// as int32: count, lengths, tokens, targets (shifted, -100 masked).
 #include "../model/optim.h"
 
 #include <cblas.h>
@@ -43,8 +43,8 @@ static void add_row(Batch *b, const int *ids, const int *targets, int n)
     b->starts[++b->S] = b->N;
 }
 
-// Chat-like rows: long-tailed lengths, one to three turns, the end of each turn supervised.
-static size_t make_rows(Batch *b, const Shape *s, double fraction)
+// Chat-like rows: long-tailed lengths (or all of `length`), one to three turns, the end of each turn supervised.
+static size_t make_rows(Batch *b, const Shape *s, double fraction, int length)
 {
     Rng rng = rng_seed(1);
     size_t total = 0;
@@ -52,11 +52,11 @@ static size_t make_rows(Batch *b, const Shape *s, double fraction)
     int shortest = s->seq / 4 < 64 ? s->seq / 4 : 64;
     *b = batch_alloc((size_t)(s->rows * s->seq), (size_t)s->rows);
     for (int r = 0; r < s->rows; r++) {
-        int n = (int)fmin(s->seq, fmax(shortest, 0.45 * s->seq * exp(0.6 * rng_normal(&rng)))), turns = 1 + (int)rng_below(&rng, 3);
+        int n = length ? length : (int)fmin(s->seq, fmax(shortest, 0.45 * s->seq * exp(0.6 * rng_normal(&rng)))), turns = 1 + (int)rng_below(&rng, 3);
         for (int t = 0; t < n; t++) {
-            int turn = t * turns / n, end = n * (turn + 1) / turns, length = end - n * turn / turns;
+            int turn = t * turns / n, end = n * (turn + 1) / turns, size = end - n * turn / turns;
             ids[t] = (int)rng_below(&rng, (size_t)s->config.vocab_size);
-            targets[t] = end - t <= (int)lround(length * fraction) ? (int)rng_below(&rng, (size_t)s->config.vocab_size) : -100;
+            targets[t] = end - t <= (int)lround(size * fraction) ? (int)rng_below(&rng, (size_t)s->config.vocab_size) : -100;
         }
         add_row(b, ids, targets, n);
         total += (size_t)n;
@@ -143,7 +143,11 @@ int main(int argc, char **argv)
     Err e;
     Model m;
     Optim o = {.kind = OPTIM_ADAMW, .beta1 = 0.9f, .beta2 = 0.999f, .epsilon = 1e-8f};
-    size_t tokens = argc > 4 ? read_rows(&b, argv[4]) : make_rows(&b, s, atof(argv[2])), longest = 0;
+    int rows, length;
+    size_t tokens, longest = 0;
+    if (argc > 4 && sscanf(argv[4], "%dx%d", &rows, &length) == 2 && rows > 0 && length > 0 && length <= c.seq_len)
+        tokens = make_rows(&b, &(Shape){.config = c, .rows = rows, .seq = length}, atof(argv[2]), length);
+    else tokens = argc > 4 ? read_rows(&b, argv[4]) : make_rows(&b, s, atof(argv[2]), 0);
     for (size_t r = 0; r < b.S; r++) longest = b.starts[r + 1] - b.starts[r] > longest ? b.starts[r + 1] - b.starts[r] : longest;
     if (!model_init(&m, &c, &e) || !model_reserve(&m, b.N, longest, b.S, b.M, true, false, &e) || !optim_init(&o, m.n_params, &e))
         return fprintf(stderr, "%s\n", e.text), 1;

@@ -716,6 +716,7 @@ static const struct { const char *key, *value, *message; } bad_configs[] = {
     {"head_dim", "8", "q_proj.weight: expected shape [16,12], found [12,12]"},
     {"num_hidden_layers", "1", "tensors missing: none; unexpected: model.layers.1.input_layernorm.weight"},
     {"num_hidden_layers", "1024", " more; unexpected: none"},
+    {"max_position_embeddings", "4194304", "max_position_embeddings: expected at most 2796202 for a model of "},
     {"vocab_size", "12", "model.embed_tokens.weight: expected shape [12,12], found [11,12]"},
 };
 

@@ -204,6 +204,28 @@ static void test_roles_of_confusing_content(void)
               "pppppuupppaaaappppt");
 }
 
+// A template's own characters may look like the markers by which the places of contents are found.
+static void test_roles_of_marker_characters(void)
+{
+    Recipe r = recipe();
+    CHECK_STR(show(&r, "{\"messages\": [{\"role\": \"\uE0007\uE001\uE000\", \"content\": \"u\"}, {\"role\": \"assistant\", \"content\": \"a\"}]}", 'r'),
+              "ppppppppppppuppppaaa");
+}
+
+static void test_too_many_messages_to_render(void)
+{
+    Recipe r = recipe();
+    Example ex;
+    Err e;
+    Buf row = {0};
+    r.template = blockless;
+    buf_adds(&row, "{\"messages\": [");
+    for (int i = 0; i < 1001; i++) buf_addf(&row, "%s{\"role\": \"%s\", \"content\": \"x\"}", i ? "," : "", i % 2 ? "user" : "assistant");
+    buf_adds(&row, "]}");
+    CHECK_FAILS(build(&ex, &r, row.data, &e), e, "messages[1000]: expected at most 1000 messages for a template without {% generation %}");
+    buf_free(&row);
+}
+
 static void test_bad_rows(void)
 {
     static const struct { const char *row, *message; } cases[] = {
@@ -598,6 +620,8 @@ int main(void)
     RUN(test_input_ids);
     RUN(test_prefix_mismatch);
     RUN(test_roles_of_confusing_content);
+    RUN(test_roles_of_marker_characters);
+    RUN(test_too_many_messages_to_render);
     RUN(test_bad_rows);
     RUN(test_mask_options_that_do_not_fit);
     RUN(test_dataset_files);

@@ -209,6 +209,22 @@ static void test_training(void)
     CHECK(has("<h1>A training run</h1>") && has("Loss on held-out answers: from ") && has("trained"));
 }
 
+// Plain text has no answers, so no questions either, and its loss is not called a prompt's.
+static void test_text(void)
+{
+    Buf rows = {0}, arguments = {0};
+    for (int i = 0; i < 8; i++) buf_addf(&rows, "{\"text\": \"</main> once %c\"}\n", 'a' + i);
+    temp_text("text.jsonl", rows.data);
+    buf_addf(&arguments, "%s --output_dir=%s --dataset_name=%s", temp_path("config.json"), temp_path("text"), temp_path("text.jsonl"));
+    CHECK_MSG(run("", arguments.data) == 0, "%s", output);
+    buf_free(&rows);
+    buf_free(&arguments);
+    if (!read_page("text/report.html")) return;
+    check_well_formed();
+    check_alone();
+    CHECK(has("Loss on held-out text: from ") && !has("prompts") && !has("<h2>The same questions"));
+}
+
 static void test_nothing_to_compare(void)
 {
     Buf arguments = {0};
@@ -216,6 +232,22 @@ static void test_nothing_to_compare(void)
     CHECK(run("", arguments.data) == 1);
     CHECK_MSG(strstr(output, "compare: the mask (none) leaves no token out"), "%s", output);
     buf_free(&arguments);
+}
+
+// Ctrl-C in the first run: nothing to compare, so no table, no page, and the exit status says which signal it was.
+static void test_interrupt(void)
+{
+    const char *program = getenv("TRAIN") ? getenv("TRAIN") : "./train";
+    Buf command = {0};
+    buf_addf(&command, "sh -c '%s compare %s --output_dir=%s --max_steps=100000000 --eval_steps=null >%s 2>&1 & pid=$!; "
+             "while ! [ -s %s/cut/weight-0/seed-42/log.jsonl ]; do sleep 0.05; done; kill -INT $pid; wait $pid'",
+             program, temp_path("config.json"), temp_path("cut"), temp_path("cut.log"), temp_dir);
+    int status = system(command.data);
+    buf_free(&command);
+    CHECK_MSG(WIFEXITED(status) && WEXITSTATUS(status) == 130, "status %d", status);
+    if (!read_page("cut.log")) return;
+    CHECK_MSG(has("\ninterrupted: 0 of 1 seeds were run in full\n") && !has("eval_exact_match"), "%s", page.data);
+    CHECK(!file_exists(temp_path("cut/report.html")) && !file_exists(temp_path("cut/compare.csv")));
 }
 
 int main(void)
@@ -226,7 +258,9 @@ int main(void)
     RUN(test_compare);
     RUN(test_without_gnuplot);
     RUN(test_training);
+    RUN(test_text);
     RUN(test_nothing_to_compare);
+    RUN(test_interrupt);
     buf_free(&page);
     temp_end();
     return check_report();

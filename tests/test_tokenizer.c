@@ -163,6 +163,7 @@ static void test_bad_bin(void)
         {0, "", 0, 3, "found 3 bytes"},
         {0, "\0\0\0\0", 4, SIZE_MAX, "found max_token_length 0"},
         {0, "\xFF\xFF\xFF\xFF", 4, SIZE_MAX, "found max_token_length -1"},
+        {0, "\1\20\0\0", 4, SIZE_MAX, "found max_token_length 4097"},
         {0, "\3\0\0\0", 4, SIZE_MAX, "piece 0: expected a length from 1 to 3, found 5"},
         {0, "", 0, 9, "piece 0: expected 8 bytes of score and length, found 5"},
         {0, "", 0, 14, "piece 0: expected 5 bytes, the file ends after 2"},
@@ -321,6 +322,12 @@ static void test_nfc(void)
 
 static Tokenizer *load_text(const char *json, Err *e) { return load_bytes("tokenizer.json", json, strlen(json), e); }
 
+#define X16 "xxxxxxxxxxxxxxxx"
+#define X129 X16 X16 X16 X16 X16 X16 X16 X16 "x"
+#define R9 "{\"type\":\"Replace\",\"pattern\":{\"String\":\"x\"},\"content\":\"xxxxxxxxx\"}"
+#define DIGITS "{\"type\":\"Digits\"}"
+#define D4 DIGITS "," DIGITS "," DIGITS "," DIGITS
+
 static void test_bad_json(void)
 {
     static const struct { const char *json, *message; } cases[] = {
@@ -374,6 +381,16 @@ static void test_bad_json(void)
          "found the Regex  +"},
         {"{" MODEL ",\"normalizer\":{\"type\":\"Replace\",\"pattern\":{\"String\":\"\"},\"content\":\"x\"}}",
          "a String that is not empty"},
+        {"{" MODEL ",\"normalizer\":{\"type\":\"Replace\",\"pattern\":{\"String\":\"ab\"},\"content\":\"" X129 "\"}}",
+         "normalizer: expected to make a text at most 64 times longer"},
+        {"{" MODEL ",\"decoder\":{\"type\":\"Sequence\",\"decoders\":[" R9 "," R9 "," R9 "]}}",
+         "decoder: expected to make a text at most 64 times longer"},
+        {"{" MODEL ",\"normalizer\":{\"type\":\"Prepend\",\"prepend\":\"" X129 X129 "\"}}",
+         "normalizer: expected at most 256 bytes to prepend, found 258"},
+        {"{" MODEL ",\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[" D4 "," D4 "," D4 "," D4 "," D4 "]}}",
+         "pre_tokenizer: expected at most 16 steps"},
+        {"{" MODEL ",\"added_tokens\":[{\"id\":4000000,\"content\":\"x\"}]}",
+         "expected ids up to about 7 for 7 pieces, found 4000000"},
         {"{" MODEL ",\"pre_tokenizer\":{\"type\":\"Whitespace\"}}",
          "pre_tokenizer: expected Split, Digits, ByteLevel, Metaspace or Sequence, found Whitespace"},
         {"{" MODEL ",\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"\\\\w+\"}}}",

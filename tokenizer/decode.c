@@ -209,6 +209,8 @@ void tokenizer_decode(const Tokenizer *t, const int *ids, size_t n, bool skip_sp
         return;
     }
     Pieces a = {0}, b = {0};
+    buf_add(&a.text, "", 0);                              // not NULL, even if all pieces are empty
+    buf_add(&b.text, "", 0);
     for (size_t i = 0; i < n; i++) {
         if (t->vocab.at[ids[i]] == NO_PIECE || (skip_special && t->is_special[ids[i]])) continue;
         if (t->decoders.n == 0 && a.n > 0) buf_addc(&a.text, ' ');    // without a decoder pieces are words

@@ -38,13 +38,16 @@ static float read_f32(const unsigned char *p)
     return value;
 }
 
+// A piece is tried at every cut, so that the work grows with the square of its length.
+enum { MAX_PIECE = 4096 };
+
 // Checks every record and counts them.
 static bool count_pieces(const File *f, size_t *n, Err *e)
 {
     *n = 0;
     if (f->size < 4) return fail(e, "expected a tokenizer.json or a llama2.c tokenizer.bin, found %zu bytes", f->size);
     int32_t longest = read_i32(f->data);
-    if (longest < 1 || longest > (1 << 20))
+    if (longest < 1 || longest > MAX_PIECE)
         return fail(e, "expected a tokenizer.json or a llama2.c tokenizer.bin, found max_token_length %d", longest);
     for (size_t at = 4; at < f->size; (*n)++) {
         size_t left = f->size - at;
@@ -186,6 +189,8 @@ static const char *config_template(const cJSON *config)
     return cJSON_GetStringValue(field);
 }
 
+enum { MAX_KEYS = 1000 };      // of an object that is searched once for each of its keys
+
 static bool read_config(Tokenizer *t, const char *dir, const char *name, Err *e)
 {
     char *path = path_join(dir, name);
@@ -196,6 +201,8 @@ static bool read_config(Tokenizer *t, const char *dir, const char *name, Err *e)
             ok = false;
         } else if (!cJSON_IsObject(config)) {
             ok = fail(e, "%s: expected an object, found %s", path, json_kind(config));
+        } else if (cJSON_GetArraySize(config) > MAX_KEYS) {
+            ok = fail(e, "%s: expected at most %d keys, found %d", path, MAX_KEYS, cJSON_GetArraySize(config));
         } else {
             take_special_tokens(t->special_tokens, config);
             const char *template = config_template(config);

@@ -70,6 +70,28 @@ static bool get_char(const cJSON *node, const char *where, const char *key, cons
 // One element of a pipeline, read into t; `where` names the pipeline.
 typedef bool ReadStep(Tokenizer *t, const cJSON *node, const char *where, const char *type, Err *e);
 
+// What a file may ask for, so that neither time nor memory grows out of proportion: real ones stay far below.
+#define MAX_STEPS 16               // in a pipeline
+#define MAX_GROWTH 64              // of a text that passes through it
+#define MAX_INSERT 256             // bytes of an inserted string
+#define MAX_TEMPLATE_IDS 64        // that a post-processor adds
+#define MAX_HOLES 65536            // ids without a piece
+
+// Is a pipeline short, and does it make texts only so much longer?
+static bool check_growth(const Steps *steps, const char *where, Err *e)
+{
+    size_t growth = 1;
+    if (steps->n > MAX_STEPS) return fail(e, "%s: expected at most %d steps", where, MAX_STEPS);
+    for (size_t i = 0; i < steps->n; i++) {
+        const Step *s = &steps->items[i];
+        if (s->kind == STEP_PREPEND && s->n_to > MAX_INSERT)
+            return fail(e, "%s: expected at most %d bytes to prepend, found %zu", where, MAX_INSERT, s->n_to);
+        if (s->kind == STEP_REPLACE && s->n_to > s->n_from) growth *= s->n_to / s->n_from + (s->n_to % s->n_from > 0);
+        if (growth > MAX_GROWTH) return fail(e, "%s: expected to make a text at most %d times longer", where, MAX_GROWTH);
+    }
+    return true;
+}
+
 // The pipeline: nothing, one element, or a Sequence that holds elements in its field `list`.
 static bool read_steps(Tokenizer *t, const cJSON *node, const char *where, const char *list, ReadStep *read, Err *e)
 {
@@ -182,6 +204,7 @@ static bool read_template_ids(Tokenizer *t, const cJSON *node, const char *name,
     int **list = after ? &t->after : &t->before;
     size_t *n = after ? &t->n_after : &t->n_before;
     cJSON_ArrayForEach(id, ids) {
+        if (*n == MAX_TEMPLATE_IDS) return fail(e, "post_processor.single: expected at most %d ids on each side", MAX_TEMPLATE_IDS);
         if (!json_is_int(id, 0, (int64_t)t->vocab.n_ids - 1))
             return fail(e, "post_processor.special_tokens: expected ids of \"%s\" from 0 to %zu", name,
                         t->vocab.n_ids - 1);
@@ -420,6 +443,8 @@ static bool read_root(Tokenizer *t, const cJSON *root, Err *e)
     size_t n_pieces, n_added, n_ids = 0;
     if (!count_ids(vocab, "model.vocab", false, &n_pieces, &n_ids, e) ||
         !count_ids(added, "added_tokens", true, &n_added, &n_ids, e)) return false;
+    if (n_ids > n_pieces + n_added + MAX_HOLES)
+        return fail(e, "expected ids up to about %zu for %zu pieces, found %zu", n_pieces + n_added, n_pieces + n_added, n_ids - 1);
     vocab_init(&t->vocab, n_ids, n_pieces);
     bool ok = read_vocab(t, vocab, e) && read_merges(t, json_get(model, "merges"), e) &&
               read_added(t, added, n_added, e) &&
@@ -427,7 +452,8 @@ static bool read_root(Tokenizer *t, const cJSON *root, Err *e)
               read_steps(t, json_get(root, "pre_tokenizer"), "pre_tokenizer", "pretokenizers", read_pre_tokenizer, e) &&
               read_steps(t, json_get(root, "post_processor"), "post_processor", "processors", read_post_processor, e) &&
               read_steps(t, json_get(root, "decoder"), "decoder", "decoders", read_decoder, e) &&
-              read_letters(t, model, e);
+              check_growth(&t->normalizers, "normalizer", e) && check_growth(&t->splitters, "pre_tokenizer", e) &&
+              check_growth(&t->decoders, "decoder", e) && read_letters(t, model, e);
     if (ok && !t->byte_level) bpe_find_border(t, SPACE_MARK);
     if (ok) tokenizer_index(t);
     return ok;

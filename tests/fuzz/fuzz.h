@@ -1,0 +1,78 @@
+// fuzz.h: what the harnesses share. A harness is one function that hands any bytes to one reader of this program; it
+// must return, whatever the bytes are, without a fault, a leak or memory that the bytes do not justify. libFuzzer calls
+// it (make fuzz), and so does tests/test_corpus.c, with every file of tests/corpus.
+#ifndef FUZZ_H
+#define FUZZ_H
+
+#include "../../model/base.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#ifdef FUZZING
+#define HARNESS(function)                                                  \
+    int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);          \
+    int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)           \
+    {                                                                      \
+        function((const char *)data, size);                                \
+        return 0;                                                          \
+    }
+#else
+#define HARNESS(function)
+#endif
+
+// The folder that the readers' files are put into: FUZZ_DIR, or one that goes when the program ends.
+static char fuzz_folder[256];
+
+static inline void fuzz_remove(void)
+{
+    static const char *const names[] = {"input", "config.json", "model.safetensors", "model.safetensors.index.json",
+                                        "part.safetensors", "out.bin", "tokenizer.json", "tokenizer_config.json",
+                                        "chat_template.jinja", "generation_config.json"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char path[320];
+        snprintf(path, sizeof path, "%s/%s", fuzz_folder, names[i]);
+        unlink(path);
+    }
+    rmdir(fuzz_folder);
+}
+
+static inline const char *fuzz_path(const char *name)
+{
+    static char paths[4][320];
+    static int next;
+    if (!*fuzz_folder) {
+        const char *given = getenv("FUZZ_DIR");
+        snprintf(fuzz_folder, sizeof fuzz_folder, "%s/sft-fuzz-XXXXXX", given ? given : file_is_dir("/dev/shm") ? "/dev/shm" : "/tmp");
+        if (!mkdtemp(fuzz_folder)) abort();
+        atexit(fuzz_remove);
+    }
+    char *path = paths[next++ % 4];
+    snprintf(path, sizeof paths[0], "%s/%s", fuzz_folder, name);
+    return path;
+}
+
+// A file of these bytes, written plainly: there is nothing to keep.
+static inline const char *fuzz_file(const char *name, const char *bytes, size_t n)
+{
+    const char *path = fuzz_path(name);
+    FILE *f = fopen(path, "wb");
+    if (!f || fwrite(bytes, 1, n, f) != n || fclose(f) != 0) abort();
+    return path;
+}
+
+// An input of several parts is cut at lines of "---". Takes the next part; false when there is none.
+typedef struct { const char *data; size_t len; } Part;
+
+static inline bool fuzz_part(Part *rest, Part *part)
+{
+    if (!rest->data) return false;
+    const char *cut = rest->len ? memmem(rest->data, rest->len, "\n---\n", 5) : NULL;
+    *part = (Part){rest->data, cut ? (size_t)(cut - rest->data) : rest->len};
+    *rest = cut ? (Part){cut + 5, rest->len - part->len - 5} : (Part){0};
+    return true;
+}
+
+#endif
