@@ -79,6 +79,11 @@ test-report: deps
 	@$(MAKE) --no-print-directory $(BUILD)/train
 	@sh tests/test_report.sh $(BUILD)/train
 
+# The run of test_train that is killed and resumed, 50 times.
+test-crash: deps
+	@$(MAKE) --no-print-directory -j 2 build-tests
+	KILLS=50 TRAIN=$(BUILD)/train $(BUILD)/test_train
+
 bench: $(BUILD)/bench_step $(BUILD)/bench_tokenizer
 	@sh tests/bench.sh $(BUILD)
 

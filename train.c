@@ -262,12 +262,12 @@ static bool train_run(Run *r, const Config *c, const char *part, Showcase *show,
                            .beta2 = (float)o->adam_beta2, .epsilon = (float)o->adam_epsilon, .weight_decay = (float)o->weight_decay};
         ok = optim_init(&r->optim, r->model.n_params, e);
     }
+    if (checkpoint && loop.n_rows && !r->model.params) checkpoint_offer_older(o, checkpoint, e);      // a damaged model
     if (ok && checkpoint) {
         ok = checkpoint_read(r, &loop.at, checkpoint, e);
         epoch_order(loop.order, loop.n_rows, o->shuffle, (uint64_t)o->seed, loop.at.epoch);
         if (ok) printf("going on from %s\n", checkpoint);
     }
-    if (!ok && checkpoint) checkpoint_offer_older(o, checkpoint, e);
     if (ok) {
         if (!part) printf("%zu parameters, %lld steps of up to %zu tokens, %d threads\n", r->model.n_params, (long long)loop.n_steps,
                           r->max.tokens * (size_t)o->gradient_accumulation_steps, ops_threads());

@@ -274,9 +274,10 @@ bool checkpoint_read(Run *r, Progress *p, const char *folder, Err *e)
     char *path = path_join(folder, "trainer_state.json");
     cJSON *state = json_load(path, e);
     const cJSON *step = json_get(state, "optimizer_step");
-    bool ok = state && check_state(r, state, path, e) && state_fields(p, state, path, e) &&
-              (json_is_int(step, 0, (int64_t)1 << 53) || fail(e, "%s: optimizer_step: expected a count", path)) && read_moments(r, folder, e);
+    bool same = state && check_state(r, state, path, e);
+    bool ok = same && state_fields(p, state, path, e) && (json_is_int(step, 0, (int64_t)1 << 53) || fail(e, "%s: optimizer_step: expected a count", path)) && read_moments(r, folder, e);
     if (ok) r->optim.step = (int64_t)step->valuedouble;
+    if (!ok && (same || !state)) checkpoint_offer_older(&r->options, folder, e);
     ok = ok && reopen_log(r, state, e);
     cJSON_Delete(state);
     free(path);

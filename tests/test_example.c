@@ -208,8 +208,8 @@ static void test_roles_of_confusing_content(void)
 static void test_roles_of_marker_characters(void)
 {
     Recipe r = recipe();
-    CHECK_STR(show(&r, "{\"messages\": [{\"role\": \"\uE0007\uE001\uE000\", \"content\": \"u\"}, {\"role\": \"assistant\", \"content\": \"a\"}]}", 'r'),
-              "ppppppppppppuppppaaa");
+    CHECK_STR(show(&r, "{\"messages\": [{\"role\": \"\uE000\", \"content\": \"u\"}, {\"role\": \"assistant\", \"content\": \"a\"}]}", 'r'),
+              "pppppppupppaa");
 }
 
 static void test_too_many_messages_to_render(void)
@@ -218,7 +218,7 @@ static void test_too_many_messages_to_render(void)
     Example ex;
     Err e;
     Buf row = {0};
-    r.template = blockless;
+    r.template = unmarked;
     buf_adds(&row, "{\"messages\": [");
     for (int i = 0; i < 1001; i++) buf_addf(&row, "%s{\"role\": \"%s\", \"content\": \"x\"}", i ? "," : "", i % 2 ? "user" : "assistant");
     buf_adds(&row, "]}");

@@ -32,6 +32,8 @@ static bool fails_with(const char *message)
            CHECK_MSG(strstr(output, message), "expected \"%s\" in: %s", message, output);
 }
 
+typedef struct { const char *arguments, *message; } BadCase;
+
 // Eight short chats, a model of some 8,000 weights made from scratch, the byte tokenizer: two seconds of training.
 static const char CONFIG[] =
     "{\"model_init\": {\"hidden_size\": 16, \"intermediate_size\": 32, \"num_hidden_layers\": 2, \"num_attention_heads\": 4,"
@@ -187,6 +189,92 @@ static void test_interrupt(void)
     buf_free(&command);
 }
 
+// The log without what the clock says.
+static void log_without_times(const char *dir, Buf *out)
+{
+    char line[4096];
+    FILE *f = fopen(in_output(dir, "log.jsonl"), "r");
+    buf_clear(out);
+    while (f && fgets(line, sizeof line, f)) {
+        cJSON *json = cJSON_Parse(line);
+        static const char *const times[] = {"tokens_per_second", "train_runtime", "train_samples_per_second", "train_tokens_per_second"};
+        for (size_t i = 0; i < sizeof times / sizeof *times; i++) cJSON_DeleteItemFromObjectCaseSensitive(json, times[i]);
+        char *text = cJSON_PrintUnformatted(json);
+        buf_adds(out, text);
+        buf_addc(out, '\n');
+        cJSON_free(text);
+        cJSON_Delete(json);
+    }
+    if (f) fclose(f);
+}
+
+// A run that is killed again and again, and goes on each time from its latest checkpoint, ends with the weights and the log
+// of one that never stopped. KILLS says how often at least (make test-crash: 50).
+static void test_resume(void)
+{
+    static const char RUN[] = "%s --output_dir=%s --max_steps=1500 --save_steps=40 --save_total_limit=2 --logging_steps=30 --eval_steps=100";
+    const char *program = getenv("TRAIN") ? getenv("TRAIN") : "./train";
+    int kills = 0, wanted = getenv("KILLS") ? atoi(getenv("KILLS")) : 8, status = -1;
+    Rng rng = rng_seed(7);
+    if (!CHECK_MSG(run(RUN, temp_path("config.json"), temp_path("straight")) == 0, "%s", output)) return;
+    CHECK(file_exists(in_output("straight", "checkpoint-1480")) && !file_exists(in_output("straight", "checkpoint-1400")));
+    for (int round = 0; round < 40 * wanted && status != 0; round++) {
+        Buf command = {0};
+        bool begun = file_exists(in_output("killed", "log.jsonl")), saved = false;
+        for (int n = 40; begun && n <= 1500 && !saved; n += 40) {
+            char name[32];
+            snprintf(name, sizeof name, "checkpoint-%d", n);
+            saved = file_exists(in_output("killed", name));
+        }
+        buf_addf(&command, "sh -c '%s ", program);
+        buf_addf(&command, RUN, temp_path("config.json"), temp_path("killed"));
+        buf_addf(&command, " %s >/dev/null 2>&1 & pid=$!; ", saved ? "--resume_from_checkpoint=latest" : "--overwrite_output_dir=true");
+        if (kills < wanted) buf_addf(&command, "sleep 0.%03d; kill -9 $pid 2>/dev/null; ", 20 + (int)rng_below(&rng, 200));
+        buf_adds(&command, "wait $pid'  2>/dev/null");
+        status = system(command.data);
+        kills += status != 0;
+        buf_free(&command);
+    }
+    Buf straight = {0}, killed = {0};
+    log_without_times("straight", &straight);
+    log_without_times("killed", &killed);
+    CHECK_MSG(status == 0, "status %d after %d kills", status, kills);
+    CHECK_STR(killed.data, straight.data);
+    CHECK(same_files(in_output("straight", "model.bin"), in_output("killed", "model.bin")));
+    printf("     killed %d times\n", kills);
+    buf_free(&straight);
+    buf_free(&killed);
+    remove_tree(temp_path("killed"));
+}
+
+// A checkpoint of another run, or a damaged one, is refused with the reason.
+static void test_bad_checkpoints(void)
+{
+    static const char RUN[] = "%s --output_dir=%s --max_steps=1500 --save_steps=40 --save_total_limit=2 --logging_steps=30 --eval_steps=100 "
+                              "--resume_from_checkpoint=latest %s";
+    static const BadCase cases[] = {
+        {"--learning_rate=0.02", "another config: learning_rate was 0.01 and is 0.02"},
+        {"--max_length=28", "another data set: the hash of its rows is"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        CHECK(run(RUN, temp_path("config.json"), temp_path("straight"), cases[i].arguments) == 1);
+        fails_with(cases[i].message);
+    }
+    CHECK(run("%s --output_dir=%s", temp_path("config.json"), temp_path("straight")) == 1);
+    fails_with("holds a model or checkpoints already");
+    CHECK(run("%s --output_dir=%s --resume_from_checkpoint=latest", temp_path("config.json"), temp_path("nothing")) == 1);
+    fails_with("expected a checkpoint in");
+    CHECK(truncate(in_output("straight", "checkpoint-1480/optimizer.safetensors"), 1000) == 0);
+    CHECK(run(RUN, temp_path("config.json"), temp_path("straight"), "") == 1);
+    fails_with("optimizer.safetensors: ");
+    CHECK(strstr(output, "checkpoint-1440"));
+    CHECK(truncate(in_output("straight", "checkpoint-1480/model.bin"), 1000) == 0);
+    CHECK(run(RUN, temp_path("config.json"), temp_path("straight"), "") == 1);
+    fails_with("model.bin: expected");
+    CHECK(strstr(output, "checkpoint-1440"));
+    remove_tree(temp_path("straight"));
+}
+
 // Where stderr is no terminal there is no progress line, and what is wrong is one line there.
 static void test_streams(void)
 {
@@ -237,7 +325,6 @@ static void test_wrong_usage(void)
 }
 
 // Each case changes one thing of the good config: file contents, or arguments. "%s" is the temporary folder.
-typedef struct { const char *arguments, *message; } BadCase;
 
 static void check_bad_arguments(const char *command, const BadCase *cases, size_t n)
 {
@@ -273,7 +360,7 @@ static void test_bad_arguments(void)
         {"--chat_template_path=%s/absent.jinja", "absent.jinja: cannot open"},
         {"--output_dir=/proc/no", "output_dir: /proc/no: cannot make the folder"},
         {"--output_dir=null", "output_dir: expected a path"},
-        {"--output_dir=%s/out", "holds a model already"},
+        {"--output_dir=%s/out", "holds a model or checkpoints already"},
         {"--output_dir=%s/rows.jsonl", "rows.jsonl: cannot make the folder"},
         {"--model_name_or_path=x", "model_init and model_name_or_path: expected one of the two"},
         {"--model_init=null", "model_name_or_path: expected a path, found nothing"},
@@ -366,6 +453,8 @@ int main(void)
     RUN(test_unmasked);
     RUN(test_other_options);
     RUN(test_interrupt);
+    RUN(test_resume);
+    RUN(test_bad_checkpoints);
     RUN(test_streams);
     RUN(test_inspect);
     RUN(test_generation);

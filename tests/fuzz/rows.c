@@ -51,11 +51,16 @@ static void read_rows(const char *path, const Recipe *recipe)
 void fuzz_rows(const char *data, size_t size);
 void fuzz_rows(const char *data, size_t size)
 {
+    static Tokenizer *tokenizer;                           // made once: they are only read
+    static Template *with, *without;
     Err e;
+    if (!tokenizer) {
+        tokenizer = small_tokenizer();
+        with = template_parse(marked, strlen(marked), "marked", &e);
+        without = template_parse(unmarked, strlen(unmarked), "unmarked", &e);
+        if (!with || !without) abort();
+    }
     const char *path = fuzz_file("input", data, size);
-    Tokenizer *tokenizer = small_tokenizer();
-    Template *with = template_parse(marked, strlen(marked), "marked", &e), *without = template_parse(unmarked, strlen(unmarked), "unmarked", &e);
-    if (!with || !without) abort();
     Recipe recipe = {.tokenizer = tokenizer, .template = with, .text_field = "text", .assistant_only_loss = -1,
                      .completion_only_loss = -1, .max_length = 64, .vocab_size = tokenizer_vocab_size(tokenizer)};
     read_rows(path, &recipe);
@@ -63,9 +68,6 @@ void fuzz_rows(const char *data, size_t size)
     recipe.warn_on_prefix_mismatch = true;
     recipe.max_length = 0;
     read_rows(path, &recipe);
-    template_free(with);
-    template_free(without);
-    tokenizer_free(tokenizer);
 }
 
 HARNESS(fuzz_rows)
