@@ -57,14 +57,14 @@ demo: deps
 	@printf '\n== A chat row as tokens: the model learns the answer and where it ends; the rest is masked.\n\n'
 	./train inspect configs/lesson_many.json --row=41
 	@printf '== Two runs that differ in nothing but the mask, with two seeds each: one to two minutes.\n\n'
-	OMP_WAIT_POLICY=passive ./train compare configs/lesson_many.json --seeds=2 --overwrite_output_dir=true
+	./train compare configs/lesson_many.json --seeds=2 --overwrite_output_dir=true
 	@printf '\n== Now open %s/build/lesson_many/report.html in a browser.\n' "$$PWD"
 
 base: deps
 	@[ -e $(WORDNET)/data.noun ] || { echo "$(WORDNET)/data.noun is not there: apt-get install wordnet-base, or give WORDNET=DIR"; exit 1; }
 	@$(MAKE) --no-print-directory train
 	python3 data/wordnet/make.py build/base $(WORDNET)
-	OMP_WAIT_POLICY=passive ./train configs/base.json --overwrite_output_dir=true
+	./train configs/base.json --overwrite_output_dir=true
 	@cmp -s build/base/model/model.safetensors model/tiny/model.safetensors && echo "build/base/model has the bytes of model/tiny" || \
 	  echo "build/base/model is not byte for byte model/tiny: another processor or OpenBLAS rounds differently"
 

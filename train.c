@@ -568,8 +568,20 @@ static bool run_command(Run *r, const char *name, char **arguments, Err *e)
     return generate(r, arguments[0], strcmp(name, "chat") == 0, e);
 }
 
+// Threads that wait for each other should spin for microseconds only: OpenMP's default of milliseconds makes a run ten
+// times slower where another program wants a core too. The libraries read this when they are loaded, so it takes a new
+// start of the program; where there is no /proc it stays as it is.
+static void spin_briefly(char **argv)
+{
+    if (getenv("OMP_WAIT_POLICY") || getenv("GOMP_SPINCOUNT") || getenv("KMP_BLOCKTIME")) return;
+    setenv("GOMP_SPINCOUNT", "1000", 1);
+    setenv("KMP_BLOCKTIME", "0", 1);
+    execv("/proc/self/exe", argv);
+}
+
 int main(int argc, char **argv)
 {
+    spin_briefly(argv);
     const char *name = NULL;
     int at = 1, n_arguments = 1;
     unsigned uses = FOR_CONFIG;

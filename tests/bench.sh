@@ -2,6 +2,7 @@
 # What `make bench` runs: training steps by shape and supervised fraction, and tokenizers. $1: the folder of the programs.
 # PEER=1 runs PyTorch on the same batches (python3 with torch) and Hugging Face's tokenizers (node, npm) beside them.
 # SHAPES, STEPS: what to run ("260K 15M 135M", 5).
+export GOMP_SPINCOUNT=1000 KMP_BLOCKTIME=0    # as ./train sets it for itself
 build=$1
 batch=$(mktemp)
 for shape in ${SHAPES:-260K 15M 135M}; do
