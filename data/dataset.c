@@ -130,27 +130,42 @@ static bool ends_in_special(const Example *ex, const Tokenizer *t)
     return i > 0 && tokenizer_is_special(t, ex->ids[i - 1]);
 }
 
+static bool learns_role(const Example *ex, Role role)
+{
+    for (size_t i = 0; i < ex->n; i++)
+        if (ex->labels[i] != IGNORE && ex->roles[i] == role) return true;
+    return false;
+}
+
+static void find_symptoms(Summary *s, const Example *ex, const Tokenizer *t, size_t supervised)
+{
+    bool kept = !ex->dropped, two = ex->n > 1 && t && tokenizer_bos(t) >= 0;
+    bool found[N_SYMPTOMS] = {
+        [SYSTEM_LEARNED] = learns_role(ex, ROLE_SYSTEM), [USER_LEARNED] = learns_role(ex, ROLE_USER),
+        [NO_END_LEARNED] = kept && t && !ends_in_special(ex, t), [ANSWER_CUT] = ex->truncated, [ALL_MASKED] = ex->dropped,
+        [ONLY_FIRST_LABEL] = supervised == 1 && ex->labels[0] != IGNORE,
+        [DOUBLE_BOS] = two && ex->ids[0] == tokenizer_bos(t) && ex->ids[1] == tokenizer_bos(t), [PREFIX_MISMATCH] = ex->prefix_mismatch,
+    };
+    for (Symptom i = 0; i < N_SYMPTOMS; i++)
+        if (found[i] && s->symptoms[i].rows++ == 0) s->symptoms[i].first_line = ex->line;
+}
+
 Summary dataset_summary(const Example *examples, size_t n, const Tokenizer *t)
 {
     Summary s = {.rows = n};
     for (size_t i = 0; i < n; i++) {
         const Example *ex = &examples[i];
+        size_t supervised = 0;
+        for (size_t k = 0; k < ex->n; k++) supervised += ex->labels[k] != IGNORE;
         s.truncated += ex->truncated;
         s.dropped += ex->dropped;
         s.spans_by_rendering |= ex->spans_by_rendering;
-        s.prefix_mismatch += ex->prefix_mismatch;
         s.mask = !s.mask || strcmp(s.mask, ex->mask) == 0 ? ex->mask : "mixed";
+        find_symptoms(&s, ex, t, supervised);
         if (ex->dropped) continue;
         if (!s.first) s.first = ex;
-        size_t supervised = 0;
-        for (size_t k = 0; k < ex->n; k++) supervised += ex->labels[k] != IGNORE;
         s.tokens += ex->n;
         s.supervised += supervised;
-        s.only_first += supervised == 1 && ex->labels[0] != IGNORE;
-        if (!t) continue;
-        s.double_bos += ex->n > 1 && ex->ids[0] == tokenizer_bos(t) && ex->ids[1] == tokenizer_bos(t);
-        s.ends++;
-        s.ends_in_special += ends_in_special(ex, t);
     }
     return s;
 }

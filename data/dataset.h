@@ -25,12 +25,19 @@ bool dataset_build(Dataset *d, const Recipe *recipe, Err *e);
 cJSON *dataset_row(const Dataset *d, size_t i, Err *e);
 void dataset_free(Dataset *d);                             // accepts {0}
 
+// What can be seen to go wrong before anything is trained.
+typedef enum {
+    SYSTEM_LEARNED, USER_LEARNED,                          // words of the system or the user have labels
+    NO_END_LEARNED,                                        // the last label is no special token: nothing that ends a turn
+    ANSWER_CUT, ALL_MASKED,                                // by max_length; no label (left), so the row is dropped
+    ONLY_FIRST_LABEL,                                      // which is never predicted
+    DOUBLE_BOS, PREFIX_MISMATCH, N_SYMPTOMS
+} Symptom;
+
 // Counts over n examples, for the start-up report.
 typedef struct {
     size_t rows, dropped, truncated, tokens, supervised;   // tokens and supervised: of the rows that are not dropped
-    size_t only_first;                                     // rows whose only label is the first: it is never predicted
-    size_t double_bos, prefix_mismatch;
-    size_t ends, ends_in_special;                          // rows with a label; those whose last one is a special token
+    struct { size_t rows, first_line; } symptoms[N_SYMPTOMS];
     bool spans_by_rendering;
     const char *mask;                                      // Example's, or "mixed"
     const Example *first;                                  // the first one that is not dropped, NULL if all are

@@ -359,8 +359,12 @@ static void mark_message_roles(Draft *d, const cJSON *messages)
 {
     d->byte_roles = mem_alloc(d->text.len, 1);
     memset(d->byte_roles, ROLE_TEMPLATE, d->text.len);
-    if (!mark_contents(d, messages)) search_contents(d, messages);
-    for (size_t i = 0; i < d->assistant.n; i++) mark(d, d->assistant.spans[i].begin, d->assistant.spans[i].end, ROLE_ASSISTANT);
+    bool sure = mark_contents(d, messages);
+    if (!sure) search_contents(d, messages);
+    // What others said stays theirs, even inside a generation block: the report then says that it is learned.
+    for (size_t i = 0; i < d->assistant.n; i++)
+        for (size_t b = d->assistant.spans[i].begin; b < d->assistant.spans[i].end; b++)
+            if (!sure || d->byte_roles[b] == ROLE_TEMPLATE) d->byte_roles[b] = ROLE_ASSISTANT;
 }
 
 // ---- spans of tokens ----------------------------------------------------------------------------------------------
@@ -409,9 +413,10 @@ static void mark_assistant_tokens(Draft *d)
 static Role token_role(const Draft *d, size_t i)
 {
     const Encoding *t = &d->tokens;
-    if (d->is_assistant && d->is_assistant[i]) return ROLE_ASSISTANT;
-    if (t->begin[i] == t->end[i] || !d->byte_roles) return ROLE_TEMPLATE;
+    bool assistant = d->is_assistant && d->is_assistant[i];
+    if (t->begin[i] == t->end[i] || !d->byte_roles) return assistant ? ROLE_ASSISTANT : ROLE_TEMPLATE;
     Role role = (Role)d->byte_roles[t->begin[i]];
+    if (assistant) return role == ROLE_TEMPLATE ? ROLE_ASSISTANT : role;
     // A token that begins in a span but is not of it belongs to what surrounds it.
     return role == ROLE_ASSISTANT && d->assistant.n ? ROLE_TEMPLATE : role;
 }

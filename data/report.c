@@ -145,20 +145,24 @@ static void supervised_text(Buf *out, const Example *ex, const Tokenizer *t)
 
 // ---- the start-up report ------------------------------------------------------------------------------------------
 
-static void report_warnings(FILE *out, const Summary *s, const Recipe *r)
+// What it means for the model, as the lesson's list of symptoms has it.
+static const char *const symptom_texts[N_SYMPTOMS] = {
+    [SYSTEM_LEARNED] = "the system message is learned: the model may recite it",
+    [USER_LEARNED] = "the user's words are learned: the model may echo them, or ask on",
+    [NO_END_LEARNED] = "the last learned token does not end a turn: the model may not learn to stop",
+    [ANSWER_CUT] = "the row is cut at max_length: the end of its answer is gone",
+    [ALL_MASKED] = "every label is -100 and nothing can be learned: the row is dropped",
+    [ONLY_FIRST_LABEL] = "only the first token has a label, and the first is never predicted",
+    [DOUBLE_BOS] = "two BOS tokens: the template prints one and so does another part",
+    [PREFIX_MISMATCH] = "the prompt's tokens are not how the row begins: it is masked by their number",
+};
+
+static void report_symptoms(FILE *out, const Summary *s)
 {
-    size_t kept = s->rows - s->dropped;
-    if (s->double_bos) fprintf(out, "  warning: %zu rows begin with two BOS tokens: the template prints one and so does another part\n", s->double_bos);
-    if (s->ends && s->ends_in_special < s->ends)
-        fprintf(out, "  warning: in %zu of %zu rows the last learned token does not end a turn: the model may not learn to stop\n",
-                s->ends - s->ends_in_special, s->ends);
-    if (s->truncated)
-        fprintf(out, "  warning: %zu rows were cut at max_length %zu: the ends of their answers are gone\n", s->truncated, r->max_length);
-    if (s->only_first)
-        fprintf(out, "  warning: in %zu rows only the first token has a label, and the first is never predicted\n", s->only_first);
-    if (s->prefix_mismatch)
-        fprintf(out, "  warning: in %zu rows the prompt's tokens are not how the row begins; they are masked by count\n", s->prefix_mismatch);
-    if (kept && s->supervised == s->tokens && strcmp(s->mask, "none") != 0)
+    for (Symptom i = 0; i < N_SYMPTOMS; i++)
+        if (s->symptoms[i].rows)
+            fprintf(out, "  warning: %zu rows, the first at line %zu: %s\n", s->symptoms[i].rows, s->symptoms[i].first_line, symptom_texts[i]);
+    if (s->tokens && s->supervised == s->tokens && strcmp(s->mask, "none") != 0)
         fprintf(out, "  warning: every token is supervised although the mask is \"%s\"\n", s->mask);
 }
 
@@ -171,8 +175,9 @@ void report_summary(FILE *out, const char *name, const Summary *s, const Recipe 
             s->supervised, s->tokens, ratio);
     if (r->prompt_loss_weight > 0) fprintf(out, "; the others have weight %g", (double)r->prompt_loss_weight);
     fprintf(out, "\n");
-    if (s->ends) fprintf(out, "  end of turn supervised in %zu of %zu rows\n", s->ends_in_special, s->ends);
-    report_warnings(out, s, r);
+    size_t kept = s->rows - s->dropped;
+    if (kept && r->tokenizer) fprintf(out, "  end of turn supervised in %zu of %zu rows\n", kept - s->symptoms[NO_END_LEARNED].rows, kept);
+    report_symptoms(out, s);
     if (!s->first || !r->tokenizer) return;
     Buf text = {0}, shown = {0};
     supervised_text(&text, s->first, r->tokenizer);

@@ -35,6 +35,7 @@ Template *template_parse(const char *source, size_t len, const char *name, Err *
     Lexer *x = arena_take(&t->arena, sizeof *x);
     *x = (Lexer){.arena = &t->arena, .name = t->name, .line_starting = true, .e = e};
     x->src = normalize_newlines(&t->arena, source, len, &x->len);
+    lex_lines(x);
     if (setjmp(x->jump)) {
         template_free(t);
         return NULL;

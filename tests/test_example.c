@@ -325,10 +325,31 @@ static void test_summary(void)
     if (!CHECK(dataset_open(&d, temp_text("rows.jsonl", b.data), &e) && dataset_build(&d, &r, &e))) return;
     Summary s = dataset_summary(d.examples, d.n, bytes);
     CHECK(s.rows == 3 && s.dropped == 1 && s.truncated == 3 && s.tokens == 36 && s.supervised == 2 + 4);
-    CHECK(s.ends == 2 && s.ends_in_special == 1);
+    CHECK(s.symptoms[NO_END_LEARNED].rows == 1 && s.symptoms[NO_END_LEARNED].first_line == 1);
+    CHECK(s.symptoms[ALL_MASKED].rows == 1 && s.symptoms[ALL_MASKED].first_line == 2 && s.symptoms[ANSWER_CUT].rows == 3);
+    CHECK(!s.symptoms[USER_LEARNED].rows && !s.symptoms[SYSTEM_LEARNED].rows && !s.symptoms[DOUBLE_BOS].rows);
     CHECK_STR(s.mask, "assistant");
     dataset_free(&d);
     buf_free(&b);
+}
+
+// What goes wrong is named, with the first row where it does.
+static void test_symptoms(void)
+{
+    Recipe r = recipe();
+    Dataset d;
+    Err e;
+    // A generation block around everything, and a template that prints a BOS of its own beside the tokenizer's.
+    r.template = template("{% generation %}{{ bos_token }}{{ bos_token }}{% for m in messages %}[{{ m.role[0] }}]{{ m.content }}{% endfor %}{% endgeneration %}");
+    Buf b = {0};
+    buf_addf(&b, "%s\n%s\n", TWO_TURNS(""), TURN);
+    if (!CHECK_MSG(dataset_open(&d, temp_text("rows.jsonl", b.data), &e) && dataset_build(&d, &r, &e), "%s", e.text)) return;
+    Summary s = dataset_summary(d.examples, d.n, bytes);
+    CHECK(s.symptoms[SYSTEM_LEARNED].rows == 1 && s.symptoms[SYSTEM_LEARNED].first_line == 2);
+    CHECK(s.symptoms[USER_LEARNED].rows == 2 && s.symptoms[NO_END_LEARNED].rows == 2 && s.symptoms[DOUBLE_BOS].rows == 2);
+    dataset_free(&d);
+    buf_free(&b);
+    template_free((Template *)r.template);
 }
 
 // Labels are shifted once: position t is asked for token t + 1; nothing is kept behind the last target.
@@ -626,6 +647,7 @@ int main(void)
     RUN(test_mask_options_that_do_not_fit);
     RUN(test_dataset_files);
     RUN(test_summary);
+    RUN(test_symptoms);
     RUN(test_batch);
     RUN(test_epoch_order);
     RUN(test_shipped_templates);

@@ -23,6 +23,7 @@ static void scope_set(Render *r, Scope *s, size_t sym, Value v)
         r->slots[sym] = v;
         return;
     }
+    render_charge(r, s->n / 8);
     for (size_t i = 0; i < s->n; i++)
         if (s->vars[i].sym == sym) {
             s->vars[i].value = v;
@@ -48,9 +49,16 @@ static Value resolve(Render *r, Value name)
 
 static Value variable(Render *r, size_t sym)
 {
-    for (const Scope *s = r->scope; s; s = s->parent)
-        for (size_t i = 0; i < s->n; i++)
-            if (s->vars[i].sym == sym) return s->vars[i].value;
+    size_t passed = 0;
+    for (const Scope *s = r->scope; s; s = s->parent) {
+        passed += 1 + s->n;
+        for (size_t i = 0; i < s->n; i++) {
+            if (s->vars[i].sym != sym) continue;
+            render_charge(r, passed / 8);
+            return s->vars[i].value;
+        }
+    }
+    render_charge(r, passed / 8);
     if (r->slots[sym].kind == V_MISSING) r->slots[sym] = resolve(r, r->t->names[sym]);
     return r->slots[sym];
 }
@@ -198,6 +206,7 @@ static void bind_macro(Render *r, const Macro *m, Scope *s, Args *a)
     for (size_t i = 0; i < sig->params.n; i++) {
         size_t sym = sig->params.v[i]->sym, n_required = sig->params.n - sig->defaults.n;
         Value param = r->t->names[sym];
+        render_charge(r, 1 + a->n_kw / 8);
         Value v = i < a->n ? a->v[i] : args_pop(a, param);
         has_caller |= text_is(param, "caller");
         if (v.kind == V_MISSING && i >= n_required) v = eval_node(r, sig->defaults.v[i - n_required]);

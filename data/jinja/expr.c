@@ -122,12 +122,16 @@ static Node *parse_string(Parser *p)
 {
     Token first = token_next(p);
     Value text = first.value;
+    char *whole = NULL;
+    size_t cap = 0;
     while (p->tok.type == T_STRING) {           // "a" "b" is one string
         Value more = token_next(p).value;
-        char *both = arena_take(&p->t->arena, text.len + more.len + 1);
-        memcpy(both, text.s, text.len);
-        memcpy(both + text.len, more.s, more.len);
-        text = v_str(both, text.len + more.len);
+        if (text.len + more.len > cap) {
+            whole = arena_take(&p->t->arena, cap = 2 * (text.len + more.len));
+            memcpy(whole, text.s, text.len);
+        }
+        if (more.len) memcpy(whole + text.len, more.s, more.len);
+        text = v_str(cap ? whole : text.s, text.len + more.len);
     }
     return const_node(p, first.at, text);
 }

@@ -152,7 +152,7 @@ typedef struct {
     Arena *arena;
     const char *name, *src;                     // src: newlines made \n, the last one dropped, NUL-terminated
     size_t len, pos, tag_at;
-    size_t seen_at, seen_line;                  // the newlines before seen_at are counted
+    size_t *lines, n_lines;                     // where the newlines are
     LexState state;
     bool tag_is_block, line_starting;
     char closers[MAX_PARSE_DEPTH];              // the brackets that are open
@@ -163,7 +163,8 @@ typedef struct {
 
 Token lex_next(Lexer *x);
 const char *token_name(TokenType type);         // as Jinja's messages call it
-size_t line_at(Lexer *x, size_t at);
+void lex_lines(Lexer *x);                       // fills `lines`, once src is there
+size_t line_at(const Lexer *x, size_t at);
 _Noreturn void fail_syntax(Lexer *x, size_t at, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
 void parse_template(Template *t, Lexer *x);     // parse.c

@@ -18,11 +18,24 @@ static const char *const token_names[] = {
 
 const char *token_name(TokenType type) { return token_names[type]; }
 
-size_t line_at(Lexer *x, size_t at)
+void lex_lines(Lexer *x)
 {
-    if (at < x->seen_at) x->seen_at = x->seen_line = 0;
-    for (; x->seen_at < at; x->seen_at++) x->seen_line += x->src[x->seen_at] == '\n';
-    return x->seen_line + 1;
+    size_t n = 0;
+    for (size_t i = 0; i < x->len; i++) n += x->src[i] == '\n';
+    x->lines = arena_take(x->arena, n * sizeof *x->lines);
+    for (size_t i = 0; i < x->len; i++)
+        if (x->src[i] == '\n') x->lines[x->n_lines++] = i;
+}
+
+size_t line_at(const Lexer *x, size_t at)
+{
+    size_t low = 0, high = x->n_lines;
+    while (low < high) {
+        size_t mid = (low + high) / 2;
+        if (x->lines[mid] < at) low = mid + 1;
+        else high = mid;
+    }
+    return low + 1;
 }
 
 _Noreturn void fail_syntax(Lexer *x, size_t at, const char *fmt, ...)
