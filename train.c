@@ -601,6 +601,7 @@ int main(int argc, char **argv)
     bool ok = !(uses & FOR_CONFIG) || options_load(&run.options, argv[at], &e);
     for (int i = at + n_arguments; i < argc && ok; i++) ok = options_set(&run.options, argv[i], uses, &e);
     ok = ok && run_command(&run, name, argv + at, &e);
+    fflush(stdout);
     if (!ok) fprintf(stderr, "train: %s\n", e.text);
     run_free(&run);
     return !ok ? 1 : stop_signal ? 128 + stop_signal : 0;

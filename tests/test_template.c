@@ -274,6 +274,31 @@ static void test_nesting(void)
     buf_free(&chain);
 }
 
+// The time and memory of parsing must not grow with the square of a chain's length, nor a call's with its parameters.
+static void test_long_sources(void)
+{
+    static const struct { const char *begin, *each, *end; int n; } cases[] = {
+        {"{{ 1", "+1", " }}", 100000}, {"{{ 1", " and 1", " }}", 100000}, {"{{ x", "[0]", " }}", 100000}, {"{{ ", "'a' ", " }}", 100000},
+        {"{% macro m(z", ", a%d=1", ") %}{% endmacro %}{% for i in range(9999) %}{{ m() }}{% endfor %}", 4900},
+    };
+    double begin = now_seconds();
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        Buf source = {0};
+        buf_adds(&source, cases[i].begin);
+        for (int k = 0; k < cases[i].n; k++) {
+            const char *number = strstr(cases[i].each, "%d");
+            if (number) buf_addf(&source, "%.*s%d%s", (int)(number - cases[i].each), cases[i].each, k, number + 2);
+            else buf_adds(&source, cases[i].each);
+        }
+        buf_adds(&source, cases[i].end);
+        Result res = render(source.data, NULL);
+        CHECK(res.text || strstr(res.e.text, "limit: "));
+        result_free(&res);
+        buf_free(&source);
+    }
+    CHECK_MSG(now_seconds() - begin < 15, "it took %.1f s", now_seconds() - begin);
+}
+
 // Broken pieces of a template must fail or print, and never reach outside of it: the sanitizers watch.
 static void test_cut_templates(void)
 {
@@ -450,6 +475,7 @@ int main(void)
     RUN(test_spans_in_bytes);
     RUN(test_limits);
     RUN(test_nesting);
+    RUN(test_long_sources);
     RUN(test_cut_templates);
     RUN(test_vectors_jinja);
     RUN(test_vectors_chat);
