@@ -4,8 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-const char *const role_names[N_ROLES] = {"system", "user", "assistant", "tool", "template", "text"};
-
 // A row on its way. Byte roles and spans speak of `text`; `learn` and `never` of tokens.
 typedef struct {
     const Recipe *recipe;
@@ -35,96 +33,6 @@ void example_free(Example *ex)
 {
     free(ex->ids);                                         // the one block behind all four arrays
     *ex = (Example){0};
-}
-
-// ---- messages -----------------------------------------------------------------------------------------------------
-
-static Role role_of(const char *name)
-{
-    static const struct { const char *name; Role role; } known[] = {
-        {"system", ROLE_SYSTEM}, {"developer", ROLE_SYSTEM}, {"assistant", ROLE_ASSISTANT},
-        {"tool", ROLE_TOOL}, {"function", ROLE_TOOL}, {"ipython", ROLE_TOOL},
-    };
-    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
-        if (strcmp(name, known[i].name) == 0) return known[i].role;
-    return ROLE_USER;
-}
-
-static bool is_assistant(const cJSON *message) { return role_of(json_string(message, "role")) == ROLE_ASSISTANT; }
-
-static const char *sharegpt_role(const char *from)
-{
-    static const char *const map[][2] = {{"human", "user"}, {"gpt", "assistant"}, {"function_call", "assistant"}, {"observation", "tool"}};
-    for (size_t i = 0; i < sizeof map / sizeof *map; i++)
-        if (strcmp(from, map[i][0]) == 0) return map[i][1];
-    return from;
-}
-
-// ShareGPT's {"from", "value"} turns into {"role", "content"}; anything else stays as it is.
-static void rename_sharegpt(cJSON *message)
-{
-    cJSON *from = (cJSON *)json_get(message, "from"), *value = (cJSON *)json_get(message, "value");
-    if (!cJSON_IsString(from) || json_get(message, "role")) return;
-    cJSON_AddStringToObject(message, "role", sharegpt_role(from->valuestring));
-    if (value) cJSON_AddItemToObject(message, "content", cJSON_DetachItemViaPointer(message, value));
-    cJSON_Delete(cJSON_DetachItemViaPointer(message, from));
-}
-
-static bool check_messages(const cJSON *messages, const char *key, Err *e)
-{
-    if (!cJSON_IsArray(messages)) return fail(e, "%s: expected a list, found %s", key, json_kind(messages));
-    if (!messages->child) return fail(e, "%s: expected at least one message, found none", key);
-    size_t i = 0;
-    for (const cJSON *m = messages->child; m; m = m->next, i++) {
-        const cJSON *role = json_get(m, "role"), *content = json_get(m, "content"), *weight = json_get(m, "weight");
-        if (!cJSON_IsObject(m)) return fail(e, "%s[%zu]: expected an object, found %s", key, i, json_kind(m));
-        if (!cJSON_IsString(role)) return fail(e, "%s[%zu].role: expected a string, found %s", key, i, json_kind(role));
-        bool calls = json_get(m, "tool_calls") != NULL;    // such a message may have nothing to say
-        if (!(content ? cJSON_IsString(content) || cJSON_IsArray(content) || cJSON_IsNull(content) : calls))
-            return fail(e, "%s[%zu].content: expected a string, found %s", key, i, json_kind(content));
-        if (weight && !json_is_int(weight, 0, 1)) return fail(e, "%s[%zu].weight: expected 0 or 1, found %s", key, i,
-                                                              cJSON_IsNumber(weight) ? "another number" : json_kind(weight));
-    }
-    return true;
-}
-
-static void add_message(cJSON *messages, const char *role, const char *content)
-{
-    cJSON *m = cJSON_CreateObject();
-    cJSON_AddStringToObject(m, "role", role);
-    cJSON_AddStringToObject(m, "content", content);
-    cJSON_AddItemToArray(messages, m);
-}
-
-// Alpaca: the user says the instruction and, on a line of its own, the input; the assistant says the output.
-static cJSON *alpaca_messages(const cJSON *row, Err *e)
-{
-    const char *instruction = json_string(row, "instruction"), *input = json_string(row, "input");
-    const char *output = json_string(row, "output"), *system = json_string(row, "system");
-    if (!instruction || !output) {
-        fail(e, "%s: expected a string, found %s", instruction ? "output" : "instruction",
-             json_kind(json_get(row, instruction ? "output" : "instruction")));
-        return NULL;
-    }
-    cJSON *messages = cJSON_CreateArray();
-    if (system && *system) add_message(messages, "system", system);
-    const cJSON *pair, *history = json_get(row, "history");
-    cJSON_ArrayForEach(pair, history) {
-        const char *asked = cJSON_GetStringValue(cJSON_GetArrayItem(pair, 0)), *said = cJSON_GetStringValue(cJSON_GetArrayItem(pair, 1));
-        if (!asked || !said) {
-            fail(e, "history: expected pairs of strings");
-            cJSON_Delete(messages);
-            return NULL;
-        }
-        add_message(messages, "user", asked);
-        add_message(messages, "assistant", said);
-    }
-    Buf user = {0};
-    buf_addf(&user, "%s%s%s", instruction, input && *input ? "\n" : "", input ? input : "");
-    add_message(messages, "user", user.data);
-    add_message(messages, "assistant", output);
-    buf_free(&user);
-    return messages;
 }
 
 // ---- rendering ----------------------------------------------------------------------------------------------------
@@ -224,9 +132,9 @@ static bool spans_by_rendering(Draft *d, const cJSON *messages, Err *e)
     bool ok = true;
     d->spans_by_rendering = true;
     for (const cJSON *m = messages->child; m && ok; m = m->next, i++)
-        if (i >= MAX_RENDERED && is_assistant(m))
+        if (i >= MAX_RENDERED && message_is_assistant(m))
             ok = fail(e, "messages[%zu]: expected at most %d messages for a template without {%% generation %%} blocks", i, MAX_RENDERED);
-        else if (is_assistant(m) && !span_by_rendering(d, messages, i, &before, &after, e))
+        else if (message_is_assistant(m) && !span_by_rendering(d, messages, i, &before, &after, e))
             ok = fail_prefix(e, "messages[%zu]: the assistant's span cannot be found: ", i);
     buf_free(&before);
     buf_free(&after);
@@ -245,7 +153,7 @@ static bool render_messages(Draft *d, const cJSON *messages, bool need_spans, Er
     d->span_off = mem_alloc(d->assistant.n, sizeof(bool));
     size_t n = 0, n_off = 0;
     for (const cJSON *m = messages->child; m; m = m->next) {
-        if (!is_assistant(m)) continue;
+        if (!message_is_assistant(m)) continue;
         const cJSON *weight = json_get(m, "weight");
         bool off = weight && weight->valuedouble == 0;
         n_off += off;
@@ -324,7 +232,7 @@ static bool mark_contents(Draft *d, const cJSON *messages)
             continue;
         }
         size_t n = content_at(&d->text, at, message_text(list[i]));
-        mark(d, at, at + n, role_of(json_string(list[i], "role")));
+        mark(d, at, at + n, message_role_of(json_string(list[i], "role")));
         p += skip;
         at += n;
     }
@@ -350,7 +258,7 @@ static void search_contents(Draft *d, const cJSON *messages)
         n = content_at(&d->text, here, whole);
         if (!n) here = (size_t)(found - d->text.data), n = content_at(&d->text, here, whole);
         at = here;
-        mark(d, at, at + n, role_of(json_string(m, "role")));
+        mark(d, at, at + n, message_role_of(json_string(m, "role")));
         at += n;
     }
 }
@@ -471,7 +379,7 @@ static bool build_messages(Draft *d, Example *ex, const cJSON *messages, const c
     bool masked = r->assistant_only_loss != 0;             // the default is true: this is a masked-SFT trainer
     if (r->completion_only_loss == 1)
         return fail(e, "completion_only_loss: expected prompt and completion, found %s: use assistant_only_loss", key);
-    if (!check_messages(messages, key, e) || !render_messages(d, messages, masked, e)) return false;
+    if (!messages_check(messages, key, e) || !render_messages(d, messages, masked, e)) return false;
     mark_message_roles(d, messages);
     if (!encode(d, &d->text, false, &d->tokens, e)) return false;
     mark_assistant_tokens(d);
@@ -482,7 +390,7 @@ static bool build_messages(Draft *d, Example *ex, const cJSON *messages, const c
 static bool build_conversations(Draft *d, Example *ex, const cJSON *conversations, Err *e)
 {
     cJSON *messages = cJSON_Duplicate(conversations, true);
-    for (cJSON *m = messages->child; m; m = m->next) rename_sharegpt(m);
+    for (cJSON *m = messages->child; m; m = m->next) message_rename_sharegpt(m);
     bool ok = build_messages(d, ex, messages, "conversations", e);
     cJSON_Delete(messages);
     return ok;
@@ -490,7 +398,7 @@ static bool build_conversations(Draft *d, Example *ex, const cJSON *conversation
 
 static bool build_alpaca(Draft *d, Example *ex, Err *e)
 {
-    cJSON *messages = alpaca_messages(d->row, e);
+    cJSON *messages = messages_from_alpaca(d->row, e);
     bool ok = messages && build_messages(d, ex, messages, "messages", e);
     cJSON_Delete(messages);
     return ok;
@@ -522,7 +430,7 @@ static bool build_prompt_messages(Draft *d, Example *ex, const cJSON *prompt, co
 {
     const Recipe *r = d->recipe;
     bool by_assistant = r->assistant_only_loss == 1, by_completion = r->completion_only_loss != 0;
-    if (!check_messages(prompt, "prompt", e) || !check_messages(completion, "completion", e)) return false;
+    if (!messages_check(prompt, "prompt", e) || !messages_check(completion, "completion", e)) return false;
     cJSON *all = first_messages(prompt, SIZE_MAX);
     for (const cJSON *m = completion->child; m; m = m->next) cJSON_AddItemReferenceToArray(all, (cJSON *)m);
     Buf head = {0};

@@ -11,12 +11,10 @@
 #define EXAMPLE_H
 
 #include "../tokenizer/tokenizer.h"
+#include "messages.h"
 #include "template.h"
 
 enum { IGNORE = -100 };        // a label that the loss leaves out: PyTorch's cross_entropy ignore_index
-
-typedef enum { ROLE_SYSTEM, ROLE_USER, ROLE_ASSISTANT, ROLE_TOOL, ROLE_TEMPLATE, ROLE_TEXT, N_ROLES } Role;
-extern const char *const role_names[N_ROLES];
 
 typedef struct {
     size_t n;                                              // tokens

@@ -123,14 +123,6 @@ bool generate_sample(const Generation *g, const char *prompt, Err *e)
     return ok;
 }
 
-static void say(cJSON *messages, const char *role, const char *content)
-{
-    cJSON *m = cJSON_CreateObject();
-    cJSON_AddStringToObject(m, "role", role);
-    cJSON_AddStringToObject(m, "content", content);
-    cJSON_AddItemToArray(messages, m);
-}
-
 // One turn: the conversation is rendered with a generation prompt and tokenized anew; the sampler goes on from where
 // the tokens still agree with what it has seen.
 static bool answer(Stream *s, cJSON *messages, Err *e)
@@ -148,7 +140,7 @@ static bool answer(Stream *s, cJSON *messages, Err *e)
     s->first = s->n;
     s->n_printed = 0;
     ok = ok && stream_run(s, e);
-    if (ok) say(messages, "assistant", s->text.data ? s->text.data : "");
+    if (ok) message_add(messages, "assistant", s->text.data ? s->text.data : "");
     buf_clear(&s->text);
     free(old);
     buf_free(&text);
@@ -166,9 +158,9 @@ bool generate_chat(const Generation *g, const char *system, const char *prompt, 
     cJSON *messages = cJSON_CreateArray();
     char *line = NULL;
     size_t cap = 0;
-    if (system) say(messages, "system", system);
+    if (system) message_add(messages, "system", system);
     if (ok && prompt) {
-        say(messages, "user", prompt);
+        message_add(messages, "user", prompt);
         ok = answer(&s, messages, e);
     }
     while (ok && !prompt) {
@@ -177,7 +169,7 @@ bool generate_chat(const Generation *g, const char *system, const char *prompt, 
         if (n < 0) break;
         while (n > 0 && (line[n - 1] == '\n' || line[n - 1] == '\r')) line[--n] = 0;
         if (n == 0) continue;
-        say(messages, "user", line);
+        message_add(messages, "user", line);
         ok = answer(&s, messages, e);
     }
     free(line);

@@ -135,10 +135,9 @@ static bool write_moments(const Run *r, const char *dir, Err *e)
 static bool write_state(const Run *r, const Progress *p, const char *dir, Err *e)
 {
     cJSON *json = state_json(r, p);
-    char *text = cJSON_Print(json), *path = path_join(dir, "trainer_state.json");
-    bool ok = file_put(path, text, strlen(text), e);
+    char *path = path_join(dir, "trainer_state.json");
+    bool ok = json_save(json, path, e);
     free(path);
-    cJSON_free(text);
     cJSON_Delete(json);
     return ok;
 }

@@ -229,11 +229,9 @@ bool run_open_output(Run *r, Err *e)
     if (!dir_make(o->output_dir, e)) return fail_prefix(e, "output_dir: ");
     char *log = path_join(o->output_dir, "log.jsonl"), *config = path_join(o->output_dir, "train_config.json");
     cJSON *json = options_json(o);
-    char *text = cJSON_Print(json);
-    bool ok = file_put(config, text, strlen(text), e);
+    bool ok = json_save(json, config, e);
     r->log = ok && !o->resume_from_checkpoint ? fopen(log, "w") : NULL;        // checkpoint_read opens the old one
     if (ok && !o->resume_from_checkpoint && !r->log) ok = fail(e, "%s: cannot write: %s", log, strerror(errno));
-    cJSON_free(text);
     cJSON_Delete(json);
     free(log);
     free(config);

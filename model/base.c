@@ -323,6 +323,14 @@ cJSON *json_load(const char *path, Err *e)
     return value;
 }
 
+bool json_save(const cJSON *value, const char *path, Err *e)
+{
+    char *text = cJSON_Print(value);
+    bool ok = file_put(path, text, strlen(text), e);
+    cJSON_free(text);
+    return ok;
+}
+
 const cJSON *json_get(const cJSON *object, const char *key) { return cJSON_GetObjectItemCaseSensitive(object, key); }
 const char *json_string(const cJSON *object, const char *key) { return cJSON_GetStringValue(json_get(object, key)); }
 

@@ -72,6 +72,7 @@ bool file_copy(const char *from, const char *to, Err *e);
 // (0: count lines and columns inside the text). The caller frees with cJSON_Delete.
 cJSON *json_parse(const char *text, size_t len, const char *where, size_t line, Err *e);
 cJSON *json_load(const char *path, Err *e);               // the same from a file
+bool json_save(const cJSON *value, const char *path, Err *e);         // atomically, for people to read
 const cJSON *json_get(const cJSON *object, const char *key);          // case-sensitive; NULL if absent
 const char *json_string(const cJSON *object, const char *key);        // NULL if absent or not a string
 const char *json_kind(const cJSON *value);                // "a string", "a number", ... for messages; NULL is "nothing"

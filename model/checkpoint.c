@@ -455,9 +455,8 @@ static bool save_config(const Config *c, const char *folder, const cJSON *other_
 {
     cJSON *json = other_keys ? cJSON_Duplicate(other_keys, true) : cJSON_CreateObject();
     config_to_json(c, json);
-    char *text = cJSON_Print(json), *path = path_join(folder, "config.json");
-    bool ok = file_put(path, text, strlen(text), e);
-    cJSON_free(text);
+    char *path = path_join(folder, "config.json");
+    bool ok = json_save(json, path, e);
     free(path);
     cJSON_Delete(json);
     return ok;

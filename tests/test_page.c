@@ -1,10 +1,8 @@
 // report.html: what it escapes, that it is well formed and stands alone, and that its numbers are compare.csv's.
 // $TRAIN is the program under test.
-#include "fixture.h"
+#include "program.h"
 
 #include "../data/page.h"
-
-#include <sys/wait.h>
 
 // ---- escaping -----------------------------------------------------------------------------------------------------
 
@@ -34,22 +32,7 @@ static void test_escaping(void)
 
 // ---- the program's pages ------------------------------------------------------------------------------------------
 
-static char output[1 << 16];                               // of the last command, stdout and stderr
 static Buf page;                                           // the last one read
-
-// Runs "<before> $TRAIN <arguments>"; returns its exit status.
-static int run(const char *before, const char *arguments)
-{
-    Buf command = {0};
-    const char *program = getenv("TRAIN") ? getenv("TRAIN") : "./train";
-    buf_addf(&command, "{ %s %s %s; } 2>&1 </dev/null", before, program, arguments);
-    FILE *pipe = popen(command.data, "r");
-    size_t n = fread(output, 1, sizeof output - 1, pipe);
-    output[n] = 0;
-    int status = pclose(pipe);
-    buf_free(&command);
-    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-}
 
 // "%s" is the temporary folder. The data set's name is as hostile as what is in it.
 static const char CONFIG[] =
@@ -159,7 +142,7 @@ static void test_compare(void)
 {
     Buf arguments = {0};
     buf_addf(&arguments, "compare %s --seeds=2", temp_path("config.json"));
-    bool ok = CHECK_MSG(run("", arguments.data) == 0, "%s", output);
+    bool ok = CHECK_MSG(run_with("", arguments.data) == 0, "%s", output);
     buf_free(&arguments);
     if (!ok || !read_page("out/report.html")) return;
     CHECK(file_exists(temp_path("out/weight-0/seed-42/log.jsonl")) && file_exists(temp_path("out/weight-1/seed-43/log.jsonl")));
@@ -184,7 +167,7 @@ static void test_without_gnuplot(void)
 {
     Buf arguments = {0};
     buf_addf(&arguments, "compare %s --output_dir=%s", temp_path("config.json"), temp_path("bare"));
-    CHECK_MSG(run("PATH=/nonexistent", arguments.data) == 0, "%s", output);
+    CHECK_MSG(run_with("PATH=/nonexistent", arguments.data) == 0, "%s", output);
     buf_free(&arguments);
     if (!read_page("bare/report.html")) return;
     check_well_formed();
@@ -198,9 +181,9 @@ static void test_training(void)
 {
     Buf arguments = {0};
     buf_addf(&arguments, "%s --output_dir=%s", temp_path("config.json"), temp_path("alone"));
-    CHECK_MSG(run("", arguments.data) == 0, "%s", output);
+    CHECK_MSG(run_with("", arguments.data) == 0, "%s", output);
     buf_addf(&arguments, " --output_dir=%s --eval_split=0", temp_path("blind"));
-    CHECK_MSG(run("", arguments.data) == 0, "%s", output);
+    CHECK_MSG(run_with("", arguments.data) == 0, "%s", output);
     buf_free(&arguments);
     CHECK(!file_exists(temp_path("blind/report.html")));
     if (!read_page("alone/report.html")) return;
@@ -216,7 +199,7 @@ static void test_text(void)
     for (int i = 0; i < 8; i++) buf_addf(&rows, "{\"text\": \"</main> once %c\"}\n", 'a' + i);
     temp_text("text.jsonl", rows.data);
     buf_addf(&arguments, "%s --output_dir=%s --dataset_name=%s", temp_path("config.json"), temp_path("text"), temp_path("text.jsonl"));
-    CHECK_MSG(run("", arguments.data) == 0, "%s", output);
+    CHECK_MSG(run_with("", arguments.data) == 0, "%s", output);
     buf_free(&rows);
     buf_free(&arguments);
     if (!read_page("text/report.html")) return;
@@ -229,7 +212,7 @@ static void test_nothing_to_compare(void)
 {
     Buf arguments = {0};
     buf_addf(&arguments, "compare %s --assistant_only_loss=false --output_dir=%s", temp_path("config.json"), temp_path("same"));
-    CHECK(run("", arguments.data) == 1);
+    CHECK(run_with("", arguments.data) == 1);
     CHECK_MSG(strstr(output, "compare: the mask (none) leaves no token out"), "%s", output);
     buf_free(&arguments);
 }

@@ -1,29 +1,16 @@
 // The program as its users run it: commands, files, logs, and one clear line for everything that can be wrong.
-// $TRAIN is the program under test.
-#include "fixture.h"
-
-#include <sys/wait.h>
-
-static char output[1 << 16];                               // of the last command, stdout and stderr
+#include "program.h"
 
 // Runs "$TRAIN <arguments>"; returns its exit status.
 static int run(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 static int run(const char *fmt, ...)
 {
-    Buf command = {0};
     char arguments[2048];
     va_list args;
     va_start(args, fmt);
     vsnprintf(arguments, sizeof arguments, fmt, args);
     va_end(args);
-    const char *program = getenv("TRAIN") ? getenv("TRAIN") : "./train";
-    buf_addf(&command, "{ %s %s; } 2>&1 </dev/null", program, arguments);
-    FILE *pipe = popen(command.data, "r");
-    size_t n = fread(output, 1, sizeof output - 1, pipe);
-    output[n] = 0;
-    int status = pclose(pipe);
-    buf_free(&command);
-    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+    return run_with("", arguments);
 }
 
 static bool fails_with(const char *message)
@@ -176,11 +163,10 @@ static void test_other_options(void)
 // Ctrl-C: the step at hand is finished, the model saved, and the exit status says which signal it was.
 static void test_interrupt(void)
 {
-    const char *program = getenv("TRAIN") ? getenv("TRAIN") : "./train";
     Buf command = {0};
     buf_addf(&command, "sh -c '%s %s --output_dir=%s --max_steps=100000000 --eval_split=0 >/dev/null 2>&1 & pid=$!; "
              "while ! [ -s %s ]; do sleep 0.05; done; kill -INT $pid; wait $pid'",
-             program, temp_path("config.json"), temp_path("stopped"), in_output("stopped", "log.jsonl"));
+             program(), temp_path("config.json"), temp_path("stopped"), in_output("stopped", "log.jsonl"));
     int status = system(command.data);
     CHECK_MSG(WIFEXITED(status) && WEXITSTATUS(status) == 130, "status %d", status);
     CHECK(logged("stopped", "train_runtime", 0) > 0 && logged("stopped", "step", 0) < 100000000);
@@ -213,7 +199,6 @@ static void log_without_times(const char *dir, Buf *out)
 static void test_resume(void)
 {
     static const char RUN[] = "%s --output_dir=%s --max_steps=1500 --save_steps=40 --save_total_limit=2 --logging_steps=30 --eval_steps=100";
-    const char *program = getenv("TRAIN") ? getenv("TRAIN") : "./train";
     int kills = 0, wanted = getenv("KILLS") ? atoi(getenv("KILLS")) : 8, status = -1;
     Rng rng = rng_seed(7);
     if (!CHECK_MSG(run(RUN, temp_path("config.json"), temp_path("straight")) == 0, "%s", output)) return;
@@ -226,7 +211,7 @@ static void test_resume(void)
             snprintf(name, sizeof name, "checkpoint-%d", n);
             saved = file_exists(in_output("killed", name));
         }
-        buf_addf(&command, "sh -c '%s ", program);
+        buf_addf(&command, "sh -c '%s ", program());
         buf_addf(&command, RUN, temp_path("config.json"), temp_path("killed"));
         buf_addf(&command, " %s >/dev/null 2>&1 & pid=$!; ", saved ? "--resume_from_checkpoint=latest" : "--overwrite_output_dir=true");
         if (kills < wanted) buf_addf(&command, "sleep 0.%03d; kill -9 $pid 2>/dev/null; ", 20 + (int)rng_below(&rng, 200));
