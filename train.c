@@ -239,6 +239,15 @@ static bool train_loop(Run *r, Loop *loop, Err *e)
     return ok && log_end(r, loop, e);
 }
 
+// What the memory goes to, in MB of floats.
+static void report_memory(const Run *r)
+{
+    double params = 4e-6 * (double)r->model.n_params, moments = r->optim.moment1 ? 2 * params : 0;
+    double activations = 4e-6 * (double)r->model.n_activations;
+    printf("memory: weights %.0f MB, gradients %.0f, optimizer %.0f, activations%s %.0f, together %.0f\n", params, params, moments,
+           r->model.checkpointing ? " (computed again in the backward)" : "", activations, 2 * params + moments + activations);
+}
+
 static void report_start(const Run *r)
 {
     Summary s = dataset_summary(r->data.examples, r->n_train, r->tokenizer);
@@ -271,6 +280,7 @@ static bool train_run(Run *r, const Config *c, const char *part, Showcase *show,
     if (ok) {
         if (!part) printf("%zu parameters, %lld steps of up to %zu tokens, %d threads\n", r->model.n_params, (long long)loop.n_steps,
                           r->max.tokens * (size_t)o->gradient_accumulation_steps, ops_threads());
+        if (!part) report_memory(r);
         fflush(stdout);
         signal(SIGINT, on_signal);
         signal(SIGTERM, on_signal);

@@ -238,6 +238,7 @@ bool model_reserve(Model *m, size_t max_tokens, size_t max_row, size_t max_rows,
     m->query_starts = mem_alloc(max_rows + 1, sizeof *m->query_starts);
     Arena measure = {0};
     lay_out(m, &measure);
+    m->n_activations = measure.used;
     m->activations = floats_alloc(measure.used, e);
     if (training && !m->grads) m->grads = floats_alloc(m->n_params, e);
     if (!m->activations || (training && !m->grads)) return false;

@@ -80,6 +80,7 @@ typedef struct {
     size_t *query_starts;                                  // (S+1)
     float *scale;                                          // (M)
     float *activations;                                    // the one block behind all of these
+    size_t n_activations;                                  // floats in it
 } Model;
 
 // Allocates the parameters (uninitialised) and the RoPE table. False when memory is short.
