@@ -258,10 +258,10 @@ void attention_forward(float *att, float *lse, const float *q, const float *kv, 
             for (size_t m = a->query_starts[s]; m < a->query_starts[s + 1]; m += QUERY_BLOCK) {
                 QueryBlock b = query_block(a, s, m);
                 size_t n = b.n_keys, rows = b.end - b.begin;
-                sgemm(false, true, rows, n, D, scale, q + m * q_row + h * D, q_row, k, kv_row, 0, p, n);
+                sgemm(false, true, rows, n, D, scale, q + m * q_row + h * D, q_row, k, kv_row, 0, p, n);        // q k^T
                 for (size_t i = 0; i < rows; i++)
                     lse[(m + i) * H + h] = softmax_row(p + i * n, (size_t)a->query_position[m + i] + 1, n);
-                sgemm(false, false, rows, D, n, 1, p, n, v, kv_row, 0, att + m * H * D + h * D, H * D);
+                sgemm(false, false, rows, D, n, 1, p, n, v, kv_row, 0, att + m * H * D + h * D, H * D);         // p v
             }
         }
     }
@@ -289,17 +289,17 @@ static void attention_head_backward(float *dq, float *dkv, const float *datt, co
         QueryBlock b = query_block(a, s, m);
         size_t n = b.n_keys, rows = b.end - b.begin, at = m * H * D + h * D, q_at = m * q_row + h * D;
         float *dp = p + rows * n;
-        sgemm(false, true, rows, n, D, scale, q + q_at, q_row, k, kv_row, 0, p, n);
-        sgemm(false, true, rows, n, D, 1, datt + at, H * D, v, kv_row, 0, dp, n);
+        sgemm(false, true, rows, n, D, scale, q + q_at, q_row, k, kv_row, 0, p, n);     // s = q k^T / sqrt(D)
+        sgemm(false, true, rows, n, D, 1, datt + at, H * D, v, kv_row, 0, dp, n);       // dp = datt v^T
         for (size_t i = 0; i < rows; i++) {
             float delta = 0;
             for (size_t d = 0; d < D; d++) delta += datt[at + i * H * D + d] * att[at + i * H * D + d];
             softmax_row_backward(p + i * n, dp + i * n, lse[(m + i) * H + h], delta, scale,
                                  (size_t)a->query_position[m + i] + 1, n);
         }
-        sgemm(true, false, n, D, rows, 1, p, n, datt + at, H * D, 1, dv, kv_row);
-        sgemm(false, false, rows, D, n, 1, dp, n, k, kv_row, 0, dq + q_at, q_row);
-        sgemm(true, false, n, D, rows, 1, dp, n, q + q_at, q_row, 1, dk, kv_row);
+        sgemm(true, false, n, D, rows, 1, p, n, datt + at, H * D, 1, dv, kv_row);       // dv += p^T datt
+        sgemm(false, false, rows, D, n, 1, dp, n, k, kv_row, 0, dq + q_at, q_row);      // dq = ds k
+        sgemm(true, false, n, D, rows, 1, dp, n, q + q_at, q_row, 1, dk, kv_row);       // dk += ds^T q
     }
 }
 
