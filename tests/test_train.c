@@ -301,6 +301,21 @@ static void test_generation(void)
     CHECK(strncmp(output, "User", 4) == 0);
 }
 
+// The README's table of keys is what --help prints, line by line.
+static void test_readme_has_the_keys(void)
+{
+    File readme;
+    Err e;
+    if (!CHECK(run("--help") == 0) || !CHECK_MSG(file_map(&readme, "README.md", &e), "%s", e.text)) return;
+    char *text = mem_strndup((const char *)readme.data, readme.size), *end = strstr(output, "\nOf inspect");
+    CHECK(end && strstr(output, "\n  learning_rate"));
+    if (end) *end = 0;
+    char *line = strtok(strstr(output, "Keys of a config"), "\n");
+    while ((line = strtok(NULL, "\n"))) CHECK_MSG(strstr(text, line), "README.md lacks: %s", line);
+    free(text);
+    file_unmap(&readme);
+}
+
 static void test_wrong_usage(void)
 {
     CHECK(run(" ") == 2);
@@ -443,6 +458,7 @@ int main(void)
     RUN(test_streams);
     RUN(test_inspect);
     RUN(test_generation);
+    RUN(test_readme_has_the_keys);
     RUN(test_wrong_usage);
     RUN(test_bad_arguments);
     RUN(test_bad_files);
