@@ -53,7 +53,7 @@ $(BUILD)/%.o: %.c Makefile
 
 # Threads that sleep while they wait leave a shared machine its breath, at little cost to an idle one.
 demo: deps
-	@$(MAKE) --no-print-directory train
+	@$(MAKE) --no-print-directory -j 2 train
 	@printf '\n== A chat row as tokens: the model learns the answer and where it ends; the rest is masked.\n\n'
 	./train inspect configs/lesson_many.json --row=41
 	@printf '== Two runs that differ in nothing but the mask, with two seeds each: one to two minutes.\n\n'
