@@ -27,9 +27,11 @@ tokenizer=model/tiny/tokenizer.json chats=data/wordnet/kinds_train.jsonl
 [ -d ../shared/tokenizers/llama3_1 ] && tokenizer=../shared/tokenizers/llama3_1/tokenizer.json chats=../shared/data/alpaca_en_demo.messages.jsonl
 line=$(mktemp)
 while [ "$(wc -c <"$line")" -lt 1000000 ]; do tr '\n"{}' '    ' <"$chats" >>"$line"; done
-"$build/bench_tokenizer" $tokenizer $chats "$line"
+speeds=$(mktemp)
+"$build/bench_tokenizer" $tokenizer $chats "$line" | tee "$speeds"
 if [ -n "$PEER" ] && command -v npm >/dev/null; then
     mkdir -p build/peer && cp tests/bench_peer.mjs build/peer/ && npm install --silent --prefix build/peer tokenizers >/dev/null 2>&1
-    node build/peer/bench_peer.mjs $tokenizer $chats "$line"
+    node build/peer/bench_peer.mjs $tokenizer $chats "$line" | tee -a "$speeds"
+    awk '$2 == "MB/s" { if ($NF in ours) printf "%8.1f times Hugging Face%ss speed  %s\n", ours[$NF] / $1, "\047", $NF; else ours[$NF] = $1 }' "$speeds"
 fi
-rm -f "$line"
+rm -f "$line" "$speeds"
