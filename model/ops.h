@@ -21,10 +21,11 @@
 void ops_init(int n_threads);
 int ops_threads(void);
 
-// y = beta * y + x w^T                          (every weight is stored as (out, in), as PyTorch's nn.Linear does)
-void linear_forward(float *y,                                        // (N, out)
+// y = add + x w^T, without `add` where it is NULL; it may be y itself
+//                                               (every weight is stored as (out, in), as PyTorch's nn.Linear does)
+void linear_forward(float *y, const float *add,                      // (N, out)
                     const float *x, const float *w,                  // (N, in), (out, in)
-                    size_t N, size_t in, size_t out, float beta);
+                    size_t N, size_t in, size_t out);
 // dw = beta_w * dw + dy^T x;   dx = beta_x * dx + dy w         (dw first: with beta_x 0, dx may be x itself)
 void linear_backward(float *dx, float *dw,                           // (N, in), (out, in)
                      const float *dy, const float *x, const float *w,  // (N, out), (N, in), (out, in)
@@ -65,12 +66,12 @@ typedef struct {
 // et al. 2023). lse keeps log(sum(exp(scores))) of each query and head: all that the backward needs to redo the scores.
 void attention_forward(float *att, float *lse,                       // (M, H*D), (M, H)
                        const float *q, const float *kv,              // (M, H*D), (N, 2*K*D): keys, then values; strided
-                       const AttentionShape *a, float *scratch);     // attention_scratch(longest row) floats
+                       const AttentionShape *a, float *scratch);     // attention_scratch() floats
 // With p = exp(s - lse):  dv = p^T datt;  dp = datt v^T;  ds = p * (dp - sum_d(datt * att));  dq = ds k;  dk = ds^T q
 void attention_backward(float *dq, float *dkv,                       // (M, H*D), (N, 2*K*D), strided as q and kv
                         const float *datt, const float *att, const float *lse, const float *q, const float *kv,
                         const AttentionShape *a, float *scratch);
-size_t attention_scratch(size_t longest_row);
+size_t attention_scratch(size_t longest_row, size_t D);
 
 // y = silu(g) * u,   silu(g) = g / (1 + exp(-g))                    (SwiGLU: Shazeer 2020)
 void swiglu_forward(float *y, const float *gu, size_t N, size_t F);  // (N, F), (N, 2*F): g, then u

@@ -23,7 +23,7 @@ void optim_free(Optim *o)
     o->moment1 = o->moment2 = NULL;
 }
 
-enum { PIECE = 1 << 15 };      // parameters handled as one piece of work
+enum { PIECE = 1 << 15, LANES = 64 };      // parameters handled as one piece of work
 
 double grads_norm(const Model *m)
 {
@@ -31,11 +31,13 @@ double grads_norm(const Model *m)
     double total = 0, *sums = mem_alloc(n_pieces, sizeof *sums);
 #pragma omp parallel for schedule(static)
     for (size_t p = 0; p < n_pieces; p++) {
-        size_t end = (p + 1) * PIECE < m->n_params ? (p + 1) * PIECE : m->n_params;
-        double sum = 0;
-#pragma omp simd reduction(+ : sum)
-        for (size_t i = p * PIECE; i < end; i++) sum += (double)m->grads[i] * (double)m->grads[i];
-        sums[p] = sum;
+        const float *g = m->grads + p * PIECE;
+        size_t n = m->n_params - p * PIECE < PIECE ? m->n_params - p * PIECE : PIECE, i = 0;
+        double lane[LANES] = {0};                          // sums side by side, that do not wait for one another
+        for (; i + LANES <= n; i += LANES)
+            for (size_t l = 0; l < LANES; l++) lane[l] += (double)g[i + l] * (double)g[i + l];
+        for (; i < n; i++) lane[0] += (double)g[i] * (double)g[i];
+        for (size_t l = 0; l < LANES; l++) sums[p] += lane[l];
     }
     for (size_t p = 0; p < n_pieces; p++) total += sums[p];
     free(sums);
@@ -65,11 +67,12 @@ void optim_step(Optim *o, Model *m, double lr, double grad_scale)
 {
     const Config *c = &m->config;
     o->step++;
+#pragma omp parallel
     for (TensorId id = 0; id < N_TENSORS; id++) {
         float decay = tensor_table[id].decay ? o->weight_decay : 0;
         for (size_t l = 0; l < tensor_count(c, id); l++) {
             size_t at = tensor_offset(c, id, l), end = at + tensor_size(c, id);
-#pragma omp parallel for schedule(static)
+#pragma omp for schedule(static) nowait
             for (size_t i = at; i < end; i += PIECE) {
                 size_t n = i + PIECE < end ? PIECE : end - i;
                 if (o->kind == OPTIM_SGD) sgd(m->params + i, m->grads + i, n, (float)lr, (float)grad_scale, decay);

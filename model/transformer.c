@@ -200,7 +200,7 @@ static void lay_out(Model *m, Arena *a)
     m->scratch_a = arena_take(a, N * wide);
     m->scratch_c = arena_take(a, M * wide);
     m->scratch_f = arena_take(a, N * (size_t)c->hidden_dim);
-    m->attention = arena_take(a, attention_scratch(m->max_row));
+    m->attention = arena_take(a, attention_scratch(m->max_row, (size_t)c->head_dim));
     if (!m->training) return;
     m->dout = arena_take(a, M * C);
     m->dx = arena_take(a, N * C);
@@ -257,12 +257,10 @@ void model_free(Model *m)
 
 // ---- rows of a matrix ---------------------------------------------------------------------------------------------
 
-// y_m = x_at[m], or all of x where at is NULL.
+// y_m = x_at[m]
 static void rows_gather(float *y, const float *x, const size_t *at, size_t M, size_t C)
 {
-    if (!at) memcpy(y, x, M * C * sizeof(float));
-    else
-        for (size_t m = 0; m < M; m++) memcpy(y + m * C, x + at[m] * C, C * sizeof(float));
+    for (size_t m = 0; m < M; m++) memcpy(y + m * C, x + at[m] * C, C * sizeof(float));
 }
 
 // y_at[m] += x_m
@@ -279,7 +277,7 @@ static void rows_scatter_add(float *y, const float *x, const size_t *at, size_t 
 typedef struct {
     size_t M;
     const size_t *at;
-    const int *position;
+    const int *position;                                   // of each query in its row
     size_t kv;                                             // where k|v begin in a block of q, k, v
     AttentionShape attention;
 } Queries;
@@ -295,6 +293,17 @@ static Queries layer_queries(const Model *m, const Batch *b, int l)
     return (Queries){last ? b->M : b->N, last ? b->at : NULL, position, last ? b->M * HD : HD, shape};
 }
 
+// Turns the queries and keys in a block of q, k, v; in one go where they lie side by side.
+static void layer_rope(const Model *m, const Queries *query, float *qkv, size_t N, float sign)
+{
+    const AttentionShape *a = &query->attention;
+    if (!query->at) rope(qkv, a->q_stride, m->cos_sin, m->position, N, a->H + a->K, a->D, sign);
+    else {
+        rope(qkv, a->q_stride, m->cos_sin, query->position, query->M, a->H, a->D, sign);
+        rope(qkv + query->kv, a->kv_stride, m->cos_sin, m->position, N, a->K, a->D, sign);
+    }
+}
+
 // out (M, C) from acts->x (N, C)
 static void layer_forward(Model *m, const Batch *b, int l, float *out)
 {
@@ -302,7 +311,7 @@ static void layer_forward(Model *m, const Batch *b, int l, float *out)
     const LayerActs *acts = &m->acts[l];
     Queries query = layer_queries(m, b, l);
     size_t layer = (size_t)l, N = b->N, M = query.M, C = config_size(c, DIM), F = config_size(c, HIDDEN_DIM);
-    size_t HD = config_size(c, QUERY_DIM), KD = config_size(c, KV_DIM), D = (size_t)c->head_dim;
+    size_t HD = config_size(c, QUERY_DIM), KD = config_size(c, KV_DIM);
     float *norm = m->scratch_a, *y = m->scratch_f, *q = acts->qkv, *kv = q + query.kv;
     const AttentionShape *shape = &query.attention;
 
@@ -310,21 +319,19 @@ static void layer_forward(Model *m, const Batch *b, int l, float *out)
     rmsnorm_forward(norm, acts->rstd_att, acts->x, model_param(m, ATT_NORM, layer), c->norm_eps, N, C);
     if (query.at) {
         rows_gather(m->scratch_c, norm, query.at, M, C);
-        linear_forward(q, m->scratch_c, model_param(m, WQ, layer), M, C, HD, 0);
-        linear_forward(kv, norm, model_param(m, WK, layer), N, C, 2 * KD, 0);               // wk|wv at once
-    } else linear_forward(q, norm, model_param(m, WQ, layer), N, C, HD + 2 * KD, 0);        // wq|wk|wv at once
-    rope(q, shape->q_stride, m->cos_sin, query.position, M, HD / D, D, 1);
-    rope(kv, shape->kv_stride, m->cos_sin, m->position, N, KD / D, D, 1);
+        linear_forward(q, NULL, m->scratch_c, model_param(m, WQ, layer), M, C, HD);
+        linear_forward(kv, NULL, norm, model_param(m, WK, layer), N, C, 2 * KD);            // wk|wv at once
+    } else linear_forward(q, NULL, norm, model_param(m, WQ, layer), N, C, HD + 2 * KD);     // wq|wk|wv at once
+    layer_rope(m, &query, q, N, 1);
     attention_forward(acts->att, acts->lse, q, kv, shape, m->attention);
-    rows_gather(acts->x_att, acts->x, query.at, M, C);
-    linear_forward(acts->x_att, acts->att, model_param(m, WO, layer), M, HD, C, 1);
+    if (query.at) rows_gather(acts->x_att, acts->x, query.at, M, C);
+    linear_forward(acts->x_att, query.at ? acts->x_att : acts->x, acts->att, model_param(m, WO, layer), M, HD, C);
 
     // out = x_att + swiglu(norm(x_att)) w2
     rmsnorm_forward(norm, acts->rstd_ffn, acts->x_att, model_param(m, FFN_NORM, layer), c->norm_eps, M, C);
-    linear_forward(acts->gu, norm, model_param(m, W1, layer), M, C, 2 * F, 0);              // w1|w3 at once
+    linear_forward(acts->gu, NULL, norm, model_param(m, W1, layer), M, C, 2 * F);           // w1|w3 at once
     swiglu_forward(y, acts->gu, M, F);
-    rows_gather(out, acts->x_att, NULL, M, C);
-    linear_forward(out, y, model_param(m, W2, layer), M, F, C, 1);
+    linear_forward(out, acts->x_att, y, model_param(m, W2, layer), M, F, C);
 }
 
 // dout (M, C) becomes dx (N, C); in every layer but the last they may be one. Uses up acts->gu.
@@ -334,7 +341,7 @@ static void layer_backward(Model *m, const Batch *b, int l, float *dx, float *do
     const LayerActs *acts = &m->acts[l];
     Queries query = layer_queries(m, b, l);
     size_t layer = (size_t)l, N = b->N, M = query.M, C = config_size(c, DIM), F = config_size(c, HIDDEN_DIM);
-    size_t HD = config_size(c, QUERY_DIM), KD = config_size(c, KV_DIM), D = (size_t)c->head_dim;
+    size_t HD = config_size(c, QUERY_DIM), KD = config_size(c, KV_DIM);
     float *norm = m->scratch_a, *y = m->scratch_f, *datt = m->scratch_b, beta = m->accumulate ? 1 : 0;
     const float *q = acts->qkv, *kv = q + query.kv;
     float *dq = m->dqkv, *dkv = dq + query.kv;
@@ -353,8 +360,7 @@ static void layer_backward(Model *m, const Batch *b, int l, float *dx, float *do
     // x_att = x + attention(norm(x)) wo
     linear_backward(datt, model_grad(m, WO, layer), dx_att, acts->att, model_param(m, WO, layer), M, HD, C, 0, beta, m->partial);
     attention_backward(dq, dkv, datt, acts->att, acts->lse, q, kv, shape, m->attention);
-    rope(dq, shape->q_stride, m->cos_sin, query.position, M, HD / D, D, -1);
-    rope(dkv, shape->kv_stride, m->cos_sin, m->position, N, KD / D, D, -1);
+    layer_rope(m, &query, dq, N, -1);
     rmsnorm_forward(norm, acts->rstd_att, acts->x, model_param(m, ATT_NORM, layer), c->norm_eps, N, C);
     float *dnorm = m->scratch_b, *query_norm = m->scratch_c;
     if (query.at) {
@@ -396,7 +402,7 @@ static void head(Model *m, const Batch *b, TokenLoss *loss, bool with_gradient)
     rmsnorm_forward(norm, m->rstd_out, m->out, model_param(m, FINAL_NORM, 0), c->norm_eps, M, C);
     for (size_t i = 0; i < M; i += slice) {
         size_t R = M - i < slice ? M - i : slice;
-        linear_forward(m->logits, norm + i * C, model_param(m, id, 0), R, C, V, 0);
+        linear_forward(m->logits, NULL, norm + i * C, model_param(m, id, 0), R, C, V);
         cross_entropy(loss + i, m->logits, b->target + i, with_gradient ? m->scale + i : NULL, R, V);
         if (with_gradient)
             linear_backward(norm + i * C, model_grad(m, id, 0), m->logits, norm + i * C, model_param(m, id, 0), R, C, V, 0,

@@ -1,37 +1,94 @@
 #!/bin/sh
-# What `make bench` runs: training steps by shape and supervised fraction, and tokenizers. $1: the folder of the programs.
-# PEER=1 runs PyTorch on the same batches (python3 with torch) and Hugging Face's tokenizers (node, npm) beside them.
-# SHAPES, STEPS: what to run ("260K 15M 135M", 5).
+# What `make bench` runs: training steps by shape and supervised fraction, how they grow, and tokenizers. $1: the folder
+# of the programs. PEER=1 runs PyTorch on the same batches (python3 with torch) and Hugging Face's tokenizers (node, npm)
+# in turn with ours. SHAPES ("260K 15M 135M"), STEPS (5) of each run and ROUNDS (3; medians are printed) say how much.
 export GOMP_SPINCOUNT=1000 KMP_BLOCKTIME=0    # as ./train sets it for itself
-build=$1
-batch=$(mktemp)
-for shape in ${SHAPES:-260K 15M 135M}; do
-    for fraction in 0.15 0.4 1.0; do
-        if [ -n "$PEER" ] && ${PYTHON:-python3} -c 'import torch' 2>/dev/null; then
-            ${PYTHON:-python3} tests/bench_torch.py $shape $fraction 3 "$batch"
-            "$build/bench_step" $shape $fraction "${STEPS:-5}" "$batch"
-        else
-            "$build/bench_step" $shape $fraction "${STEPS:-5}"
-        fi
-    done
-done
-rm -f "$batch"
+build=$1 python=${PYTHON:-python3} steps=${STEPS:-5} rounds=${ROUNDS:-3} out=build/bench
+mkdir -p $out
+[ -n "$PEER" ] && $python -c 'import torch' 2>/dev/null && peer=1
 
-echo "growth: dim 288, rows of 128 to 8192 tokens; then 1 thread; then 5 % to 100 % supervised"
-for rows in 32x128 8x512 2x2048 1x8192; do "$build/bench_step" 15M 1.0 2 $rows; done
-OMP_NUM_THREADS=1 "$build/bench_step" 15M 1.0 2 8x512
-for fraction in 0.05 0.25 0.5 0.75; do "$build/bench_step" 15M $fraction 2; done
+# row NAME SHAPE FRACTION BATCH [options of the peer]: one line of medians. The fields of the two programs' lines:
+#   ours  5 ms, 7 tokens/s, 9 needed GFLOP/s, 12 canary, 14 ratio, 17 MB, 19 MB of activations     peer  7 tokens/s, 10 canary
+row() {
+    name=$1 shape=$2 fraction=$3 batch=${4-}
+    shift $(($# < 4 ? $# : 4))
+    : >$out/runs
+    for i in $(seq "$rounds"); do
+        if [ "$batch" = $out/batch ]; then $python tests/bench_torch.py "$shape" "$fraction" 2 $batch "$@" | sed 's/^/peer /' >>$out/runs; fi
+        "$build/bench_step" "$shape" "$fraction" "$steps" $batch | tr -d ',' | sed 's/^/ours /' >>$out/runs
+    done
+    awk -v name="$name" '
+        function median(x, n,   i, j, t) {
+            for (i = 2; i <= n; i++) for (j = i; j > 1 && x[j] < x[j-1]; j--) { t = x[j]; x[j] = x[j-1]; x[j-1] = t }
+            return x[int((n + 1) / 2)]
+        }
+        $1 == "ours" { n++; tokens = $5; ms[n] = $7; speed[n] = $9; flops[n] = $11; canary[n] = $14; ratio[n] = $16; mb = $19 " MB"; share[n] = $9 / $14 }
+        $1 == "peer" { k++; theirs[k] = $9; their_canary[k] = $12; their_share[k] = $9 / $12 }
+        END {
+            printf "%-22s %5d tokens %8.1f ms %7.0f tokens/s %6.1f needed GFLOP/s canary %5.1f ratio %.3f  %-7s", name, tokens,
+                median(ms, n), median(speed, n), median(flops, n), median(canary, n), median(ratio, n), mb
+            if (k) printf "  PyTorch %6.0f tokens/s canary %5.1f: %.1f times", median(theirs, k), median(their_canary, k), median(share, n) / median(their_share, k)
+            print ""
+        }' $out/runs
+}
+
+for shape in ${SHAPES:-260K 15M 135M}; do
+    for percent in 15 40 100; do
+        fraction=$(echo $percent | awk '{ print $1 / 100 }')
+        row "$shape $percent %" $shape $fraction ${peer:+$out/batch}
+        [ -n "$peer" ] && [ $shape = 15M ] && row "  chunked_nll" $shape $fraction $out/batch --chunked_nll
+    done
+    [ -n "$peer" ] && [ $shape = 15M ] && row "  rows of one length" $shape 1.0 $out/batch --lengths full
+done
+
+# Growth: each line's time a token beside what its needed work would take at the canary's speed.
+points() { awk -v x="$1" '{ for (i = 1; i < NF; i++) { if ($i == "tokens") n = $(i-1); if ($i == "ms") ms = $(i-1); if ($i == "ratio") r = $(i+1) }
+                            print x, 1e3 * ms / n, 1e3 * ms / n * r }'; }
+for plot in length masked threads; do : >$out/$plot; done
+for length in 128 512 2048 8192; do
+    row "15M rows of $length" 15M 1.0 $((length > 4096 ? 1 : 4096 / length))x$length | tee $out/line
+    points $length <$out/line >>$out/length
+done
+for percent in 5 10 15 25 40 55 70 85 100; do
+    row "15M $percent %" 15M "$(echo $percent | awk '{ print $1 / 100 }')" 12x256 | tee $out/line
+    points $percent <$out/line >>$out/masked
+done
+threads=1
+while [ $threads -le "$(getconf _NPROCESSORS_ONLN)" ]; do
+    OMP_NUM_THREADS=$threads row "15M $threads threads" 15M 1.0 8x512 | tee $out/line
+    points $threads <$out/line >>$out/threads
+    threads=$((threads * 2))
+done
+row "15M 8 rows of 512" 15M 1.0 8x512
+row "  checkpointing" 15M 1.0 "8x512 checkpointing"
+if command -v gnuplot >/dev/null; then
+    gnuplot <<END && echo "plots of growth: $out/growth.svg"
+set terminal svg size 1200,360 background "white"
+set output "$out/growth.svg"
+set multiplot layout 1,3
+set ylabel "microseconds a token"
+set yrange [0:*]
+set key top left
+set xlabel "tokens in a row"
+set logscale x 2
+plot "$out/length" using 1:2 with linespoints lw 2 pt 7 title "measured", "" using 1:3 with lines lw 2 dt 2 title "needed flops at sgemm's speed"
+unset logscale
+set xlabel "% supervised"
+plot "$out/masked" using 1:2 with linespoints lw 2 pt 7 title "measured", "" using 1:3 with lines lw 2 dt 2 title "needed flops at sgemm's speed"
+set xlabel "threads"
+set xtics 1
+plot "$out/threads" using 1:2 with linespoints lw 2 pt 7 title "measured", "" using 1:3 with lines lw 2 dt 2 title "needed flops at sgemm's speed"
+END
+fi
 
 # A real tokenizer if there is one beside the checkout, else the bundled one; chats, and one line of 1 MB.
 tokenizer=model/tiny/tokenizer.json chats=data/wordnet/kinds_train.jsonl
 [ -d ../shared/tokenizers/llama3_1 ] && tokenizer=../shared/tokenizers/llama3_1/tokenizer.json chats=../shared/data/alpaca_en_demo.messages.jsonl
-line=$(mktemp)
-while [ "$(wc -c <"$line")" -lt 1000000 ]; do tr '\n"{}' '    ' <"$chats" >>"$line"; done
-speeds=$(mktemp)
-"$build/bench_tokenizer" $tokenizer $chats "$line" | tee "$speeds"
+: >$out/line
+while [ "$(wc -c <$out/line)" -lt 1000000 ]; do tr '\n"{}' '    ' <"$chats" >>$out/line; done
+"$build/bench_tokenizer" $tokenizer $chats $out/line | tee $out/runs
 if [ -n "$PEER" ] && command -v npm >/dev/null; then
     mkdir -p build/peer && cp tests/bench_peer.mjs build/peer/ && npm install --silent --prefix build/peer tokenizers >/dev/null 2>&1
-    node build/peer/bench_peer.mjs $tokenizer $chats "$line" | tee -a "$speeds"
-    awk '$2 == "MB/s" { if ($NF in ours) printf "%8.1f times Hugging Face%ss speed  %s\n", ours[$NF] / $1, "\047", $NF; else ours[$NF] = $1 }' "$speeds"
+    node build/peer/bench_peer.mjs $tokenizer $chats $out/line | tee -a $out/runs
+    awk '$2 == "MB/s" { if ($NF in ours) printf "%8.1f times Hugging Face%ss speed  %s\n", ours[$NF] / $1, "\047", $NF; else ours[$NF] = $1 }' $out/runs
 fi
-rm -f "$line" "$speeds"

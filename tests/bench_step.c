@@ -1,9 +1,9 @@
 // bench_step: how fast one training step is, beside what the machine can do. For each step it prints nothing; at the end
 // one line of medians: tokens/s, needed GFLOP/s, the canary (sgemm of 2048^3 on all cores, just before and after each
 // step), and their ratio, which is the figure to compare: on a shared machine the others move together.
-//   bench_step SHAPE FRACTION [STEPS [BATCH]]
+//   bench_step SHAPE FRACTION [STEPS [BATCH [checkpointing]]]
 // SHAPE: 260K, 15M, 135M.  FRACTION of tokens supervised.  BATCH: 5x512, so many rows of that length; or a file of rows
-// as int32: count, lengths, tokens, targets (shifted, -100 masked).
+// as int32: count, lengths, tokens, targets (shifted, -100 masked).  checkpointing: with gradient_checkpointing.
 #include "../model/optim.h"
 
 #include <cblas.h>
@@ -127,7 +127,7 @@ static void step(Model *m, Optim *o, const Batch *b, TokenLoss *losses)
 int main(int argc, char **argv)
 {
     const Shape *s = shapes;
-    if (argc < 3) return fprintf(stderr, "usage: bench_step SHAPE FRACTION [STEPS [BATCH]]\n"), 2;
+    if (argc < 3) return fprintf(stderr, "usage: bench_step SHAPE FRACTION [STEPS [BATCH [checkpointing]]]\n"), 2;
     while (s < shapes + 3 && strcmp(s->name, argv[1]) != 0) s++;
     int steps = argc > 3 ? atoi(argv[3]) : 5;
     if (s == shapes + 3 || steps < 1 || steps > 1000) return fprintf(stderr, "bench_step: unknown shape, or steps not 1 to 1000\n"), 2;
@@ -149,7 +149,7 @@ int main(int argc, char **argv)
         tokens = make_rows(&b, &(Shape){.config = c, .rows = rows, .seq = length}, atof(argv[2]), length);
     else tokens = argc > 4 ? read_rows(&b, argv[4]) : make_rows(&b, s, atof(argv[2]), 0);
     for (size_t r = 0; r < b.S; r++) longest = b.starts[r + 1] - b.starts[r] > longest ? b.starts[r + 1] - b.starts[r] : longest;
-    if (!model_init(&m, &c, &e) || !model_reserve(&m, b.N, longest, b.S, b.M, true, false, &e) || !optim_init(&o, m.n_params, &e))
+    if (!model_init(&m, &c, &e) || !model_reserve(&m, b.N, longest, b.S, b.M, true, argc > 5, &e) || !optim_init(&o, m.n_params, &e))
         return fprintf(stderr, "%s\n", e.text), 1;
     model_randomize(&m, 1);
     TokenLoss *losses = mem_alloc(b.M, sizeof *losses);
@@ -169,8 +169,8 @@ int main(int argc, char **argv)
     struct rusage usage;
     getrusage(RUSAGE_SELF, &usage);
     double t = median(seconds, steps);
-    printf("%-5s %3.0f %%  %5zu tokens %8.1f ms %9.0f tokens/s %7.1f needed GFLOP/s  canary %6.1f  ratio %.3f (best %.3f)  %ld MB\n", s->name,
+    printf("%-5s %3.0f %%  %5zu tokens %8.1f ms %9.0f tokens/s %7.1f needed GFLOP/s  canary %6.1f  ratio %.3f (best %.3f)  %ld MB, %.0f of activations\n", s->name,
            100 * atof(argv[2]), tokens, 1e3 * t, (double)tokens / t, flops / t / 1e9, median(speed, steps), median(ratio, steps),
-           ratio[steps - 1], usage.ru_maxrss / 1024);
+           ratio[steps - 1], usage.ru_maxrss / 1024, (double)m.n_activations * sizeof(float) / 1e6);
     return 0;
 }

@@ -114,14 +114,14 @@ static void check_linear(size_t N, size_t in, size_t out)
     product(want_dx, dy, out, 1, w, in, 1, N, in, out);                         // dx = dy w
     product(want_dw, dy, 1, out, x, in, 1, out, in, N);                         // dw = dy^T x
 
-    linear_forward(y, x, w, N, in, out, 0);
+    linear_forward(y, NULL, x, w, N, in, out);
     linear_backward(dx, dw, dy, x, w, N, in, out, 0, 0, scratch);
     CHECK_CLOSE("y", y, narrowed(want_y, N * out), N * out, 1e-6);
     CHECK_CLOSE("dx", dx, narrowed(want_dx, N * in), N * in, 1e-6);
     CHECK_CLOSE("dw", dw, narrowed(want_dw, out * in), out * in, 1e-6);
 
     float *sum = copied(dy, N * out), *sum_dx = copied(x, N * in), *sum_dw = copied(w, out * in);
-    linear_forward(sum, x, w, N, in, out, 1);
+    linear_forward(sum, sum, x, w, N, in, out);
     linear_backward(sum_dx, sum_dw, dy, x, w, N, in, out, 1, 1, scratch);
     check_added("y + ", sum, dy, y, N * out);
     check_added("dx + ", sum_dx, x, dx, N * in);
@@ -151,11 +151,11 @@ static void threads_change_no_bit_of_a_product(void)
     static const int threads[] = {2, 3, 7};
     float *x = random_floats(N * IN), *w = random_floats(OUT * IN), *y = floats(N * OUT), *again = floats(N * OUT);
     ops_init(1);
-    linear_forward(y, x, w, N, IN, OUT, 0);
+    linear_forward(y, NULL, x, w, N, IN, OUT);
     for (int i = 0; i < 3; i++) {
         ops_init(threads[i]);
         CHECK(ops_threads() == threads[i]);
-        linear_forward(again, x, w, N, IN, OUT, 0);
+        linear_forward(again, NULL, x, w, N, IN, OUT);
         CHECK_MSG(memcmp(y, again, N * OUT * sizeof *y) == 0, "%d threads", threads[i]);
     }
     ops_init(0);
@@ -351,7 +351,7 @@ static void check_attention(size_t H, size_t K, size_t D, size_t every)
     Attention op = attention_make(H, K, D, every);
     size_t n_q = op.M * H * D, n_kv = op.N * 2 * K * D, n_lse = op.M * H;
     float *q = random_floats(n_q), *kv = random_floats(n_kv), *att = filled(n_q, NAN), *lse = filled(n_lse, NAN);
-    float *dq = filled(n_q, NAN), *dkv = filled(n_kv, NAN), *scratch = filled(attention_scratch(150), NAN);
+    float *dq = filled(n_q, NAN), *dkv = filled(n_kv, NAN), *scratch = filled(attention_scratch(150, op.shape.D), NAN);
     double *in = doubles(n_q + n_kv), *want = doubles(n_q), *want_lse = doubles(n_lse);
     widen(in, q, n_q);
     widen(in + n_q, kv, n_kv);
@@ -565,7 +565,7 @@ static void nan_stays_nan(void)
         logits[at] = x[at] = NAN;
         cross_entropy(&loss, logits, &target, NULL, 1, V);
         rmsnorm_forward(y, &rstd, x, w, 1e-5f, 1, V);
-        linear_forward(&sum, x, w, 1, V, 1, 0);
+        linear_forward(&sum, NULL, x, w, 1, V, 1);
         CHECK_MSG(isnan(loss.nll) && isnan(loss.entropy) && isnan(rstd) && isnan(y[0]) && isnan(sum), "NaN at %d", at);
     }
     float gu[] = {NAN, 1, 1, NAN}, y[2];
@@ -575,7 +575,7 @@ static void nan_stays_nan(void)
     Attention op = attention_make(2, 1, 4, 1);
     float *q = random_floats(op.M * 8), *kv = random_floats(op.N * 8), *att = floats(op.M * 8), *lse = floats(op.M * 2);
     q[8 * 100] = NAN;                                      // query 100, head 0
-    attention_forward(att, lse, q, kv, &op.shape, floats(attention_scratch(150)));
+    attention_forward(att, lse, q, kv, &op.shape, floats(attention_scratch(150, op.shape.D)));
     for (size_t i = 0; i < op.M * 2; i++) CHECK((isnan(lse[i]) && isnan(att[4 * i])) == (i == 200));
     free_kept();
 }

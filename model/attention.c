@@ -1,0 +1,244 @@
+// attention: see ops.h. Sixteen queries of a head go side by side through the lanes of a vector, past one key after the
+// other. So scores, maxima and sums of sixteen queries are made at once, keys and values are read where they lie, and a
+// block of queries ends at the last key it sees. Vectors are GCC's and clang's own; each compiles for any processor.
+#include "ops.h"
+
+#include "exp.h"
+
+#include <math.h>
+#include <omp.h>
+#include <string.h>
+
+enum { LANES = 16, KEYS = 4, SUMS = 8 };
+typedef float Lanes __attribute__((vector_size(LANES * sizeof(float)), aligned(4), may_alias));      // a number of each query
+typedef int LaneMask __attribute__((vector_size(LANES * sizeof(int)), aligned(4), may_alias));
+typedef float Sums __attribute__((vector_size(SUMS * sizeof(float)), aligned(4), may_alias));        // eight numbers of one key
+
+static size_t round_up(size_t n, size_t unit) { return (n + unit - 1) / unit * unit; }
+
+// ---- what a thread works with -------------------------------------------------------------------------------------
+
+// For one head and a block of queries. Scores are (keys, LANES); the queries' vectors stand as (D, LANES) for products
+// with a key, and as rows of `width` (D, filled up to a multiple of SUMS) for sums over the queries.
+typedef struct {
+    size_t width;
+    Lanes *p, *dp;                                         // (longest row, LANES)
+    Lanes *q, *datt, *sum;                                 // (D, LANES)
+    float *q_rows, *datt_rows;                             // (LANES, width)
+    float *dk, *dv;                                        // (longest row, width)
+} Work;
+
+static size_t work_size(size_t longest_row, size_t D)
+{
+    size_t T = round_up(longest_row, SUMS), width = round_up(D, SUMS);
+    return 2 * T * LANES + 3 * D * LANES + 2 * LANES * width + 2 * T * width;
+}
+
+size_t attention_scratch(size_t longest_row, size_t D) { return work_size(longest_row, D) * (size_t)ops_threads(); }
+
+static Work thread_work(float *scratch, const AttentionShape *a)
+{
+    size_t T = round_up(a->longest_row, SUMS), width = round_up(a->D, SUMS), D = a->D;
+    float *p = scratch + work_size(a->longest_row, D) * (size_t)omp_get_thread_num();
+    float *dp = p + T * LANES, *q = dp + T * LANES, *datt = q + D * LANES, *sum = datt + D * LANES, *q_rows = sum + D * LANES;
+    float *datt_rows = q_rows + LANES * width, *dk = datt_rows + LANES * width, *dv = dk + T * width;
+    return (Work){width, (Lanes *)p, (Lanes *)dp, (Lanes *)q, (Lanes *)datt, (Lanes *)sum, q_rows, datt_rows, dk, dv};
+}
+
+// Up to LANES queries from m on; n_keys: up to the last one's position. Lanes without a query repeat the last position.
+typedef struct {
+    size_t m, count, n_keys;
+    int position[LANES];
+} Block;
+
+static Block block_at(const AttentionShape *a, size_t s, size_t m)
+{
+    size_t left = a->query_starts[s + 1] - m;
+    Block b = {.m = m, .count = left < LANES ? left : LANES};
+    for (size_t i = 0; i < LANES; i++) b.position[i] = a->query_position[m + (i < b.count ? i : b.count - 1)];
+    b.n_keys = (size_t)b.position[LANES - 1] + 1;
+    return b;
+}
+
+// ---- the products -------------------------------------------------------------------------------------------------
+
+// lanes (D, LANES) = scale * x, of which `count` rows are there, the others 0; the same as rows unless that is NULL.
+static void load(Lanes *lanes, float *rows, const float *x, size_t stride, size_t count, size_t D, size_t width, float scale)
+{
+    float *to = (float *)lanes;
+    for (size_t i = 0; i < LANES; i++)
+        for (size_t d = 0; d < D; d++) to[d * LANES + i] = i < count ? scale * x[i * stride + d] : 0;
+    for (size_t i = 0; rows && i < LANES; i++)
+        for (size_t d = 0; d < width; d++) rows[i * width + d] = i < count && d < D ? scale * x[i * stride + d] : 0;
+}
+
+// s_j = k_j . q for some keys at a time, whose sums stay in registers
+static inline void dot_some(Lanes *s, const float *k, size_t stride, const Lanes *q, size_t D, size_t keys)
+{
+    Lanes sum[KEYS] = {0};
+    for (size_t d = 0; d < D; d++)
+        for (size_t j = 0; j < keys; j++) sum[j] += k[j * stride + d] * q[d];
+    for (size_t j = 0; j < keys; j++) s[j] = sum[j];
+}
+
+// (n, LANES) from (n, D) and (D, LANES)
+static void dots(Lanes *s, const float *k, size_t stride, const Lanes *q, size_t n, size_t D)
+{
+    size_t j = 0;
+    for (; j + KEYS <= n; j += KEYS) dot_some(s + j, k + j * stride, stride, q, D, KEYS);
+    for (; j < n; j++) dot_some(s + j, k + j * stride, stride, q, D, 1);
+}
+
+static inline void sum_some(Lanes *to, const Lanes *p, const float *v, size_t stride, size_t n, size_t count)
+{
+    Lanes sum[SUMS] = {0};
+    for (size_t j = 0; j < n; j++)
+        for (size_t d = 0; d < count; d++) sum[d] += v[j * stride + d] * p[j];
+    for (size_t d = 0; d < count; d++) to[d] = sum[d];
+}
+
+// sum_j p_j v_j: (D, LANES) from (n, LANES) and (n, D)
+static void weighted_sum(Lanes *to, const Lanes *p, const float *v, size_t stride, size_t n, size_t D)
+{
+    size_t d = 0;
+    for (; d + SUMS <= D; d += SUMS) sum_some(to + d, p, v + d, stride, n, SUMS);
+    for (; d < D; d++) sum_some(to + d, p, v + d, stride, n, 1);
+}
+
+// rows_j += sum_i p_ji x_i: (n, width) from (n, LANES) and (LANES, width), n a multiple of SUMS
+static void spread(float *rows, const Lanes *p_, const float *x, size_t n, size_t width)
+{
+    for (size_t j = 0; j < n; j += SUMS)
+        for (size_t d = 0; d < width; d += SUMS) {
+            const float *p = (const float *)(p_ + j);
+            Sums sum[SUMS];
+            for (size_t i = 0; i < SUMS; i++) sum[i] = *(Sums *)(rows + (j + i) * width + d);
+            for (size_t l = 0; l < LANES; l++)
+                for (size_t i = 0; i < SUMS; i++) sum[i] += p[i * LANES + l] * *(const Sums *)(x + l * width + d);
+            for (size_t i = 0; i < SUMS; i++) *(Sums *)(rows + (j + i) * width + d) = sum[i];
+        }
+}
+
+// ---- forward ------------------------------------------------------------------------------------------------------
+
+// The scores q_i . k_j / sqrt(D) of a block; -inf where the key comes after the query.
+static void scores(Lanes *s, const Block *b, const float *k, size_t stride, const Lanes *q, size_t D)
+{
+    dots(s, k, stride, q, b->n_keys, D);
+    for (size_t j = (size_t)b->position[0] + 1; j < b->n_keys; j++)
+        for (size_t i = 0; i < LANES; i++)
+            if ((int)j > b->position[i]) ((float *)(s + j))[i] = -INFINITY;
+}
+
+// p = exp(s - max), not yet divided by its sum; returns both
+static void softmax(Lanes *s, size_t n, Lanes *max, Lanes *sum)
+{
+    *max = s[0];
+    *sum = (Lanes){0};
+    for (size_t j = 1; j < n; j++) {
+        LaneMask larger = s[j] > *max;
+        *max = (Lanes)((larger & (LaneMask)s[j]) | (~larger & (LaneMask)*max));
+    }
+    for (size_t j = 0; j < n; j++) {
+        s[j] -= *max;
+        float *p = (float *)(s + j);
+#pragma omp simd
+        for (size_t i = 0; i < LANES; i++) p[i] = exp_inline(p[i]);
+        *sum += s[j];
+    }
+}
+
+static void head_forward(float *att, float *lse, const float *q, const float *k, const float *v, const AttentionShape *a,
+                         size_t s, size_t h, const Work *w)
+{
+    size_t H = a->H, D = a->D;
+    for (size_t m = a->query_starts[s]; m < a->query_starts[s + 1]; m += LANES) {
+        Block b = block_at(a, s, m);
+        Lanes max, sum;
+        load(w->q, NULL, q + m * a->q_stride + h * D, a->q_stride, b.count, D, w->width, 1 / sqrtf((float)D));
+        scores(w->p, &b, k, a->kv_stride, w->q, D);
+        softmax(w->p, b.n_keys, &max, &sum);
+        weighted_sum(w->sum, w->p, v, a->kv_stride, b.n_keys, D);
+        for (size_t i = 0; i < b.count; i++) {
+            lse[(m + i) * H + h] = max[i] + logf(sum[i]);
+            for (size_t d = 0; d < D; d++) att[((m + i) * H + h) * D + d] = w->sum[d][i] / sum[i];
+        }
+    }
+}
+
+void attention_forward(float *att, float *lse, const float *q, const float *kv, const AttentionShape *a, float *scratch)
+{
+    size_t H = a->H, K = a->K, D = a->D, group = H / K;
+#pragma omp parallel for schedule(dynamic) collapse(2)
+    for (size_t s = 0; s < a->S; s++)
+        for (size_t h = 0; h < H; h++) {
+            const float *k = kv + a->key_starts[s] * a->kv_stride + h / group * D;
+            Work w = thread_work(scratch, a);
+            head_forward(att, lse, q, k, k + K * D, a, s, h, &w);
+        }
+}
+
+// ---- backward -----------------------------------------------------------------------------------------------------
+
+// s becomes p = exp(s - lse), and dp becomes ds * sqrt(D) = p * (dp - delta)
+static void softmax_backward(Lanes *s, Lanes *dp, size_t n, const Lanes *lse, const Lanes *delta)
+{
+    for (size_t j = 0; j < n; j++) {
+        s[j] -= *lse;
+        float *p = (float *)(s + j);
+#pragma omp simd
+        for (size_t i = 0; i < LANES; i++) p[i] = exp_inline(p[i]);
+        dp[j] = s[j] * (dp[j] - *delta);
+    }
+}
+
+// Query head h of row s: assigns its dq, adds to w->dk and w->dv, which the heads of a group share.
+static void head_backward(float *dq, const float *datt, const float *att, const float *lse, const float *q, const float *k,
+                          const float *v, const AttentionShape *a, size_t s, size_t h, const Work *w)
+{
+    size_t H = a->H, D = a->D;
+    float scale = 1 / sqrtf((float)D);
+    for (size_t m = a->query_starts[s]; m < a->query_starts[s + 1]; m += LANES) {
+        Block b = block_at(a, s, m);
+        size_t n = round_up(b.n_keys, SUMS);
+        Lanes block_lse = {0}, delta = {0};
+        for (size_t i = 0; i < b.count; i++) {
+            const float *datt_i = datt + ((m + i) * H + h) * D, *att_i = att + ((m + i) * H + h) * D;
+            float sum = 0;
+            for (size_t d = 0; d < D; d++) sum += datt_i[d] * att_i[d];
+            delta[i] = sum;
+            block_lse[i] = lse[(m + i) * H + h];
+        }
+        load(w->q, w->q_rows, q + m * a->q_stride + h * D, a->q_stride, b.count, D, w->width, scale);
+        load(w->datt, w->datt_rows, datt + (m * H + h) * D, H * D, b.count, D, w->width, 1);
+        scores(w->p, &b, k, a->kv_stride, w->q, D);
+        dots(w->dp, v, a->kv_stride, w->datt, b.n_keys, D);
+        softmax_backward(w->p, w->dp, b.n_keys, &block_lse, &delta);
+        for (size_t j = b.n_keys; j < n; j++) w->p[j] = w->dp[j] = (Lanes){0};
+        spread(w->dv, w->p, w->datt_rows, n, w->width);                                 // dv += p^T datt
+        spread(w->dk, w->dp, w->q_rows, n, w->width);                                   // dk += ds^T q
+        weighted_sum(w->sum, w->dp, k, a->kv_stride, b.n_keys, D);                      // dq = ds k
+        for (size_t i = 0; i < b.count; i++)
+            for (size_t d = 0; d < D; d++) dq[(m + i) * a->q_stride + h * D + d] = scale * w->sum[d][i];
+    }
+}
+
+void attention_backward(float *dq, float *dkv, const float *datt, const float *att, const float *lse, const float *q,
+                        const float *kv, const AttentionShape *a, float *scratch)
+{
+    size_t K = a->K, D = a->D, group = a->H / K, stride = a->kv_stride;
+#pragma omp parallel for schedule(dynamic) collapse(2)
+    for (size_t s = 0; s < a->S; s++)
+        for (size_t g = 0; g < K; g++) {
+            size_t at = a->key_starts[s] * stride + g * D, T = a->key_starts[s + 1] - a->key_starts[s];
+            const float *k = kv + at, *v = k + K * D;
+            Work w = thread_work(scratch, a);
+            memset(w.dk, 0, round_up(T, SUMS) * w.width * sizeof(float));
+            memset(w.dv, 0, round_up(T, SUMS) * w.width * sizeof(float));
+            for (size_t h = g * group; h < (g + 1) * group; h++) head_backward(dq, datt, att, lse, q, k, v, a, s, h, &w);
+            for (size_t t = 0; t < T; t++) {
+                memcpy(dkv + at + t * stride, w.dk + t * w.width, D * sizeof(float));
+                memcpy(dkv + at + t * stride + K * D, w.dv + t * w.width, D * sizeof(float));
+            }
+        }
+}
