@@ -8,7 +8,7 @@ mkdir -p $out
 [ -n "$PEER" ] && $python -c 'import torch' 2>/dev/null && peer=1
 
 # row NAME SHAPE FRACTION BATCH [options of the peer]: one line of medians. The fields of the two programs' lines:
-#   ours  5 ms, 7 tokens/s, 9 needed GFLOP/s, 12 canary, 14 ratio, 17 MB, 19 MB of activations     peer  7 tokens/s, 10 canary
+#   ours  7 ms, 9 tokens/s, 11 needed GFLOP/s, 15 canary, 17 ratio, 20 MB     peer  9 tokens/s, 12 canary
 row() {
     name=$1 shape=$2 fraction=$3 batch=${4-}
     shift $(($# < 4 ? $# : 4))
@@ -22,7 +22,7 @@ row() {
             for (i = 2; i <= n; i++) for (j = i; j > 1 && x[j] < x[j-1]; j--) { t = x[j]; x[j] = x[j-1]; x[j-1] = t }
             return x[int((n + 1) / 2)]
         }
-        $1 == "ours" { n++; tokens = $5; ms[n] = $7; speed[n] = $9; flops[n] = $11; canary[n] = $14; ratio[n] = $16; mb = $19 " MB"; share[n] = $9 / $14 }
+        $1 == "ours" { n++; tokens = $5; ms[n] = $7; speed[n] = $9; flops[n] = $11; canary[n] = $15; ratio[n] = $17; mb = $20 " MB"; share[n] = $9 / $15 }
         $1 == "peer" { k++; theirs[k] = $9; their_canary[k] = $12; their_share[k] = $9 / $12 }
         END {
             printf "%-22s %5d tokens %8.1f ms %7.0f tokens/s %6.1f needed GFLOP/s canary %5.1f ratio %.3f  %-7s", name, tokens,
