@@ -3,8 +3,10 @@
 // model/optim updates; data/run opens what a config names and writes what comes out.
 #include "data/compare.h"
 #include "data/generate.h"
+#include "data/memory.h"
 #include "data/page.h"
 #include "data/resume.h"
+#include "model/diagnose.h"
 
 #include <math.h>
 #include <signal.h>
@@ -105,6 +107,52 @@ static void add_sums(TrainSums *to, const TrainSums *s)
     to->rows += s->rows;
 }
 
+// Weights that are not finite are neither trained nor written: a checkpoint is to be gone on from.
+static bool check_weights(const Run *r, const char *whose, Err *e)
+{
+    Place place;
+    return !diagnose_weights(&r->model, &place) || fail(e, "%s: %s: expected finite numbers, found NaN or Inf", whose, place.text);
+}
+
+// The same after the update of a step, which may be too large though loss and gradient are finite.
+static bool check_update(const Run *r, const Loop *loop, Err *e)
+{
+    char step[48];
+    snprintf(step, sizeof step, "the update of step %lld or before", (long long)loop->at.step);
+    return check_weights(r, step, e) || fail_prefix(e, "nothing is saved: ");
+}
+
+// A step over rows [first, end) of the order has a loss or a gradient that is not finite. Looks at it again, row by row, and
+// says which row and which operation or tensor is the first to be so. Always fails.
+static bool explain_step(Run *r, const Loop *loop, size_t first, size_t end, double divisor, double loss, Err *e)
+{
+    Model *m = &r->model;
+    Place weights = {""}, sum = {"the loss"}, place = {""};
+    size_t row = first, n_targets = r->max.row < r->max.targets ? r->max.row : r->max.targets;
+    bool found = false, bad_weights = diagnose_weights(m, &weights), roomy = true;
+    diagnose_gradients(m, &sum);                           // before those of single rows take their place
+    if (m->checkpointing) roomy = model_reserve(m, r->max.row, r->max.row, 1, n_targets, true, false, e);
+    m->accumulate = false;
+    for (int backward = 0; roomy && backward < 2 && !found; backward++)
+        for (size_t i = first; i < end && !found; i++) {
+            batch_clear(&r->batch);
+            batch_add(&r->batch, loop->rows[loop->order[row = i]], BATCH_TRAIN);
+            if (!backward) found = diagnose_forward(m, &r->batch, r->losses, &place);
+            else {
+                model_forward(m, &r->batch, r->losses, divisor);
+                model_backward(m, &r->batch);
+                found = diagnose_gradients(m, &place);
+            }
+        }
+    if (!found) {                                          // finite row by row: only their sum is not
+        snprintf(place.text, sizeof place.text, "%.90s, summed over %zu rows", sum.text, end - first);
+        row = first;
+    }
+    return fail(e, "step %lld: the loss is %g and the gradient's norm %g: the first in %s:%zu: %s%s%s; weights and checkpoints are as they "
+                   "were before this step", (long long)loop->at.step + 1, isnan(loss) ? (double)NAN : loss, fabs(loop->grad_norm),
+                r->options.dataset_name, loop->rows[loop->order[row]]->line, place.text, bad_weights ? ", because of NaN or Inf in " : "", weights.text);
+}
+
 // One update: micro-batches forward and backward, all divided by the same sum, then clip and step.
 static bool train_step(Run *r, Loop *loop, Err *e)
 {
@@ -129,9 +177,7 @@ static bool train_step(Run *r, Loop *loop, Err *e)
         loop->at.supervised_tokens += r->batch.M;
     }
     loop->grad_norm = grads_norm(&r->model);
-    if (!isfinite(sums.nll) || !isfinite(loop->grad_norm))
-        return fail(e, "step %lld: the loss is %g and the gradient's norm %g; the weights are as they were before it (rows at lines %zu ... of %s)",
-                    (long long)loop->at.step + 1, sums.nll / divisor, loop->grad_norm, loop->rows[loop->order[first]]->line, o->dataset_name);
+    if (!isfinite(sums.nll) || !isfinite(loop->grad_norm)) return explain_step(r, loop, first, end, divisor, sums.nll / divisor, e);
     loop->lr = o->learning_rate * schedule_factor(loop->schedule, loop->at.step, loop->warmup, loop->n_steps);
     double clip = o->max_grad_norm > 0 ? fmin(1, o->max_grad_norm / (loop->grad_norm + 1e-6)) : 1;
     optim_step(&r->optim, &r->model, loop->lr, clip);
@@ -178,7 +224,7 @@ static bool log_evaluation(Run *r, const Loop *loop, Err *e)
     if (!r->n_eval) return true;
     EvalSums sums = run_evaluate(r, r->eval, r->n_eval);
     ARRAY_ROOM(r->evals, r->n_evals, r->cap_evals);
-    r->evals[r->n_evals++] = (EvalPoint){loop->at.step, sums};
+    r->evals[r->n_evals++] = eval_point(loop->at.step, &sums);
     cJSON *line = log_line(loop);
     eval_add_json(line, &sums, false);
     if (loop->part) return run_write_log(r, line, e);
@@ -223,7 +269,7 @@ static void show_progress(const Loop *loop)
 static bool train_loop(Run *r, Loop *loop, Err *e)
 {
     const Options *o = &r->options;
-    int64_t first = loop->at.step, evaluated = first;
+    int64_t first = loop->at.step;
     loop->started = now_seconds();
     bool ok = first > 0 || log_evaluation(r, loop, e);
     while (ok && loop->at.step < loop->n_steps && !stop_signal) {
@@ -231,21 +277,15 @@ static bool train_loop(Run *r, Loop *loop, Err *e)
         if (!ok) break;
         show_progress(loop);
         if (loop->at.step % o->logging_steps == 0) ok = log_training(r, loop, e);
-        if (ok && o->eval_steps && loop->at.step % o->eval_steps == 0) ok = log_evaluation(r, loop, e), evaluated = loop->at.step;
-        if (ok && o->save_steps && (loop->at.step % o->save_steps == 0 || stop_signal)) ok = checkpoint_write(r, &loop->at, e);
+        if (ok && o->eval_steps && loop->at.step % o->eval_steps == 0) ok = log_evaluation(r, loop, e);
+        if (ok && o->save_steps && (loop->at.step % o->save_steps == 0 || stop_signal))
+            ok = check_update(r, loop, e) && checkpoint_write(r, &loop->at, e);
     }
+    ok = ok && check_update(r, loop, e);
     if (ok && loop->at.since_log.weight > 0) ok = log_training(r, loop, e);
-    if (ok && evaluated != loop->at.step) ok = log_evaluation(r, loop, e);
+    bool evaluated = r->n_evals && r->evals[r->n_evals - 1].step == loop->at.step;
+    if (ok && !evaluated) ok = log_evaluation(r, loop, e);
     return ok && log_end(r, loop, e);
-}
-
-// What the memory goes to, in MB of floats.
-static void report_memory(const Run *r)
-{
-    double params = 4e-6 * (double)r->model.n_params, moments = r->optim.moment1 ? 2 * params : 0;
-    double activations = 4e-6 * (double)r->model.n_activations;
-    printf("memory: weights %.0f MB, gradients %.0f, optimizer %.0f, activations%s %.0f, together %.0f\n", params, params, moments,
-           r->model.checkpointing ? " (computed again in the backward)" : "", activations, 2 * params + moments + activations);
 }
 
 static void report_start(const Run *r)
@@ -257,6 +297,41 @@ static void report_start(const Run *r)
     report_summary(stdout, "held out", &s, &r->recipe);
 }
 
+// A run that goes on has the curve of the whole run: its beginning is in the log, cut back to the checkpoint.
+static bool recall_evaluations(Run *r, Err *e)
+{
+    char *path = path_join(r->options.output_dir, "log.jsonl");
+    bool ok = eval_read_log(path, &r->evals, &r->n_evals, &r->cap_evals, e);
+    free(path);
+    return ok;
+}
+
+// The showcase's first model, of a run that goes on: the one that the run once began with. If that is gone, so are the
+// showcase's parts of the report.
+static void show_beginning(const Run *r, const Config *c, Showcase *show)
+{
+    Run beginning = *r;                                    // its own: model, batch, losses, roles
+    Err e;
+    bool ok = run_open_model(&beginning, c, NULL, &e) && run_make_room(&beginning, NULL, 0, false, &e) && showcase_add(show, 0, &beginning, &e);
+    if (!ok) {
+        fprintf(stderr, "train: the report will show no answers, since the first model cannot be read again: %s\n", e.text);
+        showcase_free(show);
+    }
+    model_free(&beginning.model);
+    batch_free(&beginning.batch);
+    free(beginning.losses);
+    free(beginning.roles);
+}
+
+// A model that can be trained. Where a checkpoint's is damaged, the message names the checkpoint before it.
+static bool open_model(Run *r, const Config *c, const char *checkpoint, Err *e)
+{
+    const char *given = r->options.model_name_or_path;
+    bool ok = run_open_model(r, c, checkpoint, e) && check_weights(r, checkpoint ? checkpoint : given ? given : "model_init", e);
+    if (!ok && checkpoint) checkpoint_offer_older(&r->options, checkpoint, e);
+    return ok;
+}
+
 // From opened inputs to a trained model; `part`: as in Loop. The showcase (NULL: none) gets the model as it is before the
 // first step, unless it has that from an earlier run, and as it is at the end.
 static bool train_run(Run *r, const Config *c, const char *part, Showcase *show, size_t model, Err *e)
@@ -264,23 +339,24 @@ static bool train_run(Run *r, const Config *c, const char *part, Showcase *show,
     const Options *o = &r->options;
     Loop loop = {0};
     char *checkpoint = o->resume_from_checkpoint ? checkpoint_find(o, e) : NULL;
-    bool ok = (checkpoint || !o->resume_from_checkpoint) && loop_init(&loop, r, e) && run_open_model(r, c, checkpoint, e) &&
+    bool ok = (checkpoint || !o->resume_from_checkpoint) && loop_init(&loop, r, e) &&
+              memory_check(r, c, run_batch_size(r, loop.rows, loop.n_rows, true), e) && open_model(r, c, checkpoint, e) &&
               run_make_room(r, loop.rows, loop.n_rows, true, e) && run_open_output(r, e);
     if (ok) {
         r->optim = (Optim){.kind = strcmp(o->optim, "sgd") == 0 ? OPTIM_SGD : OPTIM_ADAMW, .beta1 = (float)o->adam_beta1,
                            .beta2 = (float)o->adam_beta2, .epsilon = (float)o->adam_epsilon, .weight_decay = (float)o->weight_decay};
         ok = optim_init(&r->optim, r->model.n_params, e);
     }
-    if (checkpoint && loop.n_rows && !r->model.params) checkpoint_offer_older(o, checkpoint, e);      // a damaged model
     if (ok && checkpoint) {
-        ok = checkpoint_read(r, &loop.at, checkpoint, e);
+        ok = checkpoint_read(r, &loop.at, checkpoint, e) && recall_evaluations(r, e);
         epoch_order(loop.order, loop.n_rows, o->shuffle, (uint64_t)o->seed, loop.at.epoch);
         if (ok) printf("going on from %s\n", checkpoint);
     }
     if (ok) {
         if (!part) printf("%zu parameters, %lld steps of up to %zu tokens, %d threads\n", r->model.n_params, (long long)loop.n_steps,
                           r->max.tokens * (size_t)o->gradient_accumulation_steps, ops_threads());
-        if (!part) report_memory(r);
+        MemoryPlan plan = memory_plan(r, c, r->max);
+        if (!part) memory_print(stdout, &plan);
         fflush(stdout);
         signal(SIGINT, on_signal);
         signal(SIGTERM, on_signal);
@@ -318,9 +394,9 @@ static bool train(Run *r, Err *e)
     if (!run_open_inputs(r, true, &c, e)) return false;
     report_start(r);
     showcase_init(&show, r, 2);
-    // A run that goes on from a checkpoint has seen only the end of its curve, and not the model that it began with.
-    bool whole = !r->options.resume_from_checkpoint, ok = train_run(r, &c, NULL, whole ? &show : NULL, 1, e);
-    if (ok && r->n_evals && whole && !stop_signal) {
+    if (r->options.resume_from_checkpoint && r->n_eval) show_beginning(r, &c, &show);
+    bool ok = train_run(r, &c, NULL, show.seen ? &show : NULL, 1, e);
+    if (ok && r->n_evals && !stop_signal) {
         ok = comparison_init(&alone, "0", 1, r->options.seed, e);
         if (ok) comparison_add(&alone, 0, 0, r->evals, r->n_evals);
         ok = ok && write_page(r, &c, "./train", &alone, &show, e);
@@ -338,7 +414,7 @@ static void print_run(const Comparison *c, size_t arm, const Run *r)
     if (isatty(STDERR_FILENO)) fprintf(stderr, "\r\033[K");
     printf("%-14s seed %lld:", arm_name(c->weights[arm], name), (long long)r->options.seed);
     for (Metric m = 0; m < N_METRICS; m++) {
-        double v = eval_metric(&r->evals[r->n_evals - 1].sums, m);
+        double v = r->evals[r->n_evals - 1].value[m];
         if (!isnan(v)) printf("  %s %.4f", metric_names[m], v);
     }
     printf("\n");

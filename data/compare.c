@@ -31,22 +31,22 @@ void comparison_free(Comparison *c)
 {
     free(c->weights);
     free(c->steps);
-    free(c->sums);
+    free(c->points);
     free(c->done);
     *c = (Comparison){0};
 }
 
-static EvalSums *sums_of(const Comparison *c, size_t arm, size_t seed) { return c->sums + (arm * c->n_seeds + seed) * c->n_points; }
+static EvalPoint *points_of(const Comparison *c, size_t arm, size_t seed) { return c->points + (arm * c->n_seeds + seed) * c->n_points; }
 
 void comparison_add(Comparison *c, size_t arm, size_t seed, const EvalPoint *points, size_t n_points)
 {
-    if (!c->sums) {
+    if (!c->points) {
         c->n_points = n_points;
         c->steps = mem_alloc(n_points, sizeof *c->steps);
-        c->sums = mem_alloc(c->n_arms * c->n_seeds * n_points, sizeof *c->sums);
+        c->points = mem_alloc(c->n_arms * c->n_seeds * n_points, sizeof *c->points);
         for (size_t i = 0; i < n_points; i++) c->steps[i] = points[i].step;
     }
-    for (size_t i = 0; i < n_points && i < c->n_points; i++) sums_of(c, arm, seed)[i] = points[i].sums;
+    for (size_t i = 0; i < n_points && i < c->n_points; i++) points_of(c, arm, seed)[i] = points[i];
     c->done[arm * c->n_seeds + seed] = true;
 }
 
@@ -71,11 +71,11 @@ Spread comparison_spread(const Comparison *c, size_t arm, size_t point, Metric m
     size_t n = comparison_whole_seeds(c);
     if (n == 0) return (Spread){NAN, NAN};
     for (size_t s = 0; s < c->n_seeds; s++)
-        if (seed_is_whole(c, s)) sum += eval_metric(&sums_of(c, arm, s)[point], metric);
+        if (seed_is_whole(c, s)) sum += points_of(c, arm, s)[point].value[metric];
     double mean = sum / (double)n;
     for (size_t s = 0; s < c->n_seeds; s++) {
         if (!seed_is_whole(c, s)) continue;
-        double d = eval_metric(&sums_of(c, arm, s)[point], metric) - mean;
+        double d = points_of(c, arm, s)[point].value[metric] - mean;
         squares += d * d;
     }
     return (Spread){mean, n > 1 ? sqrt(squares / (double)(n - 1)) : NAN};
@@ -101,7 +101,7 @@ bool comparison_write_csv(const Comparison *c, const char *path, Err *e)
             for (size_t i = 0; i < c->n_points && c->done[a * c->n_seeds + s]; i++) {
                 buf_addf(&b, "%g,%lld,%lld", c->weights[a], (long long)(c->first_seed + (int64_t)s), (long long)c->steps[i]);
                 for (Metric m = 0; m < N_METRICS; m++) {
-                    double v = eval_metric(&sums_of(c, a, s)[i], m);
+                    double v = points_of(c, a, s)[i].value[m];
                     if (isnan(v)) buf_addc(&b, ',');
                     else buf_addf(&b, ",%.9g", v);
                 }

@@ -10,7 +10,7 @@ typedef struct {
     double *weights;                                       // (n_arms)
     int64_t first_seed;
     int64_t *steps;                                        // (n_points): when evaluations took place
-    EvalSums *sums;                                        // (n_arms, n_seeds, n_points)
+    EvalPoint *points;                                     // (n_arms, n_seeds, n_points)
     bool *done;                                            // (n_arms, n_seeds)
 } Comparison;
 

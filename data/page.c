@@ -473,7 +473,8 @@ static void add_config(Buf *b, const Page *p)
     buf_adds(b, "<section>\n<h2>The configuration</h2>\n<table class=\"config\">\n<caption>Keys that were given; the others have their defaults"
                 "</caption>\n<thead><tr><th scope=\"col\" class=\"left\">key</th><th scope=\"col\" class=\"left\">value</th></tr></thead>\n<tbody>\n");
     for (const cJSON *v = json->child; v; v = v->next) {
-        if (!options_given(p->options, v->string)) continue;
+        // Whether it was interrupted is nothing that a run can be told by.
+        if (!options_given(p->options, v->string) || strcmp(v->string, "resume_from_checkpoint") == 0) continue;
         char *value = cJSON_PrintUnformatted(v);
         buf_addf(b, "<tr><th scope=\"row\" class=\"mono\">%s</th><td class=\"mono\"><bdi>", v->string);
         html_escape(b, cJSON_IsString(v) ? v->valuestring : value);

@@ -34,6 +34,41 @@ double eval_metric(const EvalSums *s, Metric metric)
     return count[metric] > 0 ? sum[metric] / count[metric] : NAN;
 }
 
+EvalPoint eval_point(int64_t step, const EvalSums *sums)
+{
+    EvalPoint p = {.step = step};
+    for (Metric m = 0; m < N_METRICS; m++) p.value[m] = eval_metric(sums, m);
+    return p;
+}
+
+bool eval_read_log(const char *path, EvalPoint **points, size_t *n, size_t *cap, Err *e)
+{
+    File f;
+    bool ok = file_map(&f, path, e);
+    if (!ok) return false;
+    const char *text = (const char *)f.data, *end = text + f.size, *next;
+    for (size_t number = 1; ok && text < end; text = next, number++) {
+        const char *newline = memchr(text, '\n', (size_t)(end - text));
+        next = newline ? newline + 1 : end;
+        cJSON *line = json_parse(text, (size_t)(next - text), path, number, e);
+        const cJSON *step = json_get(line, "step");
+        ok = line && (json_is_int(step, 0, (int64_t)1 << 53) ||
+                      fail(e, "%s:%zu: step: expected a count, found %s", path, number, json_kind(step)));
+        if (ok && json_get(line, "eval_loss")) {
+            EvalPoint p = {.step = (int64_t)step->valuedouble};
+            for (Metric m = 0; m < N_METRICS; m++) {
+                const cJSON *v = json_get(line, metric_names[m]);
+                p.value[m] = cJSON_IsNumber(v) ? v->valuedouble : NAN;
+            }
+            ARRAY_ROOM(*points, *n, *cap);
+            (*points)[(*n)++] = p;
+        }
+        cJSON_Delete(line);
+    }
+    file_unmap(&f);
+    return ok;
+}
+
 void eval_add_json(cJSON *json, const EvalSums *s, bool counts)
 {
     double prompt_nll;

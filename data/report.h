@@ -12,13 +12,16 @@ typedef struct {
                                                            // model's first choice: what greedy decoding would say exactly
 } EvalSums;
 
-typedef struct { int64_t step; EvalSums sums; } EvalPoint;
-
 // The figures that comparisons are about; NAN where nothing of the kind was evaluated.
 typedef enum { METRIC_ASSISTANT, METRIC_PROMPT, METRIC_EXACT, N_METRICS } Metric;
 extern const char *const metric_names[N_METRICS];          // eval_assistant_loss, eval_prompt_loss, eval_exact_match
 extern const char *const metric_titles[N_METRICS];         // for people
 double eval_metric(const EvalSums *sums, Metric metric);
+
+typedef struct { int64_t step; double value[N_METRICS]; } EvalPoint;   // a point of their curves
+EvalPoint eval_point(int64_t step, const EvalSums *sums);
+// The evaluations that a log.jsonl holds, appended to {points, n, cap}.
+bool eval_read_log(const char *path, EvalPoint **points, size_t *n, size_t *cap, Err *e);
 
 // eval_loss (the training objective's), eval_assistant_loss, eval_prompt_loss (all that is not the assistant's),
 // eval_mean_token_accuracy, eval_exact_match; with `counts` the tokens behind each, and the loss of each role. What has no token is null.

@@ -138,14 +138,20 @@ static BatchSize size_max(BatchSize a, BatchSize b)
                        a.rows > b.rows ? a.rows : b.rows, a.targets > b.targets ? a.targets : b.targets};
 }
 
-bool run_make_room(Run *r, const Example *const *rows, size_t n_rows, bool training, Err *e)
+BatchSize run_batch_size(const Run *r, const Example *const *rows, size_t n_rows, bool training)
 {
     const Options *o = &r->options;
     const Example **held_out = mem_alloc(r->n_eval, sizeof *held_out);
     for (size_t i = 0; i < r->n_eval; i++) held_out[i] = &r->eval[i];
     BatchSize eval = batch_bound(held_out, r->n_eval, training ? 1 : (size_t)o->per_device_train_batch_size, BATCH_EVAL);
-    r->max = size_max(eval, batch_bound(rows, n_rows, (size_t)o->per_device_train_batch_size, BATCH_TRAIN));
     free(held_out);
+    return size_max(eval, batch_bound(rows, n_rows, (size_t)o->per_device_train_batch_size, BATCH_TRAIN));
+}
+
+bool run_make_room(Run *r, const Example *const *rows, size_t n_rows, bool training, Err *e)
+{
+    const Options *o = &r->options;
+    r->max = run_batch_size(r, rows, n_rows, training);
     r->losses = mem_alloc(r->max.targets, sizeof *r->losses);
     r->roles = mem_alloc(r->max.targets, 1);
     return batch_init(&r->batch, r->max, e) && model_reserve(&r->model, r->max.tokens, r->max.row, r->max.rows, r->max.targets, training,

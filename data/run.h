@@ -39,6 +39,8 @@ bool run_check_vocabulary(const Run *r, const Config *c, Err *e);
 bool run_open_inputs(Run *r, bool need_model, Config *c, Err *e);
 // Loads the model, or makes it as model_init says; or takes the one of a checkpoint folder (NULL: none).
 bool run_open_model(Run *r, const Config *c, const char *checkpoint, Err *e);
+// The largest batches that these rows (NULL: none) make, or any single held-out row.
+BatchSize run_batch_size(const Run *r, const Example *const *rows, size_t n_rows, bool training);
 // Room for training batches of these rows (NULL: none) and for evaluating any single row at least.
 bool run_make_room(Run *r, const Example *const *rows, size_t n_rows, bool training, Err *e);
 

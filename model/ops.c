@@ -223,7 +223,7 @@ static TokenLoss cross_entropy_row(float *p, int target, const float *scale, siz
     for (size_t i = 0; i < V; i++) {
         float z = p[i] - max, e = exp_inline(z);
         sum += e;
-        weighted += e * z;
+        weighted += e > 0 ? e * z : 0;                     // exp(-inf) * -inf would be NaN
         p[i] = e;
     }
     if (scale) {

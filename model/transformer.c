@@ -148,7 +148,7 @@ void model_randomize(Model *m, uint64_t seed)
 }
 
 // Rows of logits at a time: 64 MB of them, so that the matrix products are large and the memory is not.
-static size_t logit_rows(const Config *c)
+size_t model_logit_rows(const Config *c)
 {
     size_t rows = (size_t)16000000 / (size_t)c->vocab_size;
     return rows < 32 ? 32 : rows > 512 ? 512 : rows;
@@ -196,7 +196,7 @@ static void lay_out(Model *m, Arena *a)
     m->out_norm = arena_take(a, M * C);
     m->rstd_out = arena_take(a, M);
     m->scale = arena_take(a, M);
-    m->logits = arena_take(a, logit_rows(c) * (size_t)c->vocab_size);
+    m->logits = arena_take(a, model_logit_rows(c) * (size_t)c->vocab_size);
     m->scratch_a = arena_take(a, N * wide);
     m->scratch_c = arena_take(a, M * wide);
     m->scratch_f = arena_take(a, N * (size_t)c->hidden_dim);
@@ -207,6 +207,17 @@ static void lay_out(Model *m, Arena *a)
     m->scratch_b = arena_take(a, N * wide);
     m->dqkv = arena_take(a, N * (HD + 2 * config_size(c, KV_DIM)));
     m->partial = arena_take(a, linear_scratch());
+}
+
+size_t model_work_size(const Config *c, size_t max_tokens, size_t max_row, size_t max_rows, size_t max_targets, bool training,
+                       bool checkpointing)
+{
+    Model m = {.config = *c, .max_tokens = max_tokens, .max_row = max_row, .max_rows = max_rows, .max_targets = max_targets,
+               .training = training, .checkpointing = checkpointing, .acts = mem_alloc((size_t)c->n_layers, sizeof *m.acts)};
+    Arena measure = {0};
+    lay_out(&m, &measure);
+    free(m.acts);
+    return measure.used;
 }
 
 static void release_work(Model *m)
@@ -236,10 +247,8 @@ bool model_reserve(Model *m, size_t max_tokens, size_t max_row, size_t max_rows,
     m->position = mem_alloc(max_tokens, sizeof *m->position);
     m->query_position = mem_alloc(max_targets, sizeof *m->query_position);
     m->query_starts = mem_alloc(max_rows + 1, sizeof *m->query_starts);
-    Arena measure = {0};
-    lay_out(m, &measure);
-    m->n_activations = measure.used;
-    m->activations = floats_alloc(measure.used, e);
+    m->n_activations = model_work_size(&m->config, max_tokens, max_row, max_rows, max_targets, training, checkpointing);
+    m->activations = floats_alloc(m->n_activations, e);
     if (training && !m->grads) m->grads = floats_alloc(m->n_params, e);
     if (!m->activations || (training && !m->grads)) return false;
     lay_out(m, &(Arena){.base = m->activations});
@@ -396,7 +405,7 @@ static void batch_positions(Model *m, const Batch *b)
 static void head(Model *m, const Batch *b, TokenLoss *loss, bool with_gradient)
 {
     const Config *c = &m->config;
-    size_t M = b->M, C = config_size(c, DIM), V = config_size(c, VOCAB), slice = logit_rows(c);
+    size_t M = b->M, C = config_size(c, DIM), V = config_size(c, VOCAB), slice = model_logit_rows(c);
     TensorId id = c->tied ? TOK_EMB : CLASSIFIER;
     float beta = m->accumulate ? 1 : 0, *norm = m->out_norm;
     rmsnorm_forward(norm, m->rstd_out, m->out, model_param(m, FINAL_NORM, 0), c->norm_eps, M, C);

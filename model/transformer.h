@@ -91,6 +91,10 @@ void model_randomize(Model *m, uint64_t seed);
 bool model_reserve(Model *m, size_t max_tokens, size_t max_row, size_t max_rows, size_t max_targets, bool training,
                    bool checkpointing, Err *e);
 void model_free(Model *m);                                 // accepts {0}
+// The floats of work memory that model_reserve would allocate; the rows of logits that exist at a time.
+size_t model_work_size(const Config *c, size_t max_tokens, size_t max_row, size_t max_rows, size_t max_targets, bool training,
+                       bool checkpointing);
+size_t model_logit_rows(const Config *c);
 
 static inline float *model_param(const Model *m, TensorId id, size_t layer) { return m->params + tensor_offset(&m->config, id, layer); }
 static inline float *model_grad(const Model *m, TensorId id, size_t layer) { return m->grads + tensor_offset(&m->config, id, layer); }

@@ -501,6 +501,12 @@ static void cross_entropy_of_extreme_logits(void)
     CHECK(loss[1].nll == 0 && loss[1].entropy == 0 && loss[1].correct);
     CHECK(loss[2].nll == 200 && fabsf(loss[2].entropy) < 1e-6f && !loss[2].correct);
     CHECK(logits[2][0] == -1 && logits[2][3] == 1);
+    float ruled_out[4] = {-INFINITY, 2, -INFINITY, 2};     // 0 * log 0 is 0; but what is undefined stays so
+    cross_entropy(loss, ruled_out, target, scale, 1, 4);
+    CHECK(fabs(loss[0].nll - log(2)) < 1e-6 && fabs(loss[0].entropy - log(2)) < 1e-6 && ruled_out[0] == 0 && ruled_out[2] == 0);
+    float undefined[4] = {0, 2, NAN, 2};
+    cross_entropy(loss, undefined, target, scale, 1, 4);
+    CHECK(isnan(loss[0].nll) && isnan(loss[0].entropy));
 }
 
 // ---- the exponential ----------------------------------------------------------------------------------------------

@@ -233,6 +233,31 @@ static void test_interrupt(void)
     CHECK(!file_exists(temp_path("cut/report.html")) && !file_exists(temp_path("cut/compare.csv")));
 }
 
+// A run that goes on from a checkpoint writes the page of the run that never stopped, byte for byte: its curve's beginning is
+// in the log, and the model that it began with is made or read again.
+static void test_resumed_run(void)
+{
+    char arguments[400];
+    Buf whole = {0};
+    int n = snprintf(arguments, sizeof arguments, "%s --output_dir=%s --max_steps=6 --eval_steps=1 --save_steps=1 --overwrite_output_dir=true",
+                     temp_path("config.json"), temp_path("resumed"));
+    if (!CHECK_MSG(run_with("", arguments) == 0, "%s", output) || !read_page("resumed/report.html")) return;
+    buf_add(&whole, page.data, page.len);
+    buf_adds(&whole, "");
+    for (int step = 1; step <= 6; step += 5) {             // early, and after everything was done but the page
+        unlink(temp_path("resumed/report.html"));
+        snprintf(arguments + n, sizeof arguments - (size_t)n, " --resume_from_checkpoint=%s/resumed/checkpoint-%d", temp_dir, step);
+        CHECK_MSG(run_with("", arguments) == 0 && strstr(output, "the report is "), "%s", output);
+        if (!read_page("resumed/report.html")) break;
+        buf_adds(&page, "");
+        size_t same = 0;
+        while (same < whole.len && same < page.len && whole.data[same] == page.data[same]) same++;
+        CHECK_MSG(page.len == whole.len && same == page.len, "step %d: from byte %zu on: %.200s", step, same, page.data + same);
+    }
+    CHECK(has("The same questions, answered") && has("Every evaluation as a table"));
+    buf_free(&whole);
+}
+
 int main(void)
 {
     temp_begin();
@@ -244,6 +269,7 @@ int main(void)
     RUN(test_text);
     RUN(test_nothing_to_compare);
     RUN(test_interrupt);
+    RUN(test_resumed_run);
     buf_free(&page);
     temp_end();
     return check_report();

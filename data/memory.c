@@ -1,0 +1,225 @@
+// memory: see memory.h.
+#include "memory.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+// ---- what there is ------------------------------------------------------------------------------------------------
+
+// A small file of /proc or /sys in full, owned by the caller; NULL if there is none. Their sizes are not known before.
+static char *read_small(const char *root, const char *path)
+{
+    Buf name = {0}, text = {0};
+    buf_addf(&name, "%s%s", root, path);
+    FILE *f = fopen(name.data, "r");
+    char part[4096];
+    for (size_t n; f && (n = fread(part, 1, sizeof part, f)) > 0;) buf_add(&text, part, n);
+    if (f) fclose(f);
+    buf_free(&name);
+    return text.data;
+}
+
+// The number behind `key` at the beginning of a line of a text; `otherwise` where there is none.
+static size_t number_after(const char *text, const char *key, size_t otherwise)
+{
+    size_t n = strlen(key);
+    for (const char *line = text; line; line = strchr(line, '\n') ? strchr(line, '\n') + 1 : NULL) {
+        char *end;
+        if (strncmp(line, key, n) != 0) continue;
+        unsigned long long value = strtoull(line + n, &end, 10);
+        if (end > line + n) return (size_t)value;
+    }
+    return otherwise;
+}
+
+static size_t number_in(const char *root, const char *dir, const char *name)
+{
+    char *path = path_join(dir, name), *text = read_small(root, path);
+    size_t value = text ? number_after(text, "", SIZE_MAX) : SIZE_MAX;      // "max" is no number
+    free(path);
+    free(text);
+    return value;
+}
+
+// What one cgroup leaves. The files that it has read count as used until someone else wants the memory.
+static size_t cgroup_left(const char *root, const char *dir, bool v2)
+{
+    size_t limit = number_in(root, dir, v2 ? "memory.max" : "memory.limit_in_bytes");
+    size_t used = number_in(root, dir, v2 ? "memory.current" : "memory.usage_in_bytes");
+    if (limit == SIZE_MAX || used == SIZE_MAX) return SIZE_MAX;
+    char *path = path_join(dir, "memory.stat"), *stat = read_small(root, path);
+    size_t files = number_after(stat, v2 ? "inactive_file " : "total_inactive_file ", 0) +
+                   number_after(stat, v2 ? "active_file " : "total_active_file ", 0);
+    used -= files < used ? files : used;
+    free(path);
+    free(stat);
+    return limit > used ? limit - used : 0;
+}
+
+// The least that the cgroup of this process and those around it leave. Lines of /proc/self/cgroup are ID:CONTROLLERS:PATH,
+// without controllers in version 2. Inside a container the path may be one of the outside: then its root is the nearest.
+static size_t cgroups_left(const char *root)
+{
+    char *groups = read_small(root, "/proc/self/cgroup");
+    size_t least = SIZE_MAX;
+    for (char *line = groups, *next; line && *line; line = next) {
+        next = line + strcspn(line, "\n");
+        if (*next) *next++ = 0;
+        char *controllers = strchr(line, ':'), *path = controllers ? strchr(controllers + 1, ':') : NULL;
+        if (!path) continue;
+        bool v2 = path == controllers + 1;
+        *path++ = 0;
+        if (!v2 && strcmp(controllers + 1, "memory") != 0) continue;
+        Buf dir = {0};
+        for (char *slash;; *slash = 0) {
+            buf_clear(&dir);
+            buf_addf(&dir, "/sys/fs/cgroup%s%s", v2 ? "" : "/memory", path);
+            size_t left = cgroup_left(root, dir.data, v2);
+            if (left < least) least = left;
+            if (!(slash = strrchr(path, '/'))) break;
+        }
+        buf_free(&dir);
+    }
+    free(groups);
+    return least;
+}
+
+// OpenBLAS maps a buffer for each thread when it first multiplies, most of which stays untouched; where it gets none it
+// tries again for ever.
+enum { BLAS_BUFFER = 136 << 20 };
+
+static size_t address_space_left(const char *root)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_AS, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return SIZE_MAX;
+    char *statm = read_small(root, "/proc/self/statm");
+    size_t used = statm ? number_after(statm, "", 0) * (size_t)sysconf(_SC_PAGESIZE) : 0;
+    used += (size_t)ops_threads() * BLAS_BUFFER;
+    free(statm);
+    return limit.rlim_cur > used ? (size_t)limit.rlim_cur - used : 0;
+}
+
+static size_t machine_left(const char *root)
+{
+    char *info = read_small(root, "/proc/meminfo");
+    size_t kb = number_after(info, "MemAvailable:", SIZE_MAX), swap = number_after(info, "SwapFree:", 0);
+    free(info);
+    if (kb != SIZE_MAX) return (kb + swap) * 1024;
+    long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
+    return pages > 0 && page > 0 ? (size_t)pages * (size_t)page : SIZE_MAX;
+}
+
+size_t memory_available(const char *root, const char **what)
+{
+    const struct { const char *what; size_t left; } limits[] = {
+        {"of this machine's memory", machine_left(root)},
+        {"under the memory limit of this cgroup", cgroups_left(root)},
+        {"under this process's limit of address space (ulimit -v)", address_space_left(root)}};
+    size_t tightest = 0;
+    for (size_t i = 1; i < 3; i++)
+        if (limits[i].left < limits[tightest].left) tightest = i;
+    *what = limits[tightest].what;
+    return limits[tightest].left;
+}
+
+// ---- what is needed -----------------------------------------------------------------------------------------------
+
+static size_t examples_size(const Example *ex, size_t n)
+{
+    size_t tokens = 0;
+    for (size_t i = 0; i < n; i++) tokens += ex[i].n;
+    return n * sizeof *ex + tokens * (sizeof *ex->ids + sizeof *ex->labels + sizeof *ex->weights + sizeof *ex->roles);
+}
+
+static size_t activations_size(const Config *c, BatchSize s, bool checkpointing)
+{
+    return sizeof(float) * model_work_size(c, s.tokens, s.row, s.rows, s.targets, true, checkpointing);
+}
+
+MemoryPlan memory_plan(const Run *r, const Config *c, BatchSize size)
+{
+    size_t params = params_count(c) * sizeof(float);
+    bool checkpointing = r->options.gradient_checkpointing;
+    return (MemoryPlan){.weights = params, .gradients = params, .moments = strcmp(r->options.optim, "adamw") == 0 ? 2 * params : 0,
+                        .activations = activations_size(c, size, checkpointing), .checkpointing = checkpointing,
+                        .logit_rows = model_logit_rows(c),
+                        .data = r->data.file.size + r->eval_data.file.size + examples_size(r->data.examples, r->data.n) +
+                                examples_size(r->eval_data.examples, r->eval_data.n)};
+}
+
+static double mb(size_t bytes) { return (double)bytes / 1e6; }
+
+static size_t to_allocate(const MemoryPlan *p) { return p->weights + p->gradients + p->moments + p->activations; }
+
+void memory_print(FILE *out, const MemoryPlan *p)
+{
+    fprintf(out, "memory: weights %.0f MB, gradients %.0f, optimizer %.0f, activations%s %.0f (%zu rows of logits at a time), data %.0f, "
+                 "together %.0f\n", mb(p->weights), mb(p->gradients), mb(p->moments),
+            p->checkpointing ? " (computed again in the backward)" : "", mb(p->activations), p->logit_rows, mb(p->data),
+            mb(to_allocate(p) + p->data));
+}
+
+// ---- what would help ----------------------------------------------------------------------------------------------
+
+// The same batches, but of at most that many rows of at most that many tokens: what the options could make of them.
+static BatchSize cut(BatchSize s, size_t rows, size_t length)
+{
+    if (s.row > length) s.row = length;
+    if (s.rows > rows) s.rows = rows;
+    if (s.tokens > s.rows * s.row) s.tokens = s.rows * s.row;
+    if (s.targets > s.tokens) s.targets = s.tokens;
+    return s;
+}
+
+typedef struct { size_t rows, length; bool checkpointing; } Settings;
+
+static bool fits(const Config *c, BatchSize s, Settings t, size_t room)
+{
+    return activations_size(c, cut(s, t.rows, t.length), t.checkpointing) <= room;
+}
+
+// Halves one of the two numbers until the activations fit; false if they never do.
+static bool halve(size_t *value, size_t least, const Config *c, BatchSize s, const Settings *t, size_t room)
+{
+    while (!fits(c, s, *t, room) && *value / 2 >= least) *value /= 2;
+    return fits(c, s, *t, room);
+}
+
+// Appends what is new in `t`, as options.
+static void add_options(Buf *out, Settings t, Settings given, const char *between)
+{
+    if (t.checkpointing != given.checkpointing) buf_addf(out, "%sgradient_checkpointing=true", out->len ? between : "");
+    if (t.rows != given.rows) buf_addf(out, "%sper_device_train_batch_size=%zu", out->len ? between : "", t.rows);
+    if (t.length != given.length) buf_addf(out, "%smax_length=%zu", out->len ? between : "", t.length);
+}
+
+// Appends each option that makes the activations fit into `room` alone; else those that do it together; or nothing.
+static void add_advice(Buf *out, const Config *c, BatchSize s, bool checkpointing, size_t room)
+{
+    enum { SHORTEST = 16 };
+    const Settings given = {s.rows, s.row, checkpointing};
+    Settings again = given, fewer = given, shorter = given;
+    again.checkpointing = true;
+    if (fits(c, s, again, room)) add_options(out, again, given, " or ");
+    if (halve(&fewer.rows, 1, c, s, &fewer, room)) add_options(out, fewer, given, " or ");
+    if (halve(&shorter.length, SHORTEST, c, s, &shorter, room)) add_options(out, shorter, given, " or ");
+    if (out->len) return;
+    if (halve(&again.rows, 1, c, s, &again, room) || halve(&again.length, SHORTEST, c, s, &again, room)) add_options(out, again, given, " and ");
+}
+
+bool memory_check(const Run *r, const Config *c, BatchSize size, Err *e)
+{
+    const char *what;
+    MemoryPlan p = memory_plan(r, c, size);
+    size_t available = memory_available("", &what), fixed = p.weights + p.gradients + p.moments;
+    if (to_allocate(&p) <= available) return true;
+    Buf advice = {0};
+    if (fixed < available) add_advice(&advice, c, size, p.checkpointing, available - fixed);
+    fail(e, "out of memory: training needs %.0f MB (weights %.0f, gradients %.0f, optimizer %.0f, activations %.0f), and %.0f MB %s are free: "
+            "%s%s", mb(to_allocate(&p)), mb(p.weights), mb(p.gradients), mb(p.moments), mb(p.activations), mb(available), what,
+         advice.len ? "try " : "no batch is small enough, it takes a smaller model or more memory", advice.len ? advice.data : "");
+    buf_free(&advice);
+    return false;
+}

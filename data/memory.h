@@ -1,0 +1,27 @@
+// memory: what a run will need and what there is, before anything large is allocated: a system that promises more than it
+// has would end the program without a word in the middle of the run.
+#ifndef MEMORY_H
+#define MEMORY_H
+
+#include "run.h"
+
+typedef struct {                                           // in bytes
+    size_t weights, gradients, moments, activations;       // still to be allocated
+    size_t data;                                           // there already: files and examples
+    size_t logit_rows;                                     // rows of logits that exist at a time
+    bool checkpointing;
+} MemoryPlan;
+
+// For batches of at most `size`, with the options of r.
+MemoryPlan memory_plan(const Run *r, const Config *c, BatchSize size);
+void memory_print(FILE *out, const MemoryPlan *p);
+
+// Fails if a training run needs more than there is, and says which options would make it fit.
+bool memory_check(const Run *r, const Config *c, BatchSize size, Err *e);
+
+// Bytes that this process can still get, by whatever is tightest: free memory and swap, the limits of its cgroups, that of
+// its address space; without /proc the machine's memory; SIZE_MAX if nothing is known. *what names it. `root` comes
+// before "/proc" and "/sys" ("": those of this system).
+size_t memory_available(const char *root, const char **what);
+
+#endif

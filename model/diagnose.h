@@ -1,0 +1,19 @@
+// diagnose: where a number first went wrong. To be asked after a step whose loss or gradient is not finite: it looks at
+// everything again, in the order in which it is computed, so that a step that goes well pays nothing.
+#ifndef DIAGNOSE_H
+#define DIAGNOSE_H
+
+#include "transformer.h"
+
+typedef struct { char text[128]; } Place;                  // "layer 3: attention scores", "gradient of lm_head.weight"
+
+// The first tensor with a NaN or an infinity in it, in the order of the forward (weights) or of the backward (gradients,
+// of the batch that came last). False if all is finite.
+bool diagnose_weights(const Model *m, Place *place);
+bool diagnose_gradients(const Model *m, Place *place);
+
+// Runs the batch forward and finds the first operation with a result that is not finite. False if there is none. The
+// model has its work memory for training, without checkpointing, since that keeps every layer's activations.
+bool diagnose_forward(Model *m, const Batch *b, TokenLoss *loss, Place *place);
+
+#endif
