@@ -66,10 +66,21 @@ static Block block_at(const AttentionShape *a, size_t s, size_t m)
 static void load(Lanes *lanes, float *rows, const float *x, size_t stride, size_t count, size_t D, size_t width, float scale)
 {
     float *to = (float *)lanes;
-    for (size_t i = 0; i < LANES; i++)
-        for (size_t d = 0; d < D; d++) to[d * LANES + i] = i < count ? scale * x[i * stride + d] : 0;
-    for (size_t i = 0; rows && i < LANES; i++)
-        for (size_t d = 0; d < width; d++) rows[i * width + d] = i < count && d < D ? scale * x[i * stride + d] : 0;
+    if (count < LANES) memset(lanes, 0, D * sizeof *lanes);
+    for (size_t i = 0; i < count; i++)
+        for (size_t d = 0; d < D; d++) to[d * LANES + i] = scale * x[i * stride + d];
+    if (!rows) return;
+    if (count < LANES || D < width) memset(rows, 0, LANES * width * sizeof *rows);
+    for (size_t i = 0; i < count; i++)
+        for (size_t d = 0; d < D; d++) rows[i * width + d] = scale * x[i * stride + d];
+}
+
+// x = lanes (D, LANES) * scale, each query's number, as `count` rows
+static void store(float *x, size_t stride, Lanes *lanes, const Lanes *scale, size_t count, size_t D)
+{
+    for (size_t d = 0; d < D; d++) lanes[d] *= *scale;
+    for (size_t i = 0; i < count; i++)
+        for (size_t d = 0; d < D; d++) x[i * stride + d] = ((const float *)lanes)[d * LANES + i];
 }
 
 // s_j = k_j . q for some keys at a time, whose sums stay in registers
@@ -130,22 +141,30 @@ static void scores(Lanes *s, const Block *b, const float *k, size_t stride, cons
             if ((int)j > b->position[i]) ((float *)(s + j))[i] = -INFINITY;
 }
 
+static inline Lanes larger(Lanes a, Lanes b)
+{
+    LaneMask first = a > b;
+    return (Lanes)((first & (LaneMask)a) | (~first & (LaneMask)b));
+}
+
 // p = exp(s - max), not yet divided by its sum; returns both
 static void softmax(Lanes *s, size_t n, Lanes *max, Lanes *sum)
 {
-    *max = s[0];
-    *sum = (Lanes){0};
-    for (size_t j = 1; j < n; j++) {
-        LaneMask larger = s[j] > *max;
-        *max = (Lanes)((larger & (LaneMask)s[j]) | (~larger & (LaneMask)*max));
+    Lanes even = s[0], odd = s[n - 1], total = {0};        // two maxima, so that neither waits for the other
+    for (size_t j = 1; j + 1 < n; j += 2) {
+        even = larger(s[j], even);
+        odd = larger(s[j + 1], odd);
     }
+    even = larger(odd, even);
     for (size_t j = 0; j < n; j++) {
-        s[j] -= *max;
+        s[j] -= even;
         float *p = (float *)(s + j);
 #pragma omp simd
         for (size_t i = 0; i < LANES; i++) p[i] = exp_inline(p[i]);
-        *sum += s[j];
+        total += s[j];
     }
+    *max = even;
+    *sum = total;
 }
 
 static void head_forward(float *att, float *lse, const float *q, const float *k, const float *v, const AttentionShape *a,
@@ -159,10 +178,9 @@ static void head_forward(float *att, float *lse, const float *q, const float *k,
         scores(w->p, &b, k, a->kv_stride, w->q, D);
         softmax(w->p, b.n_keys, &max, &sum);
         weighted_sum(w->sum, w->p, v, a->kv_stride, b.n_keys, D);
-        for (size_t i = 0; i < b.count; i++) {
-            lse[(m + i) * H + h] = max[i] + logf(sum[i]);
-            for (size_t d = 0; d < D; d++) att[((m + i) * H + h) * D + d] = w->sum[d][i] / sum[i];
-        }
+        for (size_t i = 0; i < b.count; i++) lse[(m + i) * H + h] = max[i] + logf(sum[i]);
+        sum = 1 / sum;
+        store(att + (m * H + h) * D, H * D, w->sum, &sum, b.count, D);
     }
 }
 
@@ -180,51 +198,47 @@ void attention_forward(float *att, float *lse, const float *q, const float *kv, 
 
 // ---- backward -----------------------------------------------------------------------------------------------------
 
-// s becomes p = exp(s - lse), and dp becomes ds * sqrt(D) = p * (dp - delta)
-static void softmax_backward(Lanes *s, Lanes *dp, size_t n, const Lanes *lse, const Lanes *delta)
+// s becomes p = exp(s - lse), and dp becomes ds * sqrt(D) = p * (dp - sum_j p_j dp_j)
+static void softmax_backward(Lanes *s, Lanes *dp, size_t n, const Lanes *lse)
 {
+    Lanes mean = {0};
     for (size_t j = 0; j < n; j++) {
         s[j] -= *lse;
         float *p = (float *)(s + j);
 #pragma omp simd
         for (size_t i = 0; i < LANES; i++) p[i] = exp_inline(p[i]);
-        dp[j] = s[j] * (dp[j] - *delta);
+        mean += s[j] * dp[j];
     }
+    for (size_t j = 0; j < n; j++) dp[j] = s[j] * (dp[j] - mean);
 }
 
 // Query head h of row s: assigns its dq, adds to w->dk and w->dv, which the heads of a group share.
-static void head_backward(float *dq, const float *datt, const float *att, const float *lse, const float *q, const float *k,
-                          const float *v, const AttentionShape *a, size_t s, size_t h, const Work *w)
+static void head_backward(float *dq, const float *datt, const float *lse, const float *q, const float *k, const float *v,
+                          const AttentionShape *a, size_t s, size_t h, const Work *w)
 {
     size_t H = a->H, D = a->D;
     float scale = 1 / sqrtf((float)D);
+    Lanes scales = scale - (Lanes){0};
     for (size_t m = a->query_starts[s]; m < a->query_starts[s + 1]; m += LANES) {
         Block b = block_at(a, s, m);
         size_t n = round_up(b.n_keys, SUMS);
-        Lanes block_lse = {0}, delta = {0};
-        for (size_t i = 0; i < b.count; i++) {
-            const float *datt_i = datt + ((m + i) * H + h) * D, *att_i = att + ((m + i) * H + h) * D;
-            float sum = 0;
-            for (size_t d = 0; d < D; d++) sum += datt_i[d] * att_i[d];
-            delta[i] = sum;
-            block_lse[i] = lse[(m + i) * H + h];
-        }
+        Lanes block_lse = {0};
+        for (size_t i = 0; i < b.count; i++) block_lse[i] = lse[(m + i) * H + h];
         load(w->q, w->q_rows, q + m * a->q_stride + h * D, a->q_stride, b.count, D, w->width, scale);
         load(w->datt, w->datt_rows, datt + (m * H + h) * D, H * D, b.count, D, w->width, 1);
         scores(w->p, &b, k, a->kv_stride, w->q, D);
         dots(w->dp, v, a->kv_stride, w->datt, b.n_keys, D);
-        softmax_backward(w->p, w->dp, b.n_keys, &block_lse, &delta);
+        softmax_backward(w->p, w->dp, b.n_keys, &block_lse);
         for (size_t j = b.n_keys; j < n; j++) w->p[j] = w->dp[j] = (Lanes){0};
         spread(w->dv, w->p, w->datt_rows, n, w->width);                                 // dv += p^T datt
         spread(w->dk, w->dp, w->q_rows, n, w->width);                                   // dk += ds^T q
         weighted_sum(w->sum, w->dp, k, a->kv_stride, b.n_keys, D);                      // dq = ds k
-        for (size_t i = 0; i < b.count; i++)
-            for (size_t d = 0; d < D; d++) dq[(m + i) * a->q_stride + h * D + d] = scale * w->sum[d][i];
+        store(dq + m * a->q_stride + h * D, a->q_stride, w->sum, &scales, b.count, D);
     }
 }
 
-void attention_backward(float *dq, float *dkv, const float *datt, const float *att, const float *lse, const float *q,
-                        const float *kv, const AttentionShape *a, float *scratch)
+void attention_backward(float *dq, float *dkv, const float *datt, const float *lse, const float *q, const float *kv,
+                        const AttentionShape *a, float *scratch)
 {
     size_t K = a->K, D = a->D, group = a->H / K, stride = a->kv_stride;
 #pragma omp parallel for schedule(dynamic) collapse(2)
@@ -235,7 +249,7 @@ void attention_backward(float *dq, float *dkv, const float *datt, const float *a
             Work w = thread_work(scratch, a);
             memset(w.dk, 0, round_up(T, SUMS) * w.width * sizeof(float));
             memset(w.dv, 0, round_up(T, SUMS) * w.width * sizeof(float));
-            for (size_t h = g * group; h < (g + 1) * group; h++) head_backward(dq, datt, att, lse, q, k, v, a, s, h, &w);
+            for (size_t h = g * group; h < (g + 1) * group; h++) head_backward(dq, datt, lse, q, k, v, a, s, h, &w);
             for (size_t t = 0; t < T; t++) {
                 memcpy(dkv + at + t * stride, w.dk + t * w.width, D * sizeof(float));
                 memcpy(dkv + at + t * stride + K * D, w.dv + t * w.width, D * sizeof(float));

@@ -67,9 +67,9 @@ typedef struct {
 void attention_forward(float *att, float *lse,                       // (M, H*D), (M, H)
                        const float *q, const float *kv,              // (M, H*D), (N, 2*K*D): keys, then values; strided
                        const AttentionShape *a, float *scratch);     // attention_scratch() floats
-// With p = exp(s - lse):  dv = p^T datt;  dp = datt v^T;  ds = p * (dp - sum_d(datt * att));  dq = ds k;  dk = ds^T q
+// With p = exp(s - lse):  dv = p^T datt;  dp = datt v^T;  ds = p * (dp - sum_keys(p * dp));  dq = ds k;  dk = ds^T q
 void attention_backward(float *dq, float *dkv,                       // (M, H*D), (N, 2*K*D), strided as q and kv
-                        const float *datt, const float *att, const float *lse, const float *q, const float *kv,
+                        const float *datt, const float *lse, const float *q, const float *kv,
                         const AttentionShape *a, float *scratch);
 size_t attention_scratch(size_t longest_row, size_t D);
 

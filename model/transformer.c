@@ -368,7 +368,7 @@ static void layer_backward(Model *m, const Batch *b, int l, float *dx, float *do
 
     // x_att = x + attention(norm(x)) wo
     linear_backward(datt, model_grad(m, WO, layer), dx_att, acts->att, model_param(m, WO, layer), M, HD, C, 0, beta, m->partial);
-    attention_backward(dq, dkv, datt, acts->att, acts->lse, q, kv, shape, m->attention);
+    attention_backward(dq, dkv, datt, acts->lse, q, kv, shape, m->attention);
     layer_rope(m, &query, dq, N, -1);
     rmsnorm_forward(norm, acts->rstd_att, acts->x, model_param(m, ATT_NORM, layer), c->norm_eps, N, C);
     float *dnorm = m->scratch_b, *query_norm = m->scratch_c;
