@@ -5,6 +5,7 @@
 #   make base       the bundled base model made again, from WordNet, in build/base/ (a quarter of an hour)
 #   make test       builds and runs all tests; prints how many passed, failed and were skipped
 #   make test-report   a report in a real browser (chromium, if it is there)
+#   make test-crash, test-faults   a run killed 50 times, and one whose disk fails or fills at every single write
 #   make bench      speed of training steps and of tokenizers; PEER=1: beside PyTorch's and Hugging Face's
 #   make check      the rules of the tree: which part may include which
 #   make fuzz       every reader of foreign files against libFuzzer: FUZZ_SECONDS=60 each, with clang
@@ -32,6 +33,7 @@ LINK     = $(CC) -fopenmp $(SANITIZE) -o $@ $^ $$(pkg-config --libs $(PKGS)) -lm
 
 PARTS   := $(patsubst %.c,%,$(wildcard model/*.c tokenizer/*.c data/*.c data/jinja/*.c))
 OBJECTS := $(PARTS:%=$(BUILD)/%.o)
+FAULTS  := $(BUILD)/faults.so
 TESTS   := $(patsubst tests/%.c,$(BUILD)/%,$(wildcard tests/test_*.c))
 
 train: $(BUILD)/train
@@ -74,7 +76,11 @@ test: deps
 	@$(MAKE) --no-print-directory -j 2 check build-tests
 	@TRAIN=$(BUILD)/train sh tests/run.sh $(TESTS)
 
-build-tests: $(BUILD)/train $(TESTS)
+build-tests: $(BUILD)/train $(TESTS) $(FAULTS)
+
+# Loaded into the program by test_faults: makes writes fail. No sanitizers in it: the program brings those.
+$(FAULTS): tests/faults/faults.c Makefile
+	@echo "  link $@"; $(CC) $(STRICT) $(CFLAGS) -shared -fPIC -o $@ $< -ldl
 
 test-report: deps
 	@$(MAKE) --no-print-directory $(BUILD)/train
@@ -84,6 +90,11 @@ test-report: deps
 test-crash: deps
 	@$(MAKE) --no-print-directory -j 2 build-tests
 	KILLS=50 TRAIN=$(BUILD)/train $(BUILD)/test_train
+
+# Every write, sync, close and rename of a run fails once, and its disk fills at every page.
+test-faults: deps
+	@$(MAKE) --no-print-directory -j 2 build-tests
+	FAULTS=all TRAIN=$(BUILD)/train $(BUILD)/test_faults
 
 bench: $(BUILD)/bench_step $(BUILD)/bench_tokenizer
 	@sh tests/bench.sh $(BUILD)
@@ -130,5 +141,5 @@ deps:
 clean:
 	rm -rf build train
 
-.PHONY: train demo base test test-report build-tests bench check deps fuzz clean
+.PHONY: train demo base test test-report test-crash test-faults build-tests bench check deps fuzz clean
 .SECONDARY:

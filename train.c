@@ -8,6 +8,7 @@
 #include "data/resume.h"
 #include "model/diagnose.h"
 
+#include <errno.h>
 #include <math.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -31,7 +32,7 @@ typedef struct {
     size_t n_rows;
     int64_t n_steps, steps_per_epoch, warmup;
     Progress at;
-    double grad_norm, lr, started;
+    double started;
     Schedule schedule;
     const char *part;                                      // of a comparison: its name; evaluations go to the log only
 } Loop;
@@ -149,7 +150,7 @@ static bool explain_step(Run *r, const Loop *loop, size_t first, size_t end, dou
         row = first;
     }
     return fail(e, "step %lld: the loss is %g and the gradient's norm %g: the first in %s:%zu: %s%s%s; weights and checkpoints are as they "
-                   "were before this step", (long long)loop->at.step + 1, isnan(loss) ? (double)NAN : loss, fabs(loop->grad_norm),
+                   "were before this step", (long long)loop->at.step + 1, isnan(loss) ? (double)NAN : loss, fabs(loop->at.grad_norm),
                 r->options.dataset_name, loop->rows[loop->order[row]]->line, place.text, bad_weights ? ", because of NaN or Inf in " : "", weights.text);
 }
 
@@ -176,11 +177,11 @@ static bool train_step(Run *r, Loop *loop, Err *e)
         add_losses(&sums, &r->batch, r->losses);
         loop->at.supervised_tokens += r->batch.M;
     }
-    loop->grad_norm = grads_norm(&r->model);
-    if (!isfinite(sums.nll) || !isfinite(loop->grad_norm)) return explain_step(r, loop, first, end, divisor, sums.nll / divisor, e);
-    loop->lr = o->learning_rate * schedule_factor(loop->schedule, loop->at.step, loop->warmup, loop->n_steps);
-    double clip = o->max_grad_norm > 0 ? fmin(1, o->max_grad_norm / (loop->grad_norm + 1e-6)) : 1;
-    optim_step(&r->optim, &r->model, loop->lr, clip);
+    loop->at.grad_norm = grads_norm(&r->model);
+    if (!isfinite(sums.nll) || !isfinite(loop->at.grad_norm)) return explain_step(r, loop, first, end, divisor, sums.nll / divisor, e);
+    loop->at.lr = o->learning_rate * schedule_factor(loop->schedule, loop->at.step, loop->warmup, loop->n_steps);
+    double clip = o->max_grad_norm > 0 ? fmin(1, o->max_grad_norm / (loop->at.grad_norm + 1e-6)) : 1;
+    optim_step(&r->optim, &r->model, loop->at.lr, clip);
 
     loop->at.step++;
     loop->at.num_tokens += sums.tokens;
@@ -208,8 +209,8 @@ static bool log_training(Run *r, Loop *loop, Err *e)
     const TrainSums *s = &loop->at.since_log;
     cJSON *line = log_line(loop);
     cJSON_AddNumberToObject(line, "loss", s->nll / s->weight);
-    cJSON_AddNumberToObject(line, "grad_norm", loop->grad_norm);
-    cJSON_AddNumberToObject(line, "learning_rate", loop->lr);
+    cJSON_AddNumberToObject(line, "grad_norm", loop->at.grad_norm);
+    cJSON_AddNumberToObject(line, "learning_rate", loop->at.lr);
     cJSON_AddNumberToObject(line, "num_tokens", (double)loop->at.num_tokens);
     cJSON_AddNumberToObject(line, "mean_token_accuracy", s->correct / s->weight);
     cJSON_AddNumberToObject(line, "entropy", s->entropy / s->weight);
@@ -261,7 +262,7 @@ static void show_progress(const Loop *loop)
     double left = s->seconds / (double)loop->at.step * (double)(loop->n_steps - loop->at.step);
     fprintf(stderr, "\r\033[K%s%sstep %lld/%lld  loss %.4f  lr %.2e  %.0f tokens/s  %d:%02d left", loop->part ? loop->part : "",
             loop->part ? "  " : "", (long long)loop->at.step, (long long)loop->n_steps,
-            loop->at.since_log.weight > 0 ? loop->at.since_log.nll / loop->at.since_log.weight : s->nll / s->weight, loop->lr,
+            loop->at.since_log.weight > 0 ? loop->at.since_log.nll / loop->at.since_log.weight : s->nll / s->weight, loop->at.lr,
             (double)s->tokens / s->seconds, (int)left / 60, (int)left % 60);
     if (loop->at.step == loop->n_steps) fprintf(stderr, loop->part ? "\r\033[K" : "\n");
 }
@@ -339,19 +340,22 @@ static bool train_run(Run *r, const Config *c, const char *part, Showcase *show,
     const Options *o = &r->options;
     Loop loop = {0};
     char *checkpoint = o->resume_from_checkpoint ? checkpoint_find(o, e) : NULL;
-    bool ok = (checkpoint || !o->resume_from_checkpoint) && loop_init(&loop, r, e) &&
+    cJSON *state = checkpoint ? checkpoint_open(r, checkpoint, e) : NULL;
+    bool ok = (state || !o->resume_from_checkpoint) && loop_init(&loop, r, e) &&
               memory_check(r, c, run_batch_size(r, loop.rows, loop.n_rows, true), e) && open_model(r, c, checkpoint, e) &&
-              run_make_room(r, loop.rows, loop.n_rows, true, e) && run_open_output(r, e);
+              run_make_room(r, loop.rows, loop.n_rows, true, e);
     if (ok) {
         r->optim = (Optim){.kind = strcmp(o->optim, "sgd") == 0 ? OPTIM_SGD : OPTIM_ADAMW, .beta1 = (float)o->adam_beta1,
                            .beta2 = (float)o->adam_beta2, .epsilon = (float)o->adam_epsilon, .weight_decay = (float)o->weight_decay};
         ok = optim_init(&r->optim, r->model.n_params, e);
     }
+    ok = ok && (checkpoint ? checkpoint_read(r, &loop.at, state, checkpoint, e) && recall_evaluations(r, e) : checkpoint_remove_after(o, -1, e)) &&
+         run_open_output(r, e);
     if (ok && checkpoint) {
-        ok = checkpoint_read(r, &loop.at, checkpoint, e) && recall_evaluations(r, e);
         epoch_order(loop.order, loop.n_rows, o->shuffle, (uint64_t)o->seed, loop.at.epoch);
-        if (ok) printf("going on from %s\n", checkpoint);
+        printf("going on from %s\n", checkpoint);
     }
+    cJSON_Delete(state);
     if (ok) {
         if (!part) printf("%zu parameters, %lld steps of up to %zu tokens, %d threads\n", r->model.n_params, (long long)loop.n_steps,
                           r->max.tokens * (size_t)o->gradient_accumulation_steps, ops_threads());
@@ -391,7 +395,7 @@ static bool train(Run *r, Err *e)
     Config c;
     Showcase show = {0};
     Comparison alone;
-    if (!run_open_inputs(r, true, &c, e)) return false;
+    if (!run_claim_output(r, e) || !run_open_inputs(r, true, &c, e)) return false;
     report_start(r);
     showcase_init(&show, r, 2);
     if (r->options.resume_from_checkpoint && r->n_eval) show_beginning(r, &c, &show);
@@ -437,7 +441,8 @@ static bool compare_run(const Options *base, Comparison *c, size_t arm, size_t s
     free(o->output_dir);
     o->output_dir = dir.data;
     snprintf(part, sizeof part, "run %zu/%zu: %s", seed * c->n_arms + arm + 1, c->n_arms * c->n_seeds, arm_name(c->weights[arm], name));
-    bool ok = run_open_inputs(&r, true, &config, e) && train_run(&r, &config, part, seed == 0 ? show : NULL, 1 + arm, e);
+    bool ok = run_claim_output(&r, e) && run_open_inputs(&r, true, &config, e) &&
+              train_run(&r, &config, part, seed == 0 ? show : NULL, 1 + arm, e);
     if (ok && !stop_signal) {
         if (seed == 0) ok = run_save_model(&r, o->output_dir, e);
         comparison_add(c, arm, seed, r.evals, r.n_evals);
@@ -473,8 +478,7 @@ static bool compare(Run *r, Err *e)
     Comparison c;
     Config config;
     Showcase show = {0};
-    if (!o->output_dir) return fail(e, "output_dir: expected a path, found nothing");
-    if (!comparison_init(&c, o->prompt_loss_weights, (size_t)o->seeds, o->seed, e)) return false;
+    if (!run_claim_output(r, e) || !comparison_init(&c, o->prompt_loss_weights, (size_t)o->seeds, o->seed, e)) return false;
     bool ok = run_open_inputs(r, true, &config, e);
     if (ok) report_start(r);
     if (ok && !r->n_eval) ok = fail(e, "compare needs held-out rows: give eval_dataset_name or eval_split");
@@ -609,9 +613,14 @@ static bool export(Run *r, const char *model, const char *out, Err *e)
     r->options.model_name_or_path = mem_strdup(model);
     if (!checkpoint_load(&r->model, model, e) || !run_open_tokenizer(r, model, e) || !run_check_vocabulary(r, &r->model.config, e)) return false;
     cJSON *keys = to_bin ? NULL : run_config_keys(r, e);
-    bool ok = to_bin ? checkpoint_save_bin(&r->model, out, e) : keys && dir_make(out, e) && checkpoint_save_folder(&r->model, out, keys, e);
+    bool ok;
+    if (to_bin) ok = export_tokenizer(r, out, true, e) && checkpoint_save_bin(&r->model, out, e);
+    else {
+        char *stage;
+        ok = dir_stage(out, &stage, e) && keys && checkpoint_save_folder(&r->model, stage, keys, e) && export_tokenizer(r, stage, false, e);
+        ok = dir_publish(out, stage, ok, e);
+    }
     cJSON_Delete(keys);
-    ok = ok && export_tokenizer(r, out, to_bin, e);
     if (ok) printf("%s: %zu parameters\n", out, r->model.n_params);
     return ok;
 }
@@ -687,7 +696,7 @@ int main(int argc, char **argv)
     bool ok = !(uses & FOR_CONFIG) || options_load(&run.options, argv[at], &e);
     for (int i = at + n_arguments; i < argc && ok; i++) ok = options_set(&run.options, argv[i], uses, &e);
     ok = ok && run_command(&run, name, argv + at, &e);
-    fflush(stdout);
+    if ((fflush(stdout) != 0 || ferror(stdout)) && ok) ok = fail(&e, "standard output: cannot write: %s", strerror(errno));
     if (!ok) fprintf(stderr, "train: %s\n", e.text);
     run_free(&run);
     return !ok ? 1 : stop_signal ? 128 + stop_signal : 0;

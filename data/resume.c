@@ -10,8 +10,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { STATE_VERSION = 1 };
-
 // ---- what must be the same ----------------------------------------------------------------------------------------
 
 // FNV-1a over all ids and labels of the rows that are trained on and evaluated.
@@ -74,7 +72,7 @@ typedef struct { const char *key; size_t offset; } Field;
 #define FIELD(name) {#name, offsetof(Progress, name)}
 static const Field exact_fields[] = {
     FIELD(since_log.nll), FIELD(since_log.entropy), FIELD(since_log.correct), FIELD(since_log.weight), FIELD(since_log.seconds),
-    FIELD(total.nll), FIELD(total.entropy), FIELD(total.correct), FIELD(total.weight), FIELD(total.seconds),
+    FIELD(grad_norm), FIELD(lr), FIELD(total.nll), FIELD(total.entropy), FIELD(total.correct), FIELD(total.weight), FIELD(total.seconds),
 };
 static const Field count_fields[] = {
     FIELD(step), FIELD(epoch), FIELD(next), FIELD(num_tokens), FIELD(supervised_tokens), FIELD(since_log.tokens),
@@ -83,15 +81,15 @@ static const Field count_fields[] = {
 _Static_assert(sizeof(size_t) == 8 && sizeof(int64_t) == 8, "count_fields are read and written as 64 bits");
 enum { N_EXACT = sizeof exact_fields / sizeof *exact_fields, N_COUNTS = sizeof count_fields / sizeof *count_fields };
 
-static cJSON *state_json(const Run *r, const Progress *p)
+static cJSON *state_json(const Run *r, const Progress *p, off_t log_bytes)
 {
     cJSON *json = cJSON_CreateObject();
     char hash[20];
     data_hash(r, hash);
-    cJSON_AddNumberToObject(json, "version", STATE_VERSION);
+    cJSON_AddNumberToObject(json, "version", PROGRAM_VERSION);
     cJSON_AddStringToObject(json, "data_hash", hash);
     cJSON_AddNumberToObject(json, "optimizer_step", (double)r->optim.step);
-    cJSON_AddNumberToObject(json, "log_bytes", (double)ftell(r->log));
+    cJSON_AddNumberToObject(json, "log_bytes", (double)log_bytes);
     for (int i = 0; i < N_COUNTS; i++) cJSON_AddNumberToObject(json, count_fields[i].key, (double)*(const int64_t *)((const char *)p + count_fields[i].offset));
     for (int i = 0; i < N_EXACT; i++) add_exact(json, exact_fields[i].key, *(const double *)((const char *)p + exact_fields[i].offset));
     cJSON_AddItemToObject(json, "config", options_json(&r->options));
@@ -134,24 +132,17 @@ static bool write_moments(const Run *r, const char *dir, Err *e)
 
 static bool write_state(const Run *r, const Progress *p, const char *dir, Err *e)
 {
-    cJSON *json = state_json(r, p);
-    char *path = path_join(dir, "trainer_state.json");
-    bool ok = json_save(json, path, e);
-    free(path);
-    cJSON_Delete(json);
-    return ok;
-}
-
-static void remove_folder(const char *path)
-{
-    DIR *dir = opendir(path);
-    for (struct dirent *d; dir && (d = readdir(dir));) {
-        char *child = path_join(path, d->d_name);
-        if (d->d_name[0] != '.') unlink(child);
-        free(child);
+    struct stat log;
+    char *path = path_join(dir, "trainer_state.json"), *log_path = run_log_path(r);
+    bool ok = file_sync(log_path, e) && (stat(log_path, &log) == 0 || fail(e, "%s: cannot open: %s", log_path, strerror(errno)));
+    if (ok) {
+        cJSON *json = state_json(r, p, log.st_size);
+        ok = json_save(json, path, e);
+        cJSON_Delete(json);
     }
-    if (dir) closedir(dir);
-    rmdir(path);
+    free(path);
+    free(log_path);
+    return ok;
 }
 
 // The largest N below `below` with a folder checkpoint-N; -1 if there is none.
@@ -160,11 +151,8 @@ static int64_t newest_checkpoint(const char *output_dir, int64_t below)
     int64_t newest = -1;
     DIR *dir = opendir(output_dir);
     for (struct dirent *d; dir && (d = readdir(dir));) {
-        char *end;
-        if (strncmp(d->d_name, "checkpoint-", 11) != 0) continue;
-        long long n = strtoll(d->d_name + 11, &end, 10);
-        if (end == d->d_name + 11 || *end || n < 0 || n >= below) continue;
-        if (n > newest) newest = n;
+        int64_t n = checkpoint_step(d->d_name);
+        if (n < below && n > newest) newest = n;
     }
     if (dir) closedir(dir);
     return newest;
@@ -177,30 +165,67 @@ static char *checkpoint_path(const char *output_dir, int64_t step, const char *t
     return b.data;
 }
 
-static void prune(const Options *o)
+// A name that the next run removes, should this one be killed over it.
+static char *temporary_path(const char *output_dir, int64_t step, const char *tail)
 {
-    int64_t below = INT64_MAX;
-    for (int64_t kept = 0; o->save_total_limit && (below = newest_checkpoint(o->output_dir, below)) >= 0; kept++) {
-        if (kept < o->save_total_limit) continue;
-        char *path = checkpoint_path(o->output_dir, below, "");
-        remove_folder(path);
-        free(path);
-    }
+    Buf b = {0};
+    buf_addf(&b, ".tmp.%ld%s", (long)getpid(), tail);
+    char *path = checkpoint_path(output_dir, step, b.data);
+    buf_free(&b);
+    return path;
+}
+
+// One that is half removed no longer has its name.
+static bool remove_checkpoint(const Options *o, int64_t step, Err *e)
+{
+    char *path = checkpoint_path(o->output_dir, step, ""), *gone = temporary_path(o->output_dir, step, "");
+    char *mark = path_join(path, "optimizer.safetensors");               // no one else's checkpoints have it
+    bool ours = file_exists(mark), ok = !ours || rename(path, gone) == 0 || fail(e, "%s: cannot remove: %s", path, strerror(errno));
+    if (ours && ok) dir_remove(gone);
+    free(path);
+    free(gone);
+    free(mark);
+    return ok;
+}
+
+static bool prune(const Options *o, Err *e)
+{
+    int64_t step = INT64_MAX;
+    bool ok = true;
+    for (int64_t i = 0; ok && (step = newest_checkpoint(o->output_dir, step)) >= 0; i++)
+        ok = i < o->save_total_limit || remove_checkpoint(o, step, e);
+    return ok;
+}
+
+bool checkpoint_remove_after(const Options *o, int64_t step, Err *e)
+{
+    bool ok = true;
+    for (int64_t n = INT64_MAX; ok && (n = newest_checkpoint(o->output_dir, n)) > step;) ok = remove_checkpoint(o, n, e);
+    return ok;
+}
+
+// A checkpoint of the same step waits aside until the new one has the name.
+static bool replace_folder(const char *from, const char *to, const char *aside, Err *e)
+{
+    bool there = file_exists(to);
+    if ((!there || rename(to, aside) == 0) && rename(from, to) == 0) return true;
+    fail(e, "%s: cannot rename it to %s: %s", from, to, strerror(errno));
+    if (there) rename(aside, to);
+    return false;
 }
 
 bool checkpoint_write(const Run *r, const Progress *p, Err *e)
 {
     const Options *o = &r->options;
-    char *final = checkpoint_path(o->output_dir, p->step, ""), *temporary = checkpoint_path(o->output_dir, p->step, ".tmp");
-    remove_folder(temporary);                              // an earlier run may have died over it
-    bool ok = dir_make(temporary, e) && run_save_model(r, temporary, e) && write_moments(r, temporary, e) && write_state(r, p, temporary, e);
-    if (ok) remove_folder(final);
-    if (ok && rename(temporary, final) != 0) ok = fail(e, "%s: cannot rename it to %s: %s", temporary, final, strerror(errno));
-    if (ok) prune(o);
-    else remove_folder(temporary);
+    char *final = checkpoint_path(o->output_dir, p->step, "");
+    char *temporary = temporary_path(o->output_dir, p->step, ""), *aside = temporary_path(o->output_dir, p->step, "0");
+    bool ok = dir_make(temporary, e) && run_write_model(r, temporary, e) && write_moments(r, temporary, e) &&
+              write_state(r, p, temporary, e) && replace_folder(temporary, final, aside, e) && file_sync(o->output_dir, e);
+    dir_remove(ok ? aside : temporary);
     free(final);
     free(temporary);
-    return ok;
+    free(aside);
+    return ok && (!o->save_total_limit || prune(o, e));
 }
 
 // ---- reading ------------------------------------------------------------------------------------------------------
@@ -241,24 +266,32 @@ static bool read_moments(Run *r, const char *folder, Err *e)
 }
 
 // log.jsonl as it was when the checkpoint was written: lines of steps after it are written again.
-static bool reopen_log(Run *r, const cJSON *state, Err *e)
+static bool cut_log(Run *r, const cJSON *state, Err *e)
 {
     const cJSON *bytes = json_get(state, "log_bytes");
-    char *path = path_join(r->options.output_dir, "log.jsonl");
+    char *path = run_log_path(r);
     struct stat st;
-    bool ok = json_is_int(bytes, 0, (int64_t)1 << 53) && stat(path, &st) == 0 && (double)st.st_size >= bytes->valuedouble &&
-              truncate(path, (off_t)bytes->valuedouble) == 0 && (r->log = fopen(path, "a")) && fseek(r->log, 0, SEEK_END) == 0;
-    if (!ok) fail(e, "%s: expected the log that the checkpoint was written with, of %.0f bytes or more", path, bytes ? bytes->valuedouble : 0);
+    bool ok = json_is_int(bytes, 0, (int64_t)1 << 53) && stat(path, &st) == 0 && (double)st.st_size >= bytes->valuedouble;
+    if (!ok) fail(e, "%s: expected the log that the checkpoint was written with, of %.0f bytes or more", path,
+                  bytes ? bytes->valuedouble : 0);
+    else if (truncate(path, (off_t)bytes->valuedouble) != 0) ok = fail(e, "%s: cannot write: %s", path, strerror(errno));
     free(path);
     return ok;
 }
 
-static bool check_state(const Run *r, const cJSON *state, const char *path, Err *e)
+static bool check_version(const cJSON *state, const char *path, Err *e)
 {
     const cJSON *version = json_get(state, "version");
+    if (!json_is_int(version, 0, INT32_MAX)) return fail(e, "%s: version: expected a whole number, found %s", path, json_kind(version));
+    return version->valuedouble == PROGRAM_VERSION ||
+           fail(e, "%s: the checkpoint is of another program version: it was written by version %.0f and this is version %d, "
+                   "whose steps may come to other bits", path, version->valuedouble, PROGRAM_VERSION);
+}
+
+static bool check_state(const Run *r, const cJSON *state, const char *path, Err *e)
+{
     char hash[20];
     data_hash(r, hash);
-    if (!json_is_int(version, STATE_VERSION, STATE_VERSION)) return fail(e, "%s: version: expected %d", path, STATE_VERSION);
     const char *then = json_string(state, "data_hash");
     if (!then || strcmp(then, hash) != 0)
         return fail(e, "%s: the checkpoint is of another data set: the hash of its rows is %s, of these %s", path, then ? then : "absent", hash);
@@ -268,19 +301,27 @@ static bool check_state(const Run *r, const cJSON *state, const char *path, Err 
     return ok;
 }
 
-bool checkpoint_read(Run *r, Progress *p, const char *folder, Err *e)
+cJSON *checkpoint_open(const Run *r, const char *folder, Err *e)
 {
     char *path = path_join(folder, "trainer_state.json");
     cJSON *state = json_load(path, e);
-    const cJSON *step = json_get(state, "optimizer_step");
-    bool same = state && check_state(r, state, path, e);
-    bool ok = same && state_fields(p, state, path, e) && (json_is_int(step, 0, (int64_t)1 << 53) || fail(e, "%s: optimizer_step: expected a count", path)) && read_moments(r, folder, e);
-    if (ok) r->optim.step = (int64_t)step->valuedouble;
-    if (!ok && (same || !state)) checkpoint_offer_older(&r->options, folder, e);
-    ok = ok && reopen_log(r, state, e);
-    cJSON_Delete(state);
+    if (!state) checkpoint_offer_older(&r->options, folder, e);
+    bool ok = state && check_version(state, path, e) && check_state(r, state, path, e);
+    if (!ok) cJSON_Delete(state);
     free(path);
-    return ok;
+    return ok ? state : NULL;
+}
+
+bool checkpoint_read(Run *r, Progress *p, const cJSON *state, const char *folder, Err *e)
+{
+    char *path = path_join(folder, "trainer_state.json");
+    const cJSON *step = json_get(state, "optimizer_step");
+    bool ok = state_fields(p, state, path, e) && read_moments(r, folder, e) &&
+              (json_is_int(step, 0, (int64_t)1 << 53) || fail(e, "%s: optimizer_step: expected a count", path));
+    if (ok) r->optim.step = (int64_t)step->valuedouble;
+    else checkpoint_offer_older(&r->options, folder, e);
+    free(path);
+    return ok && cut_log(r, state, e) && checkpoint_remove_after(&r->options, p->step, e);
 }
 
 void checkpoint_offer_older(const Options *o, const char *folder, Err *e)

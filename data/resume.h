@@ -1,10 +1,14 @@
 // resume: checkpoint folders. output_dir/checkpoint-N holds the model and its tokenizer as output_dir will in the end, the
 // optimizer's moments (optimizer.safetensors) and where the run stood (trainer_state.json). The order of rows is a
-// function of seed and epoch, so nothing of it is kept. A run that goes on from one ends with the same bits.
+// function of seed and epoch, so nothing of it is kept. A run that goes on from one ends with the same bits, so one by a
+// program that may have computed other bits is refused.
 #ifndef RESUME_H
 #define RESUME_H
 
 #include "run.h"
+
+// Counts up whenever a checkpoint holds something else, or a step computes other bits from the same config and rows.
+enum { PROGRAM_VERSION = 2 };
 
 // Sums since the last line of the log, or since the beginning.
 typedef struct { double nll, entropy, correct, weight, seconds; size_t tokens, rows; } TrainSums;
@@ -15,19 +19,28 @@ typedef struct {
     uint64_t epoch;
     size_t next;                                           // place in the epoch's order
     size_t num_tokens, supervised_tokens;
+    double grad_norm, lr;                                  // of the last step, which may not be logged yet
     TrainSums since_log, total;
 } Progress;
 
-// Writes checkpoint-<step> to a temporary name, syncs it and renames it, and only then removes what is beyond
+// Writes checkpoint-<step> under a temporary name, syncs it, renames it and syncs that; only then removes what is beyond
 // save_total_limit.
 bool checkpoint_write(const Run *r, const Progress *p, Err *e);
+
+// Removes the checkpoints of output_dir that are of later steps: all (-1) where a run begins anew, since the log that they
+// belong to is gone. Folders that are not ours stay, whatever their name.
+bool checkpoint_remove_after(const Options *o, int64_t step, Err *e);
 
 // resume_from_checkpoint as a folder: itself, or the newest checkpoint of output_dir if it is "latest". Owned by the caller.
 char *checkpoint_find(const Options *o, Err *e);
 
-// Reads the state and the moments, after the model itself was loaded from the same folder, and cuts log.jsonl back to
-// where it stood. A checkpoint of another config or data set is refused, with what differs.
-bool checkpoint_read(Run *r, Progress *p, const char *folder, Err *e);
+// The state in a checkpoint folder, owned by the caller. NULL if it is of another program version, config or data set,
+// with what differs.
+cJSON *checkpoint_open(const Run *r, const char *folder, Err *e);
+
+// Takes the state over, once model and optimizer stand: reads the moments, cuts log.jsonl back to where it stood and removes
+// the checkpoints of later steps.
+bool checkpoint_read(Run *r, Progress *p, const cJSON *state, const char *folder, Err *e);
 
 // Adds to the message which checkpoint is the one before it, if there is one.
 void checkpoint_offer_older(const Options *o, const char *folder, Err *e);

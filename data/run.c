@@ -1,17 +1,19 @@
 // run: see run.h.
 #include "run.h"
 
+#include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 // ---- inputs -------------------------------------------------------------------------------------------------------
 
 void run_free(Run *r)
 {
-    if (r->log) fclose(r->log);
+    if (r->lock) close(r->lock);
     free(r->evals);
     free(r->losses);
     free(r->roles);
@@ -209,9 +211,17 @@ EvalSums run_evaluate(Run *r, const Example *rows, size_t n)
 
 // ---- output -------------------------------------------------------------------------------------------------------
 
+int64_t checkpoint_step(const char *name)
+{
+    char *end;
+    if (strncmp(name, "checkpoint-", 11) != 0 || !isdigit((unsigned char)name[11])) return -1;
+    long long n = strtoll(name + 11, &end, 10);
+    return *end ? -1 : n;
+}
+
 bool run_holds_model(const char *dir)
 {
-    static const char *const names[] = {"model.bin", "model.safetensors", "model.safetensors.index.json", "config.json"};
+    static const char *const names[] = {"model.bin", "model.safetensors", "model.safetensors.index.json", "config.json", "compare.csv"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         char *path = path_join(dir, names[i]);
         bool there = file_exists(path);
@@ -220,24 +230,51 @@ bool run_holds_model(const char *dir)
     }
     DIR *folder = opendir(dir);
     bool there = false;
-    for (struct dirent *d; folder && (d = readdir(folder));) there |= strncmp(d->d_name, "checkpoint-", 11) == 0;
+    for (struct dirent *d; folder && (d = readdir(folder));) there |= checkpoint_step(d->d_name) >= 0;
     if (folder) closedir(folder);
     return there;
 }
 
-bool run_open_output(Run *r, Err *e)
+// What a killed run left half done: files and folders under temporary names of ours. Whoever holds the lock may remove them.
+static void remove_unfinished(const char *dir)
+{
+    static const char *const names[] = {"train_config.json", "log.jsonl", "report.html", "compare.csv", "model"};
+    DIR *folder = opendir(dir);
+    for (struct dirent *d; folder && (d = readdir(folder));) {
+        char *path = path_join(dir, d->d_name), *name = mem_strndup(d->d_name, file_is_unfinished(d->d_name));
+        bool ours = checkpoint_step(name) >= 0;
+        for (size_t i = 0; i < sizeof names / sizeof *names; i++) ours |= strcmp(name, names[i]) == 0;
+        if (ours && unlink(path) != 0) dir_remove(path);
+        free(name);
+        free(path);
+    }
+    if (folder) closedir(folder);
+}
+
+bool run_claim_output(Run *r, Err *e)
 {
     const Options *o = &r->options;
     if (!o->output_dir) return fail(e, "output_dir: expected a path, found nothing");
+    if (!dir_make(o->output_dir, e)) return fail_prefix(e, "output_dir: ");
+    int lock = dir_lock(o->output_dir, e);
+    if (lock < 0) return fail_prefix(e, "output_dir: ");
+    r->lock = lock;
     if (!o->overwrite_output_dir && !o->resume_from_checkpoint && run_holds_model(o->output_dir))
         return fail(e, "output_dir: %s holds a model or checkpoints already: choose another folder, or give overwrite_output_dir=true or "
                        "resume_from_checkpoint=latest", o->output_dir);
-    if (!dir_make(o->output_dir, e)) return fail_prefix(e, "output_dir: ");
-    char *log = path_join(o->output_dir, "log.jsonl"), *config = path_join(o->output_dir, "train_config.json");
+    if (access(o->output_dir, W_OK) != 0) return fail(e, "output_dir: %s: cannot write: %s", o->output_dir, strerror(errno));
+    remove_unfinished(o->output_dir);
+    return true;
+}
+
+char *run_log_path(const Run *r) { return path_join(r->options.output_dir, "log.jsonl"); }
+
+bool run_open_output(Run *r, Err *e)
+{
+    const Options *o = &r->options;
+    char *log = run_log_path(r), *config = path_join(o->output_dir, "train_config.json");
     cJSON *json = options_json(o);
-    bool ok = json_save(json, config, e);
-    r->log = ok && !o->resume_from_checkpoint ? fopen(log, "w") : NULL;        // checkpoint_read opens the old one
-    if (ok && !o->resume_from_checkpoint && !r->log) ok = fail(e, "%s: cannot write: %s", log, strerror(errno));
+    bool ok = json_save(json, config, e) && (o->resume_from_checkpoint || file_put(log, "", 0, e));    // checkpoint_read takes the old one
     cJSON_Delete(json);
     free(log);
     free(config);
@@ -246,11 +283,40 @@ bool run_open_output(Run *r, Err *e)
 
 bool run_write_log(Run *r, cJSON *line, Err *e)
 {
-    char *text = cJSON_PrintUnformatted(line);
-    bool ok = fprintf(r->log, "%s\n", text) > 0 && fflush(r->log) == 0;
+    char *text = cJSON_PrintUnformatted(line), *path = run_log_path(r);
+    Buf b = {0};
+    buf_addf(&b, "%s\n", text);
+    bool ok = file_append(path, b.data, b.len, e);
+    buf_free(&b);
+    free(path);
     cJSON_free(text);
     cJSON_Delete(line);
-    return ok || fail(e, "%s/log.jsonl: cannot write: %s", r->options.output_dir, strerror(errno));
+    return ok;
+}
+
+bool dir_stage(const char *dir, char **stage, Err *e)
+{
+    Buf path = {0};
+    buf_addf(&path, "%s/model.tmp.%ld", dir, (long)getpid());
+    *stage = path.data;
+    return dir_make(path.data, e);
+}
+
+bool dir_publish(const char *dir, char *stage, bool ok, Err *e)
+{
+    DIR *folder = ok ? opendir(stage) : NULL;
+    if (ok && !folder) ok = fail(e, "%s: cannot open: %s", stage, strerror(errno));
+    for (struct dirent *d; ok && folder && (d = readdir(folder));) {
+        char *from = path_join(stage, d->d_name), *to = path_join(dir, d->d_name);
+        if (d->d_name[0] != '.' && rename(from, to) != 0) ok = fail(e, "%s: cannot write: %s", to, strerror(errno));
+        free(from);
+        free(to);
+    }
+    if (folder) closedir(folder);
+    ok = ok && file_sync(dir, e);
+    dir_remove(stage);
+    free(stage);
+    return ok;
 }
 
 // Is the model kept in a folder, or in a .bin? As it came; a new one goes by its tokenizer.
@@ -323,7 +389,7 @@ bool run_open_model(Run *r, const Config *c, const char *checkpoint, Err *e)
     return true;
 }
 
-bool run_save_model(const Run *r, const char *dir, Err *e)
+bool run_write_model(const Run *r, const char *dir, Err *e)
 {
     bool ok;
     if (output_is_folder(r)) {
@@ -338,3 +404,9 @@ bool run_save_model(const Run *r, const char *dir, Err *e)
     return ok && run_save_tokenizer(r, dir, e);
 }
 
+bool run_save_model(const Run *r, const char *dir, Err *e)
+{
+    char *stage;
+    bool ok = dir_stage(dir, &stage, e) && run_write_model(r, stage, e);
+    return dir_publish(dir, stage, ok, e);
+}

@@ -24,7 +24,7 @@ typedef struct {
     Batch batch;
     TokenLoss *losses;                                     // (max.targets)
     unsigned char *roles;                                  // (max.targets)
-    FILE *log;
+    int lock;                                              // on output_dir, once it is claimed; else 0
     EvalPoint *evals;                                      // what was logged of evaluations so far
     size_t n_evals, cap_evals;
 } Run;
@@ -48,10 +48,19 @@ bool run_make_room(Run *r, const Example *const *rows, size_t n_rows, bool train
 // what the run trains on.
 EvalSums run_evaluate(Run *r, const Example *rows, size_t n);
 
-bool run_open_output(Run *r, Err *e);                      // output_dir, its train_config.json and log.jsonl
+// output_dir for this run alone, before anything costs time: made, locked, known to be writable, without what a killed run
+// left half done; refused if it holds a model and may not be overwritten.
+bool run_claim_output(Run *r, Err *e);
+bool run_open_output(Run *r, Err *e);                      // its train_config.json and, but for a run that goes on, an empty log.jsonl
+char *run_log_path(const Run *r);                          // owned by the caller
 bool run_write_log(Run *r, cJSON *line, Err *e);           // takes the line over
-bool run_holds_model(const char *dir);                     // has the folder a model or checkpoints in it?
-bool run_save_model(const Run *r, const char *dir, Err *e);            // in the format it came in, its tokenizer beside it
+bool run_holds_model(const char *dir);                     // has the folder a model, checkpoints or a comparison in it?
+int64_t checkpoint_step(const char *name);                 // N of checkpoint-N, -1 if it is another name
+// In the format it came in, its tokenizer beside it; all of it is on the disk before the first file of an old one is replaced.
+bool run_save_model(const Run *r, const char *dir, Err *e);
+bool run_write_model(const Run *r, const char *dir, Err *e);           // the same into a new folder, file by file
+bool dir_stage(const char *dir, char **stage, Err *e);     // a new folder in `dir`, owned by the caller, for files that belong together
+bool dir_publish(const char *dir, char *stage, bool ok, Err *e);       // moves them into `dir` if all is ok; ends the stage
 bool run_save_tokenizer(const Run *r, const char *dir, Err *e);
 cJSON *run_config_keys(const Run *r, Err *e);              // for checkpoint_save_folder; owned by the caller
 

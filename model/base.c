@@ -2,15 +2,20 @@
 #include "base.h"
 
 #include <assert.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
+#ifdef __linux__
+#include <sys/sysmacros.h>                                 // makedev, which others have in sys/types.h
+#endif
 
 // ---- errors -------------------------------------------------------------------------------------------------------
 
@@ -157,6 +162,24 @@ bool file_is_dir(const char *path)
     return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
 }
 
+bool file_sync(const char *path, Err *e)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    bool ok = fd >= 0 && (fsync(fd) == 0 || errno == EINVAL || errno == EROFS);      // some file systems sync no folders
+    if (!ok) fail(e, "%s: cannot write: %s", path, strerror(errno));
+    if (fd >= 0) close(fd);
+    return ok;
+}
+
+// A crash must not lose a new name either: it stands in the folder that it is in.
+static bool parent_sync(const char *path, Err *e)
+{
+    char *dir = path_dir(path);
+    bool ok = file_sync(dir, e);
+    free(dir);
+    return ok;
+}
+
 bool dir_make(const char *path, Err *e)
 {
     char *part = mem_strdup(path);
@@ -165,8 +188,8 @@ bool dir_make(const char *path, Err *e)
         if (*p && *p != '/') continue;
         char end = *p;
         *p = 0;
-        if (mkdir(part, 0777) != 0 && !(errno == EEXIST && file_is_dir(part)))
-            ok = fail(e, "%s: cannot make the folder: %s", path, strerror(errno));
+        if (mkdir(part, 0777) == 0) ok = parent_sync(part, e);
+        else if (errno != EEXIST || !file_is_dir(part)) ok = fail(e, "%s: cannot make the folder: %s", path, strerror(errno));
         *p = end;
         if (!end) break;
     }
@@ -187,24 +210,72 @@ char *path_dir(const char *path)
     return slash ? mem_strndup(path, slash == path ? 1 : (size_t)(slash - path)) : mem_strdup(".");
 }
 
+// Who has the folder locked: its process id, as Linux tells it; 0 if that cannot be known.
+static long lock_holder(int fd)
+{
+    struct stat st;
+    char line[256];
+    long holder = 0, pid;
+    unsigned long inode;
+    unsigned major_number, minor_number;
+    FILE *locks = fopen("/proc/locks", "re");
+    while (locks && fstat(fd, &st) == 0 && !holder && fgets(line, sizeof line, locks))
+        if (sscanf(line, "%*d: FLOCK %*s WRITE %ld %x:%x:%lu", &pid, &major_number, &minor_number, &inode) == 4 &&
+            inode == st.st_ino && makedev(major_number, minor_number) == st.st_dev) holder = pid;
+    if (locks) fclose(locks);
+    return holder;
+}
+
+int dir_lock(const char *path, Err *e)
+{
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0) return fd;
+    if (fd >= 0 && (errno == ENOSYS || errno == ENOLCK || errno == EOPNOTSUPP)) return fd;
+    long pid = fd >= 0 && errno == EWOULDBLOCK ? lock_holder(fd) : -1;
+    if (pid < 0) fail(e, "%s: cannot lock the folder: %s", path, strerror(errno));
+    else if (pid == 0) fail(e, "%s: another run is writing into it", path);
+    else fail(e, "%s: another run is writing into it: process %ld", path, pid);
+    if (fd >= 0) close(fd);
+    return -1;
+}
+
+void dir_remove(const char *path)
+{
+    DIR *dir = opendir(path);
+    for (struct dirent *d; dir && (d = readdir(dir));) {
+        char *child = path_join(path, d->d_name);
+        if (strcmp(d->d_name, ".") != 0 && strcmp(d->d_name, "..") != 0) unlink(child);
+        free(child);
+    }
+    if (dir) closedir(dir);
+    rmdir(path);
+}
+
+static const char UNFINISHED[] = ".tmp.";
+
 bool file_create(FileWriter *w, const char *path, Err *e)
 {
     Buf tmp = {0};
-    buf_addf(&tmp, "%s.tmp.%ld", path, (long)getpid());
+    buf_addf(&tmp, "%s%s%ld", path, UNFINISHED, (long)getpid());
     *w = (FileWriter){.path = mem_strdup(path), .tmp = tmp.data};
-    w->stream = fopen(w->tmp, "wb");
-    if (w->stream) return true;
+    w->fd = open(w->tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (w->fd >= 0) return true;
     fail(e, "%s: cannot write: %s", path, strerror(errno));
-    free(w->path);
-    free(w->tmp);
-    *w = (FileWriter){0};
+    file_abandon(w);
     return false;
+}
+
+size_t file_is_unfinished(const char *name)
+{
+    const char *dot = strstr(name, UNFINISHED), *pid = dot ? dot + strlen(UNFINISHED) : "";
+    return *pid && !pid[strspn(pid, "0123456789")] ? (size_t)(dot - name) : 0;
 }
 
 void file_abandon(FileWriter *w)
 {
-    if (w->stream) fclose(w->stream);
+    if (w->tmp && w->fd >= 0) close(w->fd);
     if (w->tmp) unlink(w->tmp);
+    buf_free(&w->waiting);
     free(w->path);
     free(w->tmp);
     *w = (FileWriter){0};
@@ -217,33 +288,38 @@ static bool file_give_up(FileWriter *w, Err *e)
     return false;
 }
 
-bool file_write(FileWriter *w, const void *bytes, size_t n, Err *e)
+// A write may take a part only, when a disk fills or a signal comes: then the rest is written, or there is an error to tell.
+static bool write_all(int fd, const char *bytes, size_t n)
 {
-    return n == 0 || fwrite(bytes, 1, n, w->stream) == n || file_give_up(w, e);
+    while (n > 0) {
+        ssize_t done = write(fd, bytes, n < 1 << 30 ? n : 1 << 30);    // what every system takes at once
+        if (done < 0 && errno == EINTR) continue;
+        if (done <= 0) return false;
+        bytes += done;
+        n -= (size_t)done;
+    }
+    return true;
 }
 
-// The folder's own entry must reach the disk too, or a crash could lose the new name.
-static bool dir_sync(const char *file)
+bool file_write(FileWriter *w, const void *bytes, size_t n, Err *e)
 {
-    char *dir = path_dir(file);
-    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    free(dir);
-    if (fd < 0) return false;
-    bool ok = fsync(fd) == 0 || errno == EINVAL || errno == EROFS;
-    close(fd);
-    return ok;
+    enum { ENOUGH = 1 << 16 };                             // small pieces are put together to this much
+    if (n < ENOUGH) buf_add(&w->waiting, bytes, n);
+    if (n < ENOUGH && w->waiting.len < ENOUGH) return true;
+    bool ok = write_all(w->fd, w->waiting.data, w->waiting.len) && (n < ENOUGH || write_all(w->fd, bytes, n));
+    buf_clear(&w->waiting);
+    return ok || file_give_up(w, e);
 }
 
 bool file_commit(FileWriter *w, Err *e)
 {
-    if (fflush(w->stream) != 0 || fsync(fileno(w->stream)) != 0) return file_give_up(w, e);
-    int closed = fclose(w->stream);
-    w->stream = NULL;
-    if (closed != 0 || rename(w->tmp, w->path) != 0 || !dir_sync(w->path)) return file_give_up(w, e);
-    free(w->tmp);
-    w->tmp = NULL;
-    file_abandon(w);
-    return true;
+    if (!write_all(w->fd, w->waiting.data, w->waiting.len) || fsync(w->fd) != 0) return file_give_up(w, e);
+    int closed = close(w->fd);
+    w->fd = -1;
+    if (closed != 0 || rename(w->tmp, w->path) != 0) return file_give_up(w, e);
+    bool ok = parent_sync(w->path, e);
+    file_abandon(w);                                       // its temporary name is gone
+    return ok;
 }
 
 bool file_put(const char *path, const void *bytes, size_t n, Err *e)
@@ -258,6 +334,16 @@ bool file_copy(const char *from, const char *to, Err *e)
     if (!file_map(&f, from, e)) return false;
     bool ok = file_put(to, f.data, f.size, e);
     file_unmap(&f);
+    return ok;
+}
+
+bool file_append(const char *path, const void *bytes, size_t n, Err *e)
+{
+    int fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0666);
+    off_t end = fd < 0 ? -1 : lseek(fd, 0, SEEK_END);
+    bool ok = (end >= 0 && write_all(fd, bytes, n)) || fail(e, "%s: cannot write: %s", path, strerror(errno));
+    if (!ok && end >= 0 && ftruncate(fd, end) != 0) fail_prefix(e, "%s: cut short: ", path);
+    if (fd >= 0 && close(fd) != 0 && ok) ok = fail(e, "%s: cannot write: %s", path, strerror(errno));
     return ok;
 }
 

@@ -57,14 +57,23 @@ bool dir_make(const char *path, Err *e);                  // like mkdir -p
 char *path_join(const char *dir, const char *name);       // owned by the caller
 char *path_dir(const char *path);                         // the folder part ("." if none), owned by the caller
 
+bool file_sync(const char *path, Err *e);                 // what a file or a folder holds reaches the disk
+// The folder for this process alone: a descriptor, or -1 and an error that says who has it. The lock goes with close() or with
+// the process, however it ends. Where the file system has no locks there is none.
+int dir_lock(const char *path, Err *e);
+void dir_remove(const char *path);                        // with the files in it; not what lies deeper
+
 // An atomic write: everything goes to PATH.tmp.PID; file_commit syncs and renames it onto PATH, file_abandon removes it.
-typedef struct { FILE *stream; char *path, *tmp; } FileWriter;
+typedef struct { int fd; Buf waiting; char *path, *tmp; } FileWriter;
 bool file_create(FileWriter *w, const char *path, Err *e);
 bool file_write(FileWriter *w, const void *bytes, size_t n, Err *e);  // abandons on failure
 bool file_commit(FileWriter *w, Err *e);                  // abandons on failure
 void file_abandon(FileWriter *w);                         // accepts {0} and a finished writer
 bool file_put(const char *path, const void *bytes, size_t n, Err *e); // the three in one
 bool file_copy(const char *from, const char *to, Err *e);
+bool file_append(const char *path, const void *bytes, size_t n, Err *e);       // all of it, or the file stays as it was
+// Is it the name that file_create gives to what is not finished? Then the length of the real name, else 0.
+size_t file_is_unfinished(const char *name);
 
 // ---- JSON ---------------------------------------------------------------------------------------------------------
 // One JSON value, the whole of the text. Refuses invalid UTF-8, \u0000 (cJSON strings would end there) and

@@ -1,17 +1,5 @@
 // The program as its users run it: commands, files, logs, and one clear line for everything that can be wrong.
-#include "program.h"
-
-// Runs "$TRAIN <arguments>"; returns its exit status.
-static int run(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
-static int run(const char *fmt, ...)
-{
-    char arguments[2048];
-    va_list args;
-    va_start(args, fmt);
-    vsnprintf(arguments, sizeof arguments, fmt, args);
-    va_end(args);
-    return run_with("", arguments);
-}
+#include "small_run.h"
 
 static bool fails_with(const char *message)
 {
@@ -20,35 +8,6 @@ static bool fails_with(const char *message)
 }
 
 typedef struct { const char *arguments, *message; } BadCase;
-
-// Eight short chats, a model of some 8,000 weights made from scratch, the byte tokenizer: two seconds of training.
-static const char CONFIG[] =
-    "{\"model_init\": {\"hidden_size\": 16, \"intermediate_size\": 32, \"num_hidden_layers\": 2, \"num_attention_heads\": 4,"
-    " \"num_key_value_heads\": 2, \"max_position_embeddings\": 64, \"tie_word_embeddings\": true},"
-    " \"tokenizer_name_or_path\": \"%s/tokenizer.bin\", \"chat_template_path\": \"configs/templates/plain.jinja\","
-    " \"dataset_name\": \"%s/rows.jsonl\", \"eval_split\": 0.25, \"max_steps\": 20, \"learning_rate\": 0.01, \"logging_steps\": 5,"
-    " \"eval_steps\": 10, \"per_device_train_batch_size\": 2, \"output_dir\": \"%s/out\"}";
-
-static void write_fixture(void)
-{
-    Buf rows = {0}, config = {0};
-    for (int i = 0; i < 8; i++)
-        buf_addf(&rows, "{\"messages\": [{\"role\": \"user\", \"content\": \"say %c\"}, {\"role\": \"assistant\", \"content\": \"%c%c%c\"}]}\n",
-                 'a' + i % 2, 'a' + i % 2, 'a' + i % 2, 'a' + i % 2);
-    buf_addf(&config, CONFIG, temp_dir, temp_dir, temp_dir);
-    temp_byte_tokenizer();
-    temp_text("rows.jsonl", rows.data);
-    temp_text("config.json", config.data);
-    buf_free(&rows);
-    buf_free(&config);
-}
-
-static const char *in_output(const char *dir, const char *name)
-{
-    char path[128];
-    snprintf(path, sizeof path, "%s/%s", dir, name);
-    return temp_path(path);
-}
 
 // The value of `key` in the n-th line of a log that has it; NAN if there is none.
 static double logged(const char *dir, const char *key, int n)
@@ -81,16 +40,6 @@ static double evaluated(const char *key)
     double value = cJSON_IsNumber(v) ? v->valuedouble : NAN;
     cJSON_Delete(json);
     return value;
-}
-
-static bool same_files(const char *a, const char *b)
-{
-    File x = {0}, y = {0};
-    Err e;
-    bool same = file_map(&x, a, &e) && file_map(&y, b, &e) && x.size == y.size && memcmp(x.data, y.data, x.size) == 0;
-    file_unmap(&x);
-    file_unmap(&y);
-    return same;
 }
 
 static void test_training(void)
@@ -175,25 +124,6 @@ static void test_interrupt(void)
     buf_free(&command);
 }
 
-// The log without what the clock says.
-static void log_without_times(const char *dir, Buf *out)
-{
-    char line[4096];
-    FILE *f = fopen(in_output(dir, "log.jsonl"), "r");
-    buf_clear(out);
-    while (f && fgets(line, sizeof line, f)) {
-        cJSON *json = cJSON_Parse(line);
-        static const char *const times[] = {"tokens_per_second", "train_runtime", "train_samples_per_second", "train_tokens_per_second"};
-        for (size_t i = 0; i < sizeof times / sizeof *times; i++) cJSON_DeleteItemFromObjectCaseSensitive(json, times[i]);
-        char *text = cJSON_PrintUnformatted(json);
-        buf_adds(out, text);
-        buf_addc(out, '\n');
-        cJSON_free(text);
-        cJSON_Delete(json);
-    }
-    if (f) fclose(f);
-}
-
 static void check_same_run(const char *one, const char *other)
 {
     Buf a = {0}, b = {0};
@@ -238,29 +168,57 @@ static void test_resume(void)
     remove_tree(temp_path("killed"));
 }
 
+static const char GOING_ON[] =
+    "%s --output_dir=%s --max_steps=1500 --save_steps=40 --save_total_limit=2 --logging_steps=30 --eval_steps=100 "
+    "--resume_from_checkpoint=latest %s";
+
+// A checkpoint that another version of the program wrote is refused before anything else of it is looked at.
+static void check_other_version(const char *path)
+{
+    Err e;
+    cJSON *state = json_load(path, &e);
+    char message[128];
+    int version = (int)json_get(state, "version")->valuedouble;
+    cJSON_SetNumberValue(cJSON_GetObjectItemCaseSensitive(state, "version"), version + 1);
+    cJSON_SetValuestring(cJSON_GetObjectItemCaseSensitive(state, "data_hash"), "0123456789abcdef");
+    char *text = cJSON_PrintUnformatted(state), *old = NULL;
+    File f;
+    if (CHECK(file_map(&f, path, &e))) old = mem_strndup((const char *)f.data, f.size), file_unmap(&f);
+    CHECK(file_put(path, text, strlen(text), &e));
+    CHECK(run(GOING_ON, temp_path("config.json"), temp_path("straight"), "") == 1);
+    snprintf(message, sizeof message, "another program version: it was written by version %d and this is version %d", version + 1, version);
+    fails_with(message);
+    CHECK(file_put(path, old, strlen(old), &e));
+    cJSON_free(text);
+    cJSON_Delete(state);
+    free(old);
+}
+
 // A checkpoint of another run, or a damaged one, is refused with the reason.
 static void test_bad_checkpoints(void)
 {
-    static const char RUN[] = "%s --output_dir=%s --max_steps=1500 --save_steps=40 --save_total_limit=2 --logging_steps=30 --eval_steps=100 "
-                              "--resume_from_checkpoint=latest %s";
     static const BadCase cases[] = {
         {"--learning_rate=0.02", "another config: learning_rate was 0.01 and is 0.02"},
         {"--max_length=28", "another data set: the hash of its rows is"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        CHECK(run(RUN, temp_path("config.json"), temp_path("straight"), cases[i].arguments) == 1);
+        CHECK(run(GOING_ON, temp_path("config.json"), temp_path("straight"), cases[i].arguments) == 1);
         fails_with(cases[i].message);
     }
     CHECK(run("%s --output_dir=%s", temp_path("config.json"), temp_path("straight")) == 1);
     fails_with("holds a model or checkpoints already");
     CHECK(run("%s --output_dir=%s --resume_from_checkpoint=latest", temp_path("config.json"), temp_path("nothing")) == 1);
     fails_with("expected a checkpoint in");
+    CHECK(run(GOING_ON, temp_path("config.json"), temp_path("straight"), "--model_init='{\"hidden_size\": 32, \"intermediate_size\": 32, "
+              "\"num_hidden_layers\": 2, \"num_attention_heads\": 4, \"max_position_embeddings\": 64}'") == 1);
+    fails_with("another config: model_init was {\"hidden_size\":16,");
+    check_other_version(in_output("straight", "checkpoint-1480/trainer_state.json"));
     CHECK(truncate(in_output("straight", "checkpoint-1480/optimizer.safetensors"), 1000) == 0);
-    CHECK(run(RUN, temp_path("config.json"), temp_path("straight"), "") == 1);
+    CHECK(run(GOING_ON, temp_path("config.json"), temp_path("straight"), "") == 1);
     fails_with("optimizer.safetensors: ");
     CHECK(strstr(output, "checkpoint-1440"));
     CHECK(truncate(in_output("straight", "checkpoint-1480/model.bin"), 1000) == 0);
-    CHECK(run(RUN, temp_path("config.json"), temp_path("straight"), "") == 1);
+    CHECK(run(GOING_ON, temp_path("config.json"), temp_path("straight"), "") == 1);
     fails_with("model.bin: expected");
     CHECK(strstr(output, "checkpoint-1440"));
     remove_tree(temp_path("straight"));
