@@ -12,25 +12,48 @@
 
 // ---- what must be the same ----------------------------------------------------------------------------------------
 
-// FNV-1a over all ids and labels of the rows that are trained on and evaluated.
-static uint64_t hash_ints(uint64_t hash, const int *values, size_t n)
+// FNV-1a, a word of 32 bits at a time: against mistakes and damage, not against intent.
+static const uint64_t HASH_START = 0xCBF29CE484222325u;
+
+static uint64_t hash_words(uint64_t hash, const void *words, size_t n)
 {
-    const unsigned char *bytes = (const unsigned char *)values;
-    for (size_t i = 0; i < n * sizeof *values; i++) hash = (hash ^ bytes[i]) * 0x100000001B3u;
+    uint32_t word;
+    for (size_t i = 0; i < n; i++) {
+        memcpy(&word, (const char *)words + 4 * i, sizeof word);
+        hash = (hash ^ word) * 0x100000001B3u;
+    }
     return hash;
 }
 
-static void data_hash(const Run *r, char out[20])
+typedef struct { char text[20]; } Hash;
+
+static Hash hash_text(uint64_t hash)
 {
-    uint64_t hash = 0xCBF29CE484222325u;
+    Hash h;
+    snprintf(h.text, sizeof h.text, "%016llx", (unsigned long long)hash);
+    return h;
+}
+
+// All ids and labels of the rows that are trained on and evaluated.
+static Hash data_hash(const Run *r)
+{
+    uint64_t hash = HASH_START;
     const Example *sets[] = {r->data.examples, r->eval};
     size_t counts[] = {r->n_train, r->n_eval};
     for (int s = 0; s < 2; s++)
         for (size_t i = 0; i < counts[s]; i++) {
-            hash = hash_ints(hash, sets[s][i].ids, sets[s][i].n);
-            hash = hash_ints(hash, sets[s][i].labels, sets[s][i].n);
+            hash = hash_words(hash, sets[s][i].ids, sets[s][i].n);
+            hash = hash_words(hash, sets[s][i].labels, sets[s][i].n);
         }
-    snprintf(out, 20, "%016llx", (unsigned long long)hash);
+    return hash_text(hash);
+}
+
+// All weights and moments, of which a flipped bit would otherwise go unnoticed.
+static Hash weights_hash(const Run *r)
+{
+    uint64_t hash = hash_words(HASH_START, r->model.params, r->model.n_params);
+    if (r->optim.moment1) hash = hash_words(hash_words(hash, r->optim.moment1, r->model.n_params), r->optim.moment2, r->model.n_params);
+    return hash_text(hash);
 }
 
 // Keys that may differ between a run and its continuation: where things lie and how they are saved, not what is computed.
@@ -84,10 +107,9 @@ enum { N_EXACT = sizeof exact_fields / sizeof *exact_fields, N_COUNTS = sizeof c
 static cJSON *state_json(const Run *r, const Progress *p, off_t log_bytes)
 {
     cJSON *json = cJSON_CreateObject();
-    char hash[20];
-    data_hash(r, hash);
     cJSON_AddNumberToObject(json, "version", PROGRAM_VERSION);
-    cJSON_AddStringToObject(json, "data_hash", hash);
+    cJSON_AddStringToObject(json, "data_hash", data_hash(r).text);
+    cJSON_AddStringToObject(json, "weights_hash", weights_hash(r).text);
     cJSON_AddNumberToObject(json, "optimizer_step", (double)r->optim.step);
     cJSON_AddNumberToObject(json, "log_bytes", (double)log_bytes);
     for (int i = 0; i < N_COUNTS; i++) cJSON_AddNumberToObject(json, count_fields[i].key, (double)*(const int64_t *)((const char *)p + count_fields[i].offset));
@@ -290,11 +312,10 @@ static bool check_version(const cJSON *state, const char *path, Err *e)
 
 static bool check_state(const Run *r, const cJSON *state, const char *path, Err *e)
 {
-    char hash[20];
-    data_hash(r, hash);
+    Hash hash = data_hash(r);
     const char *then = json_string(state, "data_hash");
-    if (!then || strcmp(then, hash) != 0)
-        return fail(e, "%s: the checkpoint is of another data set: the hash of its rows is %s, of these %s", path, then ? then : "absent", hash);
+    if (!then || strcmp(then, hash.text) != 0)
+        return fail(e, "%s: the checkpoint is of another data set: the hash of its rows is %s, of these %s", path, then ? then : "absent", hash.text);
     cJSON *now = options_json(&r->options);
     bool ok = same_config(json_get(state, "config"), now, path, e);
     cJSON_Delete(now);
@@ -312,11 +333,19 @@ cJSON *checkpoint_open(const Run *r, const char *folder, Err *e)
     return ok ? state : NULL;
 }
 
+static bool check_weights_hash(const Run *r, const cJSON *state, const char *path, const char *folder, Err *e)
+{
+    Hash hash = weights_hash(r);
+    const char *then = json_string(state, "weights_hash");
+    return (then && strcmp(then, hash.text) == 0) ||
+           fail(e, "%s: weights_hash: expected %s, found %s in %s: its weights or moments are damaged", path, then ? then : "a hash", hash.text, folder);
+}
+
 bool checkpoint_read(Run *r, Progress *p, const cJSON *state, const char *folder, Err *e)
 {
     char *path = path_join(folder, "trainer_state.json");
     const cJSON *step = json_get(state, "optimizer_step");
-    bool ok = state_fields(p, state, path, e) && read_moments(r, folder, e) &&
+    bool ok = state_fields(p, state, path, e) && read_moments(r, folder, e) && check_weights_hash(r, state, path, folder, e) &&
               (json_is_int(step, 0, (int64_t)1 << 53) || fail(e, "%s: optimizer_step: expected a count", path));
     if (ok) r->optim.step = (int64_t)step->valuedouble;
     else checkpoint_offer_older(&r->options, folder, e);

@@ -194,6 +194,17 @@ static void check_other_version(const char *path)
     free(old);
 }
 
+// The lowest bit of a number in the middle of a file: it stays a number.
+static void flip_bit(const char *path)
+{
+    FILE *f = fopen(path, "r+b");
+    CHECK(f && fseek(f, 0, SEEK_END) == 0);
+    long at = ftell(f) / 2 / 4 * 4;
+    CHECK(fseek(f, at, SEEK_SET) == 0);
+    int byte = fgetc(f);
+    CHECK(fseek(f, at, SEEK_SET) == 0 && fputc(byte ^ 1, f) != EOF && fclose(f) == 0);
+}
+
 // A checkpoint of another run, or a damaged one, is refused with the reason.
 static void test_bad_checkpoints(void)
 {
@@ -213,6 +224,14 @@ static void test_bad_checkpoints(void)
               "\"num_hidden_layers\": 2, \"num_attention_heads\": 4, \"max_position_embeddings\": 64}'") == 1);
     fails_with("another config: model_init was {\"hidden_size\":16,");
     check_other_version(in_output("straight", "checkpoint-1480/trainer_state.json"));
+    static const char *const files[] = {"checkpoint-1480/model.bin", "checkpoint-1480/optimizer.safetensors"};
+    for (size_t i = 0; i < 2; i++) {
+        flip_bit(in_output("straight", files[i]));
+        CHECK(run(GOING_ON, temp_path("config.json"), temp_path("straight"), "") == 1);
+        fails_with("its weights or moments are damaged");
+        CHECK(strstr(output, "checkpoint-1440"));
+        flip_bit(in_output("straight", files[i]));
+    }
     CHECK(truncate(in_output("straight", "checkpoint-1480/optimizer.safetensors"), 1000) == 0);
     CHECK(run(GOING_ON, temp_path("config.json"), temp_path("straight"), "") == 1);
     fails_with("optimizer.safetensors: ");
