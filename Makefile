@@ -3,17 +3,19 @@
 #   make deps       installs what that needs (apt-get, dnf or brew), if anything is missing; and gnuplot, for reports
 #   make demo       the lesson, in two minutes: a row and its mask, two runs, their curves in a report
 #   make base       the bundled base model made again, from WordNet, in build/base/ (a quarter of an hour)
-#   make test       builds and runs all tests; prints how many passed, failed and were skipped
+#   make test       builds and runs all tests; prints how many bad inputs were refused, and how many tests passed, failed
+#                   and were skipped
 #   make test-report   a report in a real browser (chromium, if it is there)
 #   make test-crash, test-faults   a run killed 50 times, and one whose disk fails or fills at every single write
 #   make bench      speed of training steps and of tokenizers; PEER=1: beside PyTorch's and Hugging Face's
 #   make check      the rules of the tree: which part may include which
+#   make tools      valgrind, ThreadSanitizer, gcc -fanalyzer and clang-tidy over all of it, those of them that are installed
 #   make fuzz       every reader of foreign files against libFuzzer: FUZZ_SECONDS=60 each, with clang
 #   make clean
 # Settings:
 #   CC=clang        another compiler (gcc and clang are tested)
 #   WORDNET=DIR     where make base finds data.noun and its like
-#   SAN=1           address and undefined-behaviour sanitizers, in a build of its own
+#   SAN=1           address and undefined-behaviour sanitizers, in a build of its own; SAN=thread: data races, with CC=clang
 CC     := $(if $(filter default,$(origin CC)),gcc,$(CC))
 CFLAGS ?= -O3 -march=native
 PKGS    = openblas libcjson
@@ -23,11 +25,12 @@ WORDNET = /usr/share/wordnet
 # Homebrew keeps OpenBLAS where pkg-config does not look.
 export PKG_CONFIG_PATH := $(PKG_CONFIG_PATH):/opt/homebrew/opt/openblas/lib/pkgconfig:/usr/local/opt/openblas/lib/pkgconfig
 
-BUILD   := build/$(notdir $(firstword $(CC)))$(if $(SAN),-san)
+BUILD   := build/$(notdir $(firstword $(CC)))$(if $(SAN),-san$(SAN:1=))
 # -fno-math-errno: sqrtf sets no errno, so that it vectorizes; no result changes.
 STRICT   = -std=c11 -D_GNU_SOURCE -Wall -Wextra -Werror -fno-fast-math -fno-math-errno -ffp-contract=fast -fopenmp
 comma   := ,
-SANITIZE = $(if $(SAN),-g -O1 -fsanitize=address$(comma)undefined -fno-sanitize-recover=all -fno-omit-frame-pointer)
+SANITIZE = $(if $(SAN),-g -O1 -fsanitize=$(if $(filter thread,$(SAN)),thread,address$(comma)undefined) -fno-sanitize-recover=all \
+             -fno-omit-frame-pointer $(if $(findstring clang,$(CC)),-Wno-pass-failed))   # at -O1 clang vectorizes no omp simd
 COMPILE  = $(CC) $(STRICT) $(CFLAGS) $(SANITIZE) $$(pkg-config --cflags $(PKGS)) -MMD -MP
 LINK     = $(CC) -fopenmp $(SANITIZE) -o $@ $^ $$(pkg-config --libs $(PKGS)) -lm
 
@@ -111,6 +114,10 @@ $(BUILD)/fuzz_%: $(BUILD)/tests/fuzz/%.o $(OBJECTS)
 fuzz:
 	@MAKE="$(MAKE)" FUZZ_SECONDS=$(or $(FUZZ_SECONDS),60) sh tests/fuzz.sh
 
+tools: deps
+	@MAKE="$(MAKE)" FLAGS="$(filter-out -fopenmp,$(STRICT)) $$(pkg-config --cflags $(PKGS))" SOURCES="$(PARTS:=.c) train.c" \
+	  sh tests/tools.sh
+
 NEEDED   = command -v $(CC) >/dev/null && command -v pkg-config >/dev/null && pkg-config --exists $(PKGS) && \
            echo '\#include <omp.h>' | $(CC) -fopenmp -E - >/dev/null 2>&1
 AS_ROOT  = $$([ $$(id -u) = 0 ] || echo sudo)
@@ -141,5 +148,5 @@ deps:
 clean:
 	rm -rf build train
 
-.PHONY: train demo base test test-report test-crash test-faults build-tests bench check deps fuzz clean
+.PHONY: train demo base test test-report test-crash test-faults build-tests bench check deps tools fuzz clean
 .SECONDARY:

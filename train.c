@@ -69,6 +69,16 @@ static bool loop_init(Loop *loop, const Run *r, Err *e)
     return true;
 }
 
+// A checkpoint's place in the data must be the one of its step.
+static bool loop_check_place(const Loop *loop, const Options *o, const char *checkpoint, Err *e)
+{
+    int64_t rows = o->per_device_train_batch_size * o->gradient_accumulation_steps;
+    int64_t epoch = loop->at.step / loop->steps_per_epoch, next = loop->at.step % loop->steps_per_epoch * rows;
+    return (loop->at.epoch == (uint64_t)epoch && loop->at.next == (size_t)next) ||
+           fail(e, "%s/trainer_state.json: expected epoch %lld, next %lld for step %lld, found %llu, %zu", checkpoint, (long long)epoch,
+                (long long)next, (long long)loop->at.step, (unsigned long long)loop->at.epoch, loop->at.next);
+}
+
 static void loop_free(Loop *loop)
 {
     free(loop->rows);
@@ -349,8 +359,9 @@ static bool train_run(Run *r, const Config *c, const char *part, Showcase *show,
                            .beta2 = (float)o->adam_beta2, .epsilon = (float)o->adam_epsilon, .weight_decay = (float)o->weight_decay};
         ok = optim_init(&r->optim, r->model.n_params, e);
     }
-    ok = ok && (checkpoint ? checkpoint_read(r, &loop.at, state, checkpoint, e) && recall_evaluations(r, e) : checkpoint_remove_after(o, -1, e)) &&
-         run_open_output(r, e);
+    if (ok && checkpoint) ok = checkpoint_read(r, &loop.at, state, checkpoint, e) && loop_check_place(&loop, o, checkpoint, e) && recall_evaluations(r, e);
+    else ok = ok && checkpoint_remove_after(o, -1, e);
+    ok = ok && run_open_output(r, e);
     if (ok && checkpoint) {
         epoch_order(loop.order, loop.n_rows, o->shuffle, (uint64_t)o->seed, loop.at.epoch);
         printf("going on from %s\n", checkpoint);

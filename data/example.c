@@ -1,6 +1,7 @@
 // example: see example.h. The way of a row: kind -> messages -> rendered text and byte spans -> tokens -> labels.
 #include "example.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -534,6 +535,7 @@ static bool build_tokens(Draft *d, Example *ex, const cJSON *input_ids, Err *e)
     if (ok) {
         bool by_completion = completion && r->completion_only_loss != 0;
         const char *mask = labels ? "given" : assistant && by_completion ? "both" : assistant ? "assistant" : by_completion ? "completion" : "none";
+        assert(ids);                                       // the row has input_ids
         example_alloc(ex, n);
         ex->mask = mask;
         for (size_t i = 0; i < n; i++) {

@@ -3,6 +3,7 @@
 
 #include "plot.h"
 
+#include <assert.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -126,6 +127,7 @@ static void add_found(Buf *b, const Page *p)
     buf_adds(b, "<ul class=\"found\">\n");
     for (char *line = verdict.data, *next; line && *line; line = next) {
         next = strchr(line, '\n');
+        assert(next);                                      // each finding ends its line
         *next++ = 0;
         buf_adds(b, "<li>");
         html_escape(b, line);

@@ -282,7 +282,7 @@ static bool read_moments(Run *r, const char *folder, Err *e)
             ok = fail(e, "%s: %s: expected %zu floats, found %zu", path, names[i], r->model.n_params, t ? t->count : 0);
         else safetensors_read(&st, t, 0, t->count, data[i]);
     }
-    if (ok) safetensors_close(&st);
+    safetensors_close(&st);                                // {0} if it could not be opened
     free(path);
     return ok;
 }

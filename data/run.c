@@ -371,14 +371,23 @@ cJSON *run_config_keys(const Run *r, Err *e)
     return json;
 }
 
+// Not only as many parameters: the rows were made for this vocab_size and seq_len.
+static bool same_shape(const Config *a, const Config *b)
+{
+    return a->dim == b->dim && a->hidden_dim == b->hidden_dim && a->n_layers == b->n_layers && a->n_heads == b->n_heads &&
+           a->n_kv_heads == b->n_kv_heads && a->head_dim == b->head_dim && a->vocab_size == b->vocab_size && a->seq_len == b->seq_len &&
+           a->tied == b->tied;
+}
+
 bool run_open_model(Run *r, const Config *c, const char *checkpoint, Err *e)
 {
     const Options *o = &r->options;
     if (checkpoint) {
         char *bin = path_join(checkpoint, "model.bin");
         bool ok = checkpoint_load(&r->model, output_is_folder(r) ? checkpoint : bin, e) &&
-                  (r->model.n_params == params_count(c) || fail(e, "%s: expected a model of %zu parameters, found %zu", checkpoint,
-                                                                params_count(c), r->model.n_params));
+                  (same_shape(&r->model.config, c) ||
+                   fail(e, "%s: expected a model of %zu parameters and seq_len %d, found %zu and %d%s", checkpoint, params_count(c),
+                        c->seq_len, r->model.n_params, r->model.config.seq_len, r->model.n_params == params_count(c) ? ", of another shape" : ""));
         free(bin);
         return ok;
     }

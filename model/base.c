@@ -19,7 +19,7 @@
 
 // ---- errors -------------------------------------------------------------------------------------------------------
 
-bool fail(Err *e, const char *fmt, ...)
+bool (fail)(Err *e, const char *fmt, ...)
 {
     va_list args;
     va_start(args, fmt);
@@ -28,7 +28,7 @@ bool fail(Err *e, const char *fmt, ...)
     return false;
 }
 
-bool fail_prefix(Err *e, const char *fmt, ...)
+bool (fail_prefix)(Err *e, const char *fmt, ...)
 {
     Err old = *e;
     va_list args;

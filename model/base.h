@@ -19,6 +19,10 @@ typedef struct { char text[2048]; } Err;
 bool fail(Err *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 // Puts "prefix" before the text already there (the caller knows the file, the callee the reason). Returns false.
 bool fail_prefix(Err *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+#ifdef __clang_analyzer__                                  // it does not look into variadic functions: what they return
+#define fail(...) ((fail)(__VA_ARGS__), false)
+#define fail_prefix(...) ((fail_prefix)(__VA_ARGS__), false)
+#endif
 
 // ---- memory -------------------------------------------------------------------------------------------------------
 // For small things: never NULL, the program aborts with a message when memory is out. Sizes are checked for overflow.

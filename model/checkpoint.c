@@ -217,6 +217,7 @@ static bool load_config(Config *c, const char *folder, Err *e)
 
 // ---- Hugging Face folder ------------------------------------------------------------------------------------------
 
+enum { MAX_SHARDS = 1000 };     // each tensor is looked for in each
 typedef struct { SafeTensors *files; size_t n, cap; } Shards;
 
 static void shards_close(Shards *s)
@@ -256,6 +257,10 @@ static bool shards_from_index(Shards *s, const char *folder, const char *index_p
         if (!file || !*file || strchr(file, '/'))
             ok = fail(e, "%s: weight_map: %s: expected a file name, found %s", index_path, entry->string, file ? file : json_kind(entry));
         else if (!json_get(seen, file)) {
+            if (s->n == MAX_SHARDS) {
+                ok = fail(e, "%s: weight_map: expected at most %d files, found more", index_path, MAX_SHARDS);
+                break;
+            }
             cJSON_AddTrueToObject(seen, file);
             ok = shards_add(s, folder, file, e) || fail_prefix(e, "%s names a shard: ", index_path);
         }

@@ -43,9 +43,9 @@ static bool parse_tensor(StTensor *t, const cJSON *entry, size_t data, size_t fi
     if (!parse_shape(t, json_get(entry, "shape"), e)) return false;
 
     const cJSON *offsets = json_get(entry, "data_offsets");
-    const cJSON *begin = cJSON_IsArray(offsets) ? offsets->child : NULL, *end = begin ? begin->next : NULL;
+    const cJSON *begin = cJSON_GetArrayItem(offsets, 0), *end = cJSON_GetArrayItem(offsets, 1);
     int64_t data_size = (int64_t)(file_size - data);
-    if (!json_is_int(begin, 0, data_size) || !json_is_int(end, 0, data_size) || end->next)
+    if (!cJSON_IsArray(offsets) || cJSON_GetArraySize(offsets) != 2 || !json_is_int(begin, 0, data_size) || !json_is_int(end, 0, data_size))
         return fail(e, "data_offsets: expected two offsets inside the file's %lld data bytes", (long long)data_size);
     size_t bytes;
     if (__builtin_mul_overflow(t->count, dtypes[t->dtype].bytes, &bytes) || end->valuedouble - begin->valuedouble != (double)bytes) {

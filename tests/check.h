@@ -10,7 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
-static int n_passed, n_failed, n_skipped, n_bad_checks;
+static int n_passed, n_failed, n_skipped, n_bad_checks, n_refused;
 static const char *skip_reason;
 
 #define CHECK(cond) \
@@ -23,9 +23,9 @@ static const char *skip_reason;
 #define CHECK_STR(got, want) check_str(got, want, __FILE__, __LINE__)
 #define CHECK_CLOSE(name, got, want, n, tol) check_close(name, got, want, n, tol, __FILE__, __LINE__)
 
-// The call must fail, and its message must contain `want`.
+// The call must fail, and its message must contain `want`: one bad input refused.
 #define CHECK_FAILS(call, e, want) \
-    (!(call) && strstr((e).text, want) ? true \
+    (!(call) && strstr((e).text, want) ? (n_refused++, true) \
      : (n_bad_checks++, fprintf(stderr, "%s:%d: %s: expected an error with \"%s\", got \"%s\"\n", __FILE__, __LINE__, #call, want, (e).text), false))
 
 #define RUN(test) check_run(#test, test)
@@ -72,6 +72,7 @@ static inline void check_run(const char *name, void (*test)(void))
 
 static inline int check_report(void)
 {
+    if (n_refused) printf("     bad inputs refused: %d\n", n_refused);
     printf("%d passed, %d failed, %d skipped\n", n_passed, n_failed, n_skipped);
     return n_failed ? 1 : 0;
 }

@@ -31,7 +31,7 @@ for name in $names; do
     case $name in tokenizer_bin) longest=6000 ;; rows) longest=1500 ;; *) longest=4096 ;; esac
     dict=; [ -f "tests/fuzz/$name.dict" ] && dict=-dict=tests/fuzz/$name.dict
     mkdir -p "build/fuzz/corpus/$name"
-    printf '%-16s' "$name"
+    printf '%-18s' "$name"
     log=build/fuzz/$name.log
     # shellcheck disable=SC2086
     if nice -n 15 "build/fuzz/fuzz_$name" -max_total_time="$FUZZ_SECONDS" -timeout=30 -max_len=$longest -malloc_limit_mb=$limit \

@@ -1,6 +1,7 @@
 // Every input of tests/corpus through the harness it belongs to, without libFuzzer: the seeds, and what once went wrong.
 #include "fixture.h"
 
+#include "fuzz/checkpoint_folder.c"
 #include "fuzz/hf_folder.c"
 #include "fuzz/jinja_source.c"
 #include "fuzz/jinja_values.c"
@@ -39,6 +40,7 @@ static int replay(const char *name, void (*harness)(const char *, size_t))
 static void test_corpus(void)
 {
     static const struct { const char *name; void (*harness)(const char *, size_t); } all[] = {
+        {"checkpoint_folder", fuzz_checkpoint_folder},
         {"hf_folder", fuzz_hf_folder},         {"jinja_source", fuzz_jinja_source},   {"jinja_values", fuzz_jinja_values},
         {"llama2_bin", fuzz_llama2_bin},       {"options", fuzz_options},             {"rows", fuzz_rows},
         {"safetensors", fuzz_safetensors},     {"tokenizer_bin", fuzz_tokenizer_bin}, {"tokenizer_json", fuzz_tokenizer_json},

@@ -78,23 +78,27 @@ extern const char pattern_gpt2[];
 #define MAX_ID ((1 << 22) - 1)
 #define NO_PIECE SIZE_MAX
 
+typedef struct { uint64_t add, multiply; } HashKey;                   // random, each table's own
 typedef struct { uint32_t hash; int id; } VocabSlot;                  // id -1: empty
 typedef struct {
     Buf text;                                                         // the spellings, a NUL after each
     size_t *at, *len;                                                 // (n_ids); at[id] is NO_PIECE for a hole
     size_t n_ids, mask;
+    HashKey key;
     VocabSlot *slots;                                                 // the model's own pieces, not the added tokens
 } Vocab;
 void vocab_init(Vocab *v, size_t n_ids, size_t n_pieces);
 void vocab_spell(Vocab *v, int id, const char *text, size_t len);
 int vocab_add(Vocab *v, int id);                                      // the id that had this spelling before, else -1
 int vocab_find(const Vocab *v, const char *text, size_t len);         // -1 if there is none
+uint32_t vocab_hash(const Vocab *v, const char *text, size_t len);    // the search begins at slot (hash & mask)
 
 typedef struct { int left, right, id; uint32_t rank; } Merge;         // left -1: empty
 typedef struct { Merge *items; size_t n, cap; } MergeList;
-typedef struct { Merge *slots; int shift; } MergeTable;
+typedef struct { Merge *slots; int shift; HashKey key; } MergeTable;
 void merges_build(MergeTable *m, const MergeList *list);              // the last of equal pairs counts
 const Merge *merges_find(const MergeTable *m, int left, int right);
+size_t merges_place(const MergeTable *m, int left, int right);        // the slot where the search begins
 
 // Finds the longest of many strings that stands at a place.
 typedef struct { int child, sibling, value; unsigned char byte; } TrieNode;

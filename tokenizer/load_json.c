@@ -75,7 +75,9 @@ typedef bool ReadStep(Tokenizer *t, const cJSON *node, const char *where, const 
 #define MAX_GROWTH 64              // of a text that passes through it
 #define MAX_INSERT 256             // bytes of an inserted string
 #define MAX_TEMPLATE_IDS 64        // that a post-processor adds
+#define MAX_TEMPLATE_ITEMS 256     // that say so
 #define MAX_HOLES 65536            // ids without a piece
+#define MAX_ADDED 4096             // bytes of an added token: each place of a text is compared with it
 
 // Is a pipeline short, and does it make texts only so much longer?
 static bool check_growth(const Steps *steps, const char *where, Err *e)
@@ -219,6 +221,8 @@ static bool read_template(Tokenizer *t, const cJSON *node, Err *e)
     const cJSON *single = json_get(node, "single"), *item;
     if (!cJSON_IsArray(single))
         return fail(e, "post_processor.single: expected a list, found %s", json_kind(single));
+    if (cJSON_GetArraySize(single) > MAX_TEMPLATE_ITEMS)   // each is looked for in special_tokens
+        return fail(e, "post_processor.single: expected at most %d items, found %d", MAX_TEMPLATE_ITEMS, cJSON_GetArraySize(single));
     bool seen = false;
     cJSON_ArrayForEach(item, single) {
         const char *name = json_string(json_get(item, "SpecialToken"), "id");
@@ -320,10 +324,9 @@ static bool merge_parts(const cJSON *merge, const char **a, size_t *n_a, const c
         *b = space + 1;
         return true;
     }
-    const cJSON *second = merge->child ? merge->child->next : NULL;
-    *a = cJSON_GetStringValue(merge->child);
-    *b = cJSON_GetStringValue(second);
-    if (!cJSON_IsArray(merge) || !*a || !*b || second->next) return false;
+    *a = cJSON_GetStringValue(cJSON_GetArrayItem(merge, 0));
+    *b = cJSON_GetStringValue(cJSON_GetArrayItem(merge, 1));
+    if (!cJSON_IsArray(merge) || cJSON_GetArraySize(merge) != 2 || !*a || !*b) return false;
     *n_a = strlen(*a);
     return true;
 }
@@ -371,6 +374,7 @@ static bool read_added(Tokenizer *t, const cJSON *list, size_t n, Err *e)
         const char *content = json_string(item, "content");
         size_t len = strlen(content);
         if (len == 0) continue;
+        if (len > MAX_ADDED) return fail(e, "added_tokens: expected a content of at most %d bytes, found %zu", MAX_ADDED, len);
         AddedToken a = {.id = (int)json_get(item, "id")->valuedouble};
         if (!get_bool(item, "added_tokens", "special", false, &a.special, e) ||
             !get_bool(item, "added_tokens", "normalized", false, &a.normalized, e) ||

@@ -1,11 +1,11 @@
 // vocab: the lookup tables of the tokenizer: pieces by spelling, merges by pair, added tokens by prefix. The first two
-// are open-addressing hash tables that are sized once, at most half full, and only read afterwards.
+// are open-addressing hash tables that are sized once, at most half full, and only read afterwards. Each hashes with a
+// random key of its own, so that no file can be made whose entries crowd together; what is found depends on no key.
 #include "internal.h"
 
 #include <assert.h>
 #include <string.h>
-
-#define MIX 0x9E3779B97F4A7C15u
+#include <sys/random.h>
 
 // Smallest power of two that keeps n entries at most half full.
 static size_t table_size(size_t n)
@@ -15,22 +15,40 @@ static size_t table_size(size_t n)
     return size;
 }
 
-static uint32_t hash_bytes(const char *p, size_t n)
+static HashKey hash_key(void)
 {
-    uint64_t h = n * MIX, word;
+    HashKey k = {0};
+    if (getentropy(&k, sizeof k) != 0) {                   // no such system call: at least not the same each time
+        double now = now_seconds();
+        memcpy(&k.add, &now, sizeof now);
+        k.multiply = k.add ^ (uint64_t)(uintptr_t)&k;
+    }
+    k.multiply |= 1;
+    return k;
+}
+
+// Both halves of the 128-bit product, folded into one.
+static uint64_t hash_mix(uint64_t word, HashKey k)
+{
+    unsigned __int128 product = (unsigned __int128)(word ^ k.add) * k.multiply;
+    return (uint64_t)product ^ (uint64_t)(product >> 64);
+}
+
+uint32_t vocab_hash(const Vocab *v, const char *p, size_t n)
+{
+    uint64_t h = n, word;
     for (; n >= 8; p += 8, n -= 8) {
         memcpy(&word, p, 8);
-        h = (h ^ word) * MIX;
-        h ^= h >> 32;
+        h = hash_mix(h ^ word, v->key);
     }
     word = 0;
     memcpy(&word, p, n);
-    h = (h ^ word) * MIX;
-    return (uint32_t)(h >> 32);
+    return (uint32_t)(hash_mix(h ^ word, v->key) >> 32);
 }
 
 void vocab_init(Vocab *v, size_t n_ids, size_t n_pieces)
 {
+    v->key = hash_key();
     v->n_ids = n_ids;
     v->at = mem_alloc(n_ids, sizeof *v->at);
     v->len = mem_alloc(n_ids, sizeof *v->len);
@@ -62,7 +80,7 @@ static VocabSlot *vocab_slot(const Vocab *v, uint32_t hash, const char *text, si
 int vocab_add(Vocab *v, int id)
 {
     const char *text = v->text.data + v->at[id];
-    uint32_t hash = hash_bytes(text, v->len[id]);
+    uint32_t hash = vocab_hash(v, text, v->len[id]);
     VocabSlot *slot = vocab_slot(v, hash, text, v->len[id]);
     if (slot->id >= 0) return slot->id;
     *slot = (VocabSlot){hash, id};
@@ -71,25 +89,25 @@ int vocab_add(Vocab *v, int id)
 
 int vocab_find(const Vocab *v, const char *text, size_t len)
 {
-    return vocab_slot(v, hash_bytes(text, len), text, len)->id;
+    return vocab_slot(v, vocab_hash(v, text, len), text, len)->id;
 }
 
-static size_t merge_place(const MergeTable *m, int left, int right)
+size_t merges_place(const MergeTable *m, int left, int right)
 {
-    uint64_t key = (uint64_t)(uint32_t)left << 32 | (uint32_t)right;
-    return (size_t)(key * MIX >> m->shift);
+    return (size_t)(hash_mix((uint64_t)(uint32_t)left << 32 | (uint32_t)right, m->key) >> m->shift);
 }
 
 void merges_build(MergeTable *m, const MergeList *list)
 {
     size_t size = table_size(list->n), mask = size - 1;
+    m->key = hash_key();
     m->slots = mem_alloc(size, sizeof *m->slots);
     m->shift = 64;
     for (size_t i = size; i > 1; i /= 2) m->shift--;
     for (size_t i = 0; i < size; i++) m->slots[i].left = -1;
     for (size_t i = 0; i < list->n; i++) {
         const Merge *pair = &list->items[i];
-        size_t at = merge_place(m, pair->left, pair->right);
+        size_t at = merges_place(m, pair->left, pair->right);
         while (m->slots[at].left >= 0 && (m->slots[at].left != pair->left || m->slots[at].right != pair->right))
             at = (at + 1) & mask;
         m->slots[at] = *pair;
@@ -99,7 +117,7 @@ void merges_build(MergeTable *m, const MergeList *list)
 const Merge *merges_find(const MergeTable *m, int left, int right)
 {
     size_t mask = SIZE_MAX >> m->shift;
-    for (size_t at = merge_place(m, left, right);; at = (at + 1) & mask) {
+    for (size_t at = merges_place(m, left, right);; at = (at + 1) & mask) {
         const Merge *slot = &m->slots[at];
         if (slot->left == left && slot->right == right) return slot;
         if (slot->left < 0) return NULL;

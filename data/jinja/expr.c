@@ -126,7 +126,7 @@ static Node *parse_string(Parser *p)
     size_t cap = 0;
     while (p->tok.type == T_STRING) {           // "a" "b" is one string
         Value more = token_next(p).value;
-        if (text.len + more.len > cap) {
+        if (!whole || text.len + more.len > cap) {
             whole = arena_take(&p->t->arena, cap = 2 * (text.len + more.len));
             memcpy(whole, text.s, text.len);
         }

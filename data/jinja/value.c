@@ -2,6 +2,7 @@
 // All of it as Python has it, down to the wording of its errors.
 #include "jinja.h"
 
+#include <assert.h>
 #include <math.h>
 #include <stdlib.h>
 
@@ -248,8 +249,10 @@ void dict_put(Render *r, Dict *d, Value key, Value value)
         *old = value;
         return;
     }
+    assert(d->n <= d->cap && (d->cap == 0 || (d->keys && d->vals)));
     if (d->n == d->cap) {
         Dict *more = dict_new(r, d->cap ? 2 * d->cap : 4);
+        assert(more->cap > d->n);
         if (d->n) memcpy(more->keys, d->keys, d->n * sizeof *d->keys);
         if (d->n) memcpy(more->vals, d->vals, d->n * sizeof *d->vals);
         more->n = d->n;

@@ -30,11 +30,13 @@ static inline void fuzz_remove(void)
 {
     static const char *const names[] = {"input", "config.json", "model.safetensors", "model.safetensors.index.json",
                                         "part.safetensors", "out.bin", "tokenizer.json", "tokenizer_config.json",
-                                        "chat_template.jinja", "generation_config.json"};
+                                        "chat_template.jinja", "generation_config.json", "log.jsonl",
+                                        "checkpoint-2/trainer_state.json", "checkpoint-2/optimizer.safetensors",
+                                        "checkpoint-2/model.bin", "checkpoint-2"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         char path[320];
         snprintf(path, sizeof path, "%s/%s", fuzz_folder, names[i]);
-        unlink(path);
+        remove(path);
     }
     rmdir(fuzz_folder);
 }

@@ -1,21 +1,8 @@
 // A Hugging Face folder in up to three parts: config.json, index.json, and a shard "SIZE{header}", which becomes
 // part.safetensors with SIZE bytes of data (model.safetensors if the index is empty).
-#include "fuzz.h"
+#include "shard.h"
 
 #include "../../model/checkpoint.h"
-
-static void put_shard(const char *name, Part text)
-{
-    size_t size = 0, at = 0;
-    for (; at < text.len && text.data[at] >= '0' && text.data[at] <= '9' && size < 100000; at++)
-        size = 10 * size + (size_t)(text.data[at] - '0');
-    uint64_t length = text.len - at;
-    char *bytes = mem_alloc(8 + length + size, 1);
-    memcpy(bytes, &length, 8);
-    memcpy(bytes + 8, text.data + at, length);
-    fuzz_file(name, bytes, 8 + length + size);
-    free(bytes);
-}
 
 void fuzz_hf_folder(const char *data, size_t size);
 void fuzz_hf_folder(const char *data, size_t size)

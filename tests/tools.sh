@@ -1,0 +1,129 @@
+#!/bin/sh
+# make tools: what other programs say of this one. Each check prints one line, what it said is in build/tools/; a tool that
+# is not installed is skipped. Debian, Ubuntu: apt-get install valgrind clang clang-tidy libclang-rt-dev libomp-dev
+cd "$(dirname "$0")/.." || exit 1
+passed=0 failed=0 skipped=0 logs=build/tools
+jobs=$(nproc 2>/dev/null || echo 2)
+rm -rf $logs
+mkdir -p $logs
+export OMP_WAIT_POLICY=passive                 # and so ./train does not start itself anew, out of valgrind's hands
+
+# check WHAT STATUS COMMAND...: must end with that status.
+check() {
+    what=$1 want=$2
+    shift 2
+    log=$logs/$(echo "$what" | tr -c 'a-z0-9\n' -)
+    "$@" >"$log" 2>&1 </dev/null
+    got=$?
+    if [ $got = "$want" ]; then echo "ok   $what"; passed=$((passed + 1))
+    else echo "FAIL $what: exit status $got, not $want: see $log"; tail -n 20 "$log"; failed=$((failed + 1)); fi
+}
+skip() { echo "skip $1: $2"; skipped=$((skipped + 1)); }
+build() { ${MAKE:-make} --no-print-directory -j "$jobs" "$@" >$logs/build 2>&1 || { cat $logs/build; echo "FAIL make $*"; exit 1; }; }
+
+# ---- a short run: two steps of a few rows on the bundled model, with checkpoints, held-out rows and a report ----------
+head -n 6 data/wordnet/kinds_few.jsonl >$logs/rows.jsonl
+cat >$logs/run.json <<END
+{"model_name_or_path": "model/tiny", "dataset_name": "$logs/rows.jsonl", "eval_split": 0.2, "max_length": 96, "max_steps": 2,
+ "per_device_train_batch_size": 2, "save_steps": 1, "n_threads": 2, "output_dir": "$logs/out", "overwrite_output_dir": true}
+END
+
+# ---- memcheck: reads of what was never written, writes beside what was allocated, leaks on success and on failure -----
+memcheck() {
+    # valgrind does not know AVX-512, and hides it from OpenBLAS; leaks that count are those that nothing points to any more.
+    march=$([ "$(uname -m)" = x86_64 ] && echo -march=x86-64-v3)
+    build BUILD=build/valgrind CFLAGS="-O1 -g $march" build/valgrind/train
+    under() {
+        name=$1 want=$2
+        shift 2
+        check "memcheck: $name" "$want" valgrind -q --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite,indirect \
+            --show-leak-kinds=definite,indirect build/valgrind/train "$@"
+    }
+    run=$logs/run.json bad=$logs/bad
+    under 'training' 0 $run
+    under 'going on' 0 $run --resume_from_checkpoint=latest
+    under 'inspect' 0 inspect $run --json
+    under 'export' 0 export model/tiny $logs/exported
+    under 'sample' 0 sample $logs/exported --prompt=A --max_new_tokens=4
+
+    cp -r model/tiny $bad
+    under 'wrong usage' 2 inspect
+    under 'no config' 1 $bad/none.json
+    echo '{"max_steps": 1,}' >$bad/config.bad
+    under 'a broken config' 1 $bad/config.bad
+    under 'an unknown key' 1 $run --learning_rat=1
+    under 'no rows' 1 $run --dataset_name=$bad/none.jsonl
+    { cat $logs/rows.jsonl; echo '{"messages": [{"role": 3}]}'; } >$bad/rows.jsonl
+    under 'a bad row' 1 $run --dataset_name=$bad/rows.jsonl
+    under 'nothing to learn' 1 $run --max_length=2
+    echo '{% for m in messages %}{{ m.content | shout }}{% endfor %}' >$bad/bad.jinja
+    under 'a bad template' 1 $run --chat_template_path=$bad/bad.jinja
+    echo '{{ raise_exception("no") }}' >$bad/bad.jinja
+    under 'a template that refuses' 1 $run --chat_template_path=$bad/bad.jinja
+    under 'an output folder that is a file' 1 $run --output_dir=$logs/rows.jsonl
+    under 'a model there already' 1 $run --overwrite_output_dir=false
+    under 'an export there already' 1 export model/tiny $logs/exported
+    under 'another config than the checkpoint' 1 $run --resume_from_checkpoint=latest --seed=7
+    for f in optimizer.safetensors model.safetensors trainer_state.json; do
+        cp $logs/out/checkpoint-2/$f $bad/kept
+        head -c 1000 $bad/kept >$logs/out/checkpoint-2/$f
+        under "a checkpoint with half of $f" 1 $run --resume_from_checkpoint=latest
+        cp $bad/kept $logs/out/checkpoint-2/$f
+    done
+    sed 's/model.norm.weight/model.worm.weight/' model/tiny/model.safetensors >$bad/model.safetensors
+    under 'a missing tensor' 1 $run --model_name_or_path=$bad
+    head -c 5000 model/tiny/tokenizer.json >$bad/tokenizer.json
+    under 'half a tokenizer' 1 inspect $run --tokenizer_name_or_path=$bad
+}
+if ! command -v valgrind >/dev/null; then skip memcheck 'valgrind is not installed'
+else memcheck; fi
+
+# ---- ThreadSanitizer -------------------------------------------------------------------------------------------------
+# Clang's OpenMP tells it by libarcher where threads wait for each other, so that there is nothing to suppress; OpenBLAS
+# and libomp were built without it, so what happens inside of them is ignored. First it must see a race where there is
+# one, and none where there is not.
+races() {
+    archer=$(dirname "$(readlink -f "$(command -v clang)")")/../lib/libarcher.so
+    [ -e "$archer" ] || { skip 'data races' 'no libarcher beside clang'; return; }
+    export OMP_TOOL_LIBRARIES="$archer" TSAN_OPTIONS="ignore_noninstrumented_modules=1 exitcode=66" OMP_NUM_THREADS=2
+    cat >$logs/probe.c <<'END'
+int main(void)
+{
+    int sum = 0, part[4] = {0};
+#pragma omp parallel for schedule(static, 1)
+    for (int i = 0; i < 4; i++) SUM += i;
+    for (int i = 0; i < 4; i++) sum += part[i];
+    return sum != 6;
+}
+END
+    if ! clang -g -O1 -fopenmp -fsanitize=thread '-DSUM=part[i]' -o $logs/without $logs/probe.c 2>$logs/probe.log ||
+       ! clang -g -O1 -fopenmp -fsanitize=thread -DSUM=sum -o $logs/with $logs/probe.c 2>>$logs/probe.log; then
+        skip 'data races' "clang has no ThreadSanitizer or no OpenMP here: $logs/probe.log"
+        return
+    fi
+    check 'races: none in a loop without' 0 $logs/without
+    check 'races: one in a loop with' 66 $logs/with
+    out=build/clang-santhread
+    build CC=clang SAN=thread $out/train $out/test_ops $out/test_model
+    check 'races: test_ops' 0 $out/test_ops
+    check 'races: test_model' 0 $out/test_model
+    check 'races: training' 0 $out/train $logs/run.json
+}
+if ! command -v clang >/dev/null; then skip 'data races' 'clang is not installed'
+else races; fi
+
+# ---- what can be seen without running --------------------------------------------------------------------------------
+# each COMMAND...: for every source; `file` stands for its name.
+each() { printf '%s\n' $SOURCES | xargs -P "$jobs" -I file "$@"; }
+
+# Without -fopenmp: the analyzer takes the functions that gcc cuts out of parallel loops for ones that read variables which
+# nobody set. Threads are ThreadSanitizer's matter.
+case $(gcc -dumpversion 2>/dev/null) in
+    1[2-9]* | [2-9][0-9]*) check 'gcc -fanalyzer' 0 each gcc $FLAGS -Wno-unknown-pragmas -O1 -fanalyzer -c -o /dev/null file ;;
+    *) skip 'gcc -fanalyzer' 'gcc 12 or later is not installed' ;;
+esac
+if ! command -v clang-tidy >/dev/null; then skip clang-tidy 'it is not installed'
+else check 'clang-tidy' 0 each clang-tidy --quiet file -- $FLAGS -fopenmp; fi
+
+echo "$passed passed, $failed failed, $skipped skipped"
+[ $failed = 0 ]
