@@ -1,6 +1,5 @@
 // attention: see ops.h. Sixteen queries of a head go side by side through the lanes of a vector, past one key after the
-// other. So scores, maxima and sums of sixteen queries are made at once, keys and values are read where they lie, and a
-// block of queries ends at the last key it sees. Vectors are GCC's and clang's own; each compiles for any processor.
+// other. So scores, maxima and sums of sixteen queries are made at once, and a block of queries ends at the last key it sees. Vectors are GCC's and clang's own; each compiles for any processor.
 #include "ops.h"
 
 #include "exp.h"
@@ -18,10 +17,11 @@ static size_t round_up(size_t n, size_t unit) { return (n + unit - 1) / unit * u
 
 // ---- what a thread works with -------------------------------------------------------------------------------------
 
-// For one head and a block of queries. Scores are (keys, LANES); the queries' vectors stand as (D, LANES) for products
-// with a key, and as rows of `width` (D, filled up to a multiple of SUMS) for sums over the queries.
+// For one head, its keys and values, and a block of its queries. Scores are (keys, LANES); the queries' vectors stand as
+// (D, LANES) for products with a key, and as rows of `width` (D, filled up to a multiple of SUMS) for sums over the queries.
 typedef struct {
     size_t width;
+    float *k, *v;                                          // (longest row, D)
     Lanes *p, *dp;                                         // (longest row, LANES)
     Lanes *q, *datt, *sum;                                 // (D, LANES)
     float *q_rows, *datt_rows;                             // (LANES, width)
@@ -31,7 +31,7 @@ typedef struct {
 static size_t work_size(size_t longest_row, size_t D)
 {
     size_t T = round_up(longest_row, SUMS), width = round_up(D, SUMS);
-    return 2 * T * LANES + 3 * D * LANES + 2 * LANES * width + 2 * T * width;
+    return 2 * T * D + 2 * T * LANES + 3 * D * LANES + 2 * LANES * width + 2 * T * width;
 }
 
 size_t attention_scratch(size_t longest_row, size_t D) { return work_size(longest_row, D) * (size_t)ops_threads(); }
@@ -39,13 +39,28 @@ size_t attention_scratch(size_t longest_row, size_t D) { return work_size(longes
 static Work thread_work(float *scratch, const AttentionShape *a)
 {
     size_t T = round_up(a->longest_row, SUMS), width = round_up(a->D, SUMS), D = a->D;
-    float *p = scratch + work_size(a->longest_row, D) * (size_t)omp_get_thread_num();
+    float *k = scratch + work_size(a->longest_row, D) * (size_t)omp_get_thread_num(), *v = k + T * D, *p = v + T * D;
     float *dp = p + T * LANES, *q = dp + T * LANES, *datt = q + D * LANES, *sum = datt + D * LANES, *q_rows = sum + D * LANES;
     float *datt_rows = q_rows + LANES * width, *dk = datt_rows + LANES * width, *dv = dk + T * width;
-    return (Work){width, (Lanes *)p, (Lanes *)dp, (Lanes *)q, (Lanes *)datt, (Lanes *)sum, q_rows, datt_rows, dk, dv};
+    return (Work){width, k, v, (Lanes *)p, (Lanes *)dp, (Lanes *)q, (Lanes *)datt, (Lanes *)sum, q_rows, datt_rows, dk, dv};
 }
 
-// Up to LANES queries from m on; n_keys: up to the last one's position. Lanes without a query repeat the last position.
+// The T keys and values of a row and head side by side, and zeros up to a multiple of KEYS: where they lie in `kv`, each on
+// a page of its own, long rows are slow to go through.
+static void pack(const Work *w, const float *kv, const AttentionShape *a, size_t T)
+{
+    size_t D = a->D, KD = a->K * D, room = (round_up(T, KEYS) - T) * D * sizeof(float);
+    for (size_t t = 0; t < T; t++, kv += a->kv_stride)
+        for (size_t d = 0; d < D; d++) {
+            w->k[t * D + d] = kv[d];
+            w->v[t * D + d] = kv[KD + d];
+        }
+    memset(w->k + T * D, 0, room);
+    memset(w->v + T * D, 0, room);
+}
+
+// Up to LANES queries from m on; n_keys: up to the last one's position, and to a multiple of KEYS. Lanes without a query
+// repeat the last position.
 typedef struct {
     size_t m, count, n_keys;
     int position[LANES];
@@ -56,7 +71,7 @@ static Block block_at(const AttentionShape *a, size_t s, size_t m)
     size_t left = a->query_starts[s + 1] - m;
     Block b = {.m = m, .count = left < LANES ? left : LANES};
     for (size_t i = 0; i < LANES; i++) b.position[i] = a->query_position[m + (i < b.count ? i : b.count - 1)];
-    b.n_keys = (size_t)b.position[LANES - 1] + 1;
+    b.n_keys = round_up((size_t)b.position[LANES - 1] + 1, KEYS);
     return b;
 }
 
@@ -83,37 +98,31 @@ static void store(float *x, size_t stride, Lanes *lanes, const Lanes *scale, siz
         for (size_t d = 0; d < D; d++) x[i * stride + d] = ((const float *)lanes)[d * LANES + i];
 }
 
-// s_j = k_j . q for some keys at a time, whose sums stay in registers
-static inline void dot_some(Lanes *s, const float *k, size_t stride, const Lanes *q, size_t D, size_t keys)
+// s_j = k_j . q: (n, LANES) from (n, D) and (D, LANES), n a multiple of KEYS, whose sums stay in registers
+static void dots(Lanes *s, const float *k, const Lanes *q, size_t n, size_t D)
 {
-    Lanes sum[KEYS] = {0};
-    for (size_t d = 0; d < D; d++)
-        for (size_t j = 0; j < keys; j++) sum[j] += k[j * stride + d] * q[d];
-    for (size_t j = 0; j < keys; j++) s[j] = sum[j];
+    for (size_t j = 0; j < n; j += KEYS, k += KEYS * D) {
+        Lanes sum[KEYS] = {0};
+        for (size_t d = 0; d < D; d++)
+            for (size_t i = 0; i < KEYS; i++) sum[i] += k[i * D + d] * q[d];
+        for (size_t i = 0; i < KEYS; i++) s[j + i] = sum[i];
+    }
 }
 
-// (n, LANES) from (n, D) and (D, LANES)
-static void dots(Lanes *s, const float *k, size_t stride, const Lanes *q, size_t n, size_t D)
-{
-    size_t j = 0;
-    for (; j + KEYS <= n; j += KEYS) dot_some(s + j, k + j * stride, stride, q, D, KEYS);
-    for (; j < n; j++) dot_some(s + j, k + j * stride, stride, q, D, 1);
-}
-
-static inline void sum_some(Lanes *to, const Lanes *p, const float *v, size_t stride, size_t n, size_t count)
+static inline void sum_some(Lanes *to, const Lanes *p, const float *v, size_t n, size_t D, size_t count)
 {
     Lanes sum[SUMS] = {0};
     for (size_t j = 0; j < n; j++)
-        for (size_t d = 0; d < count; d++) sum[d] += v[j * stride + d] * p[j];
+        for (size_t d = 0; d < count; d++) sum[d] += v[j * D + d] * p[j];
     for (size_t d = 0; d < count; d++) to[d] = sum[d];
 }
 
 // sum_j p_j v_j: (D, LANES) from (n, LANES) and (n, D)
-static void weighted_sum(Lanes *to, const Lanes *p, const float *v, size_t stride, size_t n, size_t D)
+static void weighted_sum(Lanes *to, const Lanes *p, const float *v, size_t n, size_t D)
 {
     size_t d = 0;
-    for (; d + SUMS <= D; d += SUMS) sum_some(to + d, p, v + d, stride, n, SUMS);
-    for (; d < D; d++) sum_some(to + d, p, v + d, stride, n, 1);
+    for (; d + SUMS <= D; d += SUMS) sum_some(to + d, p, v + d, n, D, SUMS);
+    for (; d < D; d++) sum_some(to + d, p, v + d, n, D, 1);
 }
 
 // rows_j += sum_i p_ji x_i: (n, width) from (n, LANES) and (LANES, width), n a multiple of SUMS
@@ -133,9 +142,9 @@ static void spread(float *rows, const Lanes *p_, const float *x, size_t n, size_
 // ---- forward ------------------------------------------------------------------------------------------------------
 
 // The scores q_i . k_j / sqrt(D) of a block; -inf where the key comes after the query.
-static void scores(Lanes *s, const Block *b, const float *k, size_t stride, const Lanes *q, size_t D)
+static void scores(Lanes *s, const Block *b, const float *k, const Lanes *q, size_t D)
 {
-    dots(s, k, stride, q, b->n_keys, D);
+    dots(s, k, q, b->n_keys, D);
     for (size_t j = (size_t)b->position[0] + 1; j < b->n_keys; j++)
         for (size_t i = 0; i < LANES; i++)
             if ((int)j > b->position[i]) ((float *)(s + j))[i] = -INFINITY;
@@ -167,17 +176,16 @@ static void softmax(Lanes *s, size_t n, Lanes *max, Lanes *sum)
     *sum = total;
 }
 
-static void head_forward(float *att, float *lse, const float *q, const float *k, const float *v, const AttentionShape *a,
-                         size_t s, size_t h, const Work *w)
+static void head_forward(float *att, float *lse, const float *q, const AttentionShape *a, size_t s, size_t h, const Work *w)
 {
     size_t H = a->H, D = a->D;
     for (size_t m = a->query_starts[s]; m < a->query_starts[s + 1]; m += LANES) {
         Block b = block_at(a, s, m);
         Lanes max, sum;
         load(w->q, NULL, q + m * a->q_stride + h * D, a->q_stride, b.count, D, w->width, 1 / sqrtf((float)D));
-        scores(w->p, &b, k, a->kv_stride, w->q, D);
+        scores(w->p, &b, w->k, w->q, D);
         softmax(w->p, b.n_keys, &max, &sum);
-        weighted_sum(w->sum, w->p, v, a->kv_stride, b.n_keys, D);
+        weighted_sum(w->sum, w->p, w->v, b.n_keys, D);
         for (size_t i = 0; i < b.count; i++) lse[(m + i) * H + h] = max[i] + logf(sum[i]);
         sum = 1 / sum;
         store(att + (m * H + h) * D, H * D, w->sum, &sum, b.count, D);
@@ -186,13 +194,13 @@ static void head_forward(float *att, float *lse, const float *q, const float *k,
 
 void attention_forward(float *att, float *lse, const float *q, const float *kv, const AttentionShape *a, float *scratch)
 {
-    size_t H = a->H, K = a->K, D = a->D, group = H / K;
+    size_t H = a->H, D = a->D, group = H / a->K;
 #pragma omp parallel for schedule(dynamic) collapse(2)
     for (size_t s = 0; s < a->S; s++)
         for (size_t h = 0; h < H; h++) {
-            const float *k = kv + a->key_starts[s] * a->kv_stride + h / group * D;
             Work w = thread_work(scratch, a);
-            head_forward(att, lse, q, k, k + K * D, a, s, h, &w);
+            pack(&w, kv + a->key_starts[s] * a->kv_stride + h / group * D, a, a->key_starts[s + 1] - a->key_starts[s]);
+            head_forward(att, lse, q, a, s, h, &w);
         }
 }
 
@@ -213,8 +221,8 @@ static void softmax_backward(Lanes *s, Lanes *dp, size_t n, const Lanes *lse)
 }
 
 // Query head h of row s: assigns its dq, adds to w->dk and w->dv, which the heads of a group share.
-static void head_backward(float *dq, const float *datt, const float *lse, const float *q, const float *k, const float *v,
-                          const AttentionShape *a, size_t s, size_t h, const Work *w)
+static void head_backward(float *dq, const float *datt, const float *lse, const float *q, const AttentionShape *a, size_t s,
+                          size_t h, const Work *w)
 {
     size_t H = a->H, D = a->D;
     float scale = 1 / sqrtf((float)D);
@@ -226,13 +234,13 @@ static void head_backward(float *dq, const float *datt, const float *lse, const 
         for (size_t i = 0; i < b.count; i++) block_lse[i] = lse[(m + i) * H + h];
         load(w->q, w->q_rows, q + m * a->q_stride + h * D, a->q_stride, b.count, D, w->width, scale);
         load(w->datt, w->datt_rows, datt + (m * H + h) * D, H * D, b.count, D, w->width, 1);
-        scores(w->p, &b, k, a->kv_stride, w->q, D);
-        dots(w->dp, v, a->kv_stride, w->datt, b.n_keys, D);
+        scores(w->p, &b, w->k, w->q, D);
+        dots(w->dp, w->v, w->datt, b.n_keys, D);
         softmax_backward(w->p, w->dp, b.n_keys, &block_lse);
         for (size_t j = b.n_keys; j < n; j++) w->p[j] = w->dp[j] = (Lanes){0};
         spread(w->dv, w->p, w->datt_rows, n, w->width);                                 // dv += p^T datt
         spread(w->dk, w->dp, w->q_rows, n, w->width);                                   // dk += ds^T q
-        weighted_sum(w->sum, w->dp, k, a->kv_stride, b.n_keys, D);                      // dq = ds k
+        weighted_sum(w->sum, w->dp, w->k, b.n_keys, D);                      // dq = ds k
         store(dq + m * a->q_stride + h * D, a->q_stride, w->sum, &scales, b.count, D);
     }
 }
@@ -245,11 +253,11 @@ void attention_backward(float *dq, float *dkv, const float *datt, const float *l
     for (size_t s = 0; s < a->S; s++)
         for (size_t g = 0; g < K; g++) {
             size_t at = a->key_starts[s] * stride + g * D, T = a->key_starts[s + 1] - a->key_starts[s];
-            const float *k = kv + at, *v = k + K * D;
             Work w = thread_work(scratch, a);
+            pack(&w, kv + at, a, T);
             memset(w.dk, 0, round_up(T, SUMS) * w.width * sizeof(float));
             memset(w.dv, 0, round_up(T, SUMS) * w.width * sizeof(float));
-            for (size_t h = g * group; h < (g + 1) * group; h++) head_backward(dq, datt, lse, q, k, v, a, s, h, &w);
+            for (size_t h = g * group; h < (g + 1) * group; h++) head_backward(dq, datt, lse, q, a, s, h, &w);
             for (size_t t = 0; t < T; t++) {
                 memcpy(dkv + at + t * stride, w.dk + t * w.width, D * sizeof(float));
                 memcpy(dkv + at + t * stride + K * D, w.dv + t * w.width, D * sizeof(float));
