@@ -161,7 +161,8 @@ static bool explain_step(Run *r, const Loop *loop, size_t first, size_t end, dou
     }
     return fail(e, "step %lld: the loss is %g and the gradient's norm %g: the first in %s:%zu: %s%s%s; weights and checkpoints are as they "
                    "were before this step", (long long)loop->at.step + 1, isnan(loss) ? (double)NAN : loss, fabs(loop->at.grad_norm),
-                r->options.dataset_name, loop->rows[loop->order[row]]->line, place.text, bad_weights ? ", because of NaN or Inf in " : "", weights.text);
+                r->options.dataset_name, loop->rows[loop->order[row]]->line, place.text,
+                bad_weights ? ", because of NaN or Inf in " : "", weights.text);
 }
 
 // One update: micro-batches forward and backward, all divided by the same sum, then clip and step.
@@ -359,7 +360,8 @@ static bool train_run(Run *r, const Config *c, const char *part, Showcase *show,
                            .beta2 = (float)o->adam_beta2, .epsilon = (float)o->adam_epsilon, .weight_decay = (float)o->weight_decay};
         ok = optim_init(&r->optim, r->model.n_params, e);
     }
-    if (ok && checkpoint) ok = checkpoint_read(r, &loop.at, state, checkpoint, e) && loop_check_place(&loop, o, checkpoint, e) && recall_evaluations(r, e);
+    if (ok && checkpoint) ok = checkpoint_read(r, &loop.at, state, checkpoint, e) && loop_check_place(&loop, o, checkpoint, e) &&
+                               recall_evaluations(r, e);
     else ok = ok && checkpoint_remove_after(o, -1, e);
     ok = ok && run_open_output(r, e);
     if (ok && checkpoint) {

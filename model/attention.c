@@ -1,5 +1,6 @@
 // attention: see ops.h. Sixteen queries of a head go side by side through the lanes of a vector, past one key after the
-// other. So scores, maxima and sums of sixteen queries are made at once, and a block of queries ends at the last key it sees. Vectors are GCC's and clang's own; each compiles for any processor.
+// other. So scores, maxima and sums of sixteen queries are made at once, and a block of queries ends at the last key it
+// sees. Vectors are GCC's and clang's own; each compiles for any processor.
 #include "ops.h"
 
 #include "exp.h"
