@@ -1,6 +1,6 @@
 #!/bin/sh
 # Fuzzes every reader of foreign bytes: builds the harnesses of tests/fuzz with libFuzzer, ASan and UBSan, and runs each
-# for FUZZ_SECONDS (60), or only those that are named. New inputs go to build/fuzz/corpus/NAME, the ones that fail to
+# for FUZZ_SECONDS (60) or FUZZ_RUNS executions (without end), whichever comes first; or only those that are named. New inputs go to build/fuzz/corpus/NAME, the ones that fail to
 # build/fuzz/NAME-*. Exit status 1 if any failed, 2 if it cannot run here.
 FUZZ_SECONDS=${FUZZ_SECONDS:-60}
 cd "$(dirname "$0")/.." || exit 2
@@ -34,7 +34,7 @@ for name in $names; do
     printf '%-18s' "$name"
     log=build/fuzz/$name.log
     # shellcheck disable=SC2086
-    if nice -n 15 "build/fuzz/fuzz_$name" -max_total_time="$FUZZ_SECONDS" -timeout=30 -max_len=$longest -malloc_limit_mb=$limit \
+    if nice -n 15 "build/fuzz/fuzz_$name" -max_total_time="$FUZZ_SECONDS" -runs="${FUZZ_RUNS:--1}" -timeout=30 -max_len=$longest -malloc_limit_mb=$limit \
         -rss_limit_mb=2048 -print_final_stats=1 -verbosity=1 $dict -artifact_prefix="build/fuzz/$name-" \
         "build/fuzz/corpus/$name" "tests/corpus/$name" >"$log" 2>&1; then verdict=ok
     else
