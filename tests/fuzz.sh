@@ -1,7 +1,8 @@
 #!/bin/sh
 # Fuzzes every reader of foreign bytes: builds the harnesses of tests/fuzz with libFuzzer, ASan and UBSan, and runs each
-# for FUZZ_SECONDS (60) or FUZZ_RUNS executions (without end), whichever comes first; or only those that are named. New inputs go to build/fuzz/corpus/NAME, the ones that fail to
-# build/fuzz/NAME-*. Exit status 1 if any failed, 2 if it cannot run here.
+# for FUZZ_SECONDS (60) or FUZZ_RUNS executions (any number), whichever comes first; or only those that are named. New
+# inputs go to build/fuzz/corpus/NAME, the ones that fail to build/fuzz/NAME-*. Exit status 1 if any failed, 2 if it cannot
+# run here.
 FUZZ_SECONDS=${FUZZ_SECONDS:-60}
 cd "$(dirname "$0")/.." || exit 2
 command -v clang >/dev/null || { echo "make fuzz needs clang (Debian, Ubuntu: apt-get install clang libclang-rt-dev libomp-dev)"; exit 2; }
