@@ -151,10 +151,10 @@ static void scores(Lanes *s, const Block *b, const float *k, const Lanes *q, siz
             if ((int)j > b->position[i]) ((float *)(s + j))[i] = -INFINITY;
 }
 
-static inline Lanes larger(Lanes a, Lanes b)
+static inline void keep_larger(Lanes *max, const Lanes *x)
 {
-    LaneMask first = a > b;
-    return (Lanes)((first & (LaneMask)a) | (~first & (LaneMask)b));
+    LaneMask is = *x > *max;
+    *max = (Lanes)((is & (LaneMask)*x) | (~is & (LaneMask)*max));
 }
 
 // p = exp(s - max), not yet divided by its sum; returns both
@@ -162,10 +162,10 @@ static void softmax(Lanes *s, size_t n, Lanes *max, Lanes *sum)
 {
     Lanes even = s[0], odd = s[n - 1], total = {0};        // two maxima, so that neither waits for the other
     for (size_t j = 1; j + 1 < n; j += 2) {
-        even = larger(s[j], even);
-        odd = larger(s[j + 1], odd);
+        keep_larger(&even, s + j);
+        keep_larger(&odd, s + j + 1);
     }
-    even = larger(odd, even);
+    keep_larger(&even, &odd);
     for (size_t j = 0; j < n; j++) {
         s[j] -= even;
         float *p = (float *)(s + j);
