@@ -75,9 +75,11 @@ char *mem_strdup(const char *text) { return mem_strndup(text, strlen(text)); }
 static void buf_reserve(Buf *b, size_t more)
 {
     size_t need = b->len + more + 1;
-    if (need <= b->cap) return;
-    b->cap = need > 2 * b->cap ? need : 2 * b->cap;
-    b->data = mem_grow(b->data, b->cap, 1);
+    if (need > b->cap) {
+        b->cap = need > 2 * b->cap ? need : 2 * b->cap;
+        b->data = mem_grow(b->data, b->cap, 1);
+    }
+    assert(b->data);
 }
 
 void buf_add(Buf *b, const void *bytes, size_t n)
@@ -97,6 +99,7 @@ void buf_addf(Buf *b, const char *fmt, ...)
     va_start(args, fmt);
     va_copy(again, args);
     int n = vsnprintf(NULL, 0, fmt, args);
+    assert(n >= 0);                                        // it fails for 2 GB and more
     buf_reserve(b, (size_t)n);
     vsnprintf(b->data + b->len, (size_t)n + 1, fmt, again);
     b->len += (size_t)n;
