@@ -13,6 +13,13 @@ enum { LANES = 16, KEYS = 4, SUMS = 8 };
 typedef float Lanes __attribute__((vector_size(LANES * sizeof(float)), aligned(4), may_alias));      // a number of each query
 typedef int LaneMask __attribute__((vector_size(LANES * sizeof(int)), aligned(4), may_alias));
 typedef float Sums __attribute__((vector_size(SUMS * sizeof(float)), aligned(4), may_alias));        // eight numbers of one key
+typedef int SumsMask __attribute__((vector_size(SUMS * sizeof(int)), aligned(4), may_alias));
+
+#ifdef __clang__
+#define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (SumsMask){__VA_ARGS__})
+#endif
 
 static size_t round_up(size_t n, size_t unit) { return (n + unit - 1) / unit * unit; }
 
@@ -78,25 +85,52 @@ static Block block_at(const AttentionShape *a, size_t s, size_t m)
 
 // ---- the products -------------------------------------------------------------------------------------------------
 
+// Eight rows of eight become eight columns: three times, each row takes turns with the one four below it.
+static void transpose(Sums v[SUMS])
+{
+    for (int round = 0; round < 3; round++) {
+        Sums w[SUMS];
+        for (size_t i = 0; i < SUMS / 2; i++) {
+            w[2 * i] = SHUFFLE(v[i], v[i + SUMS / 2], 0, 8, 1, 9, 2, 10, 3, 11);
+            w[2 * i + 1] = SHUFFLE(v[i], v[i + SUMS / 2], 4, 12, 5, 13, 6, 14, 7, 15);
+        }
+        memcpy(v, w, sizeof w);
+    }
+}
+
 // lanes (D, LANES) = scale * x, of which `count` rows are there, the others 0; the same as rows unless that is NULL.
 static void load(Lanes *lanes, float *rows, const float *x, size_t stride, size_t count, size_t D, size_t width, float scale)
 {
-    float *to = (float *)lanes;
-    if (count < LANES) memset(lanes, 0, D * sizeof *lanes);
-    for (size_t i = 0; i < count; i++)
-        for (size_t d = 0; d < D; d++) to[d * LANES + i] = scale * x[i * stride + d];
-    if (!rows) return;
-    if (count < LANES || D < width) memset(rows, 0, LANES * width * sizeof *rows);
-    for (size_t i = 0; i < count; i++)
-        for (size_t d = 0; d < D; d++) rows[i * width + d] = scale * x[i * stride + d];
+    for (size_t l = 0; l < LANES; l += SUMS)
+        for (size_t d = 0; d < D; d += SUMS) {
+            size_t n = D - d < SUMS ? D - d : SUMS;
+            Sums v[SUMS] = {0};
+            for (size_t i = 0; i < SUMS && l + i < count; i++) {
+                const float *from = x + (l + i) * stride + d;
+                if (n == SUMS) v[i] = scale * *(const Sums *)from;
+                else for (size_t j = 0; j < n; j++) v[i][j] = scale * from[j];
+            }
+            if (rows) for (size_t i = 0; i < SUMS; i++) *(Sums *)(rows + (l + i) * width + d) = v[i];
+            transpose(v);
+            for (size_t j = 0; j < n; j++) *(Sums *)((float *)(lanes + d + j) + l) = v[j];
+        }
 }
 
 // x = lanes (D, LANES) * scale, each query's number, as `count` rows
-static void store(float *x, size_t stride, Lanes *lanes, const Lanes *scale, size_t count, size_t D)
+static void store(float *x, size_t stride, const Lanes *lanes, const Lanes *scale, size_t count, size_t D)
 {
-    for (size_t d = 0; d < D; d++) lanes[d] *= *scale;
-    for (size_t i = 0; i < count; i++)
-        for (size_t d = 0; d < D; d++) x[i * stride + d] = ((const float *)lanes)[d * LANES + i];
+    for (size_t l = 0; l < count; l += SUMS)
+        for (size_t d = 0; d < D; d += SUMS) {
+            size_t n = D - d < SUMS ? D - d : SUMS;
+            Sums v[SUMS] = {0};
+            for (size_t j = 0; j < n; j++) v[j] = *(const Sums *)((const float *)(lanes + d + j) + l) * *(const Sums *)((const float *)scale + l);
+            transpose(v);
+            for (size_t i = 0; i < SUMS && l + i < count; i++) {
+                float *to = x + (l + i) * stride + d;
+                if (n == SUMS) *(Sums *)to = v[i];
+                else for (size_t j = 0; j < n; j++) to[j] = v[i][j];
+            }
+        }
 }
 
 // s_j = k_j . q: (n, LANES) from (n, D) and (D, LANES), n a multiple of KEYS, whose sums stay in registers

@@ -23,83 +23,84 @@ int ops_threads(void) { return omp_get_max_threads(); }
 
 // ---- matrix products ----------------------------------------------------------------------------------------------
 
-// How a product is cut into pieces must not depend on how many threads there are, since the sums inside sgemm may be
-// ordered by the piece's shape. Each piece packs its own share of both matrices, so pieces are large, and about equal.
-enum { MAX_TILE = 1024, MAX_PARTS = 8, MAX_SPLIT = 1 << 19 };
+static size_t rounded_part(size_t n, size_t parts) { return ((n + parts - 1) / parts + 15) / 16 * 16; }
 
-// Four tiles, or a multiple of that, along a dimension of n.
-static size_t tile_length(size_t n)
-{
-    size_t count = 4 * ((n + MAX_TILE - 1) / MAX_TILE), length = ((n + count - 1) / count + 15) / 16 * 16;
-    return length < 64 ? 64 : length;
-}
+// Up to 512 rows, and an even number of tiles. A product of few rows spends its time on packing the weights; one of many
+// leaves the cache, and other threads waiting.
+size_t tile_rows(size_t N) { return rounded_part(N, 2 * ((N + 1023) / 1024)); }
 
-static void sgemm(bool ta, bool tb, size_t m, size_t n, size_t k, float alpha, const float *a, size_t lda, const float *b, size_t ldb,
-                  float beta, float *c, size_t ldc)
+size_t tile_count(size_t N) { return (N + tile_rows(N) - 1) / tile_rows(N); }
+
+static void sgemm(bool ta, bool tb, size_t m, size_t n, size_t k, const float *a, size_t lda, const float *b, size_t ldb, float beta,
+                  float *c, size_t ldc)
 {
-    cblas_sgemm(CblasRowMajor, ta ? CblasTrans : CblasNoTrans, tb ? CblasTrans : CblasNoTrans, (int)m, (int)n, (int)k, alpha, a,
+    cblas_sgemm(CblasRowMajor, ta ? CblasTrans : CblasNoTrans, tb ? CblasTrans : CblasNoTrans, (int)m, (int)n, (int)k, 1, a,
                 (int)lda, b, (int)ldb, beta, c, (int)ldc);
 }
 
-// c = beta * add + op(a) op(b), c and add (which may be c) being (m, n) and the inner dimension k; `ta`, `tb`: op
-// transposes. Cut along the longer side of c; the other one is whole while it is short.
-static void gemm(bool ta, bool tb, size_t m, size_t n, size_t k, const float *a, size_t lda, const float *b, size_t ldb,
-                 float beta, const float *add, float *c, size_t ldc)
-{
-    size_t tile_m = m >= n ? tile_length(m) : MAX_TILE, tile_n = m >= n ? MAX_TILE : tile_length(n);
-    size_t n_m = (m + tile_m - 1) / tile_m, n_n = (n + tile_n - 1) / tile_n;
-#pragma omp parallel for schedule(dynamic)
-    for (size_t t = 0; t < n_m * n_n; t++) {
-        size_t i = t / n_n * tile_m, j = t % n_n * tile_n;
-        size_t rows = m - i < tile_m ? m - i : tile_m, columns = n - j < tile_n ? n - j : tile_n;
-        for (size_t r = i; beta != 0 && add != c && r < i + rows; r++) memcpy(c + r * ldc + j, add + r * ldc + j, columns * sizeof *c);
-        sgemm(ta, tb, rows, columns, k, 1, ta ? a + i : a + i * lda, lda, tb ? b + j * ldb : b + j, ldb, beta, c + i * ldc + j, ldc);
-    }
-}
-
-size_t linear_scratch(void) { return (size_t)MAX_PARTS * MAX_SPLIT; }
-
-// The same for a small c and a long k, as gradients have them: k is cut into parts, and their products are added in order.
-static void gemm_split(bool ta, bool tb, size_t m, size_t n, size_t k, const float *a, size_t lda, const float *b, size_t ldb,
-                       float beta, float *c, size_t ldc, float *scratch)
-{
-    size_t parts = k / 512 / 2 * 2;
-    if (parts > MAX_PARTS) parts = MAX_PARTS;
-    if (parts < 2 || m * n > MAX_SPLIT) {
-        gemm(ta, tb, m, n, k, a, lda, b, ldb, beta, c, c, ldc);
-        return;
-    }
-    size_t length = (k + parts - 1) / parts;
-#pragma omp parallel for schedule(dynamic)
-    for (size_t p = 0; p < parts; p++) {
-        size_t from = p * length, part = k - from < length ? k - from : length;
-        sgemm(ta, tb, m, n, part, 1, ta ? a + from * lda : a + from, lda, tb ? b + from : b + from * ldb, ldb, 0, scratch + p * m * n, n);
-    }
-#pragma omp parallel for schedule(static)
-    for (size_t i = 0; i < m; i++)
-        for (size_t j = 0; j < n; j++) {
-            float sum = beta == 0 ? 0 : beta * c[i * ldc + j];
-            for (size_t p = 0; p < parts; p++) sum += scratch[(p * m + i) * n + j];
-            c[i * ldc + j] = sum;
-        }
-}
+// How a product is cut into pieces must not depend on how many threads there are, since the sums inside sgemm may be
+// ordered by the piece's shape. Each piece packs its own share of both matrices, so pieces are few, and about equal.
+static size_t piece_length(size_t n) { return rounded_part(n, 2 * ((n + 2047) / 2048)); }
 
 void linear_forward(float *y, const float *add, const float *x, const float *w, size_t N, size_t in, size_t out)
 {
-    gemm(false, true, N, out, in, x, in, w, in, add ? 1 : 0, add, y, out);               // y = add + x w^T
+    size_t piece = omp_get_level() > 0 ? out : piece_length(out);
+#pragma omp parallel for schedule(dynamic)
+    for (size_t o = 0; o < out; o += piece) {
+        size_t n = out - o < piece ? out - o : piece;
+        for (size_t r = 0; add && add != y && r < N; r++) memcpy(y + r * out + o, add + r * out + o, n * sizeof *y);
+        sgemm(false, true, N, n, in, x, in, w + o * in, in, add ? 1 : 0, y + o, out);
+    }
 }
 
-void linear_backward(float *dx, float *dw, const float *dy, const float *x, const float *w, size_t N, size_t in,
-                     size_t out, float beta_x, float beta_w, float *scratch)
+enum { PARTS = 8 };
+
+size_t linear_scratch(size_t N, size_t in) { return PARTS * N * in; }
+
+void linear_backward_input(float *dx, const float *dy, const float *w, size_t N, size_t in, size_t out, float *scratch)
 {
-    gemm_split(true, false, out, in, N, dy, out, x, in, beta_w, dw, in, scratch);       // dw = dy^T x
-    gemm_split(false, false, N, in, out, dy, out, w, in, beta_x, dx, in, scratch);      // dx = dy w
+    if (!scratch) {
+        sgemm(false, false, N, in, out, dy, out, w, in, 0, dx, in);
+        return;
+    }
+    size_t part = (out + PARTS - 1) / PARTS;
+#pragma omp parallel
+    {
+#pragma omp for schedule(dynamic)
+        for (size_t p = 0; p < PARTS; p++) {
+            size_t o = p * part < out ? p * part : out, n = out - o < part ? out - o : part;
+            sgemm(false, false, N, in, n, dy + o, out, w + o * in, in, 0, scratch + p * N * in, in);
+        }
+#pragma omp for schedule(static)
+        for (size_t i = 0; i < N * in; i++) {
+            float sum = 0;
+            for (size_t p = 0; p < PARTS; p++) sum += scratch[p * N * in + i];
+            dx[i] = sum;
+        }
+    }
+}
+
+void linear_backward_weights(const WeightGradient *gradients, size_t count, float beta)
+{
+#pragma omp parallel
+    for (size_t i = 0; i < count; i++) {
+        WeightGradient g = gradients[i];
+        bool by_rows = g.out >= g.in;                      // of dw: its longer side is cut
+        size_t length = by_rows ? g.out : g.in, piece = piece_length(length);
+#pragma omp for schedule(dynamic) nowait
+        for (size_t at = 0; at < length; at += piece) {
+            size_t n = length - at < piece ? length - at : piece;
+            if (by_rows) sgemm(true, false, n, g.in, g.N, g.dy + at, g.out, g.x, g.in, beta, g.dw + at * g.in, g.in);
+            else sgemm(true, false, g.out, n, g.N, g.dy, g.out, g.x + at, g.in, beta, g.dw + at, g.in);
+        }
+    }
 }
 
 // ---- embedding ----------------------------------------------------------------------------------------------------
 
 void embedding_forward(float *x, const int *ids, const float *table, size_t N, size_t C)
 {
+#pragma omp parallel for schedule(static)
     for (size_t n = 0; n < N; n++) memcpy(x + n * C, table + (size_t)ids[n] * C, C * sizeof(float));
 }
 
@@ -119,7 +120,6 @@ void embedding_backward(float *dtable, const float *dx, const int *ids, size_t N
 
 void rmsnorm_forward(float *y, float *rstd, const float *x, const float *w, float eps, size_t N, size_t C)
 {
-#pragma omp parallel for schedule(static)
     for (size_t n = 0; n < N; n++) {
         const float *x_n = x + n * C;
         float sum = 0;
@@ -131,29 +131,18 @@ void rmsnorm_forward(float *y, float *rstd, const float *x, const float *w, floa
     }
 }
 
-void rmsnorm_backward(float *dx, float *dw, const float *dy, const float *x, const float *w, const float *rstd, size_t N,
-                      size_t C, float beta_x, float beta_w)
+void rmsnorm_backward(float *dx, float *dw, const float *add, const float *dy, const float *x, const float *w, const float *rstd,
+                      size_t N, size_t C)
 {
-#pragma omp parallel
-    {
-#pragma omp for schedule(static) nowait
-        for (size_t block = 0; block < C; block += COLUMN_BLOCK) {
-            size_t end = block + COLUMN_BLOCK < C ? block + COLUMN_BLOCK : C;
-            float sum[COLUMN_BLOCK] = {0};
-            for (size_t n = 0; n < N; n++)
-                for (size_t c = block; c < end; c++) sum[c - block] += dy[n * C + c] * x[n * C + c] * rstd[n];
-            for (size_t c = block; c < end; c++) dw[c] = (beta_w == 0 ? 0 : beta_w * dw[c]) + sum[c - block];
-        }
-#pragma omp for schedule(static)
-        for (size_t n = 0; n < N; n++) {
-            const float *x_n = x + n * C, *dy_n = dy + n * C;
-            float *dx_n = dx + n * C, sum = 0, r = rstd[n];
+    memset(dw, 0, C * sizeof *dw);
+    for (size_t n = 0; n < N; n++) {
+        const float *x_n = x + n * C, *dy_n = dy + n * C;
+        float sum = 0, r = rstd[n];
 #pragma omp simd reduction(+ : sum)
-            for (size_t c = 0; c < C; c++) sum += x_n[c] * w[c] * dy_n[c];
-            float k = r * r * sum / (float)C;
-            for (size_t c = 0; c < C; c++)
-                dx_n[c] = (beta_x == 0 ? 0 : beta_x * dx_n[c]) + r * (w[c] * dy_n[c] - x_n[c] * k);
-        }
+        for (size_t c = 0; c < C; c++) sum += x_n[c] * w[c] * dy_n[c];
+        float k = r * r * sum / (float)C;
+        for (size_t c = 0; c < C; c++) dw[c] += dy_n[c] * x_n[c] * r;
+        for (size_t c = 0; c < C; c++) dx[n * C + c] = (add ? add[n * C + c] : 0) + r * (w[c] * dy_n[c] - x_n[c] * k);
     }
 }
 
@@ -161,7 +150,6 @@ void rmsnorm_backward(float *dx, float *dw, const float *dy, const float *x, con
 
 void rope(float *x, size_t stride, const float *cos_sin, const int *position, size_t N, size_t heads, size_t D, float sign)
 {
-#pragma omp parallel for schedule(static)
     for (size_t n = 0; n < N; n++) {
         const float *angle = cos_sin + (size_t)position[n] * D;
         for (size_t h = 0; h < heads; h++) {
@@ -179,22 +167,21 @@ void rope(float *x, size_t stride, const float *cos_sin, const int *position, si
 
 void swiglu_forward(float *y, const float *gu, size_t N, size_t F)
 {
-#pragma omp parallel for schedule(static)
     for (size_t n = 0; n < N; n++) {
         const float *g = gu + n * 2 * F, *u = g + F;
         for (size_t f = 0; f < F; f++) y[n * F + f] = g[f] / (1 + exp_inline(-g[f])) * u[f];
     }
 }
 
-void swiglu_backward(float *gu, const float *dy, size_t N, size_t F)
+void swiglu_backward(float *gu, float *y, size_t N, size_t F)
 {
-#pragma omp parallel for schedule(static)
     for (size_t n = 0; n < N; n++) {
-        float *g = gu + n * 2 * F, *u = g + F;
+        float *g = gu + n * 2 * F, *u = g + F, *y_n = y + n * F;
         for (size_t f = 0; f < F; f++) {
-            float d = dy[n * F + f], sigmoid = 1 / (1 + exp_inline(-g[f])), silu = g[f] * sigmoid;
-            g[f] = d * u[f] * (sigmoid + silu * (1 - sigmoid));
-            u[f] = d * silu;
+            float dy = y_n[f], sigmoid = 1 / (1 + exp_inline(-g[f])), silu = g[f] * sigmoid;
+            y_n[f] = silu * u[f];
+            g[f] = dy * u[f] * (sigmoid + silu * (1 - sigmoid));
+            u[f] = dy * silu;
         }
     }
 }

@@ -4,11 +4,13 @@
 //           M positions that go on (a subset of N, in order)                     T tokens of one row
 //           C model dim   H query heads   K key/value heads   D head size   F ffn size   V vocabulary
 // A matrix is row-major; "// (N, C)" gives its shape. Outputs come first, then inputs, then sizes.
-// Forward assigns. Backward assigns gradients of activations, and computes gradients of weights as
-// dw = beta * dw + ...: beta is 0 for the first micro-batch of a step and 1 for the others.
+// Forward assigns, and backward assigns gradients; those of matrices are computed as dw = beta * dw + ...: beta is 0 for the
+// first micro-batch of a step and 1 for the others.
 //
-// The same bits for any number of threads: every loop over threads is over pieces of fixed size, each output element
-// belongs to one piece, and each piece is computed by one thread in an order that depends on the shapes alone.
+// Operations on rows (rmsnorm, rope, swiglu, and linear inside of a parallel loop) are one thread's work: the caller
+// shares out tiles of rows. The others share themselves out. The same bits for any number of threads: every loop over
+// threads is over pieces of fixed size, each output element belongs to one piece, and each piece is computed by one thread
+// in an order that depends on the shapes alone.
 #ifndef OPS_H
 #define OPS_H
 
@@ -21,17 +23,27 @@
 void ops_init(int n_threads);
 int ops_threads(void);
 
+// Rows that a thread takes through a chain of row operations at a time; how many such tiles N rows make.
+size_t tile_rows(size_t N);
+size_t tile_count(size_t N);
+
 // y = add + x w^T, without `add` where it is NULL; it may be y itself
 //                                               (every weight is stored as (out, in), as PyTorch's nn.Linear does)
 void linear_forward(float *y, const float *add,                      // (N, out)
                     const float *x, const float *w,                  // (N, in), (out, in)
                     size_t N, size_t in, size_t out);
-// dw = beta_w * dw + dy^T x;   dx = beta_x * dx + dy w         (dw first: with beta_x 0, dx may be x itself)
-void linear_backward(float *dx, float *dw,                           // (N, in), (out, in)
-                     const float *dy, const float *x, const float *w,  // (N, out), (N, in), (out, in)
-                     size_t N, size_t in, size_t out, float beta_x, float beta_w,
-                     float *scratch);                                // linear_scratch() floats
-size_t linear_scratch(void);
+// dx = dy w;   with `scratch` (linear_scratch() floats) cut along `out`, which is for a long one, as the vocabulary; and
+// else one thread's work.
+void linear_backward_input(float *dx, const float *dy, const float *w,   // (N, in), (N, out), (out, in)
+                           size_t N, size_t in, size_t out, float *scratch);
+size_t linear_scratch(size_t N, size_t in);
+// dw = beta * dw + dy^T x, for several weights at once, so that there is work for all threads
+typedef struct {
+    float *dw;                                                       // (out, in)
+    const float *dy, *x;                                             // (N, out), (N, in)
+    size_t N, in, out;
+} WeightGradient;
+void linear_backward_weights(const WeightGradient *gradients, size_t count, float beta);
 
 // x_n = table[ids_n]
 void embedding_forward(float *x, const int *ids, const float *table, size_t N, size_t C);   // (N, C), (N), (V, C)
@@ -41,10 +53,11 @@ void embedding_backward(float *dtable, const float *dx, const int *ids, size_t N
 // y = x * rstd * w,   rstd = 1 / sqrt(mean_c(x^2) + eps)            (Zhang & Sennrich 2019)
 void rmsnorm_forward(float *y, float *rstd,                          // (N, C), (N)
                      const float *x, const float *w, float eps, size_t N, size_t C);
-// dx = beta_x * dx + rstd * (w*dy - x * rstd^2 * mean_c(x*w*dy));   dw = beta_w * dw + sum_n dy * x * rstd
+// dx = add + rstd * (w*dy - x * rstd^2 * mean_c(x*w*dy)), without `add` where it is NULL;   dw = sum_n dy * x * rstd
+// dx may be x or add
 void rmsnorm_backward(float *dx, float *dw,                          // (N, C), (C)
-                      const float *dy, const float *x, const float *w, const float *rstd,
-                      size_t N, size_t C, float beta_x, float beta_w);
+                      const float *add, const float *dy, const float *x, const float *w, const float *rstd,
+                      size_t N, size_t C);
 
 // Turns each pair (x[2i], x[2i+1]) of each head by the angle of its position: the complex product with
 // cos + i sin (Su et al. 2021, on interleaved pairs as llama2.c). sign = -1 turns back, which is the backward.
@@ -75,8 +88,9 @@ size_t attention_scratch(size_t longest_row, size_t D);
 
 // y = silu(g) * u,   silu(g) = g / (1 + exp(-g))                    (SwiGLU: Shazeer 2020)
 void swiglu_forward(float *y, const float *gu, size_t N, size_t F);  // (N, F), (N, 2*F): g, then u
-// du = dy * silu(g);   dg = dy * u * sigmoid(g) * (1 + g * (1 - sigmoid(g)));   gu becomes its own gradient
-void swiglu_backward(float *gu, const float *dy, size_t N, size_t F);
+// du = dy * silu(g);   dg = dy * u * sigmoid(g) * (1 + g * (1 - sigmoid(g)));   gu becomes its own gradient, and y, which
+// comes as dy, what it was in the forward
+void swiglu_backward(float *gu, float *y, size_t N, size_t F);
 
 // What the loss knows about one target token.
 typedef struct { float nll, entropy; bool correct; } TokenLoss;      // -log p(target); of p, in nats; argmax == target

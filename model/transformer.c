@@ -179,9 +179,8 @@ static void lay_out_layers(Model *m, Arena *a)
         }
         size_t M = last && own ? m->max_targets : N;
         *acts = (LayerActs){
-            .x = arena_take(a, N * C), .rstd_att = arena_take(a, N), .qkv = arena_take(a, M * HD + N * 2 * KD),
-            .att = arena_take(a, M * HD), .lse = arena_take(a, M * (size_t)c->n_heads),
-            .x_att = arena_take(a, M * C), .rstd_ffn = arena_take(a, M), .gu = arena_take(a, M * 2 * (size_t)c->hidden_dim),
+            .x = arena_take(a, N * C), .qkv = arena_take(a, M * HD + N * 2 * KD), .att = arena_take(a, M * HD),
+            .lse = arena_take(a, M * (size_t)c->n_heads), .x_att = arena_take(a, M * C), .gu = arena_take(a, M * 2 * (size_t)c->hidden_dim),
         };
     }
 }
@@ -189,24 +188,28 @@ static void lay_out_layers(Model *m, Arena *a)
 static void lay_out(Model *m, Arena *a)
 {
     const Config *c = &m->config;
-    size_t N = m->max_tokens, M = m->max_targets, C = config_size(c, DIM), HD = config_size(c, QUERY_DIM);
-    size_t wide = C > HD ? C : HD;
+    size_t N = m->max_tokens, M = m->max_targets, C = config_size(c, DIM), HD = config_size(c, QUERY_DIM), slice = model_logit_rows(c);
     lay_out_layers(m, a);
     m->out = arena_take(a, M * C);
-    m->out_norm = arena_take(a, M * C);
-    m->rstd_out = arena_take(a, M);
+    m->norm_out = arena_take(a, M * C);
     m->scale = arena_take(a, M);
-    m->logits = arena_take(a, model_logit_rows(c) * (size_t)c->vocab_size);
-    m->scratch_a = arena_take(a, N * wide);
-    m->scratch_c = arena_take(a, M * wide);
-    m->scratch_f = arena_take(a, N * (size_t)c->hidden_dim);
+    m->logits = arena_take(a, slice * (size_t)c->vocab_size);
+    m->norm_att = arena_take(a, N * C);
+    m->norm_ffn = arena_take(a, N * C);
+    m->norm_q = arena_take(a, M * C);
+    m->rstd = arena_take(a, N);
+    m->y = arena_take(a, N * (size_t)c->hidden_dim);
     m->attention = arena_take(a, attention_scratch(m->max_row, (size_t)c->head_dim));
     if (!m->training) return;
-    m->dout = arena_take(a, M * C);
     m->dx = arena_take(a, N * C);
-    m->scratch_b = arena_take(a, N * wide);
+    m->dout = arena_take(a, N * C);
+    m->dx_att = arena_take(a, N * C);
+    m->x_q = arena_take(a, M * C);
+    m->dnorm = arena_take(a, N * C);
+    m->datt = arena_take(a, N * HD);
     m->dqkv = arena_take(a, N * (HD + 2 * config_size(c, KV_DIM)));
-    m->partial = arena_take(a, linear_scratch());
+    m->dw_tiles = arena_take(a, tile_count(N) * C);
+    m->partial = arena_take(a, linear_scratch(slice, C));
 }
 
 size_t model_work_size(const Config *c, size_t max_tokens, size_t max_row, size_t max_rows, size_t max_targets, bool training,
@@ -279,6 +282,90 @@ static void rows_scatter_add(float *y, const float *x, const size_t *at, size_t 
         for (size_t c = 0; c < C; c++) y[at[m] * C + c] += x[m * C + c];
 }
 
+// y (C) = beta * y + the sum of x's rows (N, C)
+static void rows_sum(float *y, const float *x, size_t N, size_t C, float beta)
+{
+    for (size_t c = 0; c < C; c++) {
+        float sum = beta == 0 ? 0 : beta * y[c];
+        for (size_t n = 0; n < N; n++) sum += x[n * C + c];
+        y[c] = sum;
+    }
+}
+
+// ---- tiles of rows ------------------------------------------------------------------------------------------------
+// What a row of activations goes through between two attentions does not depend on the other rows. So the threads share
+// out tiles of rows, and take each through a whole chain of operations while it is in the cache.
+
+// y (N, out) = norm(x) w^T, the first `heads` heads of y then turned to their positions; keeps norm(x)
+static void project(const Model *m, float *y, float *norm, const float *x, const float *norm_w, const float *w, const int *position,
+                    size_t N, size_t out, size_t heads)
+{
+    const Config *c = &m->config;
+    size_t C = config_size(c, DIM), tile = tile_rows(N);
+#pragma omp parallel for schedule(dynamic)
+    for (size_t n = 0; n < N; n += tile) {
+        size_t R = N - n < tile ? N - n : tile;
+        rmsnorm_forward(norm + n * C, m->rstd + n, x + n * C, norm_w, c->norm_eps, R, C);
+        linear_forward(y + n * out, NULL, norm + n * C, w, R, C, out);
+        rope(y + n * out, out, m->cos_sin, position + n, R, heads, (size_t)c->head_dim, 1);
+    }
+}
+
+// dx = add + its share of dy, without `add` where it is NULL; dx may be x. dnorm_w = beta * dnorm_w + ...
+static void project_backward(const Model *m, float *dx, float *dnorm_w, const float *add, float *dy, float *norm, const float *x,
+                             const float *norm_w, const float *w, const int *position, size_t N, size_t out, size_t heads, float beta)
+{
+    const Config *c = &m->config;
+    size_t C = config_size(c, DIM), tile = tile_rows(N);
+#pragma omp parallel for schedule(dynamic)
+    for (size_t n = 0; n < N; n += tile) {
+        size_t R = N - n < tile ? N - n : tile;
+        rope(dy + n * out, out, m->cos_sin, position + n, R, heads, (size_t)c->head_dim, -1);
+        rmsnorm_forward(norm + n * C, m->rstd + n, x + n * C, norm_w, c->norm_eps, R, C);
+        linear_backward_input(m->dnorm + n * C, dy + n * out, w, R, C, out, NULL);
+        rmsnorm_backward(dx + n * C, m->dw_tiles + n / tile * C, add ? add + n * C : NULL, m->dnorm + n * C, x + n * C, norm_w,
+                         m->rstd + n, R, C);
+    }
+    rows_sum(dnorm_w, m->dw_tiles, (N + tile - 1) / tile, C, beta);
+}
+
+// x_att = x + att wo;   out = x_att + swiglu(norm(x_att)) w2
+static void feed_forward(const Model *m, const LayerActs *acts, float *out, const float *x, size_t layer, size_t M)
+{
+    const Config *c = &m->config;
+    size_t C = config_size(c, DIM), F = config_size(c, HIDDEN_DIM), HD = config_size(c, QUERY_DIM), tile = tile_rows(M);
+#pragma omp parallel for schedule(dynamic)
+    for (size_t n = 0; n < M; n += tile) {
+        size_t R = M - n < tile ? M - n : tile;
+        float *x_att = acts->x_att + n * C, *norm = m->norm_ffn + n * C, *gu = acts->gu + n * 2 * F, *y = m->y + n * F;
+        linear_forward(x_att, x + n * C, acts->att + n * HD, model_param(m, WO, layer), R, HD, C);
+        rmsnorm_forward(norm, m->rstd + n, x_att, model_param(m, FFN_NORM, layer), c->norm_eps, R, C);
+        linear_forward(gu, NULL, norm, model_param(m, W1, layer), R, C, 2 * F);             // w1|w3 at once
+        swiglu_forward(y, gu, R, F);
+        linear_forward(out + n * C, x_att, y, model_param(m, W2, layer), R, F, C);
+    }
+}
+
+// m->dx_att and m->datt from dout. acts->gu becomes its own gradient; m->y and m->norm_ffn are made again.
+static void feed_forward_backward(const Model *m, const LayerActs *acts, const float *dout, size_t layer, size_t M, float beta)
+{
+    const Config *c = &m->config;
+    size_t C = config_size(c, DIM), F = config_size(c, HIDDEN_DIM), HD = config_size(c, QUERY_DIM), tile = tile_rows(M);
+#pragma omp parallel for schedule(dynamic)
+    for (size_t n = 0; n < M; n += tile) {
+        size_t R = M - n < tile ? M - n : tile;
+        float *x_att = acts->x_att + n * C, *norm = m->norm_ffn + n * C, *gu = acts->gu + n * 2 * F, *y = m->y + n * F;
+        float *dx_att = m->dx_att + n * C, *dnorm = m->dnorm + n * C;
+        linear_backward_input(y, dout + n * C, model_param(m, W2, layer), R, F, C, NULL);
+        swiglu_backward(gu, y, R, F);
+        rmsnorm_forward(norm, m->rstd + n, x_att, model_param(m, FFN_NORM, layer), c->norm_eps, R, C);
+        linear_backward_input(dnorm, gu, model_param(m, W1, layer), R, C, 2 * F, NULL);
+        rmsnorm_backward(dx_att, m->dw_tiles + n / tile * C, dout + n * C, dnorm, x_att, model_param(m, FFN_NORM, layer), m->rstd + n, R, C);
+        linear_backward_input(m->datt + n * HD, dx_att, model_param(m, WO, layer), R, HD, C, NULL);
+    }
+    rows_sum(model_grad(m, FFN_NORM, layer), m->dw_tiles, (M + tile - 1) / tile, C, beta);
+}
+
 // ---- a layer ------------------------------------------------------------------------------------------------------
 
 // Which positions have queries in a layer: all N (at NULL), or in the last layer the M targets. Where all have, q|k|v lie
@@ -286,7 +373,6 @@ static void rows_scatter_add(float *y, const float *x, const size_t *at, size_t 
 typedef struct {
     size_t M;
     const size_t *at;
-    const int *position;                                   // of each query in its row
     size_t kv;                                             // where k|v begin in a block of q, k, v
     AttentionShape attention;
 } Queries;
@@ -295,93 +381,62 @@ static Queries layer_queries(const Model *m, const Batch *b, int l)
 {
     const Config *c = &m->config;
     bool last = l == c->n_layers - 1;
-    const int *position = last ? m->query_position : m->position;
     size_t HD = config_size(c, QUERY_DIM), KD = config_size(c, KV_DIM), together = HD + 2 * KD;
-    AttentionShape shape = {b->S, b->starts, last ? m->query_starts : b->starts, position, (size_t)c->n_heads,
-                            (size_t)c->n_kv_heads, (size_t)c->head_dim, m->max_row, last ? HD : together, last ? 2 * KD : together};
-    return (Queries){last ? b->M : b->N, last ? b->at : NULL, position, last ? b->M * HD : HD, shape};
-}
-
-// Turns the queries and keys in a block of q, k, v; in one go where they lie side by side.
-static void layer_rope(const Model *m, const Queries *query, float *qkv, size_t N, float sign)
-{
-    const AttentionShape *a = &query->attention;
-    if (!query->at) rope(qkv, a->q_stride, m->cos_sin, m->position, N, a->H + a->K, a->D, sign);
-    else {
-        rope(qkv, a->q_stride, m->cos_sin, query->position, query->M, a->H, a->D, sign);
-        rope(qkv + query->kv, a->kv_stride, m->cos_sin, m->position, N, a->K, a->D, sign);
-    }
+    AttentionShape shape = {b->S, b->starts, last ? m->query_starts : b->starts, last ? m->query_position : m->position,
+                            (size_t)c->n_heads, (size_t)c->n_kv_heads, (size_t)c->head_dim, m->max_row, last ? HD : together,
+                            last ? 2 * KD : together};
+    return (Queries){last ? b->M : b->N, last ? b->at : NULL, last ? b->M * HD : HD, shape};
 }
 
 // out (M, C) from acts->x (N, C)
 static void layer_forward(Model *m, const Batch *b, int l, float *out)
 {
-    const Config *c = &m->config;
     const LayerActs *acts = &m->acts[l];
     Queries query = layer_queries(m, b, l);
-    size_t layer = (size_t)l, N = b->N, M = query.M, C = config_size(c, DIM), F = config_size(c, HIDDEN_DIM);
-    size_t HD = config_size(c, QUERY_DIM), KD = config_size(c, KV_DIM);
-    float *norm = m->scratch_a, *y = m->scratch_f, *q = acts->qkv, *kv = q + query.kv;
-    const AttentionShape *shape = &query.attention;
-
-    // x_att = x + attention(norm(x)) wo
-    rmsnorm_forward(norm, acts->rstd_att, acts->x, model_param(m, ATT_NORM, layer), c->norm_eps, N, C);
+    const AttentionShape *a = &query.attention;
+    size_t layer = (size_t)l, C = config_size(&m->config, DIM);
+    float *q = acts->qkv, *kv = q + query.kv;
+    const float *x = acts->x, *norm_w = model_param(m, ATT_NORM, layer), *wq = model_param(m, WQ, layer);
     if (query.at) {
-        rows_gather(m->scratch_c, norm, query.at, M, C);
-        linear_forward(q, NULL, m->scratch_c, model_param(m, WQ, layer), M, C, HD);
-        linear_forward(kv, NULL, norm, model_param(m, WK, layer), N, C, 2 * KD);            // wk|wv at once
-    } else linear_forward(q, NULL, norm, model_param(m, WQ, layer), N, C, HD + 2 * KD);     // wq|wk|wv at once
-    layer_rope(m, &query, q, N, 1);
-    attention_forward(acts->att, acts->lse, q, kv, shape, m->attention);
-    if (query.at) rows_gather(acts->x_att, acts->x, query.at, M, C);
-    linear_forward(acts->x_att, query.at ? acts->x_att : acts->x, acts->att, model_param(m, WO, layer), M, HD, C);
-
-    // out = x_att + swiglu(norm(x_att)) w2
-    rmsnorm_forward(norm, acts->rstd_ffn, acts->x_att, model_param(m, FFN_NORM, layer), c->norm_eps, M, C);
-    linear_forward(acts->gu, NULL, norm, model_param(m, W1, layer), M, C, 2 * F);           // w1|w3 at once
-    swiglu_forward(y, acts->gu, M, F);
-    linear_forward(out, acts->x_att, y, model_param(m, W2, layer), M, F, C);
+        rows_gather(acts->x_att, acts->x, query.at, b->M, C);
+        x = acts->x_att;
+        project(m, q, m->norm_q, x, norm_w, wq, m->query_position, b->M, a->q_stride, a->H);
+        project(m, kv, m->norm_att, acts->x, norm_w, model_param(m, WK, layer), m->position, b->N, a->kv_stride, a->K);  // wk|wv at once
+    } else project(m, q, m->norm_att, x, norm_w, wq, m->position, b->N, a->q_stride, a->H + a->K);                       // wq|wk|wv
+    attention_forward(acts->att, acts->lse, q, kv, a, m->attention);
+    feed_forward(m, acts, out, x, layer, query.M);
 }
 
-// dout (M, C) becomes dx (N, C); in every layer but the last they may be one. Uses up acts->gu.
-static void layer_backward(Model *m, const Batch *b, int l, float *dx, float *dout)
+// dx (N, C) from dout (M, C). Uses up acts->gu.
+static void layer_backward(Model *m, const Batch *b, int l, float *dx, const float *dout)
 {
     const Config *c = &m->config;
     const LayerActs *acts = &m->acts[l];
     Queries query = layer_queries(m, b, l);
-    size_t layer = (size_t)l, N = b->N, M = query.M, C = config_size(c, DIM), F = config_size(c, HIDDEN_DIM);
-    size_t HD = config_size(c, QUERY_DIM), KD = config_size(c, KV_DIM);
-    float *norm = m->scratch_a, *y = m->scratch_f, *datt = m->scratch_b, beta = m->accumulate ? 1 : 0;
-    const float *q = acts->qkv, *kv = q + query.kv;
-    float *dq = m->dqkv, *dkv = dq + query.kv;
-    const AttentionShape *shape = &query.attention;
+    const AttentionShape *a = &query.attention;
+    size_t layer = (size_t)l, N = b->N, M = query.M, C = config_size(c, DIM), F = config_size(c, HIDDEN_DIM), HD = config_size(c, QUERY_DIM);
+    float *dq = m->dqkv, *dkv = dq + query.kv, *dnorm_w = model_grad(m, ATT_NORM, layer), beta = m->accumulate ? 1 : 0;
+    const float *q = acts->qkv, *kv = q + query.kv, *norm_w = model_param(m, ATT_NORM, layer);
+    const float *wq = model_param(m, WQ, layer), *wk = model_param(m, WK, layer);
 
-    // out = x_att + swiglu(norm(x_att)) w2
-    swiglu_forward(y, acts->gu, M, F);
-    linear_backward(y, model_grad(m, W2, layer), dout, y, model_param(m, W2, layer), M, F, C, 0, beta, m->partial);
-    swiglu_backward(acts->gu, y, M, F);
-    rmsnorm_forward(norm, acts->rstd_ffn, acts->x_att, model_param(m, FFN_NORM, layer), c->norm_eps, M, C);
-    linear_backward(norm, model_grad(m, W1, layer), acts->gu, norm, model_param(m, W1, layer), M, C, 2 * F, 0, beta, m->partial);
-    float *dx_att = dout;                                  // the residual path, and now the other one's share
-    rmsnorm_backward(dx_att, model_grad(m, FFN_NORM, layer), norm, acts->x_att, model_param(m, FFN_NORM, layer),
-                     acts->rstd_ffn, M, C, 1, beta);
-
-    // x_att = x + attention(norm(x)) wo
-    linear_backward(datt, model_grad(m, WO, layer), dx_att, acts->att, model_param(m, WO, layer), M, HD, C, 0, beta, m->partial);
-    attention_backward(dq, dkv, datt, acts->lse, q, kv, shape, m->attention);
-    layer_rope(m, &query, dq, N, -1);
-    rmsnorm_forward(norm, acts->rstd_att, acts->x, model_param(m, ATT_NORM, layer), c->norm_eps, N, C);
-    float *dnorm = m->scratch_b, *query_norm = m->scratch_c;
+    feed_forward_backward(m, acts, dout, layer, M, beta);
+    attention_backward(dq, dkv, m->datt, acts->lse, q, kv, a, m->attention);
     if (query.at) {
-        rows_gather(query_norm, norm, query.at, M, C);
-        linear_backward(query_norm, model_grad(m, WQ, layer), dq, query_norm, model_param(m, WQ, layer), M, C, HD, 0, beta, m->partial);
-        linear_backward(dnorm, model_grad(m, WK, layer), dkv, norm, model_param(m, WK, layer), N, C, 2 * KD, 0, beta, m->partial);
-        rows_scatter_add(dnorm, query_norm, query.at, M, C);
+        rows_gather(m->x_q, acts->x, query.at, M, C);
+        project_backward(m, m->x_q, dnorm_w, m->dx_att, dq, m->norm_q, m->x_q, norm_w, wq, m->query_position, M, a->q_stride, a->H, beta);
+        project_backward(m, dx, dnorm_w, NULL, dkv, m->norm_att, acts->x, norm_w, wk, m->position, N, a->kv_stride, a->K, 1);
+        rows_scatter_add(dx, m->x_q, query.at, M, C);
     } else
-        linear_backward(dnorm, model_grad(m, WQ, layer), dq, norm, model_param(m, WQ, layer), N, C, HD + 2 * KD, 0, beta, m->partial);
-    rmsnorm_backward(dx, model_grad(m, ATT_NORM, layer), dnorm, acts->x, model_param(m, ATT_NORM, layer), acts->rstd_att,
-                     N, C, query.at ? 0 : 1, beta);
-    if (query.at) rows_scatter_add(dx, dx_att, query.at, M, C);
+        project_backward(m, dx, dnorm_w, m->dx_att, dq, m->norm_att, acts->x, norm_w, wq, m->position, N, a->q_stride, a->H + a->K, beta);
+
+    const WeightGradient weights[] = {
+        {model_grad(m, W1, layer), acts->gu, m->norm_ffn, M, C, 2 * F},
+        {model_grad(m, W2, layer), dout, m->y, M, F, C},
+        {model_grad(m, WQ, layer), dq, query.at ? m->norm_q : m->norm_att, M, C, a->q_stride},
+        {model_grad(m, WO, layer), m->dx_att, acts->att, M, HD, C},
+        {model_grad(m, WK, layer), dkv, m->norm_att, N, C, a->kv_stride},                      // in the last layer alone
+    };
+    linear_backward_weights(weights, query.at ? 5 : 4, beta);
 }
 
 // ---- the whole ----------------------------------------------------------------------------------------------------
@@ -405,21 +460,28 @@ static void batch_positions(Model *m, const Batch *b)
 static void head(Model *m, const Batch *b, TokenLoss *loss, bool with_gradient)
 {
     const Config *c = &m->config;
-    size_t M = b->M, C = config_size(c, DIM), V = config_size(c, VOCAB), slice = model_logit_rows(c);
+    size_t M = b->M, C = config_size(c, DIM), V = config_size(c, VOCAB), slice = model_logit_rows(c), tile = tile_rows(M);
     TensorId id = c->tied ? TOK_EMB : CLASSIFIER;
-    float beta = m->accumulate ? 1 : 0, *norm = m->out_norm;
-    rmsnorm_forward(norm, m->rstd_out, m->out, model_param(m, FINAL_NORM, 0), c->norm_eps, M, C);
+    float beta = m->accumulate ? 1 : 0, *norm = m->norm_out;
+    const float *norm_w = model_param(m, FINAL_NORM, 0);
+#pragma omp parallel for schedule(dynamic)
+    for (size_t i = 0; i < M; i += tile)
+        rmsnorm_forward(norm + i * C, m->rstd + i, m->out + i * C, norm_w, c->norm_eps, M - i < tile ? M - i : tile, C);
     for (size_t i = 0; i < M; i += slice) {
         size_t R = M - i < slice ? M - i : slice;
+        const WeightGradient weights = {model_grad(m, id, 0), m->logits, norm + i * C, R, C, V};
         linear_forward(m->logits, NULL, norm + i * C, model_param(m, id, 0), R, C, V);
         cross_entropy(loss + i, m->logits, b->target + i, with_gradient ? m->scale + i : NULL, R, V);
-        if (with_gradient)
-            linear_backward(norm + i * C, model_grad(m, id, 0), m->logits, norm + i * C, model_param(m, id, 0), R, C, V, 0,
-                            i ? 1 : beta, m->partial);
+        if (!with_gradient) continue;
+        linear_backward_weights(&weights, 1, i ? 1 : beta);
+        linear_backward_input(norm + i * C, m->logits, model_param(m, id, 0), R, C, V, m->partial);
     }
-    if (with_gradient)
-        rmsnorm_backward(m->dout, model_grad(m, FINAL_NORM, 0), norm, m->out, model_param(m, FINAL_NORM, 0), m->rstd_out, M, C,
-                         0, beta);
+    if (!with_gradient) return;
+#pragma omp parallel for schedule(dynamic)
+    for (size_t i = 0; i < M; i += tile)
+        rmsnorm_backward(m->dout + i * C, m->dw_tiles + i / tile * C, NULL, norm + i * C, m->out + i * C, norm_w, m->rstd + i,
+                         M - i < tile ? M - i : tile, C);
+    rows_sum(model_grad(m, FINAL_NORM, 0), m->dw_tiles, (M + tile - 1) / tile, C, beta);
 }
 
 void model_forward(Model *m, const Batch *b, TokenLoss *loss, double divisor)
@@ -440,9 +502,12 @@ void model_backward(Model *m, const Batch *b)
     for (int l = c->n_layers - 1; l >= 0; l--) {
         bool last = l == c->n_layers - 1;
         if (m->checkpointing && !last) layer_forward(m, b, l, m->acts[l + 1].x);
-        layer_backward(m, b, l, m->dx, last ? m->dout : m->dx);
+        layer_backward(m, b, l, m->dx, m->dout);
+        float *dx = m->dx;                                 // is the layer below's dout
+        m->dx = m->dout;
+        m->dout = dx;
     }
     float *dtable = model_grad(m, TOK_EMB, 0);
     if (!c->tied && !m->accumulate) memset(dtable, 0, tensor_size(c, TOK_EMB) * sizeof(float));
-    embedding_backward(dtable, m->dx, b->ids, b->N, config_size(c, DIM));
+    embedding_backward(dtable, m->dout, b->ids, b->N, config_size(c, DIM));
 }

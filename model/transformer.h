@@ -54,9 +54,9 @@ typedef struct {
 } Batch;
 
 typedef struct {
-    float *x, *rstd_att;                                   // (N, C), (N): the layer's input
+    float *x;                                              // (N, C): the layer's input
     float *qkv, *att, *lse;                                // queries, keys and values; (M, H*D), (M, H)
-    float *x_att, *rstd_ffn;                               // (M, C), (M): after attention
+    float *x_att;                                          // (M, C): after attention
     float *gu;                                             // (M, 2*F)
 } LayerActs;                                               // M is N in every layer but the last
 
@@ -71,14 +71,14 @@ typedef struct {
     size_t max_tokens, max_row, max_rows, max_targets;
     bool training, checkpointing;
     LayerActs *acts;                                       // one a layer, (eval, checkpointing: all share one but for x)
-    float *out, *out_norm, *rstd_out;                      // (M, C), (M, C), (M): after the last layer
-    float *dout, *dx;                                      // (M, C), (N, C): gradients between layers
-    float *logits;                                         // (a slice of M, V)
-    float *scratch_a, *scratch_b, *scratch_c, *scratch_f;  // (N, C), (N, C), (M, C), (N, F)
-    float *dqkv, *attention, *partial;                     // (N, (H + 2*K)*D), attention_scratch, linear_scratch
+    float *out, *norm_out;                                 // (M, C), (M, C): after the last layer
+    float *logits, *scale;                                 // (a slice of M, V), (M)
+    float *norm_att, *norm_q, *norm_ffn, *rstd, *y;        // of the layer at hand: (N, C), (M, C), (N, C), (N), (N, F)
+    float *dout, *dx;                                      // (N, C), (N, C): gradients between layers
+    float *dx_att, *x_q, *dnorm, *datt, *dqkv;             // (N, C), (M, C), (N, C), (N, H*D), (N, (H + 2*K)*D)
+    float *dw_tiles, *attention, *partial;                 // (tile_count(N), C), attention_scratch, linear_scratch
     int *position, *query_position;                        // (N), (M): place in the row
     size_t *query_starts;                                  // (S+1)
-    float *scale;                                          // (M)
     float *activations;                                    // the one block behind all of these
     size_t n_activations;                                  // floats in it
 } Model;

@@ -160,14 +160,12 @@ static void check_tensors(const char *what, const Config *c, const float *got, c
         }
 }
 
-// Two ways of computing the same sums: the whole gradient agrees to 1e-6. One tensor of it may be off by a little more:
-// sgemm's rounding of a row depends on how many rows stand beside it, and three layers make more of that. (Either way,
-// a tensor's fp32 gradient is up to 2e-6 from the float64 one; so is PyTorch's own. A lost target would be 1e-2.)
+// Two ways of computing the same sums. (sgemm's rounding of a row depends on how many rows stand beside it, and each layer
+// below makes more of that. A lost target would be 1e-2.)
 static void check_same_sums(const char *what, const Model *m, const Pass *got, const Pass *want)
 {
     CHECK_CLOSE(what, got->nll, want->nll, want->M, 1e-6);
     CHECK_CLOSE(what, got->entropy, want->entropy, want->M, 1e-6);
-    CHECK_CLOSE(what, got->grads, want->grads, m->n_params, 1e-6);
     check_tensors(what, &m->config, got->grads, want->grads, 2e-6);
 }
 
@@ -294,15 +292,21 @@ static void case_close(Case *c)
 
 // ---- PyTorch's losses and gradients -------------------------------------------------------------------------------
 
+static float *float64_gradient(const Case *c)
+{
+    float *grads = mem_alloc(c->model.n_params, sizeof *grads);
+    fixture_arena(&c->file, "grad.", &c->model.config, grads);
+    return grads;
+}
+
 // The fixture's figures are of a padded rectangle: this is also the proof that ragged equals padded.
 static void check_case(const char *name)
 {
     Case c = case_open(name);
-    Pass want = {.M = c.batch.M, .grads = mem_alloc(c.model.n_params, sizeof(float))};
+    Pass want = {.M = c.batch.M, .grads = float64_gradient(&c)};
     want.nll = fixture_floats(&c.file, NULL, "nll");
     want.entropy = fixture_floats(&c.file, NULL, "entropy");
     float *want_loss = fixture_floats(&c.file, NULL, "loss"), loss = 0;
-    fixture_arena(&c.file, "grad.", &c.model.config, want.grads);
     Pass got = pass_run(&c.model, &c.batch, c.divisor);
     for (size_t m = 0; m < got.M; m++) loss += (float)(c.batch.weight[m] * got.nll[m] / c.divisor);
     CHECK_CLOSE(name, &loss, want_loss, 1, 1e-5);
@@ -541,11 +545,15 @@ static void any_split_gives_the_same_gradient(void)
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         Case c = case_open(names[i]);
         Pass whole = pass_run(&c.model, &c.batch, c.divisor);
+        float *float64_grads = float64_gradient(&c);
         for (size_t j = 0; j < sizeof splits / sizeof *splits; j++) {
             Pass parts = pass_in_parts(&c.model, &c.batch, splits[j], c.divisor);
             check_same_sums(splits[j], &c.model, &parts, &whole);
+            // Measured: at most 1.4e-6, with OpenBLAS's AVX2 kernels; 1.2e-6 with its AVX-512 ones.
+            CHECK_CLOSE(splits[j], parts.grads, float64_grads, c.model.n_params, 2e-6);
             pass_free(&parts);
         }
+        free(float64_grads);
         pass_free(&whole);
         case_close(&c);
     }

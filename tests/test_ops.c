@@ -108,55 +108,85 @@ static void product(double *c, const float *a, size_t a_row, size_t a_column, co
 static void check_linear(size_t N, size_t in, size_t out)
 {
     float *x = random_floats(N * in), *w = random_floats(out * in), *dy = random_floats(N * out);
-    float *y = filled(N * out, NAN), *dx = filled(N * in, NAN), *dw = filled(out * in, NAN), *scratch = floats(linear_scratch());
+    float *y = filled(N * out, NAN), *dx = filled(N * in, NAN), *dw = filled(out * in, NAN), *scratch = filled(linear_scratch(N, in), NAN);
     double *want_y = doubles(N * out), *want_dx = doubles(N * in), *want_dw = doubles(out * in);
+    WeightGradient gradient = {dw, dy, x, N, in, out};
     product(want_y, x, in, 1, w, 1, in, N, out, in);                            // y = x w^T
     product(want_dx, dy, out, 1, w, in, 1, N, in, out);                         // dx = dy w
     product(want_dw, dy, 1, out, x, in, 1, out, in, N);                         // dw = dy^T x
 
     linear_forward(y, NULL, x, w, N, in, out);
-    linear_backward(dx, dw, dy, x, w, N, in, out, 0, 0, scratch);
+    linear_backward_weights(&gradient, 1, 0);
+    linear_backward_input(dx, dy, w, N, in, out, NULL);
     CHECK_CLOSE("y", y, narrowed(want_y, N * out), N * out, 1e-6);
     CHECK_CLOSE("dx", dx, narrowed(want_dx, N * in), N * in, 1e-6);
     CHECK_CLOSE("dw", dw, narrowed(want_dw, out * in), out * in, 1e-6);
 
-    float *sum = copied(dy, N * out), *sum_dx = copied(x, N * in), *sum_dw = copied(w, out * in);
+    float *cut = filled(N * in, NAN);
+    linear_backward_input(cut, dy, w, N, in, out, scratch);
+    CHECK_CLOSE("dx, cut", cut, narrowed(want_dx, N * in), N * in, 1e-6);
+
+    float *sum = copied(dy, N * out), *sum_dw = copied(w, out * in);
+    gradient.dw = sum_dw;
     linear_forward(sum, sum, x, w, N, in, out);
-    linear_backward(sum_dx, sum_dw, dy, x, w, N, in, out, 1, 1, scratch);
+    linear_backward_weights(&gradient, 1, 1);
     check_added("y + ", sum, dy, y, N * out);
-    check_added("dx + ", sum_dx, x, dx, N * in);
     check_added("dw + ", sum_dw, w, dw, out * in);
 
-    float *in_place = copied(x, N * in);
-    linear_backward(in_place, dw, dy, in_place, w, N, in, out, 0, 0, scratch);           // allowed: dw is done with x before dx
-    CHECK(memcmp(in_place, dx, N * in * sizeof *dx) == 0);
-    CHECK_CLOSE("dw", dw, narrowed(want_dw, out * in), out * in, 1e-6);
+    float *inside = filled(N * out, NAN);                  // of a parallel loop, where a tile is one thread's
+    size_t tile = tile_rows(N);
+    CHECK(tile_count(N) == (N + tile - 1) / tile);
+#pragma omp parallel for
+    for (size_t n = 0; n < N; n += tile)
+        linear_forward(inside + n * out, dy + n * out, x + n * in, w, N - n < tile ? N - n : tile, in, out);
+    check_added("tiles of y + ", inside, dy, y, N * out);
 }
 
 static void linear(void)
 {
     check_linear(1, 1, 1);
     check_linear(2, 40, 33);
-    check_linear(700, 19, 530);                            // more than one tile along either side, and no whole number
-    check_linear(530, 700, 21);
-    check_linear(33, 530, 700);
-    check_linear(2100, 17, 30);                            // a small dw that sums over many rows: cut in parts
-    check_linear(20, 23, 1300);                            // and a small dx that sums over many outputs
+    check_linear(700, 19, 530);
+    check_linear(33, 530, 2100);                           // more than one piece along `out`, and no whole number
+    check_linear(70, 2100, 530);                           // and along `in`, of a dw
+    check_linear(2100, 17, 30);
+    check_linear(20, 23, 1300);
+    free_kept();
+}
+
+// Several weights' gradients in one go are what they are alone.
+static void gradients_of_several_weights(void)
+{
+    static const size_t sizes[3][3] = {{300, 40, 2300}, {300, 70, 30}, {11, 5, 6}};       // N, in, out
+    WeightGradient all[3];
+    float *alone[3];
+    for (size_t i = 0; i < 3; i++) {
+        size_t N = sizes[i][0], in = sizes[i][1], out = sizes[i][2];
+        all[i] = (WeightGradient){alone[i] = filled(out * in, NAN), random_floats(N * out), random_floats(N * in), N, in, out};
+        linear_backward_weights(all + i, 1, 0);
+        all[i].dw = filled(out * in, NAN);
+    }
+    linear_backward_weights(all, 3, 0);
+    for (size_t i = 0; i < 3; i++) CHECK(memcmp(all[i].dw, alone[i], all[i].in * all[i].out * sizeof(float)) == 0);
     free_kept();
 }
 
 static void threads_change_no_bit_of_a_product(void)
 {
-    enum { N = 700, IN = 130, OUT = 530 };
-    static const int threads[] = {2, 3, 7};
-    float *x = random_floats(N * IN), *w = random_floats(OUT * IN), *y = floats(N * OUT), *again = floats(N * OUT);
-    ops_init(1);
-    linear_forward(y, NULL, x, w, N, IN, OUT);
-    for (int i = 0; i < 3; i++) {
+    enum { N = 700, IN = 130, OUT = 4530 };
+    static const int threads[] = {1, 2, 3, 7};
+    float *x = random_floats(N * IN), *w = random_floats(OUT * IN), *dy = random_floats(N * OUT), *scratch = floats(linear_scratch(N, IN));
+    float *y[4], *dx[4], *dw[4];
+    for (int i = 0; i < 4; i++) {
+        WeightGradient gradient = {dw[i] = floats(OUT * IN), dy, x, N, IN, OUT};
         ops_init(threads[i]);
         CHECK(ops_threads() == threads[i]);
-        linear_forward(again, NULL, x, w, N, IN, OUT);
-        CHECK_MSG(memcmp(y, again, N * OUT * sizeof *y) == 0, "%d threads", threads[i]);
+        linear_forward(y[i] = floats(N * OUT), NULL, x, w, N, IN, OUT);
+        linear_backward_input(dx[i] = floats(N * IN), dy, w, N, IN, OUT, scratch);
+        linear_backward_weights(&gradient, 1, 0);
+        CHECK_MSG(memcmp(y[0], y[i], N * OUT * sizeof *y[0]) == 0, "y, %d threads", threads[i]);
+        CHECK_MSG(memcmp(dx[0], dx[i], N * IN * sizeof *dx[0]) == 0, "dx, %d threads", threads[i]);
+        CHECK_MSG(memcmp(dw[0], dw[i], OUT * IN * sizeof *dw[0]) == 0, "dw, %d threads", threads[i]);
     }
     ops_init(0);
     free_kept();
@@ -222,14 +252,16 @@ static void check_rmsnorm(size_t N, size_t C, float eps)
     rmsnorm_forward(y, rstd, x, w, eps, N, C);
     CHECK_CLOSE("y", y, narrowed(want, N * C), N * C, 1e-6);
 
-    rmsnorm_backward(dx, dw, dy, x, w, rstd, N, C, 0, 0);
+    rmsnorm_backward(dx, dw, NULL, dy, x, w, rstd, N, C);
     check_slopes("rmsnorm dx", rmsnorm_objective, &op, in, 0, N * C, dx);
     check_slopes("rmsnorm dw", rmsnorm_objective, &op, in, N * C, C, dw);
 
-    float *sum_dx = copied(x, N * C), *sum_dw = copied(w, C);
-    rmsnorm_backward(sum_dx, sum_dw, dy, x, w, rstd, N, C, 1, 1);
-    check_added("rmsnorm dx", sum_dx, x, dx, N * C);
-    check_added("rmsnorm dw", sum_dw, w, dw, C);
+    float *sum_dx = copied(y, N * C), *in_place = copied(x, N * C);
+    rmsnorm_backward(sum_dx, dw, sum_dx, dy, x, w, rstd, N, C);           // dx may be what is added,
+    check_added("rmsnorm dx", sum_dx, y, dx, N * C);
+    rmsnorm_backward(in_place, dw, y, dy, in_place, w, rstd, N, C);       // or x
+    CHECK(memcmp(in_place, sum_dx, N * C * sizeof *sum_dx) == 0);
+    check_slopes("rmsnorm dw", rmsnorm_objective, &op, in, N * C, C, dw);
 }
 
 static void rmsnorm(void)
@@ -409,7 +441,9 @@ static void swiglu(void)
     swiglu_reference(want, in, &op);
     swiglu_forward(y, gu, N, F);
     CHECK_CLOSE("y", y, narrowed(want, N * F), N * F, 1e-6);
-    swiglu_backward(gu, dy, N, F);
+    float *dy_then_y = copied(dy, N * F);
+    swiglu_backward(gu, dy_then_y, N, F);
+    CHECK_CLOSE("y again", dy_then_y, y, N * F, 1e-6);
     check_slopes("swiglu", swiglu_objective, &op, in, 0, N * 2 * F, gu);
 
     // Far out, silu is 0 on one side and the identity on the other, and so are the gradients.
@@ -597,6 +631,7 @@ int main(void)
     ops_init(0);
     rng = rng_seed(1);
     RUN(linear);
+    RUN(gradients_of_several_weights);
     RUN(threads_change_no_bit_of_a_product);
     RUN(embedding);
     RUN(rmsnorm);
