@@ -4,9 +4,9 @@
 #include "data/compare.h"
 #include "data/generate.h"
 #include "data/memory.h"
+#include "data/nonfinite.h"
 #include "data/page.h"
 #include "data/resume.h"
-#include "model/diagnose.h"
 
 #include <errno.h>
 #include <math.h>
@@ -118,51 +118,12 @@ static void add_sums(TrainSums *to, const TrainSums *s)
     to->rows += s->rows;
 }
 
-// Weights that are not finite are neither trained nor written: a checkpoint is to be gone on from.
-static bool check_weights(const Run *r, const char *whose, Err *e)
-{
-    Place place;
-    return !diagnose_weights(&r->model, &place) || fail(e, "%s: %s: expected finite numbers, found NaN or Inf", whose, place.text);
-}
-
-// The same after the update of a step, which may be too large though loss and gradient are finite.
+// Weights that are not finite are not written. The update of a step may be too large though loss and gradient are finite.
 static bool check_update(const Run *r, const Loop *loop, Err *e)
 {
     char step[48];
     snprintf(step, sizeof step, "the update of step %lld or before", (long long)loop->at.step);
-    return check_weights(r, step, e) || fail_prefix(e, "nothing is saved: ");
-}
-
-// A step over rows [first, end) of the order has a loss or a gradient that is not finite. Looks at it again, row by row, and
-// says which row and which operation or tensor is the first to be so. Always fails.
-static bool explain_step(Run *r, const Loop *loop, size_t first, size_t end, double divisor, double loss, Err *e)
-{
-    Model *m = &r->model;
-    Place weights = {""}, sum = {"the loss"}, place = {""};
-    size_t row = first, n_targets = r->max.row < r->max.targets ? r->max.row : r->max.targets;
-    bool found = false, bad_weights = diagnose_weights(m, &weights), roomy = true;
-    diagnose_gradients(m, &sum);                           // before those of single rows take their place
-    if (m->checkpointing) roomy = model_reserve(m, r->max.row, r->max.row, 1, n_targets, true, false, e);
-    m->accumulate = false;
-    for (int backward = 0; roomy && backward < 2 && !found; backward++)
-        for (size_t i = first; i < end && !found; i++) {
-            batch_clear(&r->batch);
-            batch_add(&r->batch, loop->rows[loop->order[row = i]], BATCH_TRAIN);
-            if (!backward) found = diagnose_forward(m, &r->batch, r->losses, &place);
-            else {
-                model_forward(m, &r->batch, r->losses, divisor);
-                model_backward(m, &r->batch);
-                found = diagnose_gradients(m, &place);
-            }
-        }
-    if (!found) {                                          // finite row by row: only their sum is not
-        snprintf(place.text, sizeof place.text, "%.90s, summed over %zu rows", sum.text, end - first);
-        row = first;
-    }
-    return fail(e, "step %lld: the loss is %g and the gradient's norm %g: the first in %s:%zu: %s%s%s; weights and checkpoints are as they "
-                   "were before this step", (long long)loop->at.step + 1, isnan(loss) ? (double)NAN : loss, fabs(loop->at.grad_norm),
-                r->options.dataset_name, loop->rows[loop->order[row]]->line, place.text,
-                bad_weights ? ", because of NaN or Inf in " : "", weights.text);
+    return check_weights(&r->model, step, e) || fail_prefix(e, "nothing is saved: ");
 }
 
 // One update: micro-batches forward and backward, all divided by the same sum, then clip and step.
@@ -189,7 +150,9 @@ static bool train_step(Run *r, Loop *loop, Err *e)
         loop->at.supervised_tokens += r->batch.M;
     }
     loop->at.grad_norm = grads_norm(&r->model);
-    if (!isfinite(sums.nll) || !isfinite(loop->at.grad_norm)) return explain_step(r, loop, first, end, divisor, sums.nll / divisor, e);
+    if (!isfinite(sums.nll) || !isfinite(loop->at.grad_norm))
+        return explain_step(r, &(BadStep){loop->rows, loop->order + first, end - first, loop->at.step + 1, divisor, sums.nll / divisor,
+                                          loop->at.grad_norm}, e);
     loop->at.lr = o->learning_rate * schedule_factor(loop->schedule, loop->at.step, loop->warmup, loop->n_steps);
     double clip = o->max_grad_norm > 0 ? fmin(1, o->max_grad_norm / (loop->at.grad_norm + 1e-6)) : 1;
     optim_step(&r->optim, &r->model, loop->at.lr, clip);
@@ -339,7 +302,7 @@ static void show_beginning(const Run *r, const Config *c, Showcase *show)
 static bool open_model(Run *r, const Config *c, const char *checkpoint, Err *e)
 {
     const char *given = r->options.model_name_or_path;
-    bool ok = run_open_model(r, c, checkpoint, e) && check_weights(r, checkpoint ? checkpoint : given ? given : "model_init", e);
+    bool ok = run_open_model(r, c, checkpoint, e) && check_weights(&r->model, checkpoint ? checkpoint : given ? given : "model_init", e);
     if (!ok && checkpoint) checkpoint_offer_older(&r->options, checkpoint, e);
     return ok;
 }
@@ -353,7 +316,7 @@ static bool train_run(Run *r, const Config *c, const char *part, Showcase *show,
     char *checkpoint = o->resume_from_checkpoint ? checkpoint_find(o, e) : NULL;
     cJSON *state = checkpoint ? checkpoint_open(r, checkpoint, e) : NULL;
     bool ok = (state || !o->resume_from_checkpoint) && loop_init(&loop, r, e) &&
-              memory_check(r, c, run_batch_size(r, loop.rows, loop.n_rows, true), e) && open_model(r, c, checkpoint, e) &&
+              memory_check(r, c, run_batch_size(r, loop.rows, loop.n_rows, true), true, e) && open_model(r, c, checkpoint, e) &&
               run_make_room(r, loop.rows, loop.n_rows, true, e);
     if (ok) {
         r->optim = (Optim){.kind = strcmp(o->optim, "sgd") == 0 ? OPTIM_SGD : OPTIM_ADAMW, .beta1 = (float)o->adam_beta1,
@@ -372,7 +335,7 @@ static bool train_run(Run *r, const Config *c, const char *part, Showcase *show,
     if (ok) {
         if (!part) printf("%zu parameters, %lld steps of up to %zu tokens, %d threads\n", r->model.n_params, (long long)loop.n_steps,
                           r->max.tokens * (size_t)o->gradient_accumulation_steps, ops_threads());
-        MemoryPlan plan = memory_plan(r, c, r->max);
+        MemoryPlan plan = memory_plan(r, c, r->max, true);
         if (!part) memory_print(stdout, &plan);
         fflush(stdout);
         signal(SIGINT, on_signal);
@@ -566,7 +529,8 @@ static bool eval(Run *r, Err *e)
         r->eval = r->data.examples;
         r->n_eval = r->data.n;
     }
-    if (!run_open_model(r, &c, NULL, e) || !run_make_room(r, NULL, 0, false, e)) return false;
+    if (!memory_check(r, &c, run_batch_size(r, NULL, 0, false), false, e) || !run_open_model(r, &c, NULL, e) ||
+        !run_make_room(r, NULL, 0, false, e)) return false;
     Summary summary = dataset_summary(r->eval, r->n_eval, r->tokenizer);
     if (!summary.first) return fail(e, "nothing to evaluate: the labels of all %zu rows are -100", r->n_eval);
     EvalSums sums = run_evaluate(r, r->eval, r->n_eval);

@@ -133,17 +133,17 @@ static size_t examples_size(const Example *ex, size_t n)
     return n * sizeof *ex + tokens * (sizeof *ex->ids + sizeof *ex->labels + sizeof *ex->weights + sizeof *ex->roles);
 }
 
-static size_t activations_size(const Config *c, BatchSize s, bool checkpointing)
+static size_t activations_size(const Config *c, BatchSize s, bool training, bool checkpointing)
 {
-    return sizeof(float) * model_work_size(c, s.tokens, s.row, s.rows, s.targets, true, checkpointing);
+    return sizeof(float) * model_work_size(c, s.tokens, s.row, s.rows, s.targets, training, checkpointing);
 }
 
-MemoryPlan memory_plan(const Run *r, const Config *c, BatchSize size)
+MemoryPlan memory_plan(const Run *r, const Config *c, BatchSize size, bool training)
 {
     size_t params = params_count(c) * sizeof(float);
-    bool checkpointing = r->options.gradient_checkpointing;
-    return (MemoryPlan){.weights = params, .gradients = params, .moments = strcmp(r->options.optim, "adamw") == 0 ? 2 * params : 0,
-                        .activations = activations_size(c, size, checkpointing), .checkpointing = checkpointing,
+    bool checkpointing = training && r->options.gradient_checkpointing, adamw = strcmp(r->options.optim, "adamw") == 0;
+    return (MemoryPlan){.weights = params, .gradients = training ? params : 0, .moments = training && adamw ? 2 * params : 0,
+                        .activations = activations_size(c, size, training, checkpointing), .checkpointing = checkpointing,
                         .logit_rows = model_logit_rows(c),
                         .data = r->data.file.size + r->eval_data.file.size + examples_size(r->data.examples, r->data.n) +
                                 examples_size(r->eval_data.examples, r->eval_data.n)};
@@ -173,11 +173,11 @@ static BatchSize cut(BatchSize s, size_t rows, size_t length)
     return s;
 }
 
-typedef struct { size_t rows, length; bool checkpointing; } Settings;
+typedef struct { size_t rows, length; bool training, checkpointing; } Settings;
 
 static bool fits(const Config *c, BatchSize s, Settings t, size_t room)
 {
-    return activations_size(c, cut(s, t.rows, t.length), t.checkpointing) <= room;
+    return activations_size(c, cut(s, t.rows, t.length), t.training, t.checkpointing) <= room;
 }
 
 // Halves one of the two numbers until the activations fit; false if they never do.
@@ -196,30 +196,30 @@ static void add_options(Buf *out, Settings t, Settings given, const char *betwee
 }
 
 // Appends each option that makes the activations fit into `room` alone; else those that do it together; or nothing.
-static void add_advice(Buf *out, const Config *c, BatchSize s, bool checkpointing, size_t room)
+static void add_advice(Buf *out, const Config *c, BatchSize s, bool training, bool checkpointing, size_t room)
 {
     enum { SHORTEST = 16 };
-    const Settings given = {s.rows, s.row, checkpointing};
+    const Settings given = {s.rows, s.row, training, checkpointing};
     Settings again = given, fewer = given, shorter = given;
-    again.checkpointing = true;
-    if (fits(c, s, again, room)) add_options(out, again, given, " or ");
+    again.checkpointing = training;
+    if (training && fits(c, s, again, room)) add_options(out, again, given, " or ");
     if (halve(&fewer.rows, 1, c, s, &fewer, room)) add_options(out, fewer, given, " or ");
     if (halve(&shorter.length, SHORTEST, c, s, &shorter, room)) add_options(out, shorter, given, " or ");
     if (out->len) return;
     if (halve(&again.rows, 1, c, s, &again, room) || halve(&again.length, SHORTEST, c, s, &again, room)) add_options(out, again, given, " and ");
 }
 
-bool memory_check(const Run *r, const Config *c, BatchSize size, Err *e)
+bool memory_check(const Run *r, const Config *c, BatchSize size, bool training, Err *e)
 {
     const char *what;
-    MemoryPlan p = memory_plan(r, c, size);
+    MemoryPlan p = memory_plan(r, c, size, training);
     size_t available = memory_available("", &what), fixed = p.weights + p.gradients + p.moments;
     if (to_allocate(&p) <= available) return true;
     Buf advice = {0};
-    if (fixed < available) add_advice(&advice, c, size, p.checkpointing, available - fixed);
-    fail(e, "out of memory: training needs %.0f MB (weights %.0f, gradients %.0f, optimizer %.0f, activations %.0f), and %.0f MB %s are free: "
-            "%s%s", mb(to_allocate(&p)), mb(p.weights), mb(p.gradients), mb(p.moments), mb(p.activations), mb(available), what,
-         advice.len ? "try " : "no batch is small enough, it takes a smaller model or more memory", advice.len ? advice.data : "");
+    if (fixed < available) add_advice(&advice, c, size, training, p.checkpointing, available - fixed);
+    fail(e, "out of memory: %s needs %.0f MB (weights %.0f, gradients %.0f, optimizer %.0f, activations %.0f), and %.0f MB %s are free: "
+            "%s%s", training ? "training" : "evaluation", mb(to_allocate(&p)), mb(p.weights), mb(p.gradients), mb(p.moments),
+         mb(p.activations), mb(available), what, advice.len ? "try " : "no batch is small enough, it takes a smaller model or more memory", advice.len ? advice.data : "");
     buf_free(&advice);
     return false;
 }

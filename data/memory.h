@@ -12,12 +12,12 @@ typedef struct {                                           // in bytes
     bool checkpointing;
 } MemoryPlan;
 
-// For batches of at most `size`, with the options of r.
-MemoryPlan memory_plan(const Run *r, const Config *c, BatchSize size);
+// For batches of at most `size`, with the options of r; training, or else forward only.
+MemoryPlan memory_plan(const Run *r, const Config *c, BatchSize size, bool training);
 void memory_print(FILE *out, const MemoryPlan *p);
 
-// Fails if a training run needs more than there is, and says which options would make it fit.
-bool memory_check(const Run *r, const Config *c, BatchSize size, Err *e);
+// Fails if a run needs more than there is, and says which options would make it fit.
+bool memory_check(const Run *r, const Config *c, BatchSize size, bool training, Err *e);
 
 // Bytes that this process can still get, by whatever is tightest: free memory and swap, the limits of its cgroups, that of
 // its address space; without /proc the machine's memory; SIZE_MAX if nothing is known. *what names it. `root` comes

@@ -258,6 +258,10 @@ static void test_huge_plan(void)
     CHECK(run_with("", arguments) == 1);
     CHECK_MSG(strstr(output, "train: out of memory: training needs ") && strstr(output, "it takes a smaller model"), "%s", output);
     CHECK(!strstr(output, "max_length=") && !strstr(output, "checkpointing=") && !strstr(output, "batch_size="));
+    char eval[620];
+    snprintf(eval, sizeof eval, "eval %s", arguments);     // the weights alone are too many
+    CHECK(run_with("", eval) == 1);
+    CHECK_MSG(strstr(output, "train: out of memory: evaluation needs ") && strstr(output, "gradients 0, optimizer 0"), "%s", output);
 }
 
 // Under a limit of address space: what is advised is what helps. (A run of no steps allocates as any other.)
