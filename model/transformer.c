@@ -296,37 +296,44 @@ static void rows_sum(float *y, const float *x, size_t N, size_t C, float beta)
 // What a row of activations goes through between two attentions does not depend on the other rows. So the threads share
 // out tiles of rows, and take each through a whole chain of operations while it is in the cache.
 
-// y (N, out) = norm(x) w^T, the first `heads` heads of y then turned to their positions; keeps norm(x)
-static void project(const Model *m, float *y, float *norm, const float *x, const float *norm_w, const float *w, const int *position,
-                    size_t N, size_t out, size_t heads)
+// Rows (N, C) to queries, keys, values, or some of them: norm, product, and the first `heads` heads turned by position.
+typedef struct {
+    size_t N, out, heads;
+    const float *norm_w, *w;                               // (C), (out, C)
+    const int *position;                                   // (N)
+} Projection;
+
+// y (N, out) = rope(norm(x) w^T); keeps norm(x)
+static void project(const Model *m, const Projection *p, float *y, float *norm, const float *x)
 {
     const Config *c = &m->config;
-    size_t C = config_size(c, DIM), tile = tile_rows(N);
+    size_t N = p->N, C = config_size(c, DIM), out = p->out, tile = tile_rows(N);
 #pragma omp parallel for schedule(dynamic)
     for (size_t n = 0; n < N; n += tile) {
         size_t R = N - n < tile ? N - n : tile;
-        rmsnorm_forward(norm + n * C, m->rstd + n, x + n * C, norm_w, c->norm_eps, R, C);
-        linear_forward(y + n * out, NULL, norm + n * C, w, R, C, out);
-        rope(y + n * out, out, m->cos_sin, position + n, R, heads, (size_t)c->head_dim, 1);
+        rmsnorm_forward(norm + n * C, m->rstd + n, x + n * C, p->norm_w, c->norm_eps, R, C);
+        linear_forward(y + n * out, NULL, norm + n * C, p->w, R, C, out);
+        rope(y + n * out, out, m->cos_sin, p->position + n, R, p->heads, (size_t)c->head_dim, 1);
     }
 }
 
-// dx = add + its share of dy, without `add` where it is NULL; dx may be x. dnorm_w = beta * dnorm_w + ...
-static void project_backward(const Model *m, float *dx, float *dnorm_w, const float *add, float *dy, float *norm, const float *x,
-                             const float *norm_w, const float *w, const int *position, size_t N, size_t out, size_t heads, float beta)
+// dx = add + its share of dy, without `add` where it is NULL; dx may be x.   dnorm_w = beta * dnorm_w + ...
+// dy is turned back, and norm made again, for the gradient of w.
+static void project_backward(const Model *m, const Projection *p, float *dx, float *dnorm_w, const float *add, float *dy, float *norm,
+                             const float *x, float beta)
 {
     const Config *c = &m->config;
-    size_t C = config_size(c, DIM), tile = tile_rows(N);
+    size_t N = p->N, C = config_size(c, DIM), out = p->out, tile = tile_rows(N);
 #pragma omp parallel for schedule(dynamic)
     for (size_t n = 0; n < N; n += tile) {
         size_t R = N - n < tile ? N - n : tile;
-        rope(dy + n * out, out, m->cos_sin, position + n, R, heads, (size_t)c->head_dim, -1);
-        rmsnorm_forward(norm + n * C, m->rstd + n, x + n * C, norm_w, c->norm_eps, R, C);
-        linear_backward_input(m->dnorm + n * C, dy + n * out, w, R, C, out, NULL);
-        rmsnorm_backward(dx + n * C, m->dw_tiles + n / tile * C, add ? add + n * C : NULL, m->dnorm + n * C, x + n * C, norm_w,
-                         m->rstd + n, R, C);
+        float *dnorm = m->dnorm + n * C;
+        rope(dy + n * out, out, m->cos_sin, p->position + n, R, p->heads, (size_t)c->head_dim, -1);
+        rmsnorm_forward(norm + n * C, m->rstd + n, x + n * C, p->norm_w, c->norm_eps, R, C);
+        linear_backward_input(dnorm, dy + n * out, p->w, R, C, out, NULL);
+        rmsnorm_backward(dx + n * C, m->dw_tiles + n / tile * C, add ? add + n * C : NULL, dnorm, x + n * C, p->norm_w, m->rstd + n, R, C);
     }
-    rows_sum(dnorm_w, m->dw_tiles, (N + tile - 1) / tile, C, beta);
+    rows_sum(dnorm_w, m->dw_tiles, tile_count(N), C, beta);
 }
 
 // x_att = x + att wo;   out = x_att + swiglu(norm(x_att)) w2
@@ -363,17 +370,18 @@ static void feed_forward_backward(const Model *m, const LayerActs *acts, const f
         rmsnorm_backward(dx_att, m->dw_tiles + n / tile * C, dout + n * C, dnorm, x_att, model_param(m, FFN_NORM, layer), m->rstd + n, R, C);
         linear_backward_input(m->datt + n * HD, dx_att, model_param(m, WO, layer), R, HD, C, NULL);
     }
-    rows_sum(model_grad(m, FFN_NORM, layer), m->dw_tiles, (M + tile - 1) / tile, C, beta);
+    rows_sum(model_grad(m, FFN_NORM, layer), m->dw_tiles, tile_count(M), C, beta);
 }
 
 // ---- a layer ------------------------------------------------------------------------------------------------------
 
 // Which positions have queries in a layer: all N (at NULL), or in the last layer the M targets. Where all have, q|k|v lie
-// side by side in rows, so that one product makes all three; in the last layer the block holds (M, H*D), then (N, 2*K*D).
+// side by side in rows, and one product makes all three; in the last layer the block holds (M, H*D), then (N, 2*K*D).
 typedef struct {
     size_t M;
     const size_t *at;
     size_t kv;                                             // where k|v begin in a block of q, k, v
+    Projection to_q, to_kv;                                // the first to q|k|v where all positions have queries
     AttentionShape attention;
 } Queries;
 
@@ -381,11 +389,14 @@ static Queries layer_queries(const Model *m, const Batch *b, int l)
 {
     const Config *c = &m->config;
     bool last = l == c->n_layers - 1;
-    size_t HD = config_size(c, QUERY_DIM), KD = config_size(c, KV_DIM), together = HD + 2 * KD;
-    AttentionShape shape = {b->S, b->starts, last ? m->query_starts : b->starts, last ? m->query_position : m->position,
-                            (size_t)c->n_heads, (size_t)c->n_kv_heads, (size_t)c->head_dim, m->max_row, last ? HD : together,
-                            last ? 2 * KD : together};
-    return (Queries){last ? b->M : b->N, last ? b->at : NULL, last ? b->M * HD : HD, shape};
+    size_t layer = (size_t)l, H = (size_t)c->n_heads, K = (size_t)c->n_kv_heads, D = (size_t)c->head_dim, HD = H * D, KD = K * D;
+    size_t M = last ? b->M : b->N, together = HD + 2 * KD, q_stride = last ? HD : together, kv_stride = last ? 2 * KD : together;
+    const int *position = last ? m->query_position : m->position;
+    const float *norm_w = model_param(m, ATT_NORM, layer);
+    return (Queries){M, last ? b->at : NULL, last ? M * HD : HD,
+                     {M, q_stride, last ? H : H + K, norm_w, model_param(m, WQ, layer), position},
+                     {b->N, kv_stride, K, norm_w, model_param(m, WK, layer), m->position},
+                     {b->S, b->starts, last ? m->query_starts : b->starts, position, H, K, D, m->max_row, q_stride, kv_stride}};
 }
 
 // out (M, C) from acts->x (N, C)
@@ -393,18 +404,15 @@ static void layer_forward(Model *m, const Batch *b, int l, float *out)
 {
     const LayerActs *acts = &m->acts[l];
     Queries query = layer_queries(m, b, l);
-    const AttentionShape *a = &query.attention;
-    size_t layer = (size_t)l, C = config_size(&m->config, DIM);
     float *q = acts->qkv, *kv = q + query.kv;
-    const float *x = acts->x, *norm_w = model_param(m, ATT_NORM, layer), *wq = model_param(m, WQ, layer);
+    const float *x = acts->x;
     if (query.at) {
-        rows_gather(acts->x_att, acts->x, query.at, b->M, C);
-        x = acts->x_att;
-        project(m, q, m->norm_q, x, norm_w, wq, m->query_position, b->M, a->q_stride, a->H);
-        project(m, kv, m->norm_att, acts->x, norm_w, model_param(m, WK, layer), m->position, b->N, a->kv_stride, a->K);  // wk|wv at once
-    } else project(m, q, m->norm_att, x, norm_w, wq, m->position, b->N, a->q_stride, a->H + a->K);                       // wq|wk|wv
-    attention_forward(acts->att, acts->lse, q, kv, a, m->attention);
-    feed_forward(m, acts, out, x, layer, query.M);
+        rows_gather(acts->x_att, x, query.at, query.M, config_size(&m->config, DIM));
+        project(m, &query.to_kv, kv, m->norm_att, x);
+        project(m, &query.to_q, q, m->norm_q, x = acts->x_att);
+    } else project(m, &query.to_q, q, m->norm_att, x);
+    attention_forward(acts->att, acts->lse, q, kv, &query.attention, m->attention);
+    feed_forward(m, acts, out, x, (size_t)l, query.M);
 }
 
 // dx (N, C) from dout (M, C). Uses up acts->gu.
@@ -413,28 +421,25 @@ static void layer_backward(Model *m, const Batch *b, int l, float *dx, const flo
     const Config *c = &m->config;
     const LayerActs *acts = &m->acts[l];
     Queries query = layer_queries(m, b, l);
-    const AttentionShape *a = &query.attention;
     size_t layer = (size_t)l, N = b->N, M = query.M, C = config_size(c, DIM), F = config_size(c, HIDDEN_DIM), HD = config_size(c, QUERY_DIM);
     float *dq = m->dqkv, *dkv = dq + query.kv, *dnorm_w = model_grad(m, ATT_NORM, layer), beta = m->accumulate ? 1 : 0;
-    const float *q = acts->qkv, *kv = q + query.kv, *norm_w = model_param(m, ATT_NORM, layer);
-    const float *wq = model_param(m, WQ, layer), *wk = model_param(m, WK, layer);
+    const float *q = acts->qkv, *kv = q + query.kv;
 
     feed_forward_backward(m, acts, dout, layer, M, beta);
-    attention_backward(dq, dkv, m->datt, acts->lse, q, kv, a, m->attention);
+    attention_backward(dq, dkv, m->datt, acts->lse, q, kv, &query.attention, m->attention);
     if (query.at) {
         rows_gather(m->x_q, acts->x, query.at, M, C);
-        project_backward(m, m->x_q, dnorm_w, m->dx_att, dq, m->norm_q, m->x_q, norm_w, wq, m->query_position, M, a->q_stride, a->H, beta);
-        project_backward(m, dx, dnorm_w, NULL, dkv, m->norm_att, acts->x, norm_w, wk, m->position, N, a->kv_stride, a->K, 1);
+        project_backward(m, &query.to_q, m->x_q, dnorm_w, m->dx_att, dq, m->norm_q, m->x_q, beta);
+        project_backward(m, &query.to_kv, dx, dnorm_w, NULL, dkv, m->norm_att, acts->x, 1);
         rows_scatter_add(dx, m->x_q, query.at, M, C);
-    } else
-        project_backward(m, dx, dnorm_w, m->dx_att, dq, m->norm_att, acts->x, norm_w, wq, m->position, N, a->q_stride, a->H + a->K, beta);
+    } else project_backward(m, &query.to_q, dx, dnorm_w, m->dx_att, dq, m->norm_att, acts->x, beta);
 
     const WeightGradient weights[] = {
-        {model_grad(m, W1, layer), acts->gu, m->norm_ffn, M, C, 2 * F},
+        {model_grad(m, W1, layer), acts->gu, m->norm_ffn, M, C, 2 * F},                          // w1|w3
         {model_grad(m, W2, layer), dout, m->y, M, F, C},
-        {model_grad(m, WQ, layer), dq, query.at ? m->norm_q : m->norm_att, M, C, a->q_stride},
+        {model_grad(m, WQ, layer), dq, query.at ? m->norm_q : m->norm_att, M, C, query.to_q.out},
         {model_grad(m, WO, layer), m->dx_att, acts->att, M, HD, C},
-        {model_grad(m, WK, layer), dkv, m->norm_att, N, C, a->kv_stride},                      // in the last layer alone
+        {model_grad(m, WK, layer), dkv, m->norm_att, N, C, query.to_kv.out},                     // in the last layer alone
     };
     linear_backward_weights(weights, query.at ? 5 : 4, beta);
 }
@@ -481,7 +486,7 @@ static void head(Model *m, const Batch *b, TokenLoss *loss, bool with_gradient)
     for (size_t i = 0; i < M; i += tile)
         rmsnorm_backward(m->dout + i * C, m->dw_tiles + i / tile * C, NULL, norm + i * C, m->out + i * C, norm_w, m->rstd + i,
                          M - i < tile ? M - i : tile, C);
-    rows_sum(model_grad(m, FINAL_NORM, 0), m->dw_tiles, (M + tile - 1) / tile, C, beta);
+    rows_sum(model_grad(m, FINAL_NORM, 0), m->dw_tiles, tile_count(M), C, beta);
 }
 
 void model_forward(Model *m, const Batch *b, TokenLoss *loss, double divisor)
