@@ -206,7 +206,8 @@ static void add_advice(Buf *out, const Config *c, BatchSize s, bool training, bo
     if (halve(&fewer.rows, 1, c, s, &fewer, room)) add_options(out, fewer, given, " or ");
     if (halve(&shorter.length, SHORTEST, c, s, &shorter, room)) add_options(out, shorter, given, " or ");
     if (out->len) return;
-    if (halve(&again.rows, 1, c, s, &again, room) || halve(&again.length, SHORTEST, c, s, &again, room)) add_options(out, again, given, " and ");
+    if (halve(&again.rows, 1, c, s, &again, room) || halve(&again.length, SHORTEST, c, s, &again, room))
+        add_options(out, again, given, " and ");
 }
 
 bool memory_check(const Run *r, const Config *c, BatchSize size, bool training, Err *e)
@@ -219,7 +220,8 @@ bool memory_check(const Run *r, const Config *c, BatchSize size, bool training, 
     if (fixed < available) add_advice(&advice, c, size, training, p.checkpointing, available - fixed);
     fail(e, "out of memory: %s needs %.0f MB (weights %.0f, gradients %.0f, optimizer %.0f, activations %.0f), and %.0f MB %s are free: "
             "%s%s", training ? "training" : "evaluation", mb(to_allocate(&p)), mb(p.weights), mb(p.gradients), mb(p.moments),
-         mb(p.activations), mb(available), what, advice.len ? "try " : "no batch is small enough, it takes a smaller model or more memory", advice.len ? advice.data : "");
+         mb(p.activations), mb(available), what,
+         advice.len ? "try " : "no batch is small enough, it takes a smaller model or more memory", advice.len ? advice.data : "");
     buf_free(&advice);
     return false;
 }

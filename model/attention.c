@@ -101,6 +101,7 @@ static void transpose(Sums v[SUMS])
 // lanes (D, LANES) = scale * x, of which `count` rows are there, the others 0; the same as rows unless that is NULL.
 static void load(Lanes *lanes, float *rows, const float *x, size_t stride, size_t count, size_t D, size_t width, float scale)
 {
+    float *columns = (float *)lanes;
     for (size_t l = 0; l < LANES; l += SUMS)
         for (size_t d = 0; d < D; d += SUMS) {
             size_t n = D - d < SUMS ? D - d : SUMS;
@@ -112,18 +113,19 @@ static void load(Lanes *lanes, float *rows, const float *x, size_t stride, size_
             }
             if (rows) for (size_t i = 0; i < SUMS; i++) *(Sums *)(rows + (l + i) * width + d) = v[i];
             transpose(v);
-            for (size_t j = 0; j < n; j++) *(Sums *)((float *)(lanes + d + j) + l) = v[j];
+            for (size_t j = 0; j < n; j++) *(Sums *)(columns + (d + j) * LANES + l) = v[j];
         }
 }
 
 // x = lanes (D, LANES) * scale, each query's number, as `count` rows
 static void store(float *x, size_t stride, const Lanes *lanes, const Lanes *scale, size_t count, size_t D)
 {
+    const float *columns = (const float *)lanes, *factor = (const float *)scale;
     for (size_t l = 0; l < count; l += SUMS)
         for (size_t d = 0; d < D; d += SUMS) {
             size_t n = D - d < SUMS ? D - d : SUMS;
             Sums v[SUMS] = {0};
-            for (size_t j = 0; j < n; j++) v[j] = *(const Sums *)((const float *)(lanes + d + j) + l) * *(const Sums *)((const float *)scale + l);
+            for (size_t j = 0; j < n; j++) v[j] = *(const Sums *)(columns + (d + j) * LANES + l) * *(const Sums *)(factor + l);
             transpose(v);
             for (size_t i = 0; i < SUMS && l + i < count; i++) {
                 float *to = x + (l + i) * stride + d;

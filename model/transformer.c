@@ -367,7 +367,8 @@ static void feed_forward_backward(const Model *m, const LayerActs *acts, const f
         swiglu_backward(gu, y, R, F);
         rmsnorm_forward(norm, m->rstd + n, x_att, model_param(m, FFN_NORM, layer), c->norm_eps, R, C);
         linear_backward_input(dnorm, gu, model_param(m, W1, layer), R, C, 2 * F, NULL);
-        rmsnorm_backward(dx_att, m->dw_tiles + n / tile * C, dout + n * C, dnorm, x_att, model_param(m, FFN_NORM, layer), m->rstd + n, R, C);
+        rmsnorm_backward(dx_att, m->dw_tiles + n / tile * C, dout + n * C, dnorm, x_att, model_param(m, FFN_NORM, layer),
+                         m->rstd + n, R, C);
         linear_backward_input(m->datt + n * HD, dx_att, model_param(m, WO, layer), R, HD, C, NULL);
     }
     rows_sum(model_grad(m, FFN_NORM, layer), m->dw_tiles, tile_count(M), C, beta);
@@ -421,7 +422,8 @@ static void layer_backward(Model *m, const Batch *b, int l, float *dx, const flo
     const Config *c = &m->config;
     const LayerActs *acts = &m->acts[l];
     Queries query = layer_queries(m, b, l);
-    size_t layer = (size_t)l, N = b->N, M = query.M, C = config_size(c, DIM), F = config_size(c, HIDDEN_DIM), HD = config_size(c, QUERY_DIM);
+    size_t layer = (size_t)l, N = b->N, M = query.M;
+    size_t C = config_size(c, DIM), F = config_size(c, HIDDEN_DIM), HD = config_size(c, QUERY_DIM);
     float *dq = m->dqkv, *dkv = dq + query.kv, *dnorm_w = model_grad(m, ATT_NORM, layer), beta = m->accumulate ? 1 : 0;
     const float *q = acts->qkv, *kv = q + query.kv;
 
