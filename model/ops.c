@@ -1,5 +1,5 @@
-// ops: see ops.h. Matrix products go to OpenBLAS, single-threaded, one fixed tile of the output at a time; OpenMP
-// threads share the tiles. Everything else is loops over rows or columns.
+// ops: see ops.h. Matrix products go to OpenBLAS, single-threaded, one piece of fixed size at a time; OpenMP threads share
+// the pieces, and inside of a caller's parallel loop a product is one. Everything else is loops over rows or columns.
 #include "ops.h"
 
 #include "base.h"
@@ -25,11 +25,11 @@ int ops_threads(void) { return omp_get_max_threads(); }
 
 static size_t rounded_part(size_t n, size_t parts) { return ((n + parts - 1) / parts + 15) / 16 * 16; }
 
-// Up to 512 rows, and an even number of tiles. A product of few rows spends its time on packing the weights; one of many
-// leaves the cache, and other threads waiting.
-size_t tile_rows(size_t N) { return rounded_part(N, 2 * ((N + 1023) / 1024)); }
+// Up to 512 rows: a product of few spends its time on packing the weights; one of many leaves the cache, and other threads
+// waiting. More threads than tiles have nothing to do here.
+size_t tile_count(size_t N) { return 2 * ((N + 1023) / 1024); }
 
-size_t tile_count(size_t N) { return (N + tile_rows(N) - 1) / tile_rows(N); }
+size_t tile_rows(size_t N) { return rounded_part(N, tile_count(N)); }
 
 static void sgemm(bool ta, bool tb, size_t m, size_t n, size_t k, const float *a, size_t lda, const float *b, size_t ldb, float beta,
                   float *c, size_t ldc)

@@ -23,7 +23,7 @@
 void ops_init(int n_threads);
 int ops_threads(void);
 
-// Rows that a thread takes through a chain of row operations at a time; how many such tiles N rows make.
+// Rows that a thread takes through a chain of row operations at a time; at most how many such tiles N rows make.
 size_t tile_rows(size_t N);
 size_t tile_count(size_t N);
 

@@ -204,7 +204,7 @@ static void lay_out(Model *m, Arena *a)
     m->dx = arena_take(a, N * C);
     m->dout = arena_take(a, N * C);
     m->dx_att = arena_take(a, N * C);
-    m->x_q = arena_take(a, M * C);
+    m->dx_q = arena_take(a, M * C);
     m->dnorm = arena_take(a, N * C);
     m->datt = arena_take(a, N * HD);
     m->dqkv = arena_take(a, N * (HD + 2 * config_size(c, KV_DIM)));
@@ -303,7 +303,7 @@ typedef struct {
     const int *position;                                   // (N)
 } Projection;
 
-// y (N, out) = rope(norm(x) w^T); keeps norm(x)
+// y (N, out) = rope(norm(x) w^T), by way of `norm` (N, C)
 static void project(const Model *m, const Projection *p, float *y, float *norm, const float *x)
 {
     const Config *c = &m->config;
@@ -333,11 +333,11 @@ static void project_backward(const Model *m, const Projection *p, float *dx, flo
         linear_backward_input(dnorm, dy + n * out, p->w, R, C, out, NULL);
         rmsnorm_backward(dx + n * C, m->dw_tiles + n / tile * C, add ? add + n * C : NULL, dnorm, x + n * C, p->norm_w, m->rstd + n, R, C);
     }
-    rows_sum(dnorm_w, m->dw_tiles, tile_count(N), C, beta);
+    rows_sum(dnorm_w, m->dw_tiles, (N + tile - 1) / tile, C, beta);
 }
 
-// x_att = x + att wo;   out = x_att + swiglu(norm(x_att)) w2
-static void feed_forward(const Model *m, const LayerActs *acts, float *out, const float *x, size_t layer, size_t M)
+// What follows attention: x_att = x + att wo;   out = x_att + swiglu(norm(x_att)) w2
+static void after_attention(const Model *m, const LayerActs *acts, float *out, const float *x, size_t layer, size_t M)
 {
     const Config *c = &m->config;
     size_t C = config_size(c, DIM), F = config_size(c, HIDDEN_DIM), HD = config_size(c, QUERY_DIM), tile = tile_rows(M);
@@ -354,7 +354,7 @@ static void feed_forward(const Model *m, const LayerActs *acts, float *out, cons
 }
 
 // m->dx_att and m->datt from dout. acts->gu becomes its own gradient; m->y and m->norm_ffn are made again.
-static void feed_forward_backward(const Model *m, const LayerActs *acts, const float *dout, size_t layer, size_t M, float beta)
+static void after_attention_backward(const Model *m, const LayerActs *acts, const float *dout, size_t layer, size_t M, float beta)
 {
     const Config *c = &m->config;
     size_t C = config_size(c, DIM), F = config_size(c, HIDDEN_DIM), HD = config_size(c, QUERY_DIM), tile = tile_rows(M);
@@ -371,7 +371,7 @@ static void feed_forward_backward(const Model *m, const LayerActs *acts, const f
                          m->rstd + n, R, C);
         linear_backward_input(m->datt + n * HD, dx_att, model_param(m, WO, layer), R, HD, C, NULL);
     }
-    rows_sum(model_grad(m, FFN_NORM, layer), m->dw_tiles, tile_count(M), C, beta);
+    rows_sum(model_grad(m, FFN_NORM, layer), m->dw_tiles, (M + tile - 1) / tile, C, beta);
 }
 
 // ---- a layer ------------------------------------------------------------------------------------------------------
@@ -382,7 +382,7 @@ typedef struct {
     size_t M;
     const size_t *at;
     size_t kv;                                             // where k|v begin in a block of q, k, v
-    Projection to_q, to_kv;                                // the first to q|k|v where all positions have queries
+    Projection to_q, to_kv;                                // to q|k|v where all have; to_kv is for the last layer alone
     AttentionShape attention;
 } Queries;
 
@@ -413,7 +413,7 @@ static void layer_forward(Model *m, const Batch *b, int l, float *out)
         project(m, &query.to_q, q, m->norm_q, x = acts->x_att);
     } else project(m, &query.to_q, q, m->norm_att, x);
     attention_forward(acts->att, acts->lse, q, kv, &query.attention, m->attention);
-    feed_forward(m, acts, out, x, (size_t)l, query.M);
+    after_attention(m, acts, out, x, (size_t)l, query.M);
 }
 
 // dx (N, C) from dout (M, C). Uses up acts->gu.
@@ -427,13 +427,13 @@ static void layer_backward(Model *m, const Batch *b, int l, float *dx, const flo
     float *dq = m->dqkv, *dkv = dq + query.kv, *dnorm_w = model_grad(m, ATT_NORM, layer), beta = m->accumulate ? 1 : 0;
     const float *q = acts->qkv, *kv = q + query.kv;
 
-    feed_forward_backward(m, acts, dout, layer, M, beta);
+    after_attention_backward(m, acts, dout, layer, M, beta);
     attention_backward(dq, dkv, m->datt, acts->lse, q, kv, &query.attention, m->attention);
     if (query.at) {
-        rows_gather(m->x_q, acts->x, query.at, M, C);
-        project_backward(m, &query.to_q, m->x_q, dnorm_w, m->dx_att, dq, m->norm_q, m->x_q, beta);
+        rows_gather(m->dx_q, acts->x, query.at, M, C);     // x at the queries, which becomes its gradient
+        project_backward(m, &query.to_q, m->dx_q, dnorm_w, m->dx_att, dq, m->norm_q, m->dx_q, beta);
         project_backward(m, &query.to_kv, dx, dnorm_w, NULL, dkv, m->norm_att, acts->x, 1);
-        rows_scatter_add(dx, m->x_q, query.at, M, C);
+        rows_scatter_add(dx, m->dx_q, query.at, M, C);
     } else project_backward(m, &query.to_q, dx, dnorm_w, m->dx_att, dq, m->norm_att, acts->x, beta);
 
     const WeightGradient weights[] = {
@@ -476,10 +476,10 @@ static void head(Model *m, const Batch *b, TokenLoss *loss, bool with_gradient)
         rmsnorm_forward(norm + i * C, m->rstd + i, m->out + i * C, norm_w, c->norm_eps, M - i < tile ? M - i : tile, C);
     for (size_t i = 0; i < M; i += slice) {
         size_t R = M - i < slice ? M - i : slice;
-        const WeightGradient weights = {model_grad(m, id, 0), m->logits, norm + i * C, R, C, V};
         linear_forward(m->logits, NULL, norm + i * C, model_param(m, id, 0), R, C, V);
         cross_entropy(loss + i, m->logits, b->target + i, with_gradient ? m->scale + i : NULL, R, V);
         if (!with_gradient) continue;
+        const WeightGradient weights = {model_grad(m, id, 0), m->logits, norm + i * C, R, C, V};
         linear_backward_weights(&weights, 1, i ? 1 : beta);
         linear_backward_input(norm + i * C, m->logits, model_param(m, id, 0), R, C, V, m->partial);
     }
@@ -488,7 +488,7 @@ static void head(Model *m, const Batch *b, TokenLoss *loss, bool with_gradient)
     for (size_t i = 0; i < M; i += tile)
         rmsnorm_backward(m->dout + i * C, m->dw_tiles + i / tile * C, NULL, norm + i * C, m->out + i * C, norm_w, m->rstd + i,
                          M - i < tile ? M - i : tile, C);
-    rows_sum(model_grad(m, FINAL_NORM, 0), m->dw_tiles, tile_count(M), C, beta);
+    rows_sum(model_grad(m, FINAL_NORM, 0), m->dw_tiles, (M + tile - 1) / tile, C, beta);
 }
 
 void model_forward(Model *m, const Batch *b, TokenLoss *loss, double divisor)

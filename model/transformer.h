@@ -75,7 +75,7 @@ typedef struct {
     float *logits, *scale;                                 // (a slice of M, V), (M)
     float *norm_att, *norm_q, *norm_ffn, *rstd, *y;        // of the layer at hand: (N, C), (M, C), (N, C), (N), (N, F)
     float *dout, *dx;                                      // (N, C), (N, C): gradients between layers
-    float *dx_att, *x_q, *dnorm, *datt, *dqkv;             // (N, C), (M, C), (N, C), (N, H*D), (N, (H + 2*K)*D)
+    float *dx_att, *dx_q, *dnorm, *datt, *dqkv;             // (N, C), (M, C), (N, C), (N, H*D), (N, (H + 2*K)*D)
     float *dw_tiles, *attention, *partial;                 // (tile_count(N), C), attention_scratch, linear_scratch
     int *position, *query_position;                        // (N), (M): place in the row
     size_t *query_starts;                                  // (S+1)
