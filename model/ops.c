@@ -27,7 +27,7 @@ static size_t rounded_part(size_t n, size_t parts) { return ((n + parts - 1) / p
 
 // Up to 512 rows: a product of few spends its time on packing the weights; one of many leaves the cache, and other threads
 // waiting. More threads than tiles have nothing to do here.
-size_t tile_count(size_t N) { return 2 * ((N + 1023) / 1024); }
+size_t tile_count(size_t N) { return N <= 512 ? 2 : N <= 1024 ? 4 : 2 * ((N + 1023) / 1024); }
 
 size_t tile_rows(size_t N) { return rounded_part(N, tile_count(N)); }
 
