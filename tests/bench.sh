@@ -74,7 +74,7 @@ set output "$out/growth.svg"
 set multiplot layout 1,3
 set ylabel "microseconds a token"
 set yrange [0:*]
-set key top left
+set key bottom right
 set xlabel "tokens in a row"
 set logscale x 2
 plot "$out/length" using 1:2 with linespoints lw 2 pt 7 title "measured", "" using 1:3 with lines lw 2 dt 2 title "needed flops at sgemm's speed"
