@@ -316,7 +316,7 @@ static bool train_run(Run *r, const Config *c, const char *part, Showcase *show,
     char *checkpoint = o->resume_from_checkpoint ? checkpoint_find(o, e) : NULL;
     cJSON *state = checkpoint ? checkpoint_open(r, checkpoint, e) : NULL;
     bool ok = (state || !o->resume_from_checkpoint) && loop_init(&loop, r, e) &&
-              memory_check(r, c, run_batch_size(r, loop.rows, loop.n_rows, true), true, e) && open_model(r, c, checkpoint, e) &&
+              memory_check(r, c, run_batch_size(r, loop.rows, loop.n_rows), true, e) && open_model(r, c, checkpoint, e) &&
               run_make_room(r, loop.rows, loop.n_rows, true, e);
     if (ok) {
         r->optim = (Optim){.kind = strcmp(o->optim, "sgd") == 0 ? OPTIM_SGD : OPTIM_ADAMW, .beta1 = (float)o->adam_beta1,
@@ -334,7 +334,8 @@ static bool train_run(Run *r, const Config *c, const char *part, Showcase *show,
     cJSON_Delete(state);
     if (ok) {
         if (!part) printf("%zu parameters, %lld steps of up to %zu tokens, %d threads\n", r->model.n_params, (long long)loop.n_steps,
-                          r->max.tokens * (size_t)o->gradient_accumulation_steps, ops_threads());
+                          batch_bound(loop.rows, loop.n_rows, (size_t)o->per_device_train_batch_size, BATCH_TRAIN).tokens *
+                          (size_t)o->gradient_accumulation_steps, ops_threads());
         MemoryPlan plan = memory_plan(r, c, r->max, true);
         if (!part) memory_print(stdout, &plan);
         fflush(stdout);
@@ -529,7 +530,7 @@ static bool eval(Run *r, Err *e)
         r->eval = r->data.examples;
         r->n_eval = r->data.n;
     }
-    if (!memory_check(r, &c, run_batch_size(r, NULL, 0, false), false, e) || !run_open_model(r, &c, NULL, e) ||
+    if (!memory_check(r, &c, run_batch_size(r, NULL, 0), false, e) || !run_open_model(r, &c, NULL, e) ||
         !run_make_room(r, NULL, 0, false, e)) return false;
     Summary summary = dataset_summary(r->eval, r->n_eval, r->tokenizer);
     if (!summary.first) return fail(e, "nothing to evaluate: the labels of all %zu rows are -100", r->n_eval);

@@ -140,20 +140,20 @@ static BatchSize size_max(BatchSize a, BatchSize b)
                        a.rows > b.rows ? a.rows : b.rows, a.targets > b.targets ? a.targets : b.targets};
 }
 
-BatchSize run_batch_size(const Run *r, const Example *const *rows, size_t n_rows, bool training)
+BatchSize run_batch_size(const Run *r, const Example *const *rows, size_t n_rows)
 {
-    const Options *o = &r->options;
+    size_t batch = (size_t)r->options.per_device_train_batch_size;
     const Example **held_out = mem_alloc(r->n_eval, sizeof *held_out);
     for (size_t i = 0; i < r->n_eval; i++) held_out[i] = &r->eval[i];
-    BatchSize eval = batch_bound(held_out, r->n_eval, training ? 1 : (size_t)o->per_device_train_batch_size, BATCH_EVAL);
+    BatchSize eval = batch_bound(held_out, r->n_eval, batch, BATCH_EVAL);
     free(held_out);
-    return size_max(eval, batch_bound(rows, n_rows, (size_t)o->per_device_train_batch_size, BATCH_TRAIN));
+    return size_max(eval, batch_bound(rows, n_rows, batch, BATCH_TRAIN));
 }
 
 bool run_make_room(Run *r, const Example *const *rows, size_t n_rows, bool training, Err *e)
 {
     const Options *o = &r->options;
-    r->max = run_batch_size(r, rows, n_rows, training);
+    r->max = run_batch_size(r, rows, n_rows);
     r->losses = mem_alloc(r->max.targets, sizeof *r->losses);
     r->roles = mem_alloc(r->max.targets, 1);
     return batch_init(&r->batch, r->max, e) && model_reserve(&r->model, r->max.tokens, r->max.row, r->max.rows, r->max.targets, training,
@@ -197,12 +197,11 @@ EvalSums run_evaluate(Run *r, const Example *rows, size_t n)
     batch_clear(b);
     for (size_t i = 0; i < n; i++) {
         if (rows[i].dropped) continue;
-        BatchSize size = example_size(&rows[i], BATCH_EVAL);
-        if (b->N + size.tokens > r->max.tokens || b->M + size.targets > r->max.targets || b->S + 1 > r->max.rows) {
+        if (b->S == (size_t)r->options.per_device_train_batch_size) {
             evaluate_batch(r, &sums);
             batch_clear(b);
         }
-        memcpy(r->roles + b->M, rows[i].roles + 1, size.targets);
+        memcpy(r->roles + b->M, rows[i].roles + 1, example_size(&rows[i], BATCH_EVAL).targets);
         batch_add(b, &rows[i], BATCH_EVAL);
     }
     evaluate_batch(r, &sums);

@@ -39,13 +39,13 @@ bool run_check_vocabulary(const Run *r, const Config *c, Err *e);
 bool run_open_inputs(Run *r, bool need_model, Config *c, Err *e);
 // Loads the model, or makes it as model_init says; or takes the one of a checkpoint folder (NULL: none).
 bool run_open_model(Run *r, const Config *c, const char *checkpoint, Err *e);
-// The largest batches that these rows (NULL: none) make, or any single held-out row.
-BatchSize run_batch_size(const Run *r, const Example *const *rows, size_t n_rows, bool training);
-// Room for training batches of these rows (NULL: none) and for evaluating any single row at least.
+// The largest batches that these rows (NULL: none) make in training, or the held-out ones in an evaluation.
+BatchSize run_batch_size(const Run *r, const Example *const *rows, size_t n_rows);
+// Room for them.
 bool run_make_room(Run *r, const Example *const *rows, size_t n_rows, bool training, Err *e);
 
-// Loss per token over fixed masks, summed over all rows and divided once: it depends neither on the batch size nor on
-// what the run trains on.
+// Loss per token over fixed masks, summed over all rows and divided once. In batches of per_device_train_batch_size rows,
+// whatever the run trains on, so that all runs over the same rows come to the same bits from the same weights.
 EvalSums run_evaluate(Run *r, const Example *rows, size_t n);
 
 // output_dir for this run alone, before anything costs time: made, locked, known to be writable, without what a killed run
