@@ -7,7 +7,8 @@
 #                   and were skipped
 #   make test-report   a report in a real browser (chromium, if it is there)
 #   make test-crash, test-faults   a run killed 50 times, and one whose disk fails or fills at every single write
-#   make bench      speed of training steps and of tokenizers; PEER=1: beside PyTorch's and Hugging Face's
+#   make bench      speed of training steps and of tokenizers; PEER=1: beside PyTorch's and Hugging Face's;
+#                   PEER=tuned: beside a PyTorch that keeps its memory
 #   make check      the rules of the tree: which part may include which
 #   make tools      valgrind, ThreadSanitizer, gcc -fanalyzer and clang-tidy over all of it, those of them that are installed
 #   make fuzz       every reader of foreign files against libFuzzer: FUZZ_SECONDS=60 each, with clang

@@ -1,16 +1,17 @@
 #!/bin/sh
 # What `make bench` runs: training steps by shape and supervised fraction, how they grow, and tokenizers. $1: the folder
 # of the programs. PEER=1 runs PyTorch on the same batches (python3 with torch) and Hugging Face's tokenizers (node, npm)
-# in turn with ours. SHAPES ("260K 15M 135M"), STEPS (5) of each run and ROUNDS (3; medians are printed) say how much.
-export GOMP_SPINCOUNT=1000 KMP_BLOCKTIME=0    # as ./train sets it for itself
+# in turn with ours; PEER=tuned lets that PyTorch keep its memory, in huge pages, which makes it up to three times as fast.
+# SHAPES ("260K 15M 135M"), STEPS (5) of each run and ROUNDS (3; medians are printed) say how much.
 build=$1 python=${PYTHON:-python3} steps=${STEPS:-5} rounds=${ROUNDS:-3} out=build/bench
 mkdir -p $out
 [ -n "$PEER" ] && $python -c 'import torch' 2>/dev/null && peer=1
+[ "$PEER" = tuned ] && tuned=1
 
-# PyTorch with its memory kept instead of given back, in huge pages: up to twice its speed as installed.
+# ./train sets GOMP_SPINCOUNT for itself; so does row for our steps, and PyTorch runs as it is.
+keeping="glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=17179869184:glibc.malloc.trim_threshold=17179869184"
 as_peer() {
-    GLIBC_TUNABLES=glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=17179869184:glibc.malloc.trim_threshold=17179869184 \
-        $python tests/bench_torch.py "$@" | sed 's/^/peer /'
+    env ${tuned:+GLIBC_TUNABLES=$keeping} $python tests/bench_torch.py "$@" | sed 's/^/peer /'
 }
 
 # row NAME SHAPE FRACTION BATCH [options of the peer]: one line of medians. The fields of the two programs' lines:
@@ -21,9 +22,9 @@ row() {
     : >$out/runs
     for i in $(seq "$rounds"); do
         if [ "$batch" = $out/batch ]; then as_peer "$shape" "$fraction" 2 $batch "$@" >>$out/runs; fi
-        "$build/bench_step" "$shape" "$fraction" "$steps" $batch | tr -d ',' | sed 's/^/ours /' >>$out/runs
+        GOMP_SPINCOUNT=1000 KMP_BLOCKTIME=0 "$build/bench_step" "$shape" "$fraction" "$steps" $batch | tr -d ',' | sed 's/^/ours /' >>$out/runs
     done
-    awk -v name="$name" '
+    awk -v name="$name" -v peer="${tuned:+tuned }PyTorch" '
         function median(x, n,   i, j, t) {
             for (i = 2; i <= n; i++) for (j = i; j > 1 && x[j] < x[j-1]; j--) { t = x[j]; x[j] = x[j-1]; x[j-1] = t }
             return x[int((n + 1) / 2)]
@@ -33,7 +34,7 @@ row() {
         END {
             printf "%-22s %5d tokens %8.1f ms %7.0f tokens/s %6.1f needed GFLOP/s canary %5.1f ratio %.3f  %-7s", name, tokens,
                 median(ms, n), median(speed, n), median(flops, n), median(canary, n), median(ratio, n), mb
-            if (k) printf "  PyTorch %6.0f tokens/s canary %5.1f: %.1f times", median(theirs, k), median(their_canary, k), median(share, n) / median(their_share, k)
+            if (k) printf "  " peer " %6.0f tokens/s canary %5.1f: %.1f times", median(theirs, k), median(their_canary, k), median(share, n) / median(their_share, k)
             print ""
         }' $out/runs
 }
