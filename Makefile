@@ -100,7 +100,7 @@ test-faults: deps
 	@$(MAKE) --no-print-directory -j 2 build-tests
 	FAULTS=all TRAIN=$(BUILD)/train $(BUILD)/test_faults
 
-bench: $(BUILD)/bench_step $(BUILD)/bench_tokenizer
+bench: $(BUILD)/bench_step $(BUILD)/bench_tokenizer $(BUILD)/bench_data
 	@sh tests/bench.sh $(BUILD)
 
 # model/ sees numbers only, tokenizer/ only model/base.h, and only ops.c and optim's loops know BLAS and threads.

@@ -1,7 +1,7 @@
 #!/bin/sh
-# What `make bench` runs: training steps by shape and supervised fraction, how they grow, and tokenizers. $1: the folder
-# of the programs. PEER=1 runs PyTorch on the same batches (python3 with torch) and Hugging Face's tokenizers (node, npm)
-# in turn with ours; PEER=tuned lets that PyTorch keep its memory, in huge pages, which makes it up to three times as fast.
+# What `make bench` runs: training steps by shape and supervised fraction, how they grow, tokenizers, and how a run starts.
+# $1: the folder of the programs. PEER=1 runs PyTorch on the same batches (python3 with torch) and Hugging Face's tokenizers
+# (node, npm) in turn with ours; PEER=tuned lets that PyTorch keep its memory, in huge pages: it is up to three times as fast.
 # SHAPES ("260K 15M 135M"), STEPS (5) of each run and ROUNDS (3; medians are printed) say how much.
 build=$1 python=${PYTHON:-python3} steps=${STEPS:-5} rounds=${ROUNDS:-3} out=build/bench
 mkdir -p $out
@@ -94,6 +94,11 @@ tokenizer=model/tiny/tokenizer.json chats=data/wordnet/kinds_train.jsonl
 : >$out/line
 while [ "$(wc -c <$out/line)" -lt 1000000 ]; do tr '\n"{}' '    ' <"$chats" >>$out/line; done
 "$build/bench_tokenizer" $tokenizer $chats $out/line | tee $out/runs
+
+# The start of a run: those chats, and a hundred times as many.
+for i in $(seq 100); do cat "$chats"; done >$out/hundred.jsonl
+for rows in "$chats" $out/hundred.jsonl; do "$build/bench_data" "$(dirname $tokenizer)" "$rows"; done
+rm $out/hundred.jsonl
 if [ -n "$PEER" ] && command -v npm >/dev/null; then
     mkdir -p build/peer && cp tests/bench_peer.mjs build/peer/ && npm install --silent --prefix build/peer tokenizers >/dev/null 2>&1
     node build/peer/bench_peer.mjs $tokenizer $chats $out/line | tee -a $out/runs
