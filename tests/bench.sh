@@ -8,7 +8,7 @@ mkdir -p $out
 [ -n "$PEER" ] && $python -c 'import torch' 2>/dev/null && peer=1
 [ "$PEER" = tuned ] && tuned=1
 
-# ./train sets GOMP_SPINCOUNT for itself; so does row for our steps, and PyTorch runs as it is.
+# The peer's one line. Our steps have the spin count that ./train gives itself; PyTorch has what its user's shell has.
 keeping="glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=17179869184:glibc.malloc.trim_threshold=17179869184"
 as_peer() {
     env ${tuned:+GLIBC_TUNABLES=$keeping} $python tests/bench_torch.py "$@" | sed 's/^/peer /'
