@@ -27,7 +27,7 @@ row() {
     awk -v name="$name" -v peer="${tuned:+tuned }PyTorch" '
         function median(x, n,   i, j, t) {
             for (i = 2; i <= n; i++) for (j = i; j > 1 && x[j] < x[j-1]; j--) { t = x[j]; x[j] = x[j-1]; x[j-1] = t }
-            return x[int((n + 1) / 2)]
+            return (x[int((n + 1) / 2)] + x[int(n / 2) + 1]) / 2
         }
         $1 == "ours" { n++; tokens = $5; ms[n] = $7; speed[n] = $9; flops[n] = $11; canary[n] = $15; ratio[n] = $17; mb = $20 " MB"; share[n] = $9 / $15 }
         $1 == "peer" { k++; theirs[k] = $9; their_canary[k] = $12; their_share[k] = $9 / $12 }
