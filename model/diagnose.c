@@ -77,7 +77,7 @@ static const char *bad_head(const Model *m, const Batch *b, const TokenLoss *los
     while (at < b->M && isfinite(loss[at].nll)) at++;
     if (at == b->M) return NULL;
     float *logits = mem_alloc(V, sizeof *logits);
-    linear_forward(logits, NULL, y + at * C, model_param(m, c->tied ? TOK_EMB : CLASSIFIER, 0), 1, C, V);
+    linear_forward(logits, NULL, y + at * C, model_param(m, c->tied ? TOK_EMB : CLASSIFIER, 0), 1, C, V, 0);
     bool finite = all_finite(logits, V);
     free(logits);
     return finite ? "cross-entropy" : "logits";

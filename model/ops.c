@@ -25,11 +25,13 @@ int ops_threads(void) { return omp_get_max_threads(); }
 
 static size_t rounded_part(size_t n, size_t parts) { return ((n + parts - 1) / parts + 15) / 16 * 16; }
 
-// Up to 512 rows: a product of few spends its time on packing the weights; one of many leaves the cache, and other threads
-// waiting. More threads than tiles have nothing to do here.
-size_t tile_count(size_t N) { return N <= 512 ? 2 : N <= 1024 ? 4 : 2 * ((N + 1023) / 1024); }
+// Up to 512 rows: a product of few spends its time on packing the weights, and one of many leaves the cache.
+size_t tile_count(size_t N) { return 2 * ((N + 1023) / 1024); }
 
 size_t tile_rows(size_t N) { return rounded_part(N, tile_count(N)); }
+
+// Where tiles are few their products are cut in two, so that there is work for four threads.
+size_t tile_tasks(size_t N) { return tile_count(N) < 4 ? 2 : 1; }
 
 static void sgemm(bool ta, bool tb, size_t m, size_t n, size_t k, const float *a, size_t lda, const float *b, size_t ldb, float beta,
                   float *c, size_t ldc)
@@ -38,18 +40,35 @@ static void sgemm(bool ta, bool tb, size_t m, size_t n, size_t k, const float *a
                 (int)lda, b, (int)ldb, beta, c, (int)ldc);
 }
 
+// Columns of a task, of n in all: none has less than four million multiplications, for which starting it would be dear.
+static size_t task_length(size_t n, size_t multiplications, size_t tasks)
+{
+    size_t most = multiplications >> 22;
+    return rounded_part(n, most < 1 ? 1 : most < tasks ? most : tasks);
+}
+
 // How a product is cut into pieces must not depend on how many threads there are, since the sums inside sgemm may be
 // ordered by the piece's shape. Each piece packs its own share of both matrices, so pieces are few, and about equal.
 static size_t piece_length(size_t n) { return rounded_part(n, 2 * ((n + 2047) / 2048)); }
 
-void linear_forward(float *y, const float *add, const float *x, const float *w, size_t N, size_t in, size_t out)
+// Columns o .. o + piece of y
+static void forward_piece(float *y, const float *add, const float *x, const float *w, size_t N, size_t in, size_t out, size_t o,
+                          size_t piece)
 {
-    size_t piece = omp_get_level() > 0 ? out : piece_length(out);
+    size_t n = out - o < piece ? out - o : piece;
+    for (size_t r = 0; add && add != y && r < N; r++) memcpy(y + r * out + o, add + r * out + o, n * sizeof *y);
+    sgemm(false, true, N, n, in, x, in, w + o * in, in, add ? 1 : 0, y + o, out);
+}
+
+void linear_forward(float *y, const float *add, const float *x, const float *w, size_t N, size_t in, size_t out, size_t tasks)
+{
+    size_t piece = tasks ? task_length(out, N * in * out, tasks) : piece_length(out);
+    if (tasks) {
+#pragma omp taskloop grainsize(1)
+        for (size_t o = 0; o < out; o += piece) forward_piece(y, add, x, w, N, in, out, o, piece);
+    } else {
 #pragma omp parallel for schedule(dynamic)
-    for (size_t o = 0; o < out; o += piece) {
-        size_t n = out - o < piece ? out - o : piece;
-        for (size_t r = 0; add && add != y && r < N; r++) memcpy(y + r * out + o, add + r * out + o, n * sizeof *y);
-        sgemm(false, true, N, n, in, x, in, w + o * in, in, add ? 1 : 0, y + o, out);
+        for (size_t o = 0; o < out; o += piece) forward_piece(y, add, x, w, N, in, out, o, piece);
     }
 }
 
@@ -57,12 +76,16 @@ enum { PARTS = 8 };
 
 size_t linear_scratch(size_t N, size_t in) { return PARTS * N * in; }
 
-void linear_backward_input(float *dx, const float *dy, const float *w, size_t N, size_t in, size_t out, float *scratch)
+void linear_backward_input(float *dx, const float *dy, const float *w, size_t N, size_t in, size_t out, size_t tasks)
 {
-    if (!scratch) {
-        sgemm(false, false, N, in, out, dy, out, w, in, 0, dx, in);
-        return;
-    }
+    size_t piece = task_length(in, N * in * out, tasks);
+#pragma omp taskloop grainsize(1)
+    for (size_t i = 0; i < in; i += piece)
+        sgemm(false, false, N, in - i < piece ? in - i : piece, out, dy, out, w + i, in, 0, dx + i, in);
+}
+
+void linear_backward_input_long(float *dx, const float *dy, const float *w, size_t N, size_t in, size_t out, float *scratch)
+{
     size_t part = (out + PARTS - 1) / PARTS;
 #pragma omp parallel
     {

@@ -7,8 +7,8 @@
 // Forward assigns, and backward assigns gradients; those of matrices are computed as dw = beta * dw + ...: beta is 0 for the
 // first micro-batch of a step and 1 for the others.
 //
-// Operations on rows (rmsnorm, rope, swiglu, and linear inside of a parallel loop) are one thread's work: the caller
-// shares out tiles of rows. The others share themselves out. The same bits for any number of threads: every loop over
+// Operations on rows (rmsnorm, rope, swiglu) are one thread's work: the caller shares out tiles of rows. There the products
+// of linear become tasks, of which threads without a tile take some. The others share themselves out. The same bits for any number of threads: every loop over
 // threads is over pieces of fixed size, each output element belongs to one piece, and each piece is computed by one thread
 // in an order that depends on the shapes alone.
 #ifndef OPS_H
@@ -23,19 +23,24 @@
 void ops_init(int n_threads);
 int ops_threads(void);
 
-// Rows that a thread takes through a chain of row operations at a time; at most how many such tiles N rows make.
+// Rows that a thread takes through a chain of row operations at a time; at most how many such tiles N rows make; into how
+// many tasks a tile's products are cut, for threads that have no tile.
 size_t tile_rows(size_t N);
 size_t tile_count(size_t N);
+size_t tile_tasks(size_t N);
 
 // y = add + x w^T, without `add` where it is NULL; it may be y itself
 //                                               (every weight is stored as (out, in), as PyTorch's nn.Linear does)
+// tasks: at most how many the product becomes, inside of a caller's parallel loop; 0: it is a parallel loop of its own.
 void linear_forward(float *y, const float *add,                      // (N, out)
                     const float *x, const float *w,                  // (N, in), (out, in)
-                    size_t N, size_t in, size_t out);
-// dx = dy w;   with `scratch` (linear_scratch() floats) cut along `out`, which is for a long one, as the vocabulary; and
-// else one thread's work.
+                    size_t N, size_t in, size_t out, size_t tasks);
+// dx = dy w, in tasks as above.
 void linear_backward_input(float *dx, const float *dy, const float *w,   // (N, in), (N, out), (out, in)
-                           size_t N, size_t in, size_t out, float *scratch);
+                           size_t N, size_t in, size_t out, size_t tasks);
+// The same for a long `out`, as the vocabulary: a parallel loop over parts of it, whose sums are added up from `scratch`,
+// linear_scratch() floats.
+void linear_backward_input_long(float *dx, const float *dy, const float *w, size_t N, size_t in, size_t out, float *scratch);
 size_t linear_scratch(size_t N, size_t in);
 // dw = beta * dw + dy^T x, for several weights at once, so that there is work for all threads
 typedef struct {

@@ -67,22 +67,22 @@ void sampler_feed(Sampler *s, int token)
     for (size_t l = 0; l < (size_t)c->n_layers; l++) {
         float *cache = s->cache + l * s->capacity * 2 * KD, *kv = cache + (size_t)position * 2 * KD;
         rmsnorm_forward(s->norm, &rstd, s->x, model_param(m, ATT_NORM, l), c->norm_eps, 1, C);
-        linear_forward(s->q, NULL, s->norm, model_param(m, WQ, l), 1, C, HD);
-        linear_forward(kv, NULL, s->norm, model_param(m, WK, l), 1, C, 2 * KD);
+        linear_forward(s->q, NULL, s->norm, model_param(m, WQ, l), 1, C, HD, 0);
+        linear_forward(kv, NULL, s->norm, model_param(m, WK, l), 1, C, 2 * KD, 0);
         rope(s->q, HD, m->cos_sin, &position, 1, H, D, 1);
         rope(kv, 2 * KD, m->cos_sin, &position, 1, KD / D, D, 1);
         for (size_t h = 0; h < H; h++) {
             const float *keys = cache + h / group * D;
             attend(s->att + h * D, s->q + h * D, keys, keys + KD, s->n_cached, 2 * KD, D, s->scores);
         }
-        linear_forward(s->x, s->x, s->att, model_param(m, WO, l), 1, HD, C);
+        linear_forward(s->x, s->x, s->att, model_param(m, WO, l), 1, HD, C, 0);
         rmsnorm_forward(s->norm, &rstd, s->x, model_param(m, FFN_NORM, l), c->norm_eps, 1, C);
-        linear_forward(s->gu, NULL, s->norm, model_param(m, W1, l), 1, C, 2 * F);
+        linear_forward(s->gu, NULL, s->norm, model_param(m, W1, l), 1, C, 2 * F, 0);
         swiglu_forward(s->y, s->gu, 1, F);
-        linear_forward(s->x, s->x, s->y, model_param(m, W2, l), 1, F, C);
+        linear_forward(s->x, s->x, s->y, model_param(m, W2, l), 1, F, C, 0);
     }
     rmsnorm_forward(s->norm, &rstd, s->x, model_param(m, FINAL_NORM, 0), c->norm_eps, 1, C);
-    linear_forward(s->logits, NULL, s->norm, model_param(m, c->tied ? TOK_EMB : CLASSIFIER, 0), 1, C, config_size(c, VOCAB));
+    linear_forward(s->logits, NULL, s->norm, model_param(m, c->tied ? TOK_EMB : CLASSIFIER, 0), 1, C, config_size(c, VOCAB), 0);
 }
 
 typedef struct { float p; int id; } Candidate;

@@ -307,12 +307,12 @@ typedef struct {
 static void project(const Model *m, const Projection *p, float *y, float *norm, const float *x)
 {
     const Config *c = &m->config;
-    size_t N = p->N, C = config_size(c, DIM), out = p->out, tile = tile_rows(N);
+    size_t N = p->N, C = config_size(c, DIM), out = p->out, tile = tile_rows(N), tasks = tile_tasks(N);
 #pragma omp parallel for schedule(dynamic)
     for (size_t n = 0; n < N; n += tile) {
         size_t R = N - n < tile ? N - n : tile;
         rmsnorm_forward(norm + n * C, m->rstd + n, x + n * C, p->norm_w, c->norm_eps, R, C);
-        linear_forward(y + n * out, NULL, norm + n * C, p->w, R, C, out);
+        linear_forward(y + n * out, NULL, norm + n * C, p->w, R, C, out, tasks);
         rope(y + n * out, out, m->cos_sin, p->position + n, R, p->heads, (size_t)c->head_dim, 1);
     }
 }
@@ -323,14 +323,14 @@ static void project_backward(const Model *m, const Projection *p, float *dx, flo
                              const float *x, float beta)
 {
     const Config *c = &m->config;
-    size_t N = p->N, C = config_size(c, DIM), out = p->out, tile = tile_rows(N);
+    size_t N = p->N, C = config_size(c, DIM), out = p->out, tile = tile_rows(N), tasks = tile_tasks(N);
 #pragma omp parallel for schedule(dynamic)
     for (size_t n = 0; n < N; n += tile) {
         size_t R = N - n < tile ? N - n : tile;
         float *dnorm = m->dnorm + n * C;
         rope(dy + n * out, out, m->cos_sin, p->position + n, R, p->heads, (size_t)c->head_dim, -1);
         rmsnorm_forward(norm + n * C, m->rstd + n, x + n * C, p->norm_w, c->norm_eps, R, C);
-        linear_backward_input(dnorm, dy + n * out, p->w, R, C, out, NULL);
+        linear_backward_input(dnorm, dy + n * out, p->w, R, C, out, tasks);
         rmsnorm_backward(dx + n * C, m->dw_tiles + n / tile * C, add ? add + n * C : NULL, dnorm, x + n * C, p->norm_w, m->rstd + n, R, C);
     }
     rows_sum(dnorm_w, m->dw_tiles, (N + tile - 1) / tile, C, beta);
@@ -340,16 +340,17 @@ static void project_backward(const Model *m, const Projection *p, float *dx, flo
 static void after_attention(const Model *m, const LayerActs *acts, float *out, const float *x, size_t layer, size_t M)
 {
     const Config *c = &m->config;
-    size_t C = config_size(c, DIM), F = config_size(c, HIDDEN_DIM), HD = config_size(c, QUERY_DIM), tile = tile_rows(M);
+    size_t C = config_size(c, DIM), F = config_size(c, HIDDEN_DIM), HD = config_size(c, QUERY_DIM);
+    size_t tile = tile_rows(M), tasks = tile_tasks(M);
 #pragma omp parallel for schedule(dynamic)
     for (size_t n = 0; n < M; n += tile) {
         size_t R = M - n < tile ? M - n : tile;
         float *x_att = acts->x_att + n * C, *norm = m->norm_ffn + n * C, *gu = acts->gu + n * 2 * F, *y = m->y + n * F;
-        linear_forward(x_att, x + n * C, acts->att + n * HD, model_param(m, WO, layer), R, HD, C);
+        linear_forward(x_att, x + n * C, acts->att + n * HD, model_param(m, WO, layer), R, HD, C, tasks);
         rmsnorm_forward(norm, m->rstd + n, x_att, model_param(m, FFN_NORM, layer), c->norm_eps, R, C);
-        linear_forward(gu, NULL, norm, model_param(m, W1, layer), R, C, 2 * F);             // w1|w3 at once
+        linear_forward(gu, NULL, norm, model_param(m, W1, layer), R, C, 2 * F, tasks);         // w1|w3 at once
         swiglu_forward(y, gu, R, F);
-        linear_forward(out + n * C, x_att, y, model_param(m, W2, layer), R, F, C);
+        linear_forward(out + n * C, x_att, y, model_param(m, W2, layer), R, F, C, tasks);
     }
 }
 
@@ -357,19 +358,20 @@ static void after_attention(const Model *m, const LayerActs *acts, float *out, c
 static void after_attention_backward(const Model *m, const LayerActs *acts, const float *dout, size_t layer, size_t M, float beta)
 {
     const Config *c = &m->config;
-    size_t C = config_size(c, DIM), F = config_size(c, HIDDEN_DIM), HD = config_size(c, QUERY_DIM), tile = tile_rows(M);
+    size_t C = config_size(c, DIM), F = config_size(c, HIDDEN_DIM), HD = config_size(c, QUERY_DIM);
+    size_t tile = tile_rows(M), tasks = tile_tasks(M);
 #pragma omp parallel for schedule(dynamic)
     for (size_t n = 0; n < M; n += tile) {
         size_t R = M - n < tile ? M - n : tile;
         float *x_att = acts->x_att + n * C, *norm = m->norm_ffn + n * C, *gu = acts->gu + n * 2 * F, *y = m->y + n * F;
         float *dx_att = m->dx_att + n * C, *dnorm = m->dnorm + n * C;
-        linear_backward_input(y, dout + n * C, model_param(m, W2, layer), R, F, C, NULL);
+        linear_backward_input(y, dout + n * C, model_param(m, W2, layer), R, F, C, tasks);
         swiglu_backward(gu, y, R, F);
         rmsnorm_forward(norm, m->rstd + n, x_att, model_param(m, FFN_NORM, layer), c->norm_eps, R, C);
-        linear_backward_input(dnorm, gu, model_param(m, W1, layer), R, C, 2 * F, NULL);
+        linear_backward_input(dnorm, gu, model_param(m, W1, layer), R, C, 2 * F, tasks);
         rmsnorm_backward(dx_att, m->dw_tiles + n / tile * C, dout + n * C, dnorm, x_att, model_param(m, FFN_NORM, layer),
                          m->rstd + n, R, C);
-        linear_backward_input(m->datt + n * HD, dx_att, model_param(m, WO, layer), R, HD, C, NULL);
+        linear_backward_input(m->datt + n * HD, dx_att, model_param(m, WO, layer), R, HD, C, tasks);
     }
     rows_sum(model_grad(m, FFN_NORM, layer), m->dw_tiles, (M + tile - 1) / tile, C, beta);
 }
@@ -476,12 +478,12 @@ static void head(Model *m, const Batch *b, TokenLoss *loss, bool with_gradient)
         rmsnorm_forward(norm + i * C, m->rstd + i, m->out + i * C, norm_w, c->norm_eps, M - i < tile ? M - i : tile, C);
     for (size_t i = 0; i < M; i += slice) {
         size_t R = M - i < slice ? M - i : slice;
-        linear_forward(m->logits, NULL, norm + i * C, model_param(m, id, 0), R, C, V);
+        linear_forward(m->logits, NULL, norm + i * C, model_param(m, id, 0), R, C, V, 0);
         cross_entropy(loss + i, m->logits, b->target + i, with_gradient ? m->scale + i : NULL, R, V);
         if (!with_gradient) continue;
         const WeightGradient weights = {model_grad(m, id, 0), m->logits, norm + i * C, R, C, V};
         linear_backward_weights(&weights, 1, i ? 1 : beta);
-        linear_backward_input(norm + i * C, m->logits, model_param(m, id, 0), R, C, V, m->partial);
+        linear_backward_input_long(norm + i * C, m->logits, model_param(m, id, 0), R, C, V, m->partial);
     }
     if (!with_gradient) return;
 #pragma omp parallel for schedule(dynamic)

@@ -115,30 +115,36 @@ static void check_linear(size_t N, size_t in, size_t out)
     product(want_dx, dy, out, 1, w, in, 1, N, in, out);                         // dx = dy w
     product(want_dw, dy, 1, out, x, in, 1, out, in, N);                         // dw = dy^T x
 
-    linear_forward(y, NULL, x, w, N, in, out);
+    linear_forward(y, NULL, x, w, N, in, out, 0);
     linear_backward_weights(&gradient, 1, 0);
-    linear_backward_input(dx, dy, w, N, in, out, NULL);
+    linear_backward_input(dx, dy, w, N, in, out, 1);
     CHECK_CLOSE("y", y, narrowed(want_y, N * out), N * out, 1e-6);
     CHECK_CLOSE("dx", dx, narrowed(want_dx, N * in), N * in, 1e-6);
     CHECK_CLOSE("dw", dw, narrowed(want_dw, out * in), out * in, 1e-6);
 
     float *cut = filled(N * in, NAN);
-    linear_backward_input(cut, dy, w, N, in, out, scratch);
+    linear_backward_input_long(cut, dy, w, N, in, out, scratch);
     CHECK_CLOSE("dx, cut", cut, narrowed(want_dx, N * in), N * in, 1e-6);
 
     float *sum = copied(dy, N * out), *sum_dw = copied(w, out * in);
     gradient.dw = sum_dw;
-    linear_forward(sum, sum, x, w, N, in, out);
+    linear_forward(sum, sum, x, w, N, in, out, 0);
     linear_backward_weights(&gradient, 1, 1);
     check_added("y + ", sum, dy, y, N * out);
     check_added("dw + ", sum_dw, w, dw, out * in);
 
-    float *inside = filled(N * out, NAN);                  // of a parallel loop, where a tile is one thread's
-    size_t tile = tile_rows(N);
+    for (size_t tasks = 1; tasks < 4; tasks++) {           // inside of a parallel loop, where a tile is one thread's, or some tasks
+        float *inside = filled(N * out, NAN), *inside_dx = filled(N * in, NAN);
+        size_t tile = tile_rows(N);
 #pragma omp parallel for
-    for (size_t n = 0; n < N; n += tile)
-        linear_forward(inside + n * out, dy + n * out, x + n * in, w, N - n < tile ? N - n : tile, in, out);
-    check_added("tiles of y + ", inside, dy, y, N * out);
+        for (size_t n = 0; n < N; n += tile) {
+            size_t R = N - n < tile ? N - n : tile;
+            linear_forward(inside + n * out, dy + n * out, x + n * in, w, R, in, out, tasks);
+            linear_backward_input(inside_dx + n * in, dy + n * out, w, R, in, out, tasks);
+        }
+        check_added("tiles of y + ", inside, dy, y, N * out);
+        CHECK_CLOSE("tiles of dx", inside_dx, narrowed(want_dx, N * in), N * in, 1e-6);
+    }
 }
 
 static void linear(void)
@@ -150,6 +156,7 @@ static void linear(void)
     check_linear(70, 2100, 530);                           // and along `in`, of a dw
     check_linear(2100, 17, 30);
     check_linear(20, 23, 1300);
+    check_linear(310, 300, 330);                           // more than one task, and no whole number of columns
     free_kept();
 }
 
@@ -178,17 +185,26 @@ static void gradients_of_several_weights(void)
 
 static void threads_change_no_bit_of_a_product(void)
 {
-    enum { N = 700, IN = 130, OUT = 4530 };
+    enum { N = 700, IN = 130, OUT = 4530, TASKS = 5 };
     static const int threads[] = {1, 2, 3, 7};
     float *x = random_floats(N * IN), *w = random_floats(OUT * IN), *dy = random_floats(N * OUT), *scratch = floats(linear_scratch(N, IN));
-    float *y[4], *dx[4], *dw[4];
+    float *y[4], *dx[4], *dw[4], *y_tasks[4], *dx_tasks[4];
     for (int i = 0; i < 4; i++) {
         WeightGradient gradient = {dw[i] = floats(OUT * IN), dy, x, N, IN, OUT};
         ops_init(threads[i]);
         CHECK(ops_threads() == threads[i]);
-        linear_forward(y[i] = floats(N * OUT), NULL, x, w, N, IN, OUT);
-        linear_backward_input(dx[i] = floats(N * IN), dy, w, N, IN, OUT, scratch);
+        linear_forward(y[i] = floats(N * OUT), NULL, x, w, N, IN, OUT, 0);
+        linear_backward_input_long(dx[i] = floats(N * IN), dy, w, N, IN, OUT, scratch);
         linear_backward_weights(&gradient, 1, 0);
+        y_tasks[i] = floats(N * OUT), dx_tasks[i] = floats(N * IN);
+#pragma omp parallel
+#pragma omp single
+        {
+            linear_forward(y_tasks[i], NULL, x, w, N, IN, OUT, TASKS);
+            linear_backward_input(dx_tasks[i], dy, w, N, IN, OUT, TASKS);
+        }
+        CHECK_MSG(memcmp(y_tasks[0], y_tasks[i], N * OUT * sizeof *y[0]) == 0, "y of tasks, %d threads", threads[i]);
+        CHECK_MSG(memcmp(dx_tasks[0], dx_tasks[i], N * IN * sizeof *dx[0]) == 0, "dx of tasks, %d threads", threads[i]);
         CHECK_MSG(memcmp(y[0], y[i], N * OUT * sizeof *y[0]) == 0, "y, %d threads", threads[i]);
         CHECK_MSG(memcmp(dx[0], dx[i], N * IN * sizeof *dx[0]) == 0, "dx, %d threads", threads[i]);
         CHECK_MSG(memcmp(dw[0], dw[i], OUT * IN * sizeof *dw[0]) == 0, "dw, %d threads", threads[i]);
@@ -610,7 +626,7 @@ static void nan_stays_nan(void)
         logits[at] = x[at] = NAN;
         cross_entropy(&loss, logits, &target, NULL, 1, V);
         rmsnorm_forward(y, &rstd, x, w, 1e-5f, 1, V);
-        linear_forward(&sum, NULL, x, w, 1, V, 1);
+        linear_forward(&sum, NULL, x, w, 1, V, 1, 0);
         CHECK_MSG(isnan(loss.nll) && isnan(loss.entropy) && isnan(rstd) && isnan(y[0]) && isnan(sum), "NaN at %d", at);
     }
     float gu[] = {NAN, 1, 1, NAN}, y[2];
