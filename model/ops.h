@@ -8,9 +8,9 @@
 // first micro-batch of a step and 1 for the others.
 //
 // Operations on rows (rmsnorm, rope, swiglu) are one thread's work: the caller shares out tiles of rows. There the products
-// of linear become tasks, of which threads without a tile take some. The others share themselves out. The same bits for any number of threads: every loop over
-// threads is over pieces of fixed size, each output element belongs to one piece, and each piece is computed by one thread
-// in an order that depends on the shapes alone.
+// of linear become tasks, of which threads without a tile take some. The others share themselves out. The same bits for any
+// number of threads: every loop over threads is over pieces of fixed size, each output element belongs to one piece, and each
+// piece is computed by one thread in an order that depends on the shapes alone.
 #ifndef OPS_H
 #define OPS_H
 

@@ -4,9 +4,10 @@
 
 #include <signal.h>
 
-// Batches of some 1,600 tokens, so that products are cut into tiles and gradients into parts.
+// Batches of some 1,600 tokens, so that products are cut into tiles and gradients into parts; some 600 of them are targets, so
+// that in the last layer products of a tile are cut into tasks.
 static const char CONFIG[] =
-    "{\"model_init\": {\"hidden_size\": 64, \"intermediate_size\": 160, \"num_hidden_layers\": 3, \"num_attention_heads\": 8,"
+    "{\"model_init\": {\"hidden_size\": 128, \"intermediate_size\": 160, \"num_hidden_layers\": 3, \"num_attention_heads\": 8,"
     " \"num_key_value_heads\": 4, \"max_position_embeddings\": 512, \"tie_word_embeddings\": true},"
     " \"tokenizer_name_or_path\": \"%s/tokenizer.bin\", \"chat_template_path\": \"configs/templates/plain.jinja\","
     " \"dataset_name\": \"%s/rows.jsonl\", \"eval_split\": 0.1, \"max_steps\": 3, \"learning_rate\": 0.01, \"logging_steps\": 1,"
