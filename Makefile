@@ -35,7 +35,7 @@ SANITIZE = $(if $(SAN),-g -O1 -fsanitize=$(if $(filter thread,$(SAN)),thread,add
 COMPILE  = $(CC) $(STRICT) $(CFLAGS) $(SANITIZE) $$(pkg-config --cflags $(PKGS)) -MMD -MP
 LINK     = $(CC) -fopenmp $(SANITIZE) -o $@ $^ $$(pkg-config --libs $(PKGS)) -lm
 
-PARTS   := $(patsubst %.c,%,$(wildcard model/*.c tokenizer/*.c data/*.c data/jinja/*.c))
+PARTS   := $(patsubst %.c,%,$(wildcard model/*.c tokenizer/*.c data/*/*.c))
 OBJECTS := $(PARTS:%=$(BUILD)/%.o)
 FAULTS  := $(BUILD)/faults.so
 TESTS   := $(patsubst tests/%.c,$(BUILD)/%,$(wildcard tests/test_*.c))
@@ -107,7 +107,7 @@ bench: $(BUILD)/bench_step $(BUILD)/bench_tokenizer $(BUILD)/bench_data
 check:
 	@! grep -n '#include "\.\./\(data\|tokenizer\)' model/*.[ch]
 	@! grep -n '#include "\.\./' tokenizer/*.[ch] | grep -v 'model/base.h'
-	@! grep -ln 'cblas' model/*.c tokenizer/*.c data/*.c train.c | grep -v 'model/ops.c'
+	@! grep -ln 'cblas' model/*.c tokenizer/*.c data/*/*.c train.c | grep -v 'model/ops.c'
 
 $(BUILD)/fuzz_%: $(BUILD)/tests/fuzz/%.o $(OBJECTS)
 	@echo "  link $@"; $(LINK) -fsanitize=fuzzer

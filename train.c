@@ -1,12 +1,12 @@
 // sft.c: masked supervised fine-tuning of a small Llama. This file is the training loop and the commands. The way of
 // a row: data/example makes its labels, data/batch lays rows end to end, model/transformer runs forward and backward,
 // model/optim updates; data/run opens what a config names and writes what comes out.
-#include "data/compare.h"
-#include "data/generate.h"
-#include "data/memory.h"
-#include "data/nonfinite.h"
-#include "data/page.h"
-#include "data/resume.h"
+#include "data/report/compare.h"
+#include "data/run/generate.h"
+#include "data/run/memory.h"
+#include "data/run/nonfinite.h"
+#include "data/report/page.h"
+#include "data/run/resume.h"
 
 #include <errno.h>
 #include <math.h>

@@ -1,8 +1,8 @@
 // Labels: what a row becomes under each mask, and against TRL's on real tokenizers and templates where ../shared is.
 #include "fixture.h"
 
-#include "../data/batch.h"
-#include "../data/dataset.h"
+#include "../data/rows/batch.h"
+#include "../data/rows/dataset.h"
 
 static Tokenizer *bytes;                                   // fixture.h's: a token a byte
 static Template *marked, *unmarked;                        // with generation blocks, and without

@@ -2,7 +2,7 @@
 // where it was. $TRAIN is the program under test.
 #include "program.h"
 
-#include "../data/memory.h"
+#include "../data/run/memory.h"
 #include "../model/checkpoint.h"
 
 #include <sys/resource.h>

@@ -2,7 +2,7 @@
 // $TRAIN is the program under test.
 #include "program.h"
 
-#include "../data/page.h"
+#include "../data/report/page.h"
 
 // ---- escaping -----------------------------------------------------------------------------------------------------
 

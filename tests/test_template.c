@@ -1,7 +1,7 @@
 // Tests of data/template: what templates print, where their generation spans lie, how they fail, and what stops a
 // hostile one. tests/fixtures/jinja.jsonl holds what Jinja2 itself says; tests/oracle/jinja.py made it.
 #include "check.h"
-#include "../data/template.h"
+#include "../data/template/template.h"
 
 typedef struct { char *text; Spans spans; Err e; } Result;      // text is NULL after a failure
 

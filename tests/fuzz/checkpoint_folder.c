@@ -2,7 +2,7 @@
 // of data, and model.bin. A run of a model of 50 weights and two rows is resumed from it.
 #include "shard.h"
 
-#include "../../data/resume.h"
+#include "../../data/run/resume.h"
 
 static const char config_text[] =
     "{\"hidden_size\": 2, \"intermediate_size\": 2, \"num_hidden_layers\": 1, \"num_attention_heads\": 1, \"vocab_size\": 8,"

@@ -1,7 +1,7 @@
 // The source of a chat template, rendered with a fixed conversation.
 #include "fuzz.h"
 
-#include "../../data/template.h"
+#include "../../data/template/template.h"
 
 static const char conversation[] =
     "{\"messages\": [{\"role\": \"system\", \"content\": \"Be brief.\"}, {\"role\": \"user\", \"content\": \" Hi \\u00e9 <b>\"},"

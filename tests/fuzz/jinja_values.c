@@ -1,7 +1,7 @@
 // Templates that do much with what they are given, and any JSON object as their variables.
 #include "fuzz.h"
 
-#include "../../data/template.h"
+#include "../../data/template/template.h"
 
 static const char *const templates[] = {
     "{% for m in messages %}{{ m.role ~ m['content'] | trim }}{% generation %}{{ m.content }}{% endgeneration %}{% endfor %}",

@@ -1,7 +1,7 @@
 // A config file; what loads is printed and read again, and its model_init is tried.
 #include "fuzz.h"
 
-#include "../../data/options.h"
+#include "../../data/run/options.h"
 #include "../../model/checkpoint.h"
 
 void fuzz_options(const char *data, size_t size);

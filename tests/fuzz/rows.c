@@ -1,7 +1,7 @@
 // A data set, read twice: by a template that marks what the assistant says, and by one that does not.
 #include "fuzz.h"
 
-#include "../../data/dataset.h"
+#include "../../data/rows/dataset.h"
 
 static const char marked[] =
     "{% for m in messages %}{{ m.role }}: {% if m.role == 'assistant' %}{% generation %}{{ m.content }}</s>{% endgeneration %}"

@@ -1,7 +1,7 @@
 // resume: see resume.h.
 #include "resume.h"
 
-#include "../model/safetensors.h"
+#include "../../model/safetensors.h"
 
 #include <dirent.h>
 #include <errno.h>

@@ -3,7 +3,7 @@
 #ifndef OPTIONS_H
 #define OPTIONS_H
 
-#include "../model/base.h"
+#include "../../model/base.h"
 
 enum { MAX_OPTIONS = 64 };
 

@@ -2,7 +2,7 @@
 #ifndef MESSAGES_H
 #define MESSAGES_H
 
-#include "../model/base.h"
+#include "../../model/base.h"
 
 typedef enum { ROLE_SYSTEM, ROLE_USER, ROLE_ASSISTANT, ROLE_TOOL, ROLE_TEMPLATE, ROLE_TEXT, N_ROLES } Role;
 extern const char *const role_names[N_ROLES];

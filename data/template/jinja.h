@@ -10,7 +10,7 @@
 #ifndef JINJA_H
 #define JINJA_H
 
-#include "../template.h"
+#include "template.h"
 
 #include <setjmp.h>
 #include <string.h>

@@ -1,5 +1,5 @@
 // template: see template.h. The public face of the engine: makes a Template, runs one, turns its jumps into Err.
-#include "jinja/jinja.h"
+#include "jinja.h"
 
 #include <stdlib.h>
 

@@ -10,9 +10,9 @@
 #ifndef EXAMPLE_H
 #define EXAMPLE_H
 
-#include "../tokenizer/tokenizer.h"
+#include "../../tokenizer/tokenizer.h"
 #include "messages.h"
-#include "template.h"
+#include "../template/template.h"
 
 enum { IGNORE = -100 };        // a label that the loss leaves out: PyTorch's cross_entropy ignore_index
 

@@ -2,12 +2,12 @@
 #ifndef RUN_H
 #define RUN_H
 
-#include "../model/checkpoint.h"
-#include "../model/optim.h"
-#include "batch.h"
-#include "dataset.h"
+#include "../../model/checkpoint.h"
+#include "../../model/optim.h"
+#include "../rows/batch.h"
+#include "../rows/dataset.h"
 #include "options.h"
-#include "report.h"
+#include "../report/report.h"
 
 typedef struct {
     Options options;

@@ -2,8 +2,8 @@
 #ifndef GENERATE_H
 #define GENERATE_H
 
-#include "../model/sample.h"
-#include "example.h"
+#include "../../model/sample.h"
+#include "../rows/example.h"
 
 typedef struct {
     const Model *model;

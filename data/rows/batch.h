@@ -3,7 +3,7 @@
 #ifndef BATCH_H
 #define BATCH_H
 
-#include "../model/transformer.h"
+#include "../../model/transformer.h"
 #include "example.h"
 
 // Sizes that a batch of some examples needs.

@@ -1,7 +1,7 @@
 // nonfinite: see nonfinite.h. What a single row does is model/diagnose's.
 #include "nonfinite.h"
 
-#include "../model/diagnose.h"
+#include "../../model/diagnose.h"
 
 #include <math.h>
 

@@ -2,7 +2,7 @@
 #ifndef REPORT_H
 #define REPORT_H
 
-#include "dataset.h"
+#include "../rows/dataset.h"
 
 // Losses of an evaluation by role: sums over tokens, divided once.
 typedef struct {

@@ -3,7 +3,7 @@
 #ifndef SHOWCASE_H
 #define SHOWCASE_H
 
-#include "run.h"
+#include "../run/run.h"
 
 enum { MAX_SHOWN_ROWS = 2, MAX_QUESTIONS = 6 };
 

@@ -1,7 +1,7 @@
 // showcase: see showcase.h.
 #include "showcase.h"
 
-#include "../model/sample.h"
+#include "../../model/sample.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -3,7 +3,7 @@
 #define PAGE_H
 
 #include "compare.h"
-#include "options.h"
+#include "../run/options.h"
 #include "showcase.h"
 
 typedef struct {

@@ -4,7 +4,7 @@
 #ifndef TEMPLATE_H
 #define TEMPLATE_H
 
-#include "../model/base.h"
+#include "../../model/base.h"
 
 typedef struct Template Template;
 
