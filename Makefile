@@ -80,7 +80,19 @@ test: deps
 	@$(MAKE) --no-print-directory -j 2 check build-tests
 	@TRAIN=$(BUILD)/train sh tests/run.sh $(TESTS)
 
-build-tests: $(BUILD)/train $(TESTS) $(FAULTS)
+build-tests: $(BUILD)/train $(BUILD)/train_unmasked $(TESTS) $(FAULTS)
+
+# For test_label: the program whose example.c writes no -100, by a change of that one line.
+$(BUILD)/unmasked/example.c: data/rows/example.c
+	@mkdir -p $(@D)
+	@sed 's/\(ex->labels\[i\] = \)learn ? ex->ids\[i\] : IGNORE;/\1ex->ids[i];/' $< >$@
+	@! cmp -s $< $@ || { rm $@; echo "the line that writes -100 is not in $<"; exit 1; }
+
+$(BUILD)/unmasked/example.o: $(BUILD)/unmasked/example.c Makefile
+	@echo "  $(firstword $(CC)) $<"; $(COMPILE) -iquote data/rows -c -o $@ $<
+
+$(BUILD)/train_unmasked: $(BUILD)/train.o $(BUILD)/unmasked/example.o $(filter-out %/example.o,$(OBJECTS))
+	@echo "  link $@"; $(LINK)
 
 # Loaded into the program by test_faults: makes writes fail. No sanitizers in it: the program brings those.
 $(FAULTS): tests/faults/faults.c Makefile

@@ -37,15 +37,6 @@ typedef struct {
     const char *part;                                      // of a comparison: its name; evaluations go to the log only
 } Loop;
 
-// Rows to train on: those with a label on a token that is predicted at all. Not the weights decide but the labels, so
-// that runs with different prompt_loss_weight see the same rows in the same order.
-static bool has_target(const Example *ex)
-{
-    for (size_t i = 1; !ex->dropped && i < ex->n; i++)
-        if (ex->labels[i] != IGNORE) return true;
-    return false;
-}
-
 static bool loop_init(Loop *loop, const Run *r, Err *e)
 {
     const Options *o = &r->options;
@@ -53,7 +44,7 @@ static bool loop_init(Loop *loop, const Run *r, Err *e)
     loop->rows = mem_alloc(r->n_train, sizeof *loop->rows);
     loop->order = mem_alloc(r->n_train, sizeof *loop->order);
     for (size_t i = 0; i < r->n_train; i++)
-        if (has_target(&r->data.examples[i])) loop->rows[loop->n_rows++] = &r->data.examples[i];
+        if (r->data.examples[i].n_learned > 0) loop->rows[loop->n_rows++] = &r->data.examples[i];
     if (loop->n_rows == 0) return fail(e, "%s: nothing to learn: the labels of all %zu rows are -100", o->dataset_name, r->n_train);
     int64_t batch = o->per_device_train_batch_size, accumulation = o->gradient_accumulation_steps;
     int64_t micro = ((int64_t)loop->n_rows + batch - 1) / batch;
@@ -89,10 +80,7 @@ static void loop_free(Loop *loop)
 static double total_weight(const Loop *loop, size_t first, size_t end)
 {
     double sum = 0;
-    for (size_t i = first; i < end; i++) {
-        const Example *ex = loop->rows[loop->order[i]];
-        for (size_t t = 1; t < ex->n; t++) sum += (double)ex->weights[t];
-    }
+    for (size_t i = first; i < end; i++) sum += example_weight(loop->rows[loop->order[i]]);
     return sum;
 }
 
@@ -460,7 +448,10 @@ static bool compare(Run *r, Err *e)
     if (ok) report_start(r);
     if (ok && !r->n_eval) ok = fail(e, "compare needs held-out rows: give eval_dataset_name or eval_split");
     Summary s = ok ? dataset_summary(r->data.examples, r->n_train, r->tokenizer) : (Summary){0};
-    if (ok && s.supervised == s.tokens) ok = fail(e, "compare: the mask (%s) leaves no token out, so all arms would be the same run", s.mask);
+    if (ok && s.left_out == 0)
+        ok = fail(e, "compare: the mask (%s) leaves no token out%s, so all arms would be the same run", s.mask,
+                  s.supervised == s.tokens ? "" : " that prompt_loss_weight could bring back (what a row's own labels, or "
+                  "a message's weight 0, leave out is never learned)");
     if (ok) showcase_init(&show, r, 1 + c.n_arms);
     for (size_t seed = 0; ok && seed < c.n_seeds; seed++)
         for (size_t arm = 0; ok && arm < c.n_arms && !stop_signal; arm++) ok = compare_run(o, &c, arm, seed, &show, e);

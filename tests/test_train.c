@@ -210,12 +210,20 @@ static void test_bad_checkpoints(void)
 {
     static const BadCase cases[] = {
         {"--learning_rate=0.02", "another config: learning_rate was 0.01 and is 0.02"},
-        {"--max_length=28", "another data set: the hash of its rows is"},
+        {"--max_length=28", "another config: max_length was 1024 and is 28"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         CHECK(run(GOING_ON, temp_path("config.json"), temp_path("straight"), cases[i].arguments) == 1);
         fails_with(cases[i].message);
     }
+    File rows = {0};
+    Err e;
+    CHECK(file_map(&rows, temp_path("rows.jsonl"), &e) && file_put(temp_path("kept"), rows.data, rows.size, &e));
+    CHECK(file_append(temp_path("rows.jsonl"), rows.data, (size_t)((const char *)memchr(rows.data, '\n', rows.size) + 1 - (const char *)rows.data), &e));
+    file_unmap(&rows);
+    CHECK(run(GOING_ON, temp_path("config.json"), temp_path("straight"), "") == 1);
+    fails_with("another data set: the hash of its rows is");
+    CHECK(rename(temp_path("kept"), temp_path("rows.jsonl")) == 0);
     CHECK(run("%s --output_dir=%s", temp_path("config.json"), temp_path("straight")) == 1);
     fails_with("holds a model or checkpoints already");
     CHECK(run("%s --output_dir=%s --resume_from_checkpoint=latest", temp_path("config.json"), temp_path("nothing")) == 1);

@@ -197,7 +197,7 @@ static void report_symptoms(FILE *out, const Summary *s)
     for (Symptom i = 0; i < N_SYMPTOMS; i++)
         if (s->symptoms[i].rows)
             fprintf(out, "  warning: %zu rows, the first at line %zu: %s\n", s->symptoms[i].rows, s->symptoms[i].first_line, symptom_texts[i]);
-    if (s->tokens && s->supervised == s->tokens && strcmp(s->mask, "none") != 0)
+    if (s->tokens && s->supervised == s->tokens && s->left_out == 0 && strcmp(s->mask, "none") != 0)
         fprintf(out, "  warning: every token is supervised although the mask is \"%s\"\n", s->mask);
 }
 
@@ -208,7 +208,8 @@ void report_summary(FILE *out, const char *name, const Summary *s, const Recipe 
     fprintf(out, "  mask=%s%s: supervised %zu of %zu tokens (%.1f %%)", s->mask,
             s->spans_by_rendering && strcmp(s->mask, "none") != 0 ? " (spans found by rendering: the template has no generation blocks)" : "",
             s->supervised, s->tokens, ratio);
-    if (r->prompt_loss_weight > 0) fprintf(out, "; the others have weight %g", (double)r->prompt_loss_weight);
+    if (r->prompt_loss_weight > 0)
+        fprintf(out, "; the mask leaves %zu of them out: they have prompt_loss_weight %g", s->left_out, (double)r->prompt_loss_weight);
     fprintf(out, "\n");
     size_t kept = s->rows - s->dropped;
     if (kept && r->tokenizer) fprintf(out, "  end of turn supervised in %zu of %zu rows\n", kept - s->symptoms[NO_END_LEARNED].rows, kept);
@@ -238,8 +239,8 @@ static void report_token(FILE *out, const Example *ex, size_t i, const Tokenizer
     if (t) report_token_text(&raw, ex, i, t);
     report_escape(&text, raw.data ? raw.data : "");
     fit(&cell, text.data ? text.data : "", 24);
-    fprintf(out, "%s%-6zu%s  %-8d  %-8d  %-10s %s%s\n", !colour ? "" : learns ? "\033[32m" : "\033[2m", i, cell.data, ex->ids[i],
-            ex->labels[i], role_names[ex->roles[i]], learns ? "LEARNS" : "MASKED", colour ? "\033[0m" : "");
+    fprintf(out, "%s%-6zu%s  %-8d  %-8d  %-6g  %-10s %s%s\n", !colour ? "" : learns ? "\033[32m" : "\033[2m", i, cell.data, ex->ids[i],
+            ex->labels[i], (double)ex->weights[i], role_names[ex->roles[i]], learns ? "LEARNS" : "MASKED", colour ? "\033[0m" : "");
     buf_free(&raw);
     buf_free(&text);
     buf_free(&cell);
@@ -248,8 +249,8 @@ static void report_token(FILE *out, const Example *ex, size_t i, const Tokenizer
 void report_row(FILE *out, const Example *ex, size_t row, const Tokenizer *t, bool colour)
 {
     size_t supervised = count_supervised(ex);
-    fprintf(out, "row %zu (line %zu)%s%s\n", row, ex->line, ex->truncated ? ", truncated" : "", ex->dropped ? ", dropped: no label" : "");
-    fprintf(out, "%-6s%-24s  %-8s  %-8s  %-10s %s\n", "pos", "token", "input_id", "label", "role", "status");
+    fprintf(out, "row %zu (line %zu)%s%s\n", row, ex->line, ex->truncated ? ", truncated" : "", ex->dropped ? ", dropped: the mask learns no token" : "");
+    fprintf(out, "%-6s%-24s  %-8s  %-8s  %-6s  %-10s %s\n", "pos", "token", "input_id", "label", "weight", "role", "status");
     for (size_t i = 0; i < ex->n; i++) report_token(out, ex, i, t, colour);
     Buf text = {0};
     if (t) supervised_text(&text, ex, t);
@@ -290,13 +291,17 @@ void report_padded(FILE *out, const Example *examples, size_t n, const Tokenizer
 
 cJSON *report_row_json(const Example *ex, size_t row, const char *text)
 {
-    cJSON *json = cJSON_CreateObject(), *roles = cJSON_CreateArray();
+    cJSON *json = cJSON_CreateObject(), *weights = cJSON_CreateArray(), *roles = cJSON_CreateArray();
     cJSON_AddNumberToObject(json, "row", (double)row);
     cJSON_AddNumberToObject(json, "line", (double)ex->line);
     cJSON_AddStringToObject(json, "text", text);
     cJSON_AddItemToObject(json, "input_ids", cJSON_CreateIntArray(ex->ids, (int)ex->n));
     cJSON_AddItemToObject(json, "labels", cJSON_CreateIntArray(ex->labels, (int)ex->n));
-    for (size_t i = 0; i < ex->n; i++) cJSON_AddItemToArray(roles, cJSON_CreateString(role_names[ex->roles[i]]));
+    for (size_t i = 0; i < ex->n; i++) {
+        cJSON_AddItemToArray(weights, cJSON_CreateNumber((double)ex->weights[i]));
+        cJSON_AddItemToArray(roles, cJSON_CreateString(role_names[ex->roles[i]]));
+    }
+    cJSON_AddItemToObject(json, "weights", weights);
     cJSON_AddItemToObject(json, "roles", roles);
     cJSON_AddBoolToObject(json, "truncated", ex->truncated);
     cJSON_AddBoolToObject(json, "dropped", ex->dropped);

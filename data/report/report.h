@@ -36,7 +36,7 @@ void report_token_text(Buf *out, const Example *ex, size_t i, const Tokenizer *t
 // Control characters become \n, \t, \x1B, so that a line of a table stays one.
 void report_escape(Buf *out, const char *text);
 
-// One row as a table: position, token, id, label, role, LEARNS or MASKED; then its supervised text and counts.
+// One row as a table: position, token, id, label, weight, role, LEARNS or MASKED; then its supervised text and counts.
 void report_row(FILE *out, const Example *ex, size_t row, const Tokenizer *t, bool colour);
 // Rows as a collator would give them to a model that wants rectangles: input_ids, attention_mask, labels.
 void report_padded(FILE *out, const Example *examples, size_t n, const Tokenizer *t);

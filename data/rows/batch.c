@@ -31,7 +31,15 @@ void batch_free(Batch *b)
 void batch_clear(Batch *b) { b->N = b->S = b->M = 0; }
 
 // Is token t, which position t - 1 predicts, a target?
-static bool is_target(const Example *ex, size_t t, BatchKind kind) { return kind == BATCH_EVAL || ex->weights[t] > 0; }
+static bool is_target(const Example *ex, size_t t, BatchKind kind) { return kind == BATCH_EVAL || ex->labels[t] != IGNORE; }
+
+double example_weight(const Example *ex)
+{
+    double sum = 0;
+    for (size_t t = 1; t < ex->n; t++)
+        if (is_target(ex, t, BATCH_TRAIN)) sum += (double)ex->weights[t];
+    return sum;
+}
 
 BatchSize example_size(const Example *ex, BatchKind kind)
 {
@@ -52,7 +60,7 @@ void batch_add(Batch *b, const Example *ex, BatchKind kind)
     for (size_t t = 1; t <= n; t++) {
         if (!is_target(ex, t, kind)) continue;
         b->at[b->M] = b->N + t - 1;
-        b->target[b->M] = ex->labels[t] != IGNORE ? ex->labels[t] : ex->ids[t];
+        b->target[b->M] = ex->labels[t] != IGNORE ? ex->labels[t] : ex->ids[t];      // -100: in an evaluation only
         b->weight[b->M++] = ex->weights[t];
     }
     b->N += n;

@@ -1,5 +1,5 @@
-// batch: examples -> what the model eats: rows end to end, and the targets of the loss. Labels are shifted here and
-// nowhere else: position t is asked for token t + 1.
+// batch: examples -> what the model takes: rows end to end, and the targets of the loss. Labels are shifted here and
+// nowhere else: position t is asked for the label of token t + 1.
 #ifndef BATCH_H
 #define BATCH_H
 
@@ -13,11 +13,14 @@ bool batch_init(Batch *b, BatchSize max, Err *e);
 void batch_free(Batch *b);                                 // accepts {0}
 void batch_clear(Batch *b);
 
-// The targets of training are the tokens with a weight; nothing behind a row's last target is kept, for nothing needs
-// it. Those of evaluation are all tokens but each row's first.
+// The targets of training are the labels that are not -100. Tokens after a row's last target are not kept: nothing needs
+// them. The targets of an evaluation are all tokens but each row's first, with or without a label, so that every run is
+// judged on the same tokens; their weights are those of training.
 typedef enum { BATCH_TRAIN, BATCH_EVAL } BatchKind;
 
 BatchSize example_size(const Example *ex, BatchKind kind); // row and tokens are 0 if it has no target
+// The sum of the weights of its targets in training: its share of the divisor of loss and gradient.
+double example_weight(const Example *ex);
 // Lays the example at the end. It must fit.
 void batch_add(Batch *b, const Example *ex, BatchKind kind);
 

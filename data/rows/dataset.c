@@ -137,13 +137,13 @@ static bool learns_role(const Example *ex, Role role)
     return false;
 }
 
-static void find_symptoms(Summary *s, const Example *ex, const Tokenizer *t, size_t supervised)
+static void find_symptoms(Summary *s, const Example *ex, const Tokenizer *t)
 {
     bool kept = !ex->dropped, two = ex->n > 1 && t && tokenizer_bos(t) >= 0;
     bool found[N_SYMPTOMS] = {
         [SYSTEM_LEARNED] = learns_role(ex, ROLE_SYSTEM), [USER_LEARNED] = learns_role(ex, ROLE_USER),
         [NO_END_LEARNED] = kept && t && !ends_in_special(ex, t), [ANSWER_CUT] = ex->truncated, [ALL_MASKED] = ex->dropped,
-        [ONLY_FIRST_LABEL] = supervised == 1 && ex->labels[0] != IGNORE,
+        [ONLY_FIRST_LABEL] = kept && ex->n_learned == 0,
         [DOUBLE_BOS] = two && ex->ids[0] == tokenizer_bos(t) && ex->ids[1] == tokenizer_bos(t), [PREFIX_MISMATCH] = ex->prefix_mismatch,
     };
     for (Symptom i = 0; i < N_SYMPTOMS; i++)
@@ -161,11 +161,12 @@ Summary dataset_summary(const Example *examples, size_t n, const Tokenizer *t)
         s.dropped += ex->dropped;
         s.spans_by_rendering |= ex->spans_by_rendering;
         s.mask = !s.mask || strcmp(s.mask, ex->mask) == 0 ? ex->mask : "mixed";
-        find_symptoms(&s, ex, t, supervised);
+        find_symptoms(&s, ex, t);
         if (ex->dropped) continue;
         if (!s.first) s.first = ex;
         s.tokens += ex->n;
         s.supervised += supervised;
+        s.left_out += ex->n_left_out;
     }
     return s;
 }

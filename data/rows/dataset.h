@@ -36,7 +36,9 @@ typedef enum {
 
 // Counts over n examples, for the start-up report.
 typedef struct {
-    size_t rows, dropped, truncated, tokens, supervised;   // tokens and supervised: of the rows that are not dropped
+    size_t rows, dropped, truncated;
+    size_t tokens, supervised;                             // of the rows that are not dropped; supervised: has a label
+    size_t left_out;                                       // of these, predicted tokens that prompt_loss_weight is about
     struct { size_t rows, first_line; } symptoms[N_SYMPTOMS];
     bool spans_by_rendering;
     const char *mask;                                      // Example's, or "mixed"

@@ -14,7 +14,8 @@ typedef struct {
     Spans assistant;                                       // what the assistant said, in order
     bool *span_off;                                        // (assistant.n): its message has weight 0
     Encoding tokens;
-    bool *is_assistant, *never;                            // (tokens.n)
+    bool *is_assistant, *off;                              // (tokens.n): in a span; in one whose message has weight 0
+    unsigned char *mask;                                   // (tokens.n): Mask
     size_t n_prompt;                                       // tokens of the prompt (prompt + completion rows)
     bool spans_by_rendering, prefix_mismatch;
 } Draft;
@@ -27,7 +28,8 @@ static void draft_free(Draft *d)
     free(d->span_off);
     encoding_free(&d->tokens);
     free(d->is_assistant);
-    free(d->never);
+    free(d->off);
+    free(d->mask);
 }
 
 void example_free(Example *ex)
@@ -303,7 +305,7 @@ static void mark_assistant_tokens(Draft *d)
 {
     const Encoding *t = &d->tokens;
     d->is_assistant = mem_alloc(t->n, sizeof(bool));
-    d->never = mem_alloc(t->n, sizeof(bool));
+    d->off = mem_alloc(t->n, sizeof(bool));
     for (size_t i = 0, from = 0; i < d->assistant.n; i++) {
         Span s = d->assistant.spans[i];
         if (s.begin == s.end) continue;
@@ -313,7 +315,7 @@ static void mark_assistant_tokens(Draft *d)
         size_t first_token = token_at(t, from, s.begin), last_token = token_at(t, first_token, last);
         for (size_t k = first_token; k <= last_token && k < t->n; k++) {
             d->is_assistant[k] = true;
-            if (d->span_off && d->span_off[i]) d->never[k] = true;
+            if (d->span_off && d->span_off[i]) d->off[k] = true;
         }
         from = first_token;
     }
@@ -342,26 +344,33 @@ static void example_alloc(Example *ex, size_t n)
     ex->roles = (unsigned char *)(block + 3 * n);
 }
 
-// labels[i] = ids[i] where every mask in force says so, else IGNORE.
-static void label_tokens(const Draft *d, Example *ex, bool by_assistant, bool by_completion)
+// What the loss mask says of a token: it is learned; it is left out, unless prompt_loss_weight brings it back; or it is
+// never learned, whatever the weight: its message has weight 0, or the row itself gives -100.
+typedef enum { LEARNED, LEFT_OUT, NEVER } Mask;
+
+// THE place where a label becomes -100: the loss is taken where the label is not -100. A weight only scales it.
+static void label_tokens(Example *ex, const unsigned char *mask, float prompt_loss_weight)
 {
     for (size_t i = 0; i < ex->n; i++) {
-        bool never = d->never && d->never[i];
-        bool learn = !never && (!by_assistant || d->is_assistant[i]) && (!by_completion || i >= d->n_prompt);
+        bool left_out = mask[i] == LEFT_OUT, learn = mask[i] == LEARNED || (left_out && prompt_loss_weight > 0);
         ex->labels[i] = learn ? ex->ids[i] : IGNORE;
-        ex->weights[i] = learn ? 1 : never ? 0 : d->recipe->prompt_loss_weight;
+        ex->weights[i] = ex->labels[i] == IGNORE ? 0 : learn && left_out ? prompt_loss_weight : 1;
     }
 }
 
 static void fill_example(Draft *d, Example *ex, bool by_assistant, bool by_completion)
 {
-    example_alloc(ex, d->tokens.n);
+    size_t n = d->tokens.n;
+    example_alloc(ex, n);
+    d->mask = mem_alloc(n, 1);
     ex->mask = by_assistant && by_completion ? "both" : by_assistant ? "assistant" : by_completion ? "completion" : "none";
-    for (size_t i = 0; i < ex->n; i++) {
+    for (size_t i = 0; i < n; i++) {
+        bool learned = (!by_assistant || d->is_assistant[i]) && (!by_completion || i >= d->n_prompt);
+        d->mask[i] = d->off && d->off[i] ? NEVER : learned ? LEARNED : LEFT_OUT;
         ex->ids[i] = d->tokens.ids[i];
         ex->roles[i] = (unsigned char)token_role(d, i);
     }
-    label_tokens(d, ex, by_assistant, by_completion);
+    label_tokens(ex, d->mask, d->recipe->prompt_loss_weight);
 }
 
 static bool need_assistant_token(const Draft *d, Err *e)
@@ -538,13 +547,16 @@ static bool build_tokens(Draft *d, Example *ex, const cJSON *input_ids, Err *e)
         assert(ids);                                       // the row has input_ids
         example_alloc(ex, n);
         ex->mask = mask;
+        d->mask = mem_alloc(n, 1);
         for (size_t i = 0; i < n; i++) {
-            bool learn = labels ? labels[i] != IGNORE : (!assistant || assistant[i]) && (!by_completion || completion[i]);
+            bool learned = (!assistant || assistant[i]) && (!by_completion || completion[i]);
             ex->ids[i] = ids[i];
-            ex->labels[i] = !learn ? IGNORE : labels ? labels[i] : ids[i];
-            ex->weights[i] = learn ? 1 : r->prompt_loss_weight;
             ex->roles[i] = assistant && assistant[i] ? ROLE_ASSISTANT : ROLE_TEXT;
+            d->mask[i] = labels ? labels[i] == IGNORE ? NEVER : LEARNED : learned ? LEARNED : LEFT_OUT;
         }
+        label_tokens(ex, d->mask, r->prompt_loss_weight);
+        for (size_t i = 0; labels && i < n; i++)           // a row may ask for another token than the one that stands there
+            if (ex->labels[i] != IGNORE && labels[i] != IGNORE) ex->labels[i] = labels[i];
     }
     free(ids);
     free(labels);
@@ -568,13 +580,17 @@ static bool build(Draft *d, Example *ex, Err *e)
                 d->recipe->text_field, row->child ? "\"" : "none of them", row->child ? row->child->string : "", row->child ? "\"" : "");
 }
 
-static void truncate_example(Example *ex, size_t max_length)
+// Cuts the row, and counts what the mask says of the rest. Which rows take part is up to the mask, not to
+// prompt_loss_weight, so that runs that differ in that weight see the same rows.
+static void truncate_example(Example *ex, const unsigned char *mask, size_t max_length)
 {
     ex->truncated = max_length && ex->n > max_length;
     if (ex->truncated) ex->n = max_length;
-    ex->dropped = true;
-    for (size_t i = 0; i < ex->n; i++)
-        if (ex->labels[i] != IGNORE) ex->dropped = false;
+    for (size_t i = 1; i < ex->n; i++) {                   // the first token is never predicted
+        ex->n_learned += mask[i] == LEARNED;
+        ex->n_left_out += mask[i] == LEFT_OUT;
+    }
+    ex->dropped = ex->n_learned == 0 && !(ex->n > 0 && mask[0] == LEARNED);
 }
 
 bool example_build(Example *ex, Buf *text, const cJSON *row, const Recipe *recipe, Err *e)
@@ -582,7 +598,7 @@ bool example_build(Example *ex, Buf *text, const cJSON *row, const Recipe *recip
     Draft d = {.recipe = recipe, .row = row};
     *ex = (Example){0};
     bool ok = build(&d, ex, e);
-    if (ok) truncate_example(ex, recipe->max_length);
+    if (ok) truncate_example(ex, d.mask, recipe->max_length);
     else example_free(ex);
     ex->spans_by_rendering = d.spans_by_rendering;
     ex->prefix_mismatch = d.prefix_mismatch;

@@ -7,6 +7,18 @@
 //   the text field             plain text
 // The semantics are TRL's (transformers reads the spans of {% generation %} the same way), with one addition: where a
 // template has no such blocks the assistant's spans are found by rendering prefixes of the conversation.
+//
+// One small row, and the batch made of it. The label of a token is its own id, or -100: nothing is shifted here. batch
+// shifts: position at[m] is asked for target[m], the label of the token after it.
+//
+//   position    0         1    2        3             4    5             batch:   at      3    4
+//   token       <|user|>  Hi   <|end|>  <|assistant|> Yo   <|end|>                target  77   4
+//   ids         2         91   4        3             77   4                      weight  1    1
+//   labels      -100      -100 -100     -100          77   4
+//   weights     0         0    0        0             1    1
+//   roles       template  user template template      assistant assistant
+//
+// With prompt_loss_weight = 0.1 the first four labels are 2, 91, 4, 3 and their weights 0.1; then at is 0 to 4.
 #ifndef EXAMPLE_H
 #define EXAMPLE_H
 
@@ -14,15 +26,17 @@
 #include "messages.h"
 #include "../template/template.h"
 
-enum { IGNORE = -100 };        // a label that the loss leaves out: PyTorch's cross_entropy ignore_index
+enum { IGNORE = -100 };        // the label that the loss ignores: ignore_index of PyTorch's cross_entropy
 
 typedef struct {
     size_t n;                                              // tokens
-    int *ids, *labels;                                     // (n), (n): labels are unshifted; the model shifts
-    float *weights;                                        // (n): of each token as a target of the loss
+    int *ids, *labels;                                     // (n), (n): the label of a token stands beside the token
+    float *weights;                                        // (n): scales the loss on it; 0 exactly where the label is -100
     unsigned char *roles;                                  // (n)
+    size_t n_learned, n_left_out;                          // of the n - 1 tokens that are predicted: those that the mask
+                                                           // learns, and those that prompt_loss_weight could bring back
     size_t line;                                           // where the row begins in its file, from 1
-    bool truncated, dropped;                               // cut at max_length; no label left, so not trained on
+    bool truncated, dropped;                               // cut at max_length; the mask learns no token of it
     bool spans_by_rendering;                               // the template had no generation blocks to tell
     bool prefix_mismatch;                                  // the prompt's tokens are not how the row begins
     const char *mask;                                      // what made the labels: "assistant", "completion", "both"
@@ -37,7 +51,7 @@ typedef struct {
     const cJSON *template_kwargs;                          // more template variables, or NULL
     const char *text_field;
     int assistant_only_loss, completion_only_loss;         // 1, 0, or -1: not given
-    float prompt_loss_weight;                              // weight of the tokens whose label is IGNORE
+    float prompt_loss_weight;                              // of the tokens that the mask leaves out; 0: label -100
     bool warn_on_prefix_mismatch;                          // instead of an error
     size_t max_length;                                     // 0: none
     int vocab_size;                                        // ids must be below

@@ -312,14 +312,14 @@ static bool check_version(const cJSON *state, const char *path, Err *e)
 
 static bool check_state(const Run *r, const cJSON *state, const char *path, Err *e)
 {
-    Hash hash = data_hash(r);
-    const char *then = json_string(state, "data_hash");
-    if (!then || strcmp(then, hash.text) != 0)
-        return fail(e, "%s: the checkpoint is of another data set: the hash of its rows is %s, of these %s", path, then ? then : "absent", hash.text);
     cJSON *now = options_json(&r->options);
     bool ok = same_config(json_get(state, "config"), now, path, e);
     cJSON_Delete(now);
-    return ok;
+    if (!ok) return false;
+    Hash hash = data_hash(r);
+    const char *then = json_string(state, "data_hash");
+    return (then && strcmp(then, hash.text) == 0) ||
+           fail(e, "%s: the checkpoint is of another data set: the hash of its rows is %s, of these %s", path, then ? then : "absent", hash.text);
 }
 
 cJSON *checkpoint_open(const Run *r, const char *folder, Err *e)

@@ -8,7 +8,7 @@
 #include "run.h"
 
 // Counts up whenever a checkpoint holds something else, or a step computes other bits from the same config and rows.
-enum { PROGRAM_VERSION = 4 };
+enum { PROGRAM_VERSION = 5 };
 
 // Sums since the last line of the log, or since the beginning.
 typedef struct { double nll, entropy, correct, weight, seconds; size_t tokens, rows; } TrainSums;
