@@ -268,7 +268,7 @@ bool file_create(FileWriter *w, const char *path, Err *e)
     return false;
 }
 
-size_t file_is_unfinished(const char *name)
+size_t unfinished_name_length(const char *name)
 {
     const char *dot = strstr(name, UNFINISHED), *pid = dot ? dot + strlen(UNFINISHED) : "";
     return *pid && !pid[strspn(pid, "0123456789")] ? (size_t)(dot - name) : 0;

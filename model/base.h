@@ -76,8 +76,8 @@ void file_abandon(FileWriter *w);                         // accepts {0} and a f
 bool file_put(const char *path, const void *bytes, size_t n, Err *e); // the three in one
 bool file_copy(const char *from, const char *to, Err *e);
 bool file_append(const char *path, const void *bytes, size_t n, Err *e);       // all of it, or the file stays as it was
-// Is it the name that file_create gives to what is not finished? Then the length of the real name, else 0.
-size_t file_is_unfinished(const char *name);
+// For a name that file_create gives to a file that is not finished yet: the length of the real name; else 0.
+size_t unfinished_name_length(const char *name);
 
 // ---- JSON ---------------------------------------------------------------------------------------------------------
 // One JSON value, the whole of the text. Refuses invalid UTF-8, \u0000 (cJSON strings would end there) and

@@ -1,7 +1,7 @@
 // bench_data: what a run does before its first step with tokenizer, chat template and rows: each one rendered, tokenized,
 // labelled.
 //     bench_data TOKENIZER FILE.jsonl
-#include "../data/run/run.h"
+#include "../data/run/inputs.h"
 
 #include <sys/resource.h>
 

@@ -127,7 +127,7 @@ static void check_fault(const char *how, const char *path)
     const char *reason = strerror(strcmp(how, "EIO") == 0 ? EIO : ENOSPC);
     char name[512];
     snprintf(name, sizeof name, "%s", path);
-    size_t folder = (size_t)(strrchr(name, '/') + 1 - name), length = file_is_unfinished(name + folder);
+    size_t folder = (size_t)(strrchr(name, '/') + 1 - name), length = unfinished_name_length(name + folder);
     if (length) name[folder + length] = 0;                 // errors give the name that is meant
     is_one_error(output);
     CHECK_MSG(strstr(output, name) && strstr(output, reason), "%s at %s: %s", how, path, output);

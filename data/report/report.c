@@ -289,7 +289,7 @@ void report_padded(FILE *out, const Example *examples, size_t n, const Tokenizer
     }
 }
 
-cJSON *report_row_json(const Example *ex, size_t row, const char *text)
+static cJSON *row_json(const Example *ex, size_t row, const char *text)
 {
     cJSON *json = cJSON_CreateObject(), *weights = cJSON_CreateArray(), *roles = cJSON_CreateArray();
     cJSON_AddNumberToObject(json, "row", (double)row);
@@ -308,7 +308,7 @@ cJSON *report_row_json(const Example *ex, size_t row, const char *text)
     return json;
 }
 
-cJSON *report_summary_json(const Summary *s)
+static cJSON *summary_json(const Summary *s)
 {
     cJSON *json = cJSON_CreateObject(), *summary = cJSON_AddObjectToObject(json, "summary");
     cJSON_AddNumberToObject(summary, "rows", (double)s->rows);
@@ -318,4 +318,32 @@ cJSON *report_summary_json(const Summary *s)
     cJSON_AddNumberToObject(summary, "supervised", (double)s->supervised);
     cJSON_AddStringToObject(summary, "mask", s->mask);
     return json;
+}
+
+static void print_json(cJSON *json)
+{
+    char *line = cJSON_PrintUnformatted(json);
+    puts(line);
+    cJSON_free(line);
+    cJSON_Delete(json);
+}
+
+bool report_json(const Dataset *data, const Recipe *recipe, size_t first, size_t end, Err *e)
+{
+    Summary s = dataset_summary(data->examples, data->n, recipe->tokenizer);
+    Buf text = {0};
+    bool ok = true;
+    for (size_t i = first; i < end && ok; i++) {
+        Example again;                                     // for its text, which the data set does not keep
+        cJSON *row = dataset_row(data, i, e);
+        ok = row && example_build(&again, &text, row, recipe, e);
+        if (ok) {
+            print_json(row_json(&data->examples[i], i, text.data));
+            example_free(&again);
+        }
+        cJSON_Delete(row);
+    }
+    buf_free(&text);
+    if (ok) print_json(summary_json(&s));
+    return ok;
 }

@@ -41,8 +41,7 @@ void report_row(FILE *out, const Example *ex, size_t row, const Tokenizer *t, bo
 // Rows as a collator would give them to a model that wants rectangles: input_ids, attention_mask, labels.
 void report_padded(FILE *out, const Example *examples, size_t n, const Tokenizer *t);
 
-// The lines of inspect --json.
-cJSON *report_row_json(const Example *ex, size_t row, const char *text);
-cJSON *report_summary_json(const Summary *s);
+// The lines of inspect --json: the rows [first, end), then the summary of all, to stdout.
+bool report_json(const Dataset *data, const Recipe *recipe, size_t first, size_t end, Err *e);
 
 #endif

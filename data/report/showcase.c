@@ -143,3 +143,18 @@ bool showcase_add(Showcase *s, size_t model, Run *r, Err *e)
     s->seen[model] = true;
     return true;
 }
+
+void showcase_add_first(Showcase *show, const Run *r, const Config *c)
+{
+    Run beginning = *r;                                    // its own: model, batch, losses, roles
+    Err e;
+    bool ok = run_open_model(&beginning, c, NULL, &e) && run_make_room(&beginning, NULL, 0, false, &e) && showcase_add(show, 0, &beginning, &e);
+    if (!ok) {
+        fprintf(stderr, "train: the report will show no answers, since the first model cannot be read again: %s\n", e.text);
+        showcase_free(show);
+    }
+    model_free(&beginning.model);
+    batch_free(&beginning.batch);
+    free(beginning.losses);
+    free(beginning.roles);
+}

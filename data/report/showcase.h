@@ -3,7 +3,7 @@
 #ifndef SHOWCASE_H
 #define SHOWCASE_H
 
-#include "../run/run.h"
+#include "../run/evaluate.h"
 
 enum { MAX_SHOWN_ROWS = 2, MAX_QUESTIONS = 6 };
 
@@ -33,6 +33,9 @@ void showcase_init(Showcase *s, const Run *r, size_t n_models);
 void showcase_free(Showcase *s);                           // accepts {0}
 // Reads the rows with a run's model as it is now, and has it answer. The run must have the same held-out rows.
 bool showcase_add(Showcase *s, size_t model, Run *r, Err *e);
+// For a run that goes on: adds model 0, the one that the run once began with, read anew. Where it cannot be read any more
+// the showcase is emptied, with a warning.
+void showcase_add_first(Showcase *s, const Run *r, const Config *c);
 
 // The text of n tokens, without special tokens and outer white space. Appends.
 void showcase_text(Buf *out, const Tokenizer *t, const int *ids, size_t n);

@@ -3,7 +3,7 @@
 #ifndef MEMORY_H
 #define MEMORY_H
 
-#include "run.h"
+#include "inputs.h"
 
 typedef struct {                                           // in bytes
     size_t weights, gradients, moments, activations;       // still to be allocated

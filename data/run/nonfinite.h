@@ -2,7 +2,7 @@
 #ifndef NONFINITE_H
 #define NONFINITE_H
 
-#include "run.h"
+#include "inputs.h"
 
 // Fails, naming the tensor, where a weight is not finite; `whose` begins the message.
 bool check_weights(const Model *m, const char *whose, Err *e);

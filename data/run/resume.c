@@ -173,7 +173,7 @@ static int64_t newest_checkpoint(const char *output_dir, int64_t below)
     int64_t newest = -1;
     DIR *dir = opendir(output_dir);
     for (struct dirent *d; dir && (d = readdir(dir));) {
-        int64_t n = checkpoint_step(d->d_name);
+        int64_t n = run_step_of(d->d_name);
         if (n < below && n > newest) newest = n;
     }
     if (dir) closedir(dir);
@@ -219,7 +219,7 @@ static bool prune(const Options *o, Err *e)
     return ok;
 }
 
-bool checkpoint_remove_after(const Options *o, int64_t step, Err *e)
+bool resume_remove_after(const Options *o, int64_t step, Err *e)
 {
     bool ok = true;
     for (int64_t n = INT64_MAX; ok && (n = newest_checkpoint(o->output_dir, n)) > step;) ok = remove_checkpoint(o, n, e);
@@ -236,7 +236,7 @@ static bool replace_folder(const char *from, const char *to, const char *aside, 
     return false;
 }
 
-bool checkpoint_write(const Run *r, const Progress *p, Err *e)
+bool resume_write(const Run *r, const Progress *p, Err *e)
 {
     const Options *o = &r->options;
     char *final = checkpoint_path(o->output_dir, p->step, "");
@@ -252,7 +252,7 @@ bool checkpoint_write(const Run *r, const Progress *p, Err *e)
 
 // ---- reading ------------------------------------------------------------------------------------------------------
 
-char *checkpoint_find(const Options *o, Err *e)
+char *resume_find(const Options *o, Err *e)
 {
     if (!o->output_dir) {
         fail(e, "output_dir: expected a path, found nothing");
@@ -322,11 +322,11 @@ static bool check_state(const Run *r, const cJSON *state, const char *path, Err 
            fail(e, "%s: the checkpoint is of another data set: the hash of its rows is %s, of these %s", path, then ? then : "absent", hash.text);
 }
 
-cJSON *checkpoint_open(const Run *r, const char *folder, Err *e)
+cJSON *resume_open(const Run *r, const char *folder, Err *e)
 {
     char *path = path_join(folder, "trainer_state.json");
     cJSON *state = json_load(path, e);
-    if (!state) checkpoint_offer_older(&r->options, folder, e);
+    if (!state) resume_offer_older(&r->options, folder, e);
     bool ok = state && check_version(state, path, e) && check_state(r, state, path, e);
     if (!ok) cJSON_Delete(state);
     free(path);
@@ -341,19 +341,19 @@ static bool check_weights_hash(const Run *r, const cJSON *state, const char *pat
            fail(e, "%s: weights_hash: expected %s, found %s in %s: its weights or moments are damaged", path, then ? then : "a hash", hash.text, folder);
 }
 
-bool checkpoint_read(Run *r, Progress *p, const cJSON *state, const char *folder, Err *e)
+bool resume_read(Run *r, Progress *p, const cJSON *state, const char *folder, Err *e)
 {
     char *path = path_join(folder, "trainer_state.json");
     const cJSON *step = json_get(state, "optimizer_step");
     bool ok = state_fields(p, state, path, e) && read_moments(r, folder, e) && check_weights_hash(r, state, path, folder, e) &&
               (json_is_int(step, 0, (int64_t)1 << 53) || fail(e, "%s: optimizer_step: expected a count", path));
     if (ok) r->optim.step = (int64_t)step->valuedouble;
-    else checkpoint_offer_older(&r->options, folder, e);
+    else resume_offer_older(&r->options, folder, e);
     free(path);
-    return ok && cut_log(r, state, e) && checkpoint_remove_after(&r->options, p->step, e);
+    return ok && cut_log(r, state, e) && resume_remove_after(&r->options, p->step, e);
 }
 
-void checkpoint_offer_older(const Options *o, const char *folder, Err *e)
+void resume_offer_older(const Options *o, const char *folder, Err *e)
 {
     const char *dash = strrchr(folder, '-');
     int64_t older = dash ? newest_checkpoint(o->output_dir, strtoll(dash + 1, NULL, 10)) : -1;

@@ -5,44 +5,32 @@
 #ifndef RESUME_H
 #define RESUME_H
 
-#include "run.h"
+#include "output.h"
+#include "progress.h"
 
 // Counts up whenever a checkpoint holds something else, or a step computes other bits from the same config and rows.
 enum { PROGRAM_VERSION = 5 };
 
-// Sums since the last line of the log, or since the beginning.
-typedef struct { double nll, entropy, correct, weight, seconds; size_t tokens, rows; } TrainSums;
-
-// Where a run stands between two steps.
-typedef struct {
-    int64_t step;
-    uint64_t epoch;
-    size_t next;                                           // place in the epoch's order
-    size_t num_tokens, supervised_tokens;
-    double grad_norm, lr;                                  // of the last step, which may not be logged yet
-    TrainSums since_log, total;
-} Progress;
-
 // Writes checkpoint-<step> under a temporary name, syncs it, renames it and syncs that; only then removes what is beyond
 // save_total_limit.
-bool checkpoint_write(const Run *r, const Progress *p, Err *e);
+bool resume_write(const Run *r, const Progress *p, Err *e);
 
 // Removes the checkpoints of output_dir that are of later steps: all (-1) where a run begins anew, since the log that they
 // belong to is gone. Folders that are not ours stay, whatever their name.
-bool checkpoint_remove_after(const Options *o, int64_t step, Err *e);
+bool resume_remove_after(const Options *o, int64_t step, Err *e);
 
 // resume_from_checkpoint as a folder: itself, or the newest checkpoint of output_dir if it is "latest". Owned by the caller.
-char *checkpoint_find(const Options *o, Err *e);
+char *resume_find(const Options *o, Err *e);
 
 // The state in a checkpoint folder, owned by the caller. NULL if it is of another program version, config or data set,
 // with what differs.
-cJSON *checkpoint_open(const Run *r, const char *folder, Err *e);
+cJSON *resume_open(const Run *r, const char *folder, Err *e);
 
 // Takes the state over, once model and optimizer stand: reads the moments, cuts log.jsonl back to where it stood and removes
 // the checkpoints of later steps.
-bool checkpoint_read(Run *r, Progress *p, const cJSON *state, const char *folder, Err *e);
+bool resume_read(Run *r, Progress *p, const cJSON *state, const char *folder, Err *e);
 
 // Adds to the message which checkpoint is the one before it, if there is one.
-void checkpoint_offer_older(const Options *o, const char *folder, Err *e);
+void resume_offer_older(const Options *o, const char *folder, Err *e);
 
 #endif

@@ -49,12 +49,12 @@ void fuzz_checkpoint_folder(const char *data, size_t size)
     if (fuzz_part(&rest, &model)) fuzz_file("checkpoint-2/model.bin", model.data, model.len);
     fuzz_file("log.jsonl", log, sizeof log - 1);
     if (!open_run(&r, &c, fuzz_file("input", rows, sizeof rows - 1), &e)) abort();
-    char *folder = checkpoint_find(&r.options, &e);
+    char *folder = resume_find(&r.options, &e);
     if (!folder) abort();
-    cJSON *opened = checkpoint_open(&r, folder, &e);
+    cJSON *opened = resume_open(&r, folder, &e);
     bool has_model = opened && run_open_model(&r, &c, folder, &e);
     if (has_model && (r.model.config.seq_len != c.seq_len || r.model.config.vocab_size != c.vocab_size)) abort();
-    if (has_model && checkpoint_read(&r, &at, opened, folder, &e) && at.step < 0) abort();
+    if (has_model && resume_read(&r, &at, opened, folder, &e) && at.step < 0) abort();
     cJSON_Delete(opened);
     free(folder);
     run_free(&r);

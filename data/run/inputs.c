@@ -1,0 +1,189 @@
+// inputs: see inputs.h.
+#include "inputs.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+void run_free(Run *r)
+{
+    if (r->lock) close(r->lock);
+    free(r->evals);
+    free(r->losses);
+    free(r->roles);
+    batch_free(&r->batch);
+    optim_free(&r->optim);
+    model_free(&r->model);
+    dataset_free(&r->data);
+    dataset_free(&r->eval_data);
+    template_free(r->template);
+    tokenizer_free(r->tokenizer);
+    free(r->tokenizer_path);
+    options_free(&r->options);
+}
+
+// The tokenizer's own place: beside the model, tokenizer.bin for a .bin and tokenizer.json in a folder.
+static char *default_tokenizer(const char *model)
+{
+    if (checkpoint_is_folder(model)) return mem_strdup(model);
+    char *dir = path_dir(model), *path = path_join(dir, "tokenizer.bin");
+    free(dir);
+    return path;
+}
+
+bool run_open_tokenizer(Run *r, const char *model, Err *e)
+{
+    const char *given = r->options.tokenizer_name_or_path;
+    if (!given && !model) return fail(e, "tokenizer_name_or_path: expected a path, found nothing");
+    r->tokenizer_path = given ? mem_strdup(given) : default_tokenizer(model);
+    r->tokenizer = tokenizer_load(r->tokenizer_path, e);
+    if (!r->tokenizer && !given) fail_prefix(e, "the tokenizer is looked for beside the model (or give tokenizer_name_or_path): ");
+    return r->tokenizer != NULL;
+}
+
+bool run_open_template(Run *r, Err *e)
+{
+    const char *path = r->options.chat_template_path, *own = tokenizer_chat_template(r->tokenizer);
+    if (!path) {
+        if (own) r->template = template_parse(own, strlen(own), "chat template", e);
+        return !own || r->template;
+    }
+    File f;
+    if (!file_map(&f, path, e)) return false;
+    r->template = template_parse((const char *)f.data, f.size, path, e);
+    file_unmap(&f);
+    return r->template != NULL;
+}
+
+// The shape of the model to train: of the file, or model_init's.
+static bool model_shape(Run *r, Config *c, Err *e)
+{
+    const Options *o = &r->options;
+    if (!o->model_init) return checkpoint_config(c, o->model_name_or_path, e);
+    cJSON *json = cJSON_Duplicate(o->model_init, true);
+    if (!json_get(json, "vocab_size")) cJSON_AddNumberToObject(json, "vocab_size", tokenizer_vocab_size(r->tokenizer));
+    if (!json_get(json, "rms_norm_eps")) cJSON_AddNumberToObject(json, "rms_norm_eps", 1e-5);      // llama2.c's
+    bool ok = config_from_json(c, json, "model_init", e);
+    cJSON_Delete(json);
+    return ok;
+}
+
+bool run_check_vocabulary(const Run *r, const Config *c, Err *e)
+{
+    int n = tokenizer_vocab_size(r->tokenizer);
+    return !tokenizer_is_bin(r->tokenizer) || n == c->vocab_size ||
+           fail(e, "%s: expected a tokenizer of %d pieces, the model's vocab_size, found %d", r->tokenizer_path, c->vocab_size, n);
+}
+
+// What rows become. `c` NULL: no model, so no limits from it.
+static bool make_recipe(Run *r, const Config *c, Err *e)
+{
+    const Options *o = &r->options;
+    int64_t limit = c ? c->seq_len : INT64_MAX, length = o->max_length;
+    if (length > limit && options_given(o, "max_length"))
+        return fail(e, "max_length: expected at most the model's %lld, found %lld", (long long)limit, (long long)length);
+    r->recipe = (Recipe){
+        .tokenizer = r->tokenizer, .template = r->template, .template_kwargs = o->chat_template_kwargs,
+        .text_field = o->dataset_text_field, .assistant_only_loss = (int)o->assistant_only_loss,
+        .completion_only_loss = (int)o->completion_only_loss, .prompt_loss_weight = (float)o->prompt_loss_weight,
+        .warn_on_prefix_mismatch = strcmp(o->on_prefix_mismatch, "warn") == 0,
+        .max_length = (size_t)(length < limit ? length : limit), .vocab_size = c ? c->vocab_size : 0,
+    };
+    return true;
+}
+
+// The training rows, and the held-out ones from a file of their own or off the end of the same one.
+static bool open_data(Run *r, Err *e)
+{
+    const Options *o = &r->options;
+    if (!o->dataset_name) return fail(e, "dataset_name: expected a path, found nothing");
+    if (o->eval_dataset_name && o->eval_split > 0) return fail(e, "eval_split and eval_dataset_name: expected one of the two, found both");
+    if (!dataset_open(&r->data, o->dataset_name, e) || !dataset_build(&r->data, &r->recipe, e)) return false;
+    r->n_train = r->data.n;
+    if (o->eval_dataset_name) {
+        if (!dataset_open(&r->eval_data, o->eval_dataset_name, e) || !dataset_build(&r->eval_data, &r->recipe, e)) return false;
+        r->eval = r->eval_data.examples;
+        r->n_eval = r->eval_data.n;
+    } else if (o->eval_split > 0) {
+        r->n_eval = (size_t)ceil(o->eval_split * (double)r->data.n);
+        if (r->n_eval >= r->data.n) return fail(e, "eval_split: expected to leave rows to train on, found %zu of %zu held out", r->n_eval, r->data.n);
+        r->n_train -= r->n_eval;
+        r->eval = r->data.examples + r->n_train;
+    }
+    return true;
+}
+
+bool run_open_inputs(Run *r, bool need_model, Config *c, Err *e)
+{
+    const Options *o = &r->options;
+    ops_init((int)o->n_threads);
+    if (o->model_init && o->model_name_or_path) return fail(e, "model_init and model_name_or_path: expected one of the two, found both");
+    if (need_model && !o->model_init && !o->model_name_or_path) return fail(e, "model_name_or_path: expected a path, found nothing");
+    bool has_model = o->model_init || (o->model_name_or_path && (need_model || file_exists(o->model_name_or_path)));
+    if (need_model && o->model_name_or_path && !checkpoint_config(c, o->model_name_or_path, e)) return false;
+    if (!run_open_tokenizer(r, o->model_name_or_path, e) || !run_open_template(r, e)) return false;
+    if (has_model && (!model_shape(r, c, e) || !run_check_vocabulary(r, c, e))) return false;
+    return make_recipe(r, has_model ? c : NULL, e) && open_data(r, e);
+}
+
+// ---- the model ----------------------------------------------------------------------------------------------------
+
+bool run_is_folder(const Run *r)
+{
+    const char *model = r->options.model_name_or_path;
+    return model ? checkpoint_is_folder(model) : !tokenizer_is_bin(r->tokenizer);
+}
+
+// Not only as many parameters: the rows were made for this vocab_size and seq_len.
+static bool same_shape(const Config *a, const Config *b)
+{
+    return a->dim == b->dim && a->hidden_dim == b->hidden_dim && a->n_layers == b->n_layers && a->n_heads == b->n_heads &&
+           a->n_kv_heads == b->n_kv_heads && a->head_dim == b->head_dim && a->vocab_size == b->vocab_size && a->seq_len == b->seq_len &&
+           a->tied == b->tied;
+}
+
+bool run_open_model(Run *r, const Config *c, const char *checkpoint, Err *e)
+{
+    const Options *o = &r->options;
+    if (checkpoint) {
+        char *bin = path_join(checkpoint, "model.bin");
+        bool ok = checkpoint_load(&r->model, run_is_folder(r) ? checkpoint : bin, e) &&
+                  (same_shape(&r->model.config, c) ||
+                   fail(e, "%s: expected a model of %zu parameters and seq_len %d, found %zu and %d%s", checkpoint, params_count(c),
+                        c->seq_len, r->model.n_params, r->model.config.seq_len, r->model.n_params == params_count(c) ? ", of another shape" : ""));
+        free(bin);
+        return ok;
+    }
+    if (!o->model_init) return checkpoint_load(&r->model, o->model_name_or_path, e);
+    if (!run_is_folder(r) && !config_fits_bin(c, e)) return fail_prefix(e, "model_init: ");
+    if (!model_init(&r->model, c, e)) return false;
+    model_randomize(&r->model, (uint64_t)o->seed);
+    return true;
+}
+
+static BatchSize size_max(BatchSize a, BatchSize b)
+{
+    return (BatchSize){a.tokens > b.tokens ? a.tokens : b.tokens, a.row > b.row ? a.row : b.row,
+                       a.rows > b.rows ? a.rows : b.rows, a.targets > b.targets ? a.targets : b.targets};
+}
+
+BatchSize run_batch_size(const Run *r, const Example *const *rows, size_t n_rows)
+{
+    size_t batch = (size_t)r->options.per_device_train_batch_size;
+    const Example **held_out = mem_alloc(r->n_eval, sizeof *held_out);
+    for (size_t i = 0; i < r->n_eval; i++) held_out[i] = &r->eval[i];
+    BatchSize eval = batch_bound(held_out, r->n_eval, batch, BATCH_EVAL);
+    free(held_out);
+    return size_max(eval, batch_bound(rows, n_rows, batch, BATCH_TRAIN));
+}
+
+bool run_make_room(Run *r, const Example *const *rows, size_t n_rows, bool training, Err *e)
+{
+    const Options *o = &r->options;
+    r->max = run_batch_size(r, rows, n_rows);
+    r->losses = mem_alloc(r->max.targets, sizeof *r->losses);
+    r->roles = mem_alloc(r->max.targets, 1);
+    return batch_init(&r->batch, r->max, e) && model_reserve(&r->model, r->max.tokens, r->max.row, r->max.rows, r->max.targets, training,
+                                                              training && o->gradient_checkpointing, e);
+}

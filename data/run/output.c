@@ -1,0 +1,226 @@
+// output: see output.h.
+#include "output.h"
+
+#include <ctype.h>
+#include <dirent.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+// ---- the folder ---------------------------------------------------------------------------------------------------
+
+int64_t run_step_of(const char *name)
+{
+    char *end;
+    if (strncmp(name, "checkpoint-", 11) != 0 || !isdigit((unsigned char)name[11])) return -1;
+    long long n = strtoll(name + 11, &end, 10);
+    return *end ? -1 : n;
+}
+
+bool run_holds_model(const char *dir)
+{
+    static const char *const names[] = {"model.bin", "model.safetensors", "model.safetensors.index.json", "config.json", "compare.csv"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char *path = path_join(dir, names[i]);
+        bool there = file_exists(path);
+        free(path);
+        if (there) return true;
+    }
+    DIR *folder = opendir(dir);
+    bool there = false;
+    for (struct dirent *d; folder && (d = readdir(folder));) there |= run_step_of(d->d_name) >= 0;
+    if (folder) closedir(folder);
+    return there;
+}
+
+// What a killed run left half done: files and folders under temporary names of ours. Whoever holds the lock may remove them.
+static void remove_unfinished(const char *dir)
+{
+    static const char *const names[] = {"train_config.json", "log.jsonl", "report.html", "compare.csv", "model"};
+    DIR *folder = opendir(dir);
+    for (struct dirent *d; folder && (d = readdir(folder));) {
+        char *path = path_join(dir, d->d_name), *name = mem_strndup(d->d_name, unfinished_name_length(d->d_name));
+        bool ours = run_step_of(name) >= 0;
+        for (size_t i = 0; i < sizeof names / sizeof *names; i++) ours |= strcmp(name, names[i]) == 0;
+        if (ours && unlink(path) != 0) dir_remove(path);
+        free(name);
+        free(path);
+    }
+    if (folder) closedir(folder);
+}
+
+bool run_claim_output(Run *r, Err *e)
+{
+    const Options *o = &r->options;
+    if (!o->output_dir) return fail(e, "output_dir: expected a path, found nothing");
+    if (!dir_make(o->output_dir, e)) return fail_prefix(e, "output_dir: ");
+    int lock = dir_lock(o->output_dir, e);
+    if (lock < 0) return fail_prefix(e, "output_dir: ");
+    r->lock = lock;
+    if (!o->overwrite_output_dir && !o->resume_from_checkpoint && run_holds_model(o->output_dir))
+        return fail(e, "output_dir: %s holds a model or checkpoints already: choose another folder, or give overwrite_output_dir=true or "
+                       "resume_from_checkpoint=latest", o->output_dir);
+    if (access(o->output_dir, W_OK) != 0) return fail(e, "output_dir: %s: cannot write: %s", o->output_dir, strerror(errno));
+    remove_unfinished(o->output_dir);
+    return true;
+}
+
+char *run_log_path(const Run *r) { return path_join(r->options.output_dir, "log.jsonl"); }
+
+bool run_open_output(Run *r, Err *e)
+{
+    const Options *o = &r->options;
+    char *log = run_log_path(r), *config = path_join(o->output_dir, "train_config.json");
+    cJSON *json = options_json(o);
+    bool ok = json_save(json, config, e) && (o->resume_from_checkpoint || file_put(log, "", 0, e));    // resume_read takes the old one
+    cJSON_Delete(json);
+    free(log);
+    free(config);
+    return ok;
+}
+
+bool run_write_log(Run *r, cJSON *line, Err *e)
+{
+    char *text = cJSON_PrintUnformatted(line), *path = run_log_path(r);
+    Buf b = {0};
+    buf_addf(&b, "%s\n", text);
+    bool ok = file_append(path, b.data, b.len, e);
+    buf_free(&b);
+    free(path);
+    cJSON_free(text);
+    cJSON_Delete(line);
+    return ok;
+}
+
+bool dir_stage(const char *dir, char **stage, Err *e)
+{
+    Buf path = {0};
+    buf_addf(&path, "%s/model.tmp.%ld", dir, (long)getpid());
+    *stage = path.data;
+    return dir_make(path.data, e);
+}
+
+bool dir_publish(const char *dir, char *stage, bool ok, Err *e)
+{
+    DIR *folder = ok ? opendir(stage) : NULL;
+    if (ok && !folder) ok = fail(e, "%s: cannot open: %s", stage, strerror(errno));
+    for (struct dirent *d; ok && folder && (d = readdir(folder));) {
+        char *from = path_join(stage, d->d_name), *to = path_join(dir, d->d_name);
+        if (d->d_name[0] != '.' && rename(from, to) != 0) ok = fail(e, "%s: cannot write: %s", to, strerror(errno));
+        free(from);
+        free(to);
+    }
+    if (folder) closedir(folder);
+    ok = ok && file_sync(dir, e);
+    dir_remove(stage);
+    free(stage);
+    return ok;
+}
+
+static bool copy_if_there(const char *from_dir, const char *to_dir, const char *name, Err *e)
+{
+    char *from = path_join(from_dir, name), *to = path_join(to_dir, name);
+    bool ok = !file_exists(from) || file_copy(from, to, e);
+    free(from);
+    free(to);
+    return ok;
+}
+
+// Everything that the tokenizer was read from, and the template in force.
+bool run_save_tokenizer(const Run *r, const char *dir, Err *e)
+{
+    static const char *const names[] = {"tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "tokenizer.model",
+                                        "chat_template.jinja", "generation_config.json"};
+    const char *template = r->options.chat_template_path;
+    char *from = file_is_dir(r->tokenizer_path) ? mem_strdup(r->tokenizer_path) : path_dir(r->tokenizer_path);
+    char *main_from = file_is_dir(r->tokenizer_path) ? path_join(from, "tokenizer.json") : mem_strdup(r->tokenizer_path);
+    char *main_to = path_join(dir, tokenizer_is_bin(r->tokenizer) ? "tokenizer.bin" : "tokenizer.json");
+    char *template_to = path_join(dir, "chat_template.jinja");
+    bool ok = file_copy(main_from, main_to, e);
+    for (size_t i = 0; ok && !tokenizer_is_bin(r->tokenizer) && i < sizeof names / sizeof *names; i++) ok = copy_if_there(from, dir, names[i], e);
+    if (ok && template) ok = file_copy(template, template_to, e);
+    free(from);
+    free(main_from);
+    free(main_to);
+    free(template_to);
+    return ok;
+}
+
+// A folder's config.json keeps the keys that we do not write; a new one says what begins and ends a text.
+cJSON *run_config_keys(const Run *r, Err *e)
+{
+    cJSON *json;
+    if (r->options.model_name_or_path && checkpoint_is_folder(r->options.model_name_or_path)) {
+        char *path = path_join(r->options.model_name_or_path, "config.json");
+        json = json_load(path, e);
+        free(path);
+        return json;
+    }
+    json = cJSON_CreateObject();
+    cJSON_AddNumberToObject(json, "bos_token_id", tokenizer_bos(r->tokenizer));
+    cJSON_AddNumberToObject(json, "eos_token_id", tokenizer_eos(r->tokenizer));
+    return json;
+}
+
+bool run_write_model(const Run *r, const char *dir, Err *e)
+{
+    bool ok;
+    if (run_is_folder(r)) {
+        cJSON *keys = run_config_keys(r, e);
+        ok = keys && checkpoint_save_folder(&r->model, dir, keys, e);
+        cJSON_Delete(keys);
+    } else {
+        char *path = path_join(dir, "model.bin");
+        ok = checkpoint_save_bin(&r->model, path, e);
+        free(path);
+    }
+    return ok && run_save_tokenizer(r, dir, e);
+}
+
+bool run_save_model(const Run *r, const char *dir, Err *e)
+{
+    char *stage;
+    bool ok = dir_stage(dir, &stage, e) && run_write_model(r, stage, e);
+    return dir_publish(dir, stage, ok, e);
+}
+
+// ---- another format -----------------------------------------------------------------------------------------------
+
+static bool ends_with(const char *text, const char *end)
+{
+    size_t n = strlen(text), m = strlen(end);
+    return n >= m && strcmp(text + n - m, end) == 0;
+}
+
+// The tokenizer of an exported model: copied, or written in the other format.
+static bool export_tokenizer(const Run *r, const char *out, bool to_bin, Err *e)
+{
+    if (!to_bin) return tokenizer_is_bin(r->tokenizer) ? tokenizer_export_folder(r->tokenizer, out, e) : run_save_tokenizer(r, out, e);
+    char *dir = path_dir(out), *path = path_join(dir, "tokenizer.bin");
+    bool ok = true;
+    if (file_exists(path)) fprintf(stderr, "train: %s is there already and was left as it is\n", path);
+    else ok = tokenizer_is_bin(r->tokenizer) ? file_copy(r->tokenizer_path, path, e) : tokenizer_export_bin(r->tokenizer, path, e);
+    free(dir);
+    free(path);
+    return ok;
+}
+
+bool run_export(Run *r, const char *model, const char *out, Err *e)
+{
+    bool to_bin = ends_with(out, ".bin");
+    if (to_bin ? file_exists(out) : run_holds_model(out)) return fail(e, "%s: there is a model already", out);
+    r->options.model_name_or_path = mem_strdup(model);
+    if (!checkpoint_load(&r->model, model, e) || !run_open_tokenizer(r, model, e) || !run_check_vocabulary(r, &r->model.config, e)) return false;
+    cJSON *keys = to_bin ? NULL : run_config_keys(r, e);
+    bool ok;
+    if (to_bin) ok = export_tokenizer(r, out, true, e) && checkpoint_save_bin(&r->model, out, e);
+    else {
+        char *stage;
+        ok = dir_stage(out, &stage, e) && keys && checkpoint_save_folder(&r->model, stage, keys, e) && export_tokenizer(r, stage, false, e);
+        ok = dir_publish(out, stage, ok, e);
+    }
+    cJSON_Delete(keys);
+    if (ok) printf("%s: %zu parameters\n", out, r->model.n_params);
+    return ok;
+}
