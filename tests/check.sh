@@ -1,0 +1,64 @@
+#!/bin/sh
+# make check: the rules of the tree. Which room may include which (arrows go one way, down this list); how many lines a room
+# may have, so that "minimal" stays true; no line wider than 120 columns. Prints the rooms, and what breaks a rule.
+cd "$(dirname "$0")/.." || exit 1
+status=0
+say() { echo "check: $*"; status=1; }
+
+# room, most lines of .c and .h (the generated unicode.c apart), headers that it may include from other rooms
+rooms='model         4700
+tokenizer     2950  model/base.h
+data/template 5450  model/base.h tokenizer/unicode.h
+data/rows     1400  model/base.h model/transformer.h tokenizer/tokenizer.h data/template/template.h
+data/run      2430  model/* tokenizer/tokenizer.h data/template/template.h data/rows/*
+data/report   2000  model/* tokenizer/tokenizer.h data/template/template.h data/rows/* data/run/*
+.             520   model/* tokenizer/tokenizer.h data/template/template.h data/rows/* data/run/* data/report/*'
+all=17700
+
+# The includes of other rooms in a room's files: "FILE:LINE HEADER", the header's path from the top.
+includes() {
+    grep -n '#include ".*/' /dev/null "$1"/*.[ch] | sed 's/^\.\///; s/^\([^:]*:[0-9]*\):#include "\(.*\)".*/\1 \2/' | while read -r place header; do
+        case $1 in
+            .) path=$header ;;
+            */*) path=${header#../../} ;;
+            *) path=${header#../} ;;
+        esac
+        case $path in ../*) path=data/${path#../} ;; esac
+        echo "$place $path"
+    done
+}
+
+echo "$rooms" | {
+    sum=0
+    printf '%-14s %6s %6s  %s\n' room lines most includes
+    while read -r room most allowed; do
+        lines=$(cat "$room"/*.[ch] | wc -l)
+        [ "$room" = tokenizer ] && lines=$((lines - $(wc -l <tokenizer/unicode.c)))
+        sum=$((sum + lines))
+        used=$(includes "$room" | sed 's/.* //; s/\/[^/]*$//' | sort -u | tr '\n' ' ')
+        printf '%-14s %6d %6d  %s\n' "$([ "$room" = . ] && echo train.c || echo "$room")" "$lines" "$most" "$used"
+        [ "$lines" -le "$most" ] || say "$room has $lines lines, more than its $most"
+        bad=$(includes "$room" | while read -r place path; do
+            set -f
+            for a in $allowed; do
+                # shellcheck disable=SC2254
+                case $path in $a) continue 2 ;; esac
+            done
+            echo "check: $place: $room must not include $path"
+        done)
+        [ -z "$bad" ] || { echo "$bad"; status=1; }
+    done
+    printf '%-14s %6d %6d\n' all "$sum" $all
+    [ "$sum" -le $all ] || say "$sum lines, more than $all"
+
+    blas=$(grep -ln cblas model/*.c tokenizer/*.c data/*/*.c train.c | grep -v '^model/ops.c$')
+    [ -z "$blas" ] || say "$blas: only model/ops.c may know BLAS"
+
+    # Columns are characters: bytes of UTF-8 that do not go on from the one before.
+    wide=$(git ls-files '*.[ch]' '*.sh' '*.py' '*.mjs' '*.css' '*.js' Makefile 2>/dev/null | grep -v 'tokenizer/unicode.c' | while read -r f; do
+        LC_ALL=C awk -v f="$f" '{ line = $0; gsub(/[\200-\277]/, "", line) } length(line) > 120 { print f ":" FNR ": " length(line) " columns" }' "$f"
+    done)
+    [ -z "$wide" ] || say "wider than 120 columns:
+$wide"
+    exit $status
+}
