@@ -36,7 +36,8 @@ COMPILE  = $(CC) $(STRICT) $(CFLAGS) $(SANITIZE) $$(pkg-config --cflags $(PKGS))
 LINK     = $(CC) -fopenmp $(SANITIZE) -o $@ $^ $$(pkg-config --libs $(PKGS)) -lm
 
 PARTS   := $(patsubst %.c,%,$(wildcard model/*.c tokenizer/*.c data/*/*.c))
-OBJECTS := $(PARTS:%=$(BUILD)/%.o)
+STRINGS := $(subst page.,page_,$(wildcard data/report/page.css data/report/page.js))
+OBJECTS := $(PARTS:%=$(BUILD)/%.o) $(STRINGS:%=$(BUILD)/%.o)
 FAULTS  := $(BUILD)/faults.so
 TESTS   := $(patsubst tests/%.c,$(BUILD)/%,$(wildcard tests/test_*.c))
 
@@ -54,6 +55,16 @@ $(BUILD)/bench_%: $(BUILD)/tests/bench_%.o $(OBJECTS)
 
 $(BUILD)/%.o: %.c Makefile
 	@mkdir -p $(@D)
+	@echo "  $(firstword $(CC)) $<"; $(COMPILE) -c -o $@ $<
+
+# A file of the report's page that is not C becomes a string: page.css is const char page_css[]. Lines that are one
+# comment are left out.
+$(BUILD)/data/report/page_%.c: data/report/page.% Makefile
+	@mkdir -p $(@D)
+	@{ echo 'extern const char page_$*[];'; echo 'const char page_$*[] ='; \
+	   LC_ALL=C sed -e '/^ *\/\*.*\*\/$$/d' -e 's/[\\"?]/\\&/g' -e 's/.*/    "&\\n"/' $< && echo '    "";'; } >$@
+
+$(BUILD)/%.o: $(BUILD)/%.c
 	@echo "  $(firstword $(CC)) $<"; $(COMPILE) -c -o $@ $<
 
 -include $(wildcard $(BUILD)/*.d $(BUILD)/*/*.d $(BUILD)/*/*/*.d)
@@ -163,3 +174,4 @@ clean:
 
 .PHONY: train demo base test test-report test-crash test-faults build-tests bench check deps tools fuzz clean
 .SECONDARY:
+.DELETE_ON_ERROR:

@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+extern const char page_css[];                             // page.css as a string: the Makefile makes it
+
 // ---- text ---------------------------------------------------------------------------------------------------------
 
 // Control characters but \n and \t, marks that turn the direction of text, what has no width, and what is no character.
@@ -60,63 +62,6 @@ static void add_model(Buf *b, const Page *p, size_t model)
     if (model && p->comparison->n_arms > 1) add_swatch(b, model - 1);
     html_escape(b, model_name(p, model, name));
 }
-
-// ---- the look -----------------------------------------------------------------------------------------------------
-
-static const char style[] =
-    ":root{color-scheme:light dark;--bg:#fdfdfb;--fg:#1c1e21;--soft:#575d65;--line:#d9dcd8;--card:#f4f5f1;--good:#1b6b3a;"
-    "--system:#e9e0f6;--user:#d9e8f8;--assistant:#d6efdc;--tool:#fae6cd;--template:#e9eae7;--text:#e9eae7;--heat:214,94,0}\n"
-    "@media (prefers-color-scheme:dark){:root{--bg:#15171a;--fg:#e7e8e9;--soft:#a9b0b8;--line:#363b41;--card:#1d2024;--good:#7fd39a;"
-    "--system:#3b3053;--user:#1e3a58;--assistant:#1d462b;--tool:#54391a;--template:#2d3035;--text:#2d3035;--heat:200,88,10}}\n"
-    "*{box-sizing:border-box}\n"
-    "html{-webkit-text-size-adjust:100%;text-size-adjust:100%}\n"
-    "body{margin:0 auto;max-width:70rem;padding:2.5rem 1.25rem 4rem;background:var(--bg);color:var(--fg);"
-    "font:1rem/1.55 system-ui,-apple-system,\"Segoe UI\",Roboto,\"Helvetica Neue\",Arial,sans-serif;overflow-wrap:break-word}\n"
-    "h1{font-size:clamp(1.6rem,1.2rem + 2vw,2.3rem);line-height:1.2;letter-spacing:-.015em;margin:.2rem 0 .8rem;text-wrap:balance}\n"
-    "h2{font-size:1.3rem;line-height:1.3;margin:3rem 0 .6rem;padding-top:1.2rem;border-top:1px solid var(--line)}\n"
-    "h3{font-size:1rem;margin:1.8rem 0 .4rem}\n"
-    "p,ul.found{max-width:44rem;margin:.5rem 0}\n"
-    "ul.found{list-style:none;padding:0;font-size:1.08rem}ul.found li{margin:.45rem 0;padding-left:.9rem;border-left:3px solid var(--line)}"
-    "ul.found li:first-child{border-color:var(--fg)}\n"
-    ".soft,figcaption span,dt,caption{color:var(--soft)}.small{font-size:.875rem}\n"
-    "code,.mono{font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,\"Liberation Mono\",monospace;font-size:.92em}\n"
-    ".facts{display:grid;grid-template-columns:repeat(auto-fit,minmax(9.5rem,1fr));gap:.6rem;margin:1.6rem 0 0}"
-    ".facts div{background:var(--card);border-radius:.5rem;padding:.6rem .8rem}.facts dd{margin:0;font-size:1.15rem;font-variant-numeric:tabular-nums}\n"
-    "dt{font-size:.82rem}dd{margin:0}\n"
-    ".legend{display:flex;flex-wrap:wrap;gap:.4rem 1.4rem;list-style:none;padding:0;margin:.8rem 0}\n"
-    ".swatch{width:1.75rem;height:.5rem;margin-right:.45rem;vertical-align:middle}\n"
-    ".plots{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(20rem,100%),1fr));gap:1.4rem 1.2rem}\n"
-    "figure{margin:0;max-width:34rem}figcaption{font-weight:600;margin-bottom:.2rem}figcaption span{font-weight:400;display:block;font-size:.875rem}\n"
-    ".plot{display:block;width:100%;height:auto}.plot text,.plot tspan{fill:var(--fg);font-family:inherit}.plot .gridline{stroke:var(--line)}\n"
-    ".note{background:var(--card);border-left:3px solid #d55e00;border-radius:.25rem;padding:.6rem .9rem}\n"
-    ".tokens{display:flex;flex-wrap:wrap;gap:.3rem;margin:.8rem 0;font-variant-numeric:tabular-nums}\n"
-    ".tok{display:flex;flex-direction:column;min-width:2.7rem;max-width:100%;border:1px dotted var(--soft);border-radius:.35rem;overflow:hidden;"
-    "text-align:center;font-size:.8rem;line-height:1.4}\n"
-    ".tok b{font-weight:400;padding:.1rem .35rem;white-space:pre-wrap;overflow-wrap:anywhere;min-height:1.6em}.tok i{font-style:normal;padding:0 .3rem}\n"
-    ".learn{border:2px solid var(--fg)}.learn b{font-weight:700;text-decoration:underline;text-underline-offset:.15em}\n"
-    ".key{border-color:transparent;text-align:right;color:var(--soft)}.key b{padding-left:0}.key i{padding-left:0}\n"
-    ".system{background:var(--system)}.user{background:var(--user)}.assistant{background:var(--assistant)}.tool{background:var(--tool)}"
-    ".template{background:var(--template)}.text{background:var(--text)}\n"
-    ".h1{background:rgba(var(--heat),.08)}.h2{background:rgba(var(--heat),.15)}.h3{background:rgba(var(--heat),.22)}"
-    ".h4{background:rgba(var(--heat),.29)}.h5{background:rgba(var(--heat),.36)}.h6{background:rgba(var(--heat),.43)}.h7{background:rgba(var(--heat),.5)}\n"
-    ".chips{display:flex;flex-wrap:wrap;gap:.35rem .5rem;align-items:center;list-style:none;padding:0;margin:.5rem 0;font-size:.85rem}"
-    ".chips li{padding:.05rem .5rem;border-radius:.3rem}.chips .tok{display:block;font-size:inherit}\n"
-    ".scroll{overflow-x:auto;margin:.6rem 0}\n"
-    "table{border-collapse:collapse;font-size:.92rem;font-variant-numeric:tabular-nums}caption{text-align:left;font-size:.875rem;padding:.2rem 0}\n"
-    "th,td{text-align:right;padding:.32rem .8rem .32rem 0;border-bottom:1px solid var(--line);vertical-align:top;font-weight:400}"
-    "thead th{color:var(--soft);font-size:.85rem;vertical-align:bottom}tbody th,th.left,td.left{text-align:left}td span{white-space:nowrap}\n"
-    "table.config td{text-align:left;overflow-wrap:anywhere}\n"
-    "details{margin:.6rem 0}summary{cursor:pointer;padding:.3rem 0}\n"
-    ".asked{list-style:none;padding:0;margin:0;}.asked>li{border:1px solid var(--line);border-radius:.6rem;padding:.9rem 1rem;margin:.8rem 0}\n"
-    ".asked dl{margin:0}.asked .said{white-space:pre-wrap;overflow-wrap:anywhere}p.said{margin:0;max-width:none}\n"
-    ".asked .answers{display:grid;grid-template-columns:repeat(auto-fit,minmax(9rem,1fr));gap:.6rem 1rem;margin-top:.7rem;"
-    "padding-top:.7rem;border-top:1px solid var(--line)}\n"
-    ".exact{color:var(--good);font-weight:600;font-size:.85rem;white-space:nowrap}\n"
-    "footer{margin-top:3rem;padding-top:1rem;border-top:1px solid var(--line)}\n"
-    "@media print{:root{color-scheme:light;--bg:#fff;--fg:#000;--soft:#444;--line:#bbb;--card:#f3f3f3;--good:#145;--system:#e9e0f6;--user:#d9e8f8;"
-    "--assistant:#d6efdc;--tool:#fae6cd;--template:#e9eae7;--text:#e9eae7;--heat:214,94,0}body{max-width:none;padding:0;font-size:10pt}"
-    "*{print-color-adjust:exact;-webkit-print-color-adjust:exact}h2,h3,figcaption{break-after:avoid}figure,.asked>li,tr,.tok,.facts div{break-inside:avoid}"
-    ".plots{grid-template-columns:repeat(3,1fr);gap:.8rem}h2{margin-top:1.6rem}.scroll{overflow:visible}table.final{break-inside:avoid}}\n";
 
 // ---- head ---------------------------------------------------------------------------------------------------------
 
@@ -176,7 +121,7 @@ static void add_head(Buf *b, const Page *p)
                 "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n"
                 "<title>%s: ", title);
     html_escape(b, p->options->dataset_name);
-    buf_addf(b, "</title>\n<style>\n%s</style>\n</head>\n<body>\n<header>\n<p class=\"soft small mono\">", style);
+    buf_addf(b, "</title>\n<style>\n%s</style>\n</head>\n<body>\n<header>\n<p class=\"soft small mono\">", page_css);
     html_escape(b, p->command);
     buf_addf(b, "</p>\n<h1>%s</h1>\n", title);
     add_found(b, p);
