@@ -63,6 +63,36 @@ static void add_model(Buf *b, const Page *p, size_t model)
     html_escape(b, model_name(p, model, name));
 }
 
+// ---- tables -------------------------------------------------------------------------------------------------------
+
+typedef struct {
+    const char *class, *caption;
+    const char *label;                                     // what a screen reader says; the table may then scroll sideways
+    const char *const *columns;                            // their names, then NULL; one with a "<" stands to the left
+    size_t first_model, n_models;                          // these have a column each after the others
+} Table;
+
+// The caller adds the rows, then calls end_table.
+static void begin_table(Buf *b, const Page *p, const Table *t)
+{
+    if (t->label) buf_addf(b, "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"%s\">\n", t->label);
+    buf_adds(b, "<table");
+    if (t->class) buf_addf(b, " class=\"%s\"", t->class);
+    buf_addf(b, ">\n<caption>%s</caption>\n<thead><tr>", t->caption);
+    for (const char *const *name = t->columns; *name; name++) {
+        bool left = **name == '<';
+        buf_addf(b, "<th scope=\"col\"%s>%s</th>", left ? " class=\"left\"" : "", *name + left);
+    }
+    for (size_t k = t->first_model; k < t->first_model + t->n_models; k++) {
+        buf_adds(b, "<th scope=\"col\">");
+        add_model(b, p, k);
+        buf_adds(b, "</th>");
+    }
+    buf_adds(b, "</tr></thead>\n<tbody>\n");
+}
+
+static void end_table(Buf *b, const Table *t) { buf_addf(b, "</tbody>\n</table>\n%s", t->label ? "</div>\n" : ""); }
+
 // ---- head ---------------------------------------------------------------------------------------------------------
 
 static void add_found(Buf *b, const Page *p)
@@ -180,20 +210,17 @@ static void add_points(Buf *b, const Page *p, bool open)
     buf_addf(b, "<details%s>\n<summary>Every evaluation as a table</summary>\n", open ? " open" : "");
     for (Metric m = 0; m < N_METRICS; m++) {
         if (!has_metric(c, m)) continue;
-        buf_addf(b, "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"%s at each evaluation\">\n<table>\n<caption>%s</caption>\n"
-                    "<thead><tr><th scope=\"col\" class=\"left\">step</th>", comparison_title(c, m), comparison_title(c, m));
-        for (size_t a = 0; a < c->n_arms; a++) {
-            buf_adds(b, "<th scope=\"col\">");
-            add_model(b, p, 1 + a);
-            buf_adds(b, "</th>");
-        }
-        buf_adds(b, "</tr></thead>\n<tbody>\n");
+        char label[80];
+        snprintf(label, sizeof label, "%s at each evaluation", comparison_title(c, m));
+        Table t = {.caption = comparison_title(c, m), .label = label, .columns = (const char *[]){"<step", NULL},
+                   .first_model = 1, .n_models = c->n_arms};
+        begin_table(b, p, &t);
         for (size_t i = 0; i < c->n_points; i++) {
             buf_addf(b, "<tr><th scope=\"row\">%lld</th>", (long long)c->steps[i]);
             for (size_t a = 0; a < c->n_arms; a++) add_spread(b, m, comparison_spread(c, a, i, m));
             buf_adds(b, "</tr>\n");
         }
-        buf_adds(b, "</tbody>\n</table>\n</div>\n");
+        end_table(b, &t);
     }
     buf_adds(b, "</details>\n");
 }
@@ -267,17 +294,13 @@ static void add_token(Buf *b, const Page *p, const ShownRow *row, size_t i)
 static void add_token_table(Buf *b, const Page *p, const ShownRow *row)
 {
     const Example *ex = row->example;
-    buf_addf(b, "<details>\n<summary>The same %zu tokens as a table</summary>\n<div class=\"scroll\" tabindex=\"0\" role=\"region\" "
-                "aria-label=\"Tokens of held-out row %zu\">\n<table>\n<caption>Tokens of held-out row %zu, with the loss of each model</caption>\n"
-                "<thead><tr><th scope=\"col\" class=\"left\">position</th><th scope=\"col\" class=\"left\">token</th><th scope=\"col\">id</th>"
-                "<th scope=\"col\">label</th><th scope=\"col\" class=\"left\">role</th><th scope=\"col\" class=\"left\">status</th>",
-             ex->n, row->index, row->index);
-    for (size_t k = 0; k < n_models(p); k++) {
-        buf_adds(b, "<th scope=\"col\">");
-        add_model(b, p, k);
-        buf_adds(b, "</th>");
-    }
-    buf_adds(b, "</tr></thead>\n<tbody>\n");
+    char label[64], caption[128];
+    snprintf(label, sizeof label, "Tokens of held-out row %zu", row->index);
+    snprintf(caption, sizeof caption, "%s, with the loss of each model", label);
+    Table t = {.caption = caption, .label = label, .n_models = n_models(p),
+               .columns = (const char *[]){"<position", "<token", "id", "label", "<role", "<status", NULL}};
+    buf_addf(b, "<details>\n<summary>The same %zu tokens as a table</summary>\n", ex->n);
+    begin_table(b, p, &t);
     for (size_t i = 0; i < ex->n; i++) {
         buf_addf(b, "<tr><th scope=\"row\">%zu</th><td class=\"left mono\"><bdi dir=\"auto\">", i);
         add_token_text(b, p, ex, i);
@@ -289,7 +312,8 @@ static void add_token_table(Buf *b, const Page *p, const ShownRow *row)
         }
         buf_adds(b, "</tr>\n");
     }
-    buf_adds(b, "</tbody>\n</table>\n</div>\n</details>\n");
+    end_table(b, &t);
+    buf_adds(b, "</details>\n");
 }
 
 static void add_row(Buf *b, const Page *p, const ShownRow *row)
@@ -394,14 +418,16 @@ static void add_questions(Buf *b, const Page *p)
 static void add_numbers(Buf *b, const Page *p)
 {
     const Comparison *c = p->comparison;
-    bool spread = comparison_whole_seeds(c) > 1;
-    buf_addf(b, "<section>\n<h2>The numbers</h2>\n<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Final numbers\">\n"
-                "<table class=\"final\">\n"
-                "<caption>Before training, and after %lld steps%s</caption>\n<thead><tr><th scope=\"col\" class=\"left\">model</th>",
-             (long long)c->steps[c->n_points - 1], spread ? ": mean ± standard deviation over seeds" : "");
+    char caption[128];
+    const char *columns[N_METRICS + 2] = {"<model"};
+    size_t n = 1;
     for (Metric m = 0; m < N_METRICS; m++)
-        if (has_metric(c, m)) buf_addf(b, "<th scope=\"col\">%s</th>", comparison_title(c, m));
-    buf_adds(b, "</tr></thead>\n<tbody>\n");
+        if (has_metric(c, m)) columns[n++] = comparison_title(c, m);
+    snprintf(caption, sizeof caption, "Before training, and after %lld steps%s", (long long)c->steps[c->n_points - 1],
+             comparison_whole_seeds(c) > 1 ? ": mean ± standard deviation over seeds" : "");
+    Table t = {.class = "final", .caption = caption, .label = "Final numbers", .columns = columns};
+    buf_adds(b, "<section>\n<h2>The numbers</h2>\n");
+    begin_table(b, p, &t);
     for (size_t k = 0; k < n_models(p); k++) {
         size_t arm = k ? k - 1 : 0, i = k ? c->n_points - 1 : 0;
         buf_adds(b, "<tr><th scope=\"row\">");
@@ -411,14 +437,17 @@ static void add_numbers(Buf *b, const Page *p)
             if (has_metric(c, m)) add_spread(b, m, comparison_spread(c, arm, i, m));
         buf_adds(b, "</tr>\n");
     }
-    buf_adds(b, "</tbody>\n</table>\n</div>\n</section>\n");
+    end_table(b, &t);
+    buf_adds(b, "</section>\n");
 }
 
 static void add_config(Buf *b, const Page *p)
 {
     cJSON *json = options_json(p->options);
-    buf_adds(b, "<section>\n<h2>The configuration</h2>\n<table class=\"config\">\n<caption>Keys that were given; the others have their defaults"
-                "</caption>\n<thead><tr><th scope=\"col\" class=\"left\">key</th><th scope=\"col\" class=\"left\">value</th></tr></thead>\n<tbody>\n");
+    Table t = {.class = "config", .caption = "Keys that were given; the others have their defaults",
+               .columns = (const char *[]){"<key", "<value", NULL}};
+    buf_adds(b, "<section>\n<h2>The configuration</h2>\n");
+    begin_table(b, p, &t);
     for (const cJSON *v = json->child; v; v = v->next) {
         // Whether it was interrupted is nothing that a run can be told by.
         if (!options_given(p->options, v->string) || strcmp(v->string, "resume_from_checkpoint") == 0) continue;
@@ -428,7 +457,8 @@ static void add_config(Buf *b, const Page *p)
         buf_adds(b, "</bdi></td></tr>\n");
         cJSON_free(value);
     }
-    buf_adds(b, "</tbody>\n</table>\n</section>\n");
+    end_table(b, &t);
+    buf_adds(b, "</section>\n");
     cJSON_Delete(json);
 }
 
