@@ -309,7 +309,7 @@ static void print_run(const Comparison *c, size_t arm, const Run *r)
     printf("%-14s seed %lld:", arm_name(c->weights[arm], name), (long long)r->options.seed);
     for (Metric m = 0; m < N_METRICS; m++) {
         double v = r->evals[r->n_evals - 1].value[m];
-        if (!isnan(v)) printf("  %s %.4f", metric_names[m], v);
+        if (!isnan(v)) printf("  %s %.4f", metric_table[m].key, v);
     }
     printf("\n");
     fflush(stdout);

@@ -94,7 +94,7 @@ bool comparison_write_csv(const Comparison *c, const char *path, Err *e)
 {
     Buf b = {0};
     buf_adds(&b, "prompt_loss_weight,seed,step");
-    for (Metric m = 0; m < N_METRICS; m++) buf_addf(&b, ",%s", metric_names[m]);
+    for (Metric m = 0; m < N_METRICS; m++) buf_addf(&b, ",%s", metric_table[m].key);
     buf_addc(&b, '\n');
     for (size_t a = 0; a < c->n_arms; a++)
         for (size_t s = 0; s < c->n_seeds; s++)
@@ -115,7 +115,7 @@ bool comparison_write_csv(const Comparison *c, const char *path, Err *e)
 const char *comparison_title(const Comparison *c, Metric metric)
 {
     bool no_answers = isnan(comparison_spread(c, 0, 0, METRIC_ASSISTANT).mean);
-    return metric == METRIC_PROMPT && no_answers ? "Loss on held-out text" : metric_titles[metric];
+    return metric == METRIC_PROMPT && no_answers ? "Loss on held-out text" : metric_table[metric].title;
 }
 
 bool comparison_is_steep(const Comparison *c, Metric metric)
@@ -127,7 +127,7 @@ bool comparison_is_steep(const Comparison *c, Metric metric)
             low = fmin(low, v);
             high = fmax(high, v);
         }
-    return metric != METRIC_EXACT && low > 0 && high > 8 * low;
+    return !metric_table[metric].as_percent && low > 0 && high > 8 * low;
 }
 
 // ---- for the terminal ---------------------------------------------------------------------------------------------
@@ -183,7 +183,7 @@ void comparison_plot(FILE *out, const Comparison *c, Metric metric)
             char *cell = &grid[(int)lround(share * (PLOT_HEIGHT - 1))][x];
             *cell = *cell == ' ' ? (char)('A' + a) : '*';
         }
-    fprintf(out, "\n%s%s\n", metric_names[metric], log_scale ? " (log scale)" : "");
+    fprintf(out, "\n%s%s\n", metric_table[metric].key, log_scale ? " (log scale)" : "");
     print_grid(out, c, grid, low, high, log_scale);
 }
 
@@ -200,13 +200,13 @@ static void print_cell(FILE *out, Spread s, size_t width)
 void comparison_table(FILE *out, const Comparison *c)
 {
     fprintf(out, "\n%-14s %8s", "arm", "step");
-    for (Metric m = 0; m < N_METRICS; m++) fprintf(out, "  %s", metric_names[m]);
+    for (Metric m = 0; m < N_METRICS; m++) fprintf(out, "  %s", metric_table[m].key);
     fprintf(out, "\n");
     for (size_t row = 0; row <= c->n_arms; row++) {        // before the first step all arms are the same model
         char name[32];
         size_t arm = row ? row - 1 : 0, i = row ? c->n_points - 1 : 0;
         fprintf(out, "%-14s %8lld", row ? arm_name(c->weights[arm], name) : "before", (long long)c->steps[i]);
-        for (Metric m = 0; m < N_METRICS; m++) print_cell(out, comparison_spread(c, arm, i, m), strlen(metric_names[m]));
+        for (Metric m = 0; m < N_METRICS; m++) print_cell(out, comparison_spread(c, arm, i, m), strlen(metric_table[m].key));
         fprintf(out, "\n");
     }
 }
@@ -215,7 +215,8 @@ void comparison_table(FILE *out, const Comparison *c)
 
 const char *metric_text(Metric metric, double value, char out[32])
 {
-    snprintf(out, 32, metric == METRIC_EXACT ? "%.1f %%" : "%.4f", metric == METRIC_EXACT ? 100 * value : value);
+    bool as_percent = metric_table[metric].as_percent;
+    snprintf(out, 32, as_percent ? "%.1f %%" : "%.4f", as_percent ? 100 * value : value);
     return out;
 }
 
@@ -246,10 +247,9 @@ static void compare_ends(Buf *out, const Comparison *c, Metric metric)
 
 void comparison_verdict(Buf *out, const Comparison *c)
 {
-    static const Metric order[N_METRICS] = {METRIC_ASSISTANT, METRIC_EXACT, METRIC_PROMPT};
-    for (size_t i = 0; i < N_METRICS && c->n_arms == 1; i++) compare_ends(out, c, order[i]);
+    for (size_t i = 0; i < N_METRICS && c->n_arms == 1; i++) compare_ends(out, c, metric_order[i]);
     for (size_t a = 1; a < c->n_arms; a++)
-        for (size_t i = 0; i < N_METRICS; i++) compare_arms(out, c, a, order[i]);
+        for (size_t i = 0; i < N_METRICS; i++) compare_arms(out, c, a, metric_order[i]);
     if (c->n_arms > 1 && comparison_whole_seeds(c) == 1)
         buf_adds(out, "One seed cannot say what of this is chance: --seeds=5 shows the spread.\n");
 }

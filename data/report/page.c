@@ -179,11 +179,9 @@ static bool has_metric(const Comparison *c, Metric m) { return !isnan(comparison
 
 static bool add_plot(Buf *b, const Page *p, Metric m)
 {
-    static const char *const notes[N_METRICS] = {"nats per token; lower is better", "nats per token; of all but answers",
-                                                 "greedy, token for token; higher is better"};
     Buf figure = {0}, range = {0};
     add_range(&range, p, m);
-    buf_addf(&figure, "<figure>\n<figcaption>%s <span>%s%s</span></figcaption>\n", comparison_title(p->comparison, m), notes[m],
+    buf_addf(&figure, "<figure>\n<figcaption>%s <span>%s%s</span></figcaption>\n", comparison_title(p->comparison, m), metric_table[m].note,
              comparison_is_steep(p->comparison, m) ? "; log scale" : "");
     bool ok = plot_svg(&figure, p->comparison, m, comparison_title(p->comparison, m), range.data);
     if (ok) buf_addf(b, "%s</figure>\n", figure.data);
@@ -230,9 +228,8 @@ static void add_curves(Buf *b, const Page *p)
     const Comparison *c = p->comparison;
     bool many = c->n_arms > 1, drawn = false;
     Buf plots = {0};
-    static const Metric order[N_METRICS] = {METRIC_ASSISTANT, METRIC_EXACT, METRIC_PROMPT};
     for (size_t i = 0; i < N_METRICS; i++)
-        if (has_metric(c, order[i]) && add_plot(&plots, p, order[i])) drawn = true;
+        if (has_metric(c, metric_order[i]) && add_plot(&plots, p, metric_order[i])) drawn = true;
     buf_adds(b, "<section>\n<h2>The curves</h2>\n");
     if (drawn && many) {
         buf_adds(b, "<ul class=\"legend\">\n");

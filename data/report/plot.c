@@ -29,7 +29,7 @@ static Stroke stroke_at(const Comparison *c, size_t arm, size_t point, Metric me
 {
     Spread s = comparison_spread(c, arm, point, metric);
     double d = isnan(s.deviation) ? 0 : s.deviation;
-    if (metric != METRIC_EXACT) return (Stroke){s.mean - d, s.mean, s.mean + d};
+    if (!metric_table[metric].as_percent) return (Stroke){s.mean - d, s.mean, s.mean + d};
     return (Stroke){100 * fmax(s.mean - d, 0), 100 * s.mean, 100 * fmin(s.mean + d, 1)};       // per cent
 }
 
@@ -57,7 +57,7 @@ static void add_range(Buf *script, const Comparison *c, Metric metric)
     if (comparison_is_steep(c, metric) && low > 0)
         buf_addf(script, "set logscale y\nset ytics (0.001,0.002,0.005,0.01,0.02,0.05,0.1,0.2,0.5,1,2,5,10,20,50)\nset yrange [%.9g:%.9g]\n",
                  low / 1.1, high * 1.1);
-    else if (metric == METRIC_EXACT) buf_addf(script, "set yrange [0:%.9g]\nset format y \"%%g %%%%\"\n", high > 0 ? fmin(high + room, 100) : 100);
+    else if (metric_table[metric].as_percent) buf_addf(script, "set yrange [0:%.9g]\nset format y \"%%g %%%%\"\n", high > 0 ? fmin(high + room, 100) : 100);
     else buf_addf(script, "set yrange [%.9g:%.9g]\n", fmax(low - room, 0), high + room);
 }
 
@@ -68,7 +68,7 @@ static void add_script(Buf *script, const Comparison *c, Metric metric)
              "set terminal svg name \"%s\" size %d,%d dynamic font \"sans-serif,12\"\n"
              "set border 3 lc rgb \"#808080\"\nset tics nomirror out scale 0.5\nset grid ytics lt 1 lc rgb \"#808080\"\nunset key\n"
              "set xrange [%lld:%lld]\nset xlabel \"steps\" offset 0,0.4\nset lmargin 7\nset rmargin 2.5\nset tmargin 0.7\nset bmargin 3\n",
-             metric_names[metric], WIDTH, HEIGHT, (long long)c->steps[0], (long long)c->steps[c->n_points - 1]);
+             metric_table[metric].key, WIDTH, HEIGHT, (long long)c->steps[0], (long long)c->steps[c->n_points - 1]);
     add_range(script, c, metric);
     for (size_t a = 0; a < c->n_arms; a++) add_data(script, c, a, metric);
     buf_adds(script, "plot ");
@@ -127,7 +127,7 @@ bool plot_svg(Buf *out, const Comparison *c, Metric metric, const char *title, c
     bool ok = run_gnuplot(&svg, &script);
     const char *begin = ok ? strstr(svg.data ? svg.data : "", "</defs>") : NULL, *end = begin ? strstr(begin, "</svg>") : NULL;
     if (end) {
-        const char *name = metric_names[metric];
+        const char *name = metric_table[metric].key;
         buf_addf(out, "<svg class=\"plot\" viewBox=\"0 0 %d %d\" role=\"img\" aria-labelledby=\"%s-title %s-text\">\n"
                       "<title id=\"%s-title\">%s</title><desc id=\"%s-text\">%s</desc>\n<g>\n",
                  WIDTH, HEIGHT, name, name, name, title, name, description);

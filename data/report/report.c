@@ -7,31 +7,33 @@
 
 // ---- losses -------------------------------------------------------------------------------------------------------
 
-const char *const metric_names[N_METRICS] = {"eval_assistant_loss", "eval_prompt_loss", "eval_exact_match"};
-const char *const metric_titles[N_METRICS] = {"Loss on held-out answers", "Loss on held-out prompts", "Answers said exactly"};
+const MetricRow metric_table[N_METRICS] = {
+    [METRIC_ASSISTANT] = {.key = "eval_assistant_loss", .title = "Loss on held-out answers",
+                          .note = "nats per token; lower is better"},
+    [METRIC_PROMPT] = {.key = "eval_prompt_loss", .title = "Loss on held-out prompts",
+                       .note = "nats per token; of all but answers"},
+    [METRIC_EXACT] = {.key = "eval_exact_match", .title = "Exact match", .as_percent = true,
+                      .note = "greedy, token for token; higher is better"},
+};
+const Metric metric_order[N_METRICS] = {METRIC_ASSISTANT, METRIC_EXACT, METRIC_PROMPT};
 
-static void add_ratio(cJSON *json, const char *key, double sum, double count)
-{
-    if (count > 0) cJSON_AddNumberToObject(json, key, sum / count);
-    else cJSON_AddNullToObject(json, key);
-}
+// A mean before its division.
+typedef struct { double sum, count; } Ratio;
 
-static void prompt_part(const EvalSums *s, double *nll, size_t *n)
+static Ratio metric_ratio(const EvalSums *s, Metric metric)
 {
-    *nll = 0;
-    *n = 0;
+    if (metric == METRIC_ASSISTANT) return (Ratio){s->nll[ROLE_ASSISTANT], (double)s->n[ROLE_ASSISTANT]};
+    if (metric == METRIC_EXACT) return (Ratio){(double)s->exact, (double)s->answers};
+    Ratio prompt = {0};                                    // every other role
     for (int r = 0; r < N_ROLES; r++)
-        if (r != ROLE_ASSISTANT) *nll += s->nll[r], *n += s->n[r];
+        if (r != ROLE_ASSISTANT) prompt.sum += s->nll[r], prompt.count += (double)s->n[r];
+    return prompt;
 }
 
 double eval_metric(const EvalSums *s, Metric metric)
 {
-    double prompt_nll;
-    size_t n_prompt;
-    prompt_part(s, &prompt_nll, &n_prompt);
-    double sum[N_METRICS] = {s->nll[ROLE_ASSISTANT], prompt_nll, (double)s->exact};
-    double count[N_METRICS] = {(double)s->n[ROLE_ASSISTANT], (double)n_prompt, (double)s->answers};
-    return count[metric] > 0 ? sum[metric] / count[metric] : NAN;
+    Ratio r = metric_ratio(s, metric);
+    return r.count > 0 ? r.sum / r.count : NAN;
 }
 
 EvalPoint eval_point(int64_t step, const EvalSums *sums)
@@ -57,7 +59,7 @@ bool eval_read_log(const char *path, EvalPoint **points, size_t *n, size_t *cap,
         if (ok && json_get(line, "eval_loss")) {
             EvalPoint p = {.step = (int64_t)step->valuedouble};
             for (Metric m = 0; m < N_METRICS; m++) {
-                const cJSON *v = json_get(line, metric_names[m]);
+                const cJSON *v = json_get(line, metric_table[m].key);
                 p.value[m] = cJSON_IsNumber(v) ? v->valuedouble : NAN;
             }
             ARRAY_ROOM(*points, *n, *cap);
@@ -69,20 +71,29 @@ bool eval_read_log(const char *path, EvalPoint **points, size_t *n, size_t *cap,
     return ok;
 }
 
+static void add_ratio(cJSON *json, const char *key, double sum, double count)
+{
+    if (count > 0) cJSON_AddNumberToObject(json, key, sum / count);
+    else cJSON_AddNullToObject(json, key);
+}
+
+static void add_metric(cJSON *json, const EvalSums *s, Metric metric)
+{
+    Ratio r = metric_ratio(s, metric);
+    add_ratio(json, metric_table[metric].key, r.sum, r.count);
+}
+
 void eval_add_json(cJSON *json, const EvalSums *s, bool counts)
 {
-    double prompt_nll;
-    size_t n_prompt;
-    prompt_part(s, &prompt_nll, &n_prompt);
     add_ratio(json, "eval_loss", s->weighted_nll, s->weight);
-    add_ratio(json, "eval_assistant_loss", s->nll[ROLE_ASSISTANT], (double)s->n[ROLE_ASSISTANT]);
-    add_ratio(json, "eval_prompt_loss", prompt_nll, (double)n_prompt);
+    add_metric(json, s, METRIC_ASSISTANT);
+    add_metric(json, s, METRIC_PROMPT);
     add_ratio(json, "eval_mean_token_accuracy", s->weighted_correct, s->weight);
-    add_ratio(json, "eval_exact_match", (double)s->exact, (double)s->answers);
+    add_metric(json, s, METRIC_EXACT);
     if (!counts) return;
     cJSON_AddNumberToObject(json, "eval_tokens", s->weight);
     cJSON_AddNumberToObject(json, "eval_assistant_tokens", (double)s->n[ROLE_ASSISTANT]);
-    cJSON_AddNumberToObject(json, "eval_prompt_tokens", (double)n_prompt);
+    cJSON_AddNumberToObject(json, "eval_prompt_tokens", metric_ratio(s, METRIC_PROMPT).count);
     for (int r = 0; r < N_ROLES; r++) {
         char key[40];
         if (r == ROLE_ASSISTANT || !s->n[r]) continue;
@@ -100,16 +111,14 @@ static void print_loss(FILE *out, const char *name, double nll, double n)
 
 void eval_print(FILE *out, const EvalSums *s)
 {
-    double prompt_nll;
-    size_t n_prompt;
-    prompt_part(s, &prompt_nll, &n_prompt);
+    Ratio prompt = metric_ratio(s, METRIC_PROMPT);
     print_loss(out, "eval_loss", s->weighted_nll, s->weight);
     print_loss(out, "eval_assistant_loss", s->nll[ROLE_ASSISTANT], (double)s->n[ROLE_ASSISTANT]);
-    print_loss(out, "eval_prompt_loss", prompt_nll, (double)n_prompt);
+    print_loss(out, "eval_prompt_loss", prompt.sum, prompt.count);
     for (int r = 0; r < N_ROLES; r++) {
         char name[32];
         snprintf(name, sizeof name, "  of it %s", role_names[r]);
-        if (r != ROLE_ASSISTANT && s->n[r] < n_prompt) print_loss(out, name, s->nll[r], (double)s->n[r]);
+        if (r != ROLE_ASSISTANT && (double)s->n[r] < prompt.count) print_loss(out, name, s->nll[r], (double)s->n[r]);
     }
     if (s->weight > 0) fprintf(out, "  %-22s %8.4f\n", "mean_token_accuracy", s->weighted_correct / s->weight);
     if (s->answers) fprintf(out, "  %-22s %8.4f   over %zu answers\n", "exact_match", (double)s->exact / (double)s->answers, s->answers);
@@ -183,7 +192,7 @@ static void supervised_text(Buf *out, const Example *ex, const Tokenizer *t)
 // What it means for the model, as the lesson's list of symptoms has it.
 static const char *const symptom_texts[N_SYMPTOMS] = {
     [SYSTEM_LEARNED] = "the system message is learned: the model may recite it",
-    [USER_LEARNED] = "the user's words are learned: the model may echo them, or ask on",
+    [USER_LEARNED] = "the user's words are learned: the model may echo them, or go on asking",
     [NO_END_LEARNED] = "the last learned token does not end a turn: the model may not learn to stop",
     [ANSWER_CUT] = "the row is cut at max_length: the end of its answer is gone",
     [ALL_MASKED] = "every label is -100 and nothing can be learned: the row is dropped",
