@@ -371,9 +371,9 @@ static void add_prompt(Buf *b, const Page *p, const Question *q)
         bool template = ex->roles[i] == ROLE_TEMPLATE;
         Buf text = {0};
         for (end = i; end < q->first && (ex->roles[end] == ROLE_TEMPLATE) == template; end++) {}
-        showcase_part(&text, p->showcase->tokenizer, ex->ids, i, end);
+        report_added_text(&text, ex->ids, i, end, p->showcase->tokenizer);
         buf_adds(b, template ? "<bdi class=\"mono soft\">" : "<bdi dir=\"auto\">");
-        html_escape(b, text.data);
+        html_escape(b, text.data ? text.data : "");
         buf_adds(b, "</bdi>");
         buf_free(&text);
     }

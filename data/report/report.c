@@ -126,23 +126,31 @@ void eval_print(FILE *out, const EvalSums *s)
 
 // ---- tokens as text -----------------------------------------------------------------------------------------------
 
-// Decoding it with the token before it is how leading spaces survive. A piece of a character is no text.
+bool report_added_text(Buf *out, const int *ids, size_t first, size_t end, const Tokenizer *t)
+{
+    Buf before = {0}, all = {0};
+    tokenizer_decode(t, ids, first, false, &before);
+    tokenizer_decode(t, ids, end, false, &all);
+    bool grows = all.len > before.len && (!before.len || memcmp(all.data, before.data, before.len) == 0);
+    if (grows) buf_adds(out, all.data + before.len);
+    buf_free(&before);
+    buf_free(&all);
+    return grows;
+}
+
+// A token is decoded with the one before it, because decoders drop the space in front of a text's first token.
 void report_token_text(Buf *out, const Example *ex, size_t i, const Tokenizer *t)
 {
-    Buf before = {0}, both = {0};
     const cJSON *special = tokenizer_special_tokens(t);
-    if (ex->ids[i] == tokenizer_bos(t) && json_string(special, "bos_token")) return buf_adds(out, json_string(special, "bos_token"));
-    if (ex->ids[i] == tokenizer_eos(t) && json_string(special, "eos_token")) return buf_adds(out, json_string(special, "eos_token"));
-    size_t first = i ? i - 1 : 0;
-    tokenizer_decode(t, ex->ids + first, i - first, false, &before);
-    tokenizer_decode(t, ex->ids + first, i - first + 1, false, &both);
-    bool grows = both.len > before.len && (!before.len || memcmp(both.data, before.data, before.len) == 0);
-    const char *text = grows ? both.data + before.len : tokenizer_piece(t, ex->ids[i]);
-    size_t n = strlen(text);
-    if (utf8_valid(text, n) < n || strstr(text, "\uFFFD")) text = tokenizer_piece(t, ex->ids[i]);
-    buf_adds(out, text);
-    buf_free(&before);
-    buf_free(&both);
+    const char *bos = json_string(special, "bos_token"), *eos = json_string(special, "eos_token");
+    if (bos && ex->ids[i] == tokenizer_bos(t)) return buf_adds(out, bos);
+    if (eos && ex->ids[i] == tokenizer_eos(t)) return buf_adds(out, eos);
+    Buf text = {0};
+    size_t from = i ? i - 1 : 0;
+    bool is_text = report_added_text(&text, ex->ids + from, i - from, i - from + 1, t) &&
+                   utf8_valid(text.data, text.len) == text.len && !strstr(text.data, "\uFFFD");            // a piece of a character is no text
+    buf_adds(out, is_text ? text.data : tokenizer_piece(t, ex->ids[i]));
+    buf_free(&text);
 }
 
 void report_escape(Buf *out, const char *text)

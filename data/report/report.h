@@ -8,8 +8,8 @@
 typedef struct {
     double nll[N_ROLES], weighted_nll, weight, weighted_correct;
     size_t n[N_ROLES];                                     // predicted tokens of the role
-    size_t answers, exact;                                 // the assistant's turns; those of which every token was the
-                                                           // model's first choice: what greedy decoding would say exactly
+    size_t answers, exact;                                 // the assistant's turns; exact: those whose every token was the
+                                                           // model's first choice, so that greedy decoding gives them
 } EvalSums;
 
 // The numbers that runs are compared by. To add one: its name here; in report.c a row of metric_table, a place in
@@ -34,15 +34,18 @@ EvalPoint eval_point(int64_t step, const EvalSums *sums);
 bool eval_read_log(const char *path, EvalPoint **points, size_t *n, size_t *cap, Err *e);
 
 // eval_loss (the training objective), eval_assistant_loss, eval_prompt_loss (everything that is not the assistant's),
-// eval_mean_token_accuracy, eval_exact_match; with `counts` also the tokens behind each, and the loss of each role. What
-// has no token is null.
+// eval_mean_token_accuracy, eval_exact_match; with `counts` also the tokens behind each, and the loss of each role. Null
+// where there is no token.
 void eval_add_json(cJSON *json, const EvalSums *sums, bool counts);
 void eval_print(FILE *out, const EvalSums *sums);
 
 // Rows, tokens, what is learned, and what looks wrong, before anything is trained. `name`: the data set's file.
 void report_summary(FILE *out, const char *name, const Summary *s, const Recipe *recipe);
 
-// A token's own text, as it adds to the text of the token before it, or the vocabulary's spelling where that is no text.
+// What tokens [first, end) add to the text of tokens [0, first), special tokens and all. False, and nothing added, if they
+// do not make it longer: a token may only complete a character that began before it.
+bool report_added_text(Buf *out, const int *ids, size_t first, size_t end, const Tokenizer *t);
+// What one token adds to the token before it; its spelling in the vocabulary if that is no text of its own.
 void report_token_text(Buf *out, const Example *ex, size_t i, const Tokenizer *t);
 // Control characters become \n, \t, \x1B, so that a line of a table stays one.
 void report_escape(Buf *out, const char *text);

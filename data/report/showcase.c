@@ -89,17 +89,6 @@ void showcase_text(Buf *out, const Tokenizer *t, const int *ids, size_t n)
     buf_free(&text);
 }
 
-void showcase_part(Buf *out, const Tokenizer *t, const int *ids, size_t first, size_t end)
-{
-    Buf before = {0}, all = {0};
-    tokenizer_decode(t, ids, first, false, &before);
-    tokenizer_decode(t, ids, end, false, &all);
-    if (all.len > before.len) buf_adds(out, all.data + before.len);
-    buf_adds(out, "");
-    buf_free(&before);
-    buf_free(&all);
-}
-
 static void read_row(ShownRow *row, size_t model, Run *r)
 {
     float *nll = row->nll + model * row->example->n;

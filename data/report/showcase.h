@@ -39,7 +39,5 @@ void showcase_add_first(Showcase *s, const Run *r, const Config *c);
 
 // The text of n tokens, without special tokens and outer white space. Appends.
 void showcase_text(Buf *out, const Tokenizer *t, const int *ids, size_t n);
-// The text that the tokens [first, end) add to those before them, special tokens and all. Appends.
-void showcase_part(Buf *out, const Tokenizer *t, const int *ids, size_t first, size_t end);
 
 #endif
