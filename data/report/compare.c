@@ -17,7 +17,8 @@ bool comparison_init(Comparison *c, const char *weights, size_t n_seeds, int64_t
         for (size_t i = 0; good && i < c->n_arms; i++) good = c->weights[i] != w;
         if (!good || c->n_arms == MAX_ARMS) {
             comparison_free(c);
-            return fail(e, "prompt_loss_weights: expected up to %d different numbers from 0 to 1000, as in 0,1; found \"%s\"", MAX_ARMS, weights);
+            return fail(e, "prompt_loss_weights: expected up to %d different numbers from 0 to 1000, as in 0,1; "
+                           "found \"%s\"", MAX_ARMS, weights);
         }
         c->weights[c->n_arms++] = w;
         p = end;
@@ -36,7 +37,10 @@ void comparison_free(Comparison *c)
     *c = (Comparison){0};
 }
 
-static EvalPoint *points_of(const Comparison *c, size_t arm, size_t seed) { return c->points + (arm * c->n_seeds + seed) * c->n_points; }
+static EvalPoint *points_of(const Comparison *c, size_t arm, size_t seed)
+{
+    return c->points + (arm * c->n_seeds + seed) * c->n_points;
+}
 
 void comparison_add(Comparison *c, size_t arm, size_t seed, const EvalPoint *points, size_t n_points)
 {
@@ -50,7 +54,7 @@ void comparison_add(Comparison *c, size_t arm, size_t seed, const EvalPoint *poi
     c->done[arm * c->n_seeds + seed] = true;
 }
 
-// Was every arm run with it? Others are left out of all means, so that arms stay comparable if the runs were cut short.
+// Was every arm run with this seed? Other seeds are left out of all means: arms stay comparable if runs were cut short.
 static bool seed_is_whole(const Comparison *c, size_t seed)
 {
     for (size_t a = 0; a < c->n_arms; a++)
@@ -99,7 +103,8 @@ bool comparison_write_csv(const Comparison *c, const char *path, Err *e)
     for (size_t a = 0; a < c->n_arms; a++)
         for (size_t s = 0; s < c->n_seeds; s++)
             for (size_t i = 0; i < c->n_points && c->done[a * c->n_seeds + s]; i++) {
-                buf_addf(&b, "%g,%lld,%lld", c->weights[a], (long long)(c->first_seed + (int64_t)s), (long long)c->steps[i]);
+                long long seed = c->first_seed + (int64_t)s;
+                buf_addf(&b, "%g,%lld,%lld", c->weights[a], seed, (long long)c->steps[i]);
                 for (Metric m = 0; m < N_METRICS; m++) {
                     double v = points_of(c, a, s)[i].value[m];
                     if (isnan(v)) buf_addc(&b, ',');
@@ -144,7 +149,8 @@ static double plot_value(const Comparison *c, size_t arm, int x, Metric metric, 
     return left + (at - (double)i) * (right - left);
 }
 
-static void print_grid(FILE *out, const Comparison *c, char grid[PLOT_HEIGHT][PLOT_WIDTH + 1], double low, double high, bool log_scale)
+static void print_grid(FILE *out, const Comparison *c, char grid[PLOT_HEIGHT][PLOT_WIDTH + 1], double low, double high,
+                       bool log_scale)
 {
     for (int y = 0; y < PLOT_HEIGHT; y++) {
         double v = high - (high - low) * y / (PLOT_HEIGHT - 1);
@@ -154,7 +160,8 @@ static void print_grid(FILE *out, const Comparison *c, char grid[PLOT_HEIGHT][PL
     }
     fprintf(out, "%8s +", "");
     for (int x = 0; x < PLOT_WIDTH; x++) fputc('-', out);
-    fprintf(out, "\n%10s%-*lld%lld steps;", "", PLOT_WIDTH - 4, (long long)c->steps[0], (long long)c->steps[c->n_points - 1]);
+    fprintf(out, "\n%10s%-*lld%lld steps;", "", PLOT_WIDTH - 4, (long long)c->steps[0],
+            (long long)c->steps[c->n_points - 1]);
     for (size_t a = 0; a < c->n_arms; a++) {
         char name[32];
         fprintf(out, "  %c: %s", (char)('A' + a), arm_name(c->weights[a], name));
@@ -206,7 +213,8 @@ void comparison_table(FILE *out, const Comparison *c)
         char name[32];
         size_t arm = row ? row - 1 : 0, i = row ? c->n_points - 1 : 0;
         fprintf(out, "%-14s %8lld", row ? arm_name(c->weights[arm], name) : "before", (long long)c->steps[i]);
-        for (Metric m = 0; m < N_METRICS; m++) print_cell(out, comparison_spread(c, arm, i, m), strlen(metric_table[m].key));
+        for (Metric m = 0; m < N_METRICS; m++)
+            print_cell(out, comparison_spread(c, arm, i, m), strlen(metric_table[m].key));
         fprintf(out, "\n");
     }
 }
@@ -224,14 +232,17 @@ const char *metric_text(Metric metric, double value, char out[32])
 static void compare_arms(Buf *out, const Comparison *c, size_t other, Metric metric)
 {
     char first_name[32], other_name[32], first_value[32], other_value[32], spread_text[32];
-    Spread x = comparison_spread(c, 0, c->n_points - 1, metric), y = comparison_spread(c, other, c->n_points - 1, metric);
+    Spread x = comparison_spread(c, 0, c->n_points - 1, metric);
+    Spread y = comparison_spread(c, other, c->n_points - 1, metric);
     double difference = x.mean - y.mean, spread = x.deviation + y.deviation;
     if (isnan(difference)) return;
-    buf_addf(out, "%s: %s for %s against %s for %s", comparison_title(c, metric), metric_text(metric, x.mean, first_value),
-             arm_name(c->weights[0], first_name), metric_text(metric, y.mean, other_value), arm_name(c->weights[other], other_name));
+    buf_addf(out, "%s: %s for %s against %s for %s", comparison_title(c, metric),
+             metric_text(metric, x.mean, first_value), arm_name(c->weights[0], first_name),
+             metric_text(metric, y.mean, other_value), arm_name(c->weights[other], other_name));
     metric_text(metric, spread, spread_text);
     if (isnan(spread)) buf_adds(out, ".\n");
-    else if (fabs(difference) > spread) buf_addf(out, ", %s by more than the seeds' spread (%s).\n", difference < 0 ? "lower" : "higher", spread_text);
+    else if (fabs(difference) > spread)
+        buf_addf(out, ", %s by more than the seeds' spread (%s).\n", difference < 0 ? "lower" : "higher", spread_text);
     else buf_addf(out, ", which is within the seeds' spread (%s): no difference was seen.\n", spread_text);
 }
 
@@ -239,10 +250,11 @@ static void compare_arms(Buf *out, const Comparison *c, size_t other, Metric met
 static void compare_ends(Buf *out, const Comparison *c, Metric metric)
 {
     char from[32], to[32];
-    double first = comparison_spread(c, 0, 0, metric).mean, last = comparison_spread(c, 0, c->n_points - 1, metric).mean;
+    double first = comparison_spread(c, 0, 0, metric).mean;
+    double last = comparison_spread(c, 0, c->n_points - 1, metric).mean;
     if (isnan(first) || isnan(last)) return;
-    buf_addf(out, "%s: from %s to %s in %lld steps.\n", comparison_title(c, metric), metric_text(metric, first, from), metric_text(metric, last, to),
-             (long long)c->steps[c->n_points - 1]);
+    buf_addf(out, "%s: from %s to %s in %lld steps.\n", comparison_title(c, metric), metric_text(metric, first, from),
+             metric_text(metric, last, to), (long long)c->steps[c->n_points - 1]);
 }
 
 void comparison_verdict(Buf *out, const Comparison *c)
@@ -251,5 +263,5 @@ void comparison_verdict(Buf *out, const Comparison *c)
     for (size_t a = 1; a < c->n_arms; a++)
         for (size_t i = 0; i < N_METRICS; i++) compare_arms(out, c, a, metric_order[i]);
     if (c->n_arms > 1 && comparison_whole_seeds(c) == 1)
-        buf_adds(out, "One seed cannot say what of this is chance: --seeds=5 shows the spread.\n");
+        buf_adds(out, "One seed cannot show how much of this is chance: --seeds=5 shows the spread.\n");
 }

@@ -1,5 +1,5 @@
-// compare: the evaluations of several runs side by side. An arm is a value of prompt_loss_weight (0: masked, 1: unmasked);
-// each arm is run with the same seeds, so that arms differ in nothing but the weight, and seeds show what chance does.
+// compare: the evaluations of several runs side by side. An arm is a value of prompt_loss_weight (0: masked, 1:
+// unmasked). Each arm is run with the same seeds: arms differ only in the weight, and seeds show what chance does.
 #ifndef COMPARE_H
 #define COMPARE_H
 
@@ -26,7 +26,8 @@ size_t comparison_whole_seeds(const Comparison *c);
 typedef struct { double mean, deviation; } Spread;
 Spread comparison_spread(const Comparison *c, size_t arm, size_t point, Metric metric);
 
-const char *comparison_title(const Comparison *c, Metric metric);      // the metric's; rows without answers are no prompts
+// The metric's title; in rows without answers the prompts are called text.
+const char *comparison_title(const Comparison *c, Metric metric);
 // Does a loss fall so far that the differences at its end show on a logarithmic scale only?
 bool comparison_is_steep(const Comparison *c, Metric metric);
 

@@ -16,8 +16,9 @@ extern const char page_css[];                             // page.css as a strin
 static bool is_hidden(uint32_t c)
 {
     return (c < 0x20 && c != '\n' && c != '\t') || (c >= 0x7F && c < 0xA0) || c == 0xAD || c == 0x61C || c == 0x180E ||
-           (c >= 0x200B && c <= 0x200F) || (c >= 0x2028 && c <= 0x202E) || (c >= 0x2060 && c <= 0x206F) || c == 0xFEFF ||
-           (c >= 0xFFF9 && c <= 0xFFFB) || (c & 0xFFFE) == 0xFFFE || (c >= 0xFDD0 && c <= 0xFDEF) || (c >= 0xE0000 && c <= 0xE0FFF);
+           (c >= 0x200B && c <= 0x200F) || (c >= 0x2028 && c <= 0x202E) || (c >= 0x2060 && c <= 0x206F) ||
+           c == 0xFEFF || (c >= 0xFFF9 && c <= 0xFFFB) || (c & 0xFFFE) == 0xFFFE || (c >= 0xFDD0 && c <= 0xFDEF) ||
+           (c >= 0xE0000 && c <= 0xE0FFF);
 }
 
 void html_escape(Buf *out, const char *text)
@@ -45,15 +46,19 @@ static const char *name_of(const Page *p, size_t arm, char out[32])
     return arm_name(p->comparison->weights[arm], out);
 }
 
-static const char *model_name(const Page *p, size_t model, char out[32]) { return model ? name_of(p, model - 1, out) : "before"; }
+static const char *model_name(const Page *p, size_t model, char out[32])
+{
+    return model ? name_of(p, model - 1, out) : "before";
+}
 
 static size_t n_models(const Page *p) { return 1 + p->comparison->n_arms; }
 
-// A line as an arm is drawn, for legends. The name beside it is what says which it is.
+// A line as the plots draw the arm, for legends. The arm's name stands beside it.
 static void add_swatch(Buf *b, size_t arm)
 {
-    buf_addf(b, "<svg class=\"swatch\" viewBox=\"0 0 28 8\" aria-hidden=\"true\"><line x1=\"1\" y1=\"4\" x2=\"27\" y2=\"4\" stroke=\"%s\" "
-                "stroke-width=\"3\" stroke-dasharray=\"%s\"/></svg>", plot_colour(arm), plot_dashes(arm));
+    buf_addf(b, "<svg class=\"swatch\" viewBox=\"0 0 28 8\" aria-hidden=\"true\"><line x1=\"1\" y1=\"4\" x2=\"27\" "
+                "y2=\"4\" stroke=\"%s\" stroke-width=\"3\" stroke-dasharray=\"%s\"/></svg>",
+             plot_colour(arm), plot_dashes(arm));
 }
 
 static void add_model(Buf *b, const Page *p, size_t model)
@@ -67,7 +72,7 @@ static void add_model(Buf *b, const Page *p, size_t model)
 
 typedef struct {
     const char *class, *caption;
-    const char *label;                                     // what a screen reader says; the table may then scroll sideways
+    const char *label;                                     // for screen readers; a table with a label scrolls sideways
     const char *const *columns;                            // their names, then NULL; one with a "<" stands to the left
     size_t first_model, n_models;                          // these have a column each after the others
 } Table;
@@ -141,14 +146,15 @@ static void add_facts(Buf *b, const Page *p)
     buf_adds(b, "</dl>\n");
 }
 
-// The policy forbids what the page does not need anyway: scripts, and anything from elsewhere.
+// The page needs no script and nothing from elsewhere: its policy forbids both.
 static void add_head(Buf *b, const Page *p)
 {
     bool many = p->comparison->n_arms > 1;
     const char *title = many ? "Masked against unmasked" : "A training run";
     buf_addf(b, "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
                 "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
-                "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n"
+                "<meta http-equiv=\"Content-Security-Policy\" "
+                "content=\"default-src 'none'; style-src 'unsafe-inline'\">\n"
                 "<title>%s: ", title);
     html_escape(b, p->options->dataset_name);
     buf_addf(b, "</title>\n<style>\n%s</style>\n</head>\n<body>\n<header>\n<p class=\"soft small mono\">", page_css);
@@ -156,9 +162,10 @@ static void add_head(Buf *b, const Page *p)
     buf_addf(b, "</p>\n<h1>%s</h1>\n", title);
     add_found(b, p);
     if (many)
-        buf_adds(b, "<p class=\"soft\">Every run starts from the same model and sees the same rows; with the same seed, also in the same order. "
-                    "The runs differ in one number, the weight that the loss gives to tokens that are not the assistant's: 0 is the masked run, "
-                    "1 the unmasked one. All are judged alike, on the same tokens of the same held-out rows.</p>\n");
+        buf_adds(b, "<p class=\"soft\">Every run starts from the same model and sees the same rows. Runs with the same seed see "
+                    "them in the same order. Only one number differs: the weight in the loss of tokens that are not the "
+                    "assistant's. It is 0 in the masked run and 1 in the unmasked run. All runs are evaluated on the same "
+                    "tokens of the same held-out rows.</p>\n");
     add_facts(b, p);
     buf_adds(b, "</header>\n<main>\n");
 }
@@ -170,20 +177,25 @@ static void add_range(Buf *b, const Page *p, Metric m)
     const Comparison *c = p->comparison;
     for (size_t a = 0; a < c->n_arms; a++) {
         char name[32], from[32], to[32];
-        buf_addf(b, "%s%s: from %s to %s", a ? "; " : "", name_of(p, a, name), metric_text(m, comparison_spread(c, a, 0, m).mean, from),
-                 metric_text(m, comparison_spread(c, a, c->n_points - 1, m).mean, to));
+        metric_text(m, comparison_spread(c, a, 0, m).mean, from);
+        metric_text(m, comparison_spread(c, a, c->n_points - 1, m).mean, to);
+        buf_addf(b, "%s%s: from %s to %s", a ? "; " : "", name_of(p, a, name), from, to);
     }
 }
 
-static bool has_metric(const Comparison *c, Metric m) { return !isnan(comparison_spread(c, 0, c->n_points - 1, m).mean); }
+static bool has_metric(const Comparison *c, Metric m)
+{
+    return !isnan(comparison_spread(c, 0, c->n_points - 1, m).mean);
+}
 
 static bool add_plot(Buf *b, const Page *p, Metric m)
 {
     Buf figure = {0}, range = {0};
+    const char *title = comparison_title(p->comparison, m);
     add_range(&range, p, m);
-    buf_addf(&figure, "<figure>\n<figcaption>%s <span>%s%s</span></figcaption>\n", comparison_title(p->comparison, m), metric_table[m].note,
+    buf_addf(&figure, "<figure>\n<figcaption>%s <span>%s%s</span></figcaption>\n", title, metric_table[m].note,
              comparison_is_steep(p->comparison, m) ? "; log scale" : "");
-    bool ok = plot_svg(&figure, p->comparison, m, comparison_title(p->comparison, m), range.data);
+    bool ok = plot_svg(&figure, p->comparison, m, title, range.data);
     if (ok) buf_addf(b, "%s</figure>\n", figure.data);
     buf_free(&figure);
     buf_free(&range);
@@ -241,12 +253,13 @@ static void add_curves(Buf *b, const Page *p)
         buf_adds(b, "</ul>\n");
     }
     if (drawn) buf_addf(b, "<div class=\"plots\">\n%s</div>\n", plots.data);
-    else if (c->n_points < 2) buf_adds(b, "<p class=\"note\">There was one evaluation only, which is no curve.</p>\n");
-    else buf_adds(b, "<p class=\"note\">The curves are missing: they are drawn by gnuplot, which was not found or failed. Once it is "
-                     "installed (the package is gnuplot-nox, gnuplot or gnuplot-minimal), the same command draws them. The numbers are below.</p>\n");
+    else if (c->n_points < 2) buf_adds(b, "<p class=\"note\">There was only one evaluation: no curve can be drawn.</p>\n");
+    else buf_adds(b, "<p class=\"note\">The curves are missing because gnuplot, which draws them, was not found or failed. "
+                     "Install it (the package is gnuplot-nox, gnuplot or gnuplot-minimal) and run the same command again. "
+                     "The numbers are below.</p>\n");
     if (drawn && comparison_whole_seeds(c) > 1)
-        buf_addf(b, "<p class=\"soft small\">Lines are means over %zu seeds; the band is one standard deviation to each side.</p>\n",
-                 comparison_whole_seeds(c));
+        buf_addf(b, "<p class=\"soft small\">Lines are means over %zu seeds. Each band shows one standard deviation above and "
+                    "below its line.</p>\n", comparison_whole_seeds(c));
     add_points(b, p, !drawn);
     buf_adds(b, "</section>\n");
     buf_free(&plots);
@@ -266,13 +279,13 @@ static void add_token_text(Buf *b, const Page *p, const Example *ex, size_t i)
 
 static float nll_of(const ShownRow *row, size_t model, size_t i) { return row->nll[model * row->example->n + i]; }
 
-// One card: the token in its role's colour, framed if it is learned, and below it the loss that each model has on it.
+// One card: the token in its role's colour, framed if it is learned, and below it each model's loss on it.
 static void add_token(Buf *b, const Page *p, const ShownRow *row, size_t i)
 {
     const Example *ex = row->example;
     bool learns = ex->labels[i] != IGNORE;
-    buf_addf(b, "<span class=\"tok %s\" title=\"position %zu, id %d, label %d (%s), role %s", learns ? "learn" : "mask", i, ex->ids[i],
-             ex->labels[i], learns ? "learned" : "masked", role_names[ex->roles[i]]);
+    buf_addf(b, "<span class=\"tok %s\" title=\"position %zu, id %d, label %d (%s), role %s", learns ? "learn" : "mask", i,
+             ex->ids[i], ex->labels[i], learns ? "learned" : "masked", role_names[ex->roles[i]]);
     for (size_t k = 0; k < n_models(p) && i > 0; k++) {
         char name[32];
         buf_addf(b, "%s%s %.4f", k ? ", " : "; loss ", model_name(p, k, name), (double)nll_of(row, k, i));
@@ -301,8 +314,8 @@ static void add_token_table(Buf *b, const Page *p, const ShownRow *row)
     for (size_t i = 0; i < ex->n; i++) {
         buf_addf(b, "<tr><th scope=\"row\">%zu</th><td class=\"left mono\"><bdi dir=\"auto\">", i);
         add_token_text(b, p, ex, i);
-        buf_addf(b, "</bdi></td><td>%d</td><td>%d</td><td class=\"left\">%s</td><td class=\"left\">%s</td>", ex->ids[i], ex->labels[i],
-                 role_names[ex->roles[i]], ex->labels[i] != IGNORE ? "learned" : "masked");
+        buf_addf(b, "</bdi></td><td>%d</td><td>%d</td><td class=\"left\">%s</td><td class=\"left\">%s</td>", ex->ids[i],
+                 ex->labels[i], role_names[ex->roles[i]], ex->labels[i] != IGNORE ? "learned" : "masked");
         for (size_t k = 0; k < n_models(p); k++) {
             if (i) buf_addf(b, "<td>%.4f</td>", (double)nll_of(row, k, i));
             else buf_adds(b, "<td>–</td>");
@@ -319,7 +332,8 @@ static void add_row(Buf *b, const Page *p, const ShownRow *row)
     size_t learned = 0;
     for (size_t i = 0; i < ex->n; i++) learned += ex->labels[i] != IGNORE;
     buf_addf(b, "<h3>Held-out row %zu (line %zu): %zu tokens, %zu of them learned</h3>\n"
-                "<div class=\"tokens\" role=\"img\" aria-label=\"The row as coloured tokens with the loss on each; a table of the same follows\">\n"
+                "<div class=\"tokens\" role=\"img\" aria-label=\"The row as coloured tokens, each with its losses; a table of "
+                "the same tokens follows\">\n"
                 "<span class=\"tok key\"><b>token</b>", row->index, ex->line, ex->n, learned);
     for (size_t k = 0; k < n_models(p); k++) {
         buf_adds(b, "<i>");
@@ -340,13 +354,14 @@ static void add_rows(Buf *b, const Page *p)
         const Example *ex = p->showcase->rows[r].example;
         for (size_t i = 0; i < ex->n; i++) used[ex->roles[i]] = true;
     }
-    buf_adds(b, "<section>\n<h2>Rows, token by token</h2>\n<p>What the trainer makes of a row: each token with its role, and whether the mask lets "
-                "it into the loss. Below each token stands its loss, in nats, under each model: how much the token surprised it. Point at a "
-                "token for its id and label.</p>\n<ul class=\"chips\">\n<li class=\"soft\">role</li>\n");
+    buf_adds(b, "<section>\n<h2>Rows, token by token</h2>\n<p>This is a row as the trainer sees it: tokens, each with a role. "
+                "A learned token has a label and counts in the loss; a masked token does not. Below each token is its loss, in "
+                "nats, for each model: how much the token surprised the model. Point at a token for its id and label.</p>\n"
+                "<ul class=\"chips\">\n<li class=\"soft\">role</li>\n");
     for (int r = 0; r < N_ROLES; r++)
         if (used[r]) buf_addf(b, "<li class=\"%s\">%s</li>\n", role_names[r], role_names[r]);
-    buf_adds(b, "</ul>\n<ul class=\"chips\">\n<li class=\"tok learn\"><b>learned</b></li>\n<li class=\"tok mask\">masked (label -100)</li>\n"
-                "<li class=\"soft\">loss</li>\n");
+    buf_adds(b, "</ul>\n<ul class=\"chips\">\n<li class=\"tok learn\"><b>learned</b></li>\n"
+                "<li class=\"tok mask\">masked (label -100)</li>\n<li class=\"soft\">loss</li>\n");
     for (int h = 0; h < 8; h++) buf_addf(b, "<li class=\"h%d\">%d%s</li>\n", h, h, h == 7 ? " or more" : "");
     buf_adds(b, "</ul>\n");
     for (size_t r = 0; r < p->showcase->n_rows; r++) add_row(b, p, &p->showcase->rows[r]);
@@ -362,7 +377,7 @@ static void add_answer(Buf *b, const char *text)
     buf_adds(b, "</bdi>");
 }
 
-// What the model is given: the text of the tokens up to the answer, the template's own parts in a type of their own.
+// What the model is given: the text of the tokens before the answer. The template's parts are set in another type.
 static void add_prompt(Buf *b, const Page *p, const Question *q)
 {
     const Example *ex = q->example;
@@ -404,8 +419,9 @@ static void add_question(Buf *b, const Page *p, const Question *q)
 static void add_questions(Buf *b, const Page *p)
 {
     if (!p->showcase->n_questions) return;
-    buf_adds(b, "<section>\n<h2>The same questions, answered</h2>\n<p>Held-out questions, which no run was trained on. Each model says its most "
-                "likely tokens, up to the one that ends a turn.</p>\n<ol class=\"asked\">\n");
+    buf_adds(b, "<section>\n<h2>The same questions, answered</h2>\n<p>No run was trained on these held-out questions. Each "
+                "model answers with its most likely tokens, one after the other, until the token that ends a turn.</p>\n"
+                "<ol class=\"asked\">\n");
     for (size_t i = 0; i < p->showcase->n_questions; i++) add_question(b, p, &p->showcase->questions[i]);
     buf_adds(b, "</ol>\n</section>\n");
 }
@@ -441,12 +457,12 @@ static void add_numbers(Buf *b, const Page *p)
 static void add_config(Buf *b, const Page *p)
 {
     cJSON *json = options_json(p->options);
-    Table t = {.class = "config", .caption = "Keys that were given; the others have their defaults",
+    Table t = {.class = "config", .caption = "Keys that were set; all others have their default values",
                .columns = (const char *[]){"<key", "<value", NULL}};
     buf_adds(b, "<section>\n<h2>The configuration</h2>\n");
     begin_table(b, p, &t);
     for (const cJSON *v = json->child; v; v = v->next) {
-        // Whether it was interrupted is nothing that a run can be told by.
+        // A run that was resumed has the page of one that was never stopped.
         if (!options_given(p->options, v->string) || strcmp(v->string, "resume_from_checkpoint") == 0) continue;
         char *value = cJSON_PrintUnformatted(v);
         buf_addf(b, "<tr><th scope=\"row\" class=\"mono\">%s</th><td class=\"mono\"><bdi>", v->string);
@@ -468,8 +484,8 @@ bool page_write(const char *path, const Page *p, Err *e)
     add_questions(&b, p);
     add_numbers(&b, p);
     add_config(&b, p);
-    buf_adds(&b, "</main>\n<footer class=\"soft small\"><p>Written by sft.c, which trains small Llamas in C. This file is complete in itself: it "
-                 "loads nothing and runs no script.</p></footer>\n</body>\n</html>\n");
+    buf_adds(&b, "</main>\n<footer class=\"soft small\"><p>Written by sft.c, which trains small Llamas in C. This file is "
+                 "complete: it loads nothing and runs no script.</p></footer>\n</body>\n</html>\n");
     bool ok = file_put(path, b.data, b.len, e);
     buf_free(&b);
     return ok;

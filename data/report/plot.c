@@ -1,5 +1,5 @@
-// plot: see plot.h. gnuplot reads a script from its stdin and writes SVG to its stdout. What it writes before the end of
-// its <defs> (an XML prologue, symbols that are not used) does not belong into a page and is left out.
+// plot: see plot.h. gnuplot reads a script from its stdin and writes SVG to its stdout. A page does not need what comes
+// before the end of its <defs> (an XML prologue, symbols that are not used): that is left out.
 #include "plot.h"
 
 #include <fcntl.h>
@@ -15,7 +15,7 @@ enum { WIDTH = 350, HEIGHT = 215, N_COLOURS = 4, N_DASHES = 4 };
 
 static const char *const colours[N_COLOURS] = {"#0072b2", "#d55e00", "#008a64", "#b0619a"};
 static const char *const dashes[N_DASHES] = {"none", "7 4", "2 3", "9 3 2 3"};
-static const char *const gnuplot_dashes[N_DASHES] = {"1", "(14,8)", "(4,6)", "(18,6,4,6)"};     // in half pixels, at lw 2
+static const char *const gnuplot_dashes[N_DASHES] = {"1", "(14,8)", "(4,6)", "(18,6,4,6)"};   // half pixels, at lw 2
 
 const char *plot_colour(size_t arm) { return colours[arm % N_COLOURS]; }
 const char *plot_dashes(size_t arm) { return dashes[arm % N_DASHES]; }
@@ -43,7 +43,7 @@ static void add_data(Buf *script, const Comparison *c, size_t arm, Metric metric
     buf_adds(script, "EOD\n");
 }
 
-// Bands and all; what is counted from nothing begins there.
+// The y axis holds lines and bands. A share has an axis that begins at 0.
 static void add_range(Buf *script, const Comparison *c, Metric metric)
 {
     double low = INFINITY, high = -INFINITY;
@@ -55,9 +55,10 @@ static void add_range(Buf *script, const Comparison *c, Metric metric)
         }
     double room = high > low ? 0.06 * (high - low) : 1;
     if (comparison_is_steep(c, metric) && low > 0)
-        buf_addf(script, "set logscale y\nset ytics (0.001,0.002,0.005,0.01,0.02,0.05,0.1,0.2,0.5,1,2,5,10,20,50)\nset yrange [%.9g:%.9g]\n",
-                 low / 1.1, high * 1.1);
-    else if (metric_table[metric].as_percent) buf_addf(script, "set yrange [0:%.9g]\nset format y \"%%g %%%%\"\n", high > 0 ? fmin(high + room, 100) : 100);
+        buf_addf(script, "set logscale y\nset ytics (0.001,0.002,0.005,0.01,0.02,0.05,0.1,0.2,0.5,1,2,5,10,20,50)\n"
+                         "set yrange [%.9g:%.9g]\n", low / 1.1, high * 1.1);
+    else if (metric_table[metric].as_percent)
+        buf_addf(script, "set yrange [0:%.9g]\nset format y \"%%g %%%%\"\n", high > 0 ? fmin(high + room, 100) : 100);
     else buf_addf(script, "set yrange [%.9g:%.9g]\n", fmax(low - room, 0), high + room);
 }
 
@@ -66,15 +67,17 @@ static void add_script(Buf *script, const Comparison *c, Metric metric)
     char name[32];
     buf_addf(script,
              "set terminal svg name \"%s\" size %d,%d dynamic font \"sans-serif,12\"\n"
-             "set border 3 lc rgb \"#808080\"\nset tics nomirror out scale 0.5\nset grid ytics lt 1 lc rgb \"#808080\"\nunset key\n"
-             "set xrange [%lld:%lld]\nset xlabel \"steps\" offset 0,0.4\nset lmargin 7\nset rmargin 2.5\nset tmargin 0.7\nset bmargin 3\n",
+             "set border 3 lc rgb \"#808080\"\nset tics nomirror out scale 0.5\n"
+             "set grid ytics lt 1 lc rgb \"#808080\"\nunset key\n"
+             "set xrange [%lld:%lld]\nset xlabel \"steps\" offset 0,0.4\n"
+             "set lmargin 7\nset rmargin 2.5\nset tmargin 0.7\nset bmargin 3\n",
              metric_table[metric].key, WIDTH, HEIGHT, (long long)c->steps[0], (long long)c->steps[c->n_points - 1]);
     add_range(script, c, metric);
     for (size_t a = 0; a < c->n_arms; a++) add_data(script, c, a, metric);
     buf_adds(script, "plot ");
     for (size_t a = 0; comparison_whole_seeds(c) > 1 && a < c->n_arms; a++)
-        buf_addf(script, "$arm%zu using 1:3:4 with filledcurves fs transparent solid 0.22 noborder lc rgb \"%s\" title \"%s\", ", a,
-                 plot_colour(a), arm_name(c->weights[a], name));
+        buf_addf(script, "$arm%zu using 1:3:4 with filledcurves fs transparent solid 0.22 noborder lc rgb \"%s\" "
+                         "title \"%s\", ", a, plot_colour(a), arm_name(c->weights[a], name));
     for (size_t a = 0; a < c->n_arms; a++)
         buf_addf(script, "%s$arm%zu using 1:2 with lines lw 2 dt %s lc rgb \"%s\" title \"%s\"", a ? ", " : "", a,
                  gnuplot_dashes[a % N_DASHES], plot_colour(a), arm_name(c->weights[a], name));
@@ -125,7 +128,8 @@ bool plot_svg(Buf *out, const Comparison *c, Metric metric, const char *title, c
     Buf script = {0}, svg = {0};
     add_script(&script, c, metric);
     bool ok = run_gnuplot(&svg, &script);
-    const char *begin = ok ? strstr(svg.data ? svg.data : "", "</defs>") : NULL, *end = begin ? strstr(begin, "</svg>") : NULL;
+    const char *begin = ok && svg.data ? strstr(svg.data, "</defs>") : NULL;
+    const char *end = begin ? strstr(begin, "</svg>") : NULL;
     if (end) {
         const char *name = metric_table[metric].key;
         buf_addf(out, "<svg class=\"plot\" viewBox=\"0 0 %d %d\" role=\"img\" aria-labelledby=\"%s-title %s-text\">\n"

@@ -11,9 +11,9 @@ const MetricRow metric_table[N_METRICS] = {
     [METRIC_ASSISTANT] = {.key = "eval_assistant_loss", .title = "Loss on held-out answers",
                           .note = "nats per token; lower is better"},
     [METRIC_PROMPT] = {.key = "eval_prompt_loss", .title = "Loss on held-out prompts",
-                       .note = "nats per token; of all but answers"},
+                       .note = "nats per token, over all tokens outside the answers"},
     [METRIC_EXACT] = {.key = "eval_exact_match", .title = "Exact match", .as_percent = true,
-                      .note = "greedy, token for token; higher is better"},
+                      .note = "share of answers reproduced token by token; higher is better"},
 };
 const Metric metric_order[N_METRICS] = {METRIC_ASSISTANT, METRIC_EXACT, METRIC_PROMPT};
 
@@ -121,7 +121,8 @@ void eval_print(FILE *out, const EvalSums *s)
         if (r != ROLE_ASSISTANT && (double)s->n[r] < prompt.count) print_loss(out, name, s->nll[r], (double)s->n[r]);
     }
     if (s->weight > 0) fprintf(out, "  %-22s %8.4f\n", "mean_token_accuracy", s->weighted_correct / s->weight);
-    if (s->answers) fprintf(out, "  %-22s %8.4f   over %zu answers\n", "exact_match", (double)s->exact / (double)s->answers, s->answers);
+    if (s->answers)
+        fprintf(out, "  %-22s %8.4f   over %zu answers\n", "exact_match", eval_metric(s, METRIC_EXACT), s->answers);
 }
 
 // ---- tokens as text -----------------------------------------------------------------------------------------------
@@ -148,7 +149,7 @@ void report_token_text(Buf *out, const Example *ex, size_t i, const Tokenizer *t
     Buf text = {0};
     size_t from = i ? i - 1 : 0;
     bool is_text = report_added_text(&text, ex->ids + from, i - from, i - from + 1, t) &&
-                   utf8_valid(text.data, text.len) == text.len && !strstr(text.data, "\uFFFD");            // a piece of a character is no text
+                   utf8_valid(text.data, text.len) == text.len && !strstr(text.data, "\uFFFD");   // no half characters
     buf_adds(out, is_text ? text.data : tokenizer_piece(t, ex->ids[i]));
     buf_free(&text);
 }
@@ -213,7 +214,8 @@ static void report_symptoms(FILE *out, const Summary *s)
 {
     for (Symptom i = 0; i < N_SYMPTOMS; i++)
         if (s->symptoms[i].rows)
-            fprintf(out, "  warning: %zu rows, the first at line %zu: %s\n", s->symptoms[i].rows, s->symptoms[i].first_line, symptom_texts[i]);
+            fprintf(out, "  warning: %zu rows, the first at line %zu: %s\n", s->symptoms[i].rows,
+                    s->symptoms[i].first_line, symptom_texts[i]);
     if (s->tokens && s->supervised == s->tokens && s->left_out == 0 && strcmp(s->mask, "none") != 0)
         fprintf(out, "  warning: every token is supervised although the mask is \"%s\"\n", s->mask);
 }
@@ -222,14 +224,17 @@ void report_summary(FILE *out, const char *name, const Summary *s, const Recipe 
 {
     double ratio = s->tokens ? 100.0 * (double)s->supervised / (double)s->tokens : 0;
     fprintf(out, "%s: %zu rows, %zu dropped (no label), %zu truncated\n", name, s->rows, s->dropped, s->truncated);
+    bool rendered = s->spans_by_rendering && strcmp(s->mask, "none") != 0;
     fprintf(out, "  mask=%s%s: supervised %zu of %zu tokens (%.1f %%)", s->mask,
-            s->spans_by_rendering && strcmp(s->mask, "none") != 0 ? " (spans found by rendering: the template has no generation blocks)" : "",
-            s->supervised, s->tokens, ratio);
+            rendered ? " (spans found by rendering: the template has no generation blocks)" : "", s->supervised,
+            s->tokens, ratio);
     if (r->prompt_loss_weight > 0)
-        fprintf(out, "; the mask leaves %zu of them out: they have prompt_loss_weight %g", s->left_out, (double)r->prompt_loss_weight);
+        fprintf(out, "; the mask leaves %zu of them out: they have prompt_loss_weight %g", s->left_out,
+                (double)r->prompt_loss_weight);
     fprintf(out, "\n");
     size_t kept = s->rows - s->dropped;
-    if (kept && r->tokenizer) fprintf(out, "  end of turn supervised in %zu of %zu rows\n", kept - s->symptoms[NO_END_LEARNED].rows, kept);
+    if (kept && r->tokenizer)
+        fprintf(out, "  end of turn supervised in %zu of %zu rows\n", kept - s->symptoms[NO_END_LEARNED].rows, kept);
     report_symptoms(out, s);
     if (!s->first || !r->tokenizer) return;
     Buf text = {0}, shown = {0};
@@ -256,8 +261,9 @@ static void report_token(FILE *out, const Example *ex, size_t i, const Tokenizer
     if (t) report_token_text(&raw, ex, i, t);
     report_escape(&text, raw.data ? raw.data : "");
     fit(&cell, text.data ? text.data : "", 24);
-    fprintf(out, "%s%-6zu%s  %-8d  %-8d  %-6g  %-10s %s%s\n", !colour ? "" : learns ? "\033[32m" : "\033[2m", i, cell.data, ex->ids[i],
-            ex->labels[i], (double)ex->weights[i], role_names[ex->roles[i]], learns ? "LEARNS" : "MASKED", colour ? "\033[0m" : "");
+    fprintf(out, "%s%-6zu%s  %-8d  %-8d  %-6g  %-10s %s%s\n", !colour ? "" : learns ? "\033[32m" : "\033[2m", i, cell.data,
+            ex->ids[i], ex->labels[i], (double)ex->weights[i], role_names[ex->roles[i]], learns ? "LEARNS" : "MASKED",
+            colour ? "\033[0m" : "");
     buf_free(&raw);
     buf_free(&text);
     buf_free(&cell);
@@ -266,14 +272,16 @@ static void report_token(FILE *out, const Example *ex, size_t i, const Tokenizer
 void report_row(FILE *out, const Example *ex, size_t row, const Tokenizer *t, bool colour)
 {
     size_t supervised = count_supervised(ex);
-    fprintf(out, "row %zu (line %zu)%s%s\n", row, ex->line, ex->truncated ? ", truncated" : "", ex->dropped ? ", dropped: the mask learns no token" : "");
-    fprintf(out, "%-6s%-24s  %-8s  %-8s  %-6s  %-10s %s\n", "pos", "token", "input_id", "label", "weight", "role", "status");
+    fprintf(out, "row %zu (line %zu)%s%s\n", row, ex->line, ex->truncated ? ", truncated" : "",
+            ex->dropped ? ", dropped: the mask learns no token" : "");
+    fprintf(out, "%-6s%-24s  %-8s  %-8s  %-6s  %-10s %s\n", "pos", "token", "input_id", "label", "weight", "role",
+            "status");
     for (size_t i = 0; i < ex->n; i++) report_token(out, ex, i, t, colour);
     Buf text = {0};
     if (t) supervised_text(&text, ex, t);
     fprintf(out, "\nsupervised text: %s\n", text.len ? text.data : "(none)");
-    fprintf(out, "total tokens: %zu\nmasked: %zu\nlearning: %zu\nlearning ratio: %.1f %%\n\n", ex->n, ex->n - supervised, supervised,
-            ex->n ? 100.0 * (double)supervised / (double)ex->n : 0);
+    fprintf(out, "total tokens: %zu\nmasked: %zu\nlearning: %zu\nlearning ratio: %.1f %%\n\n", ex->n,
+            ex->n - supervised, supervised, ex->n ? 100.0 * (double)supervised / (double)ex->n : 0);
     buf_free(&text);
 }
 

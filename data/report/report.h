@@ -34,8 +34,8 @@ EvalPoint eval_point(int64_t step, const EvalSums *sums);
 bool eval_read_log(const char *path, EvalPoint **points, size_t *n, size_t *cap, Err *e);
 
 // eval_loss (the training objective), eval_assistant_loss, eval_prompt_loss (everything that is not the assistant's),
-// eval_mean_token_accuracy, eval_exact_match; with `counts` also the tokens behind each, and the loss of each role. Null
-// where there is no token.
+// eval_mean_token_accuracy, eval_exact_match; with `counts` also the tokens behind each, and the loss of each role.
+// What has no token is null.
 void eval_add_json(cJSON *json, const EvalSums *sums, bool counts);
 void eval_print(FILE *out, const EvalSums *sums);
 

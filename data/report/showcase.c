@@ -98,7 +98,7 @@ static void read_row(ShownRow *row, size_t model, Run *r)
     for (size_t m = 0; m < r->batch.M; m++) nll[m + 1] = r->losses[m].nll;
 }
 
-// The most likely tokens after the question, up to a special token, or until the reference has been said exactly.
+// The most likely tokens after the question: up to a special token, or until they are the whole reference.
 static void answer(Question *q, size_t model, Sampler *sampler, const Tokenizer *t)
 {
     const int *ids = q->example->ids;
@@ -110,7 +110,8 @@ static void answer(Question *q, size_t model, Sampler *sampler, const Tokenizer 
         int id = sampler_choose(sampler, 0, 1, NULL);
         if (same == n && same < reference && ids[q->first + same] == id) same++;
         said[n++] = id;
-        if (same == reference || id == tokenizer_eos(t) || tokenizer_is_special(t, id) || sampler->n_cached == sampler->capacity) break;
+        bool ends = same == reference || id == tokenizer_eos(t) || tokenizer_is_special(t, id);
+        if (ends || sampler->n_cached == sampler->capacity) break;
         sampler_feed(sampler, id);
     }
     Buf text = {0};

@@ -1,5 +1,5 @@
-// showcase: what a reader of the report is shown of the models themselves: held-out rows with the loss of each token, and
-// held-out questions with the answer. Model 0 is the one before training; the others are those that training made of it.
+// showcase: what the report shows of the models themselves: held-out rows with the loss of each token, and held-out
+// questions with each model's answer. Model 0 is the one before training; the others are what training made of it.
 #ifndef SHOWCASE_H
 #define SHOWCASE_H
 
