@@ -36,11 +36,11 @@ static Buf page;                                           // the last one read
 
 // "%s" is the temporary folder. The data set's name is as hostile as what is in it.
 static const char CONFIG[] =
-    "{\"model_init\": {\"hidden_size\": 16, \"intermediate_size\": 32, \"num_hidden_layers\": 1, \"num_attention_heads\": 2,"
-    " \"max_position_embeddings\": 256, \"tie_word_embeddings\": true},"
+    "{\"model_init\": {\"hidden_size\": 16, \"intermediate_size\": 32, \"num_hidden_layers\": 1,"
+    " \"num_attention_heads\": 2, \"max_position_embeddings\": 256, \"tie_word_embeddings\": true},"
     " \"tokenizer_name_or_path\": \"%s/tokenizer.bin\", \"chat_template_path\": \"configs/templates/plain.jinja\","
-    " \"dataset_name\": \"%s/rows<b>&'.jsonl\", \"eval_split\": 0.25, \"max_steps\": 4, \"learning_rate\": 0.01, \"n_threads\": 1,"
-    " \"eval_steps\": 2, \"per_device_train_batch_size\": 2, \"max_length\": 256, \"output_dir\": \"%s/out\"}";
+    " \"dataset_name\": \"%s/rows<b>&'.jsonl\", \"eval_split\": 0.25, \"max_steps\": 4, \"learning_rate\": 0.01,"
+    " \"n_threads\": 1, \"eval_steps\": 2, \"per_device_train_batch_size\": 2, \"max_length\": 256, \"output_dir\": \"%s/out\"}";
 
 #define HOSTILE "<script>document.title='ran'</script> & </bdi> \\\" \\u202E\\u0001"
 
@@ -48,8 +48,10 @@ static void write_fixture(void)
 {
     Buf rows = {0}, config = {0};
     for (int i = 0; i < 8; i++)
-        buf_addf(&rows, "{\"messages\": [%s{\"role\": \"user\", \"content\": \"%s%c\"}, {\"role\": \"assistant\", \"content\": \"<i>%c\"}]}\n",
-                 i % 2 ? "{\"role\": \"system\", \"content\": \"<img src=x onerror=alert(1)>\"}, " : "", HOSTILE, 'a' + i, 'a' + i);
+        buf_addf(&rows, "{\"messages\": [%s{\"role\": \"user\", \"content\": \"%s%c\"}, "
+                        "{\"role\": \"assistant\", \"content\": \"<i>%c\"}]}\n",
+                 i % 2 ? "{\"role\": \"system\", \"content\": \"<img src=x onerror=alert(1)>\"}, " : "", HOSTILE,
+                 'a' + i, 'a' + i);
     buf_addf(&config, CONFIG, temp_dir, temp_dir, temp_dir);
     temp_byte_tokenizer();
     temp_text("rows<b>&'.jsonl", rows.data);
@@ -91,7 +93,8 @@ static void check_well_formed(void)
         const char *end = strchr(p, '>');
         if (!CHECK_MSG(end, "a tag never ends: %.60s", p)) return;
         if (closing) {
-            if (!CHECK_MSG(depth && strcmp(names[depth - 1], name) == 0, "</%s> closes <%s>", name, depth ? names[depth - 1] : "")) return;
+            const char *open = depth ? names[depth - 1] : "";
+            if (!CHECK_MSG(depth && strcmp(open, name) == 0, "</%s> closes <%s>", name, open)) return;
             depth--;
         } else if (p[1] != '!' && end[-1] != '/' && strcmp(name, "meta") != 0) {
             if (!CHECK_MSG(*name && depth < 64, "%.60s", p)) return;
@@ -105,8 +108,8 @@ static void check_well_formed(void)
 // Nothing from elsewhere, nothing that runs.
 static void check_alone(void)
 {
-    static const char *const forbidden[] = {"<script", "http:", "https:", "src=", "href=\"", "url(", "@import", "<link", "<img", "<iframe", "javascript:",
-                                            "<i>a", "<b>&", "\xE2\x80\xAE"};
+    static const char *const forbidden[] = {"<script", "http:", "https:", "src=", "href=\"", "url(", "@import", "<link",
+                                            "<img", "<iframe", "javascript:", "<i>a", "<b>&", "\xE2\x80\xAE"};
     for (size_t i = 0; i < sizeof forbidden / sizeof *forbidden; i++) {
         const char *at = strstr(page.data, forbidden[i]);
         CHECK_MSG(!at || strcmp(forbidden[i], "src=") == 0, "%s in: %.80s", forbidden[i], at ? at : "");
@@ -134,7 +137,8 @@ static void check_number(const char *weight, int column, int last_step)
     if (!CHECK(n == 2)) return;
     mean /= n;
     for (int i = 0; i < n; i++) squares += (values[i] - mean) * (values[i] - mean);
-    snprintf(text, sizeof text, "<td><span>%.4f</span> <span class=\"soft\">± %.4f</span></td>", mean, sqrt(squares / (n - 1)));
+    snprintf(text, sizeof text, "<td><span>%.4f</span> <span class=\"soft\">± %.4f</span></td>", mean,
+             sqrt(squares / (n - 1)));
     CHECK_MSG(has(text), "%s", text);
 }
 
@@ -145,13 +149,16 @@ static void test_compare(void)
     bool ok = CHECK_MSG(run_with("", arguments.data) == 0, "%s", output);
     buf_free(&arguments);
     if (!ok || !read_page("out/report.html")) return;
-    CHECK(file_exists(temp_path("out/weight-0/seed-42/log.jsonl")) && file_exists(temp_path("out/weight-1/seed-43/log.jsonl")));
+    CHECK(file_exists(temp_path("out/weight-0/seed-42/log.jsonl")));
+    CHECK(file_exists(temp_path("out/weight-1/seed-43/log.jsonl")));
     check_well_formed();
     check_alone();
     static const char *const expected[] = {
-        "<html lang=\"en\">", "<h1>Masked against unmasked</h1>", "<h2>The curves</h2>", "<h2>Rows, token by token</h2>",
-        "<h2>The same questions, answered</h2>", "<h2>The numbers</h2>", "<h2>The configuration</h2>", "<caption>", "./train compare",
-        "rows&lt;b&gt;&amp;&#39;.jsonl", "&lt;script&gt;document.title=&#39;ran&#39;&lt;/script&gt; &amp; &lt;/bdi&gt; &quot; [U+202E][U+0001]",
+        "<html lang=\"en\">", "<h1>Masked against unmasked</h1>", "<h2>The curves</h2>",
+        "<h2>Rows, token by token</h2>", "<h2>The same questions, answered</h2>", "<h2>The numbers</h2>",
+        "<h2>The configuration</h2>", "<caption>", "./train compare", "rows&lt;b&gt;&amp;&#39;.jsonl",
+        "Exact match", "box-sizing: border-box", "Segoe UI",
+        "&lt;script&gt;document.title=&#39;ran&#39;&lt;/script&gt; &amp; &lt;/bdi&gt; &quot; [U+202E][U+0001]",
         "&lt;img src=x onerror=alert(1)&gt;", "label -100 (masked), role user; loss before ", "(learned), role assistant"};
     for (size_t i = 0; i < sizeof expected / sizeof *expected; i++) CHECK_MSG(has(expected[i]), "%s", expected[i]);
     for (int column = 3; column <= 4; column++) {
@@ -172,8 +179,9 @@ static void test_without_gnuplot(void)
     if (!read_page("bare/report.html")) return;
     check_well_formed();
     check_alone();
-    CHECK(count("<svg class=\"plot\"") == 0 && has("The curves are missing") && has("gnuplot-nox") && has("<details open>"));
-    CHECK(has("<h2>The numbers</h2>") && has("One seed cannot say"));
+    CHECK(count("<svg class=\"plot\"") == 0 && has("The curves are missing") && has("gnuplot-nox"));
+    CHECK(has("<details open>"));
+    CHECK(has("<h2>The numbers</h2>") && has("One seed cannot show"));
 }
 
 // A run of its own has a page too; one without held-out rows has none.
@@ -198,7 +206,8 @@ static void test_text(void)
     Buf rows = {0}, arguments = {0};
     for (int i = 0; i < 8; i++) buf_addf(&rows, "{\"text\": \"</main> once %c\"}\n", 'a' + i);
     temp_text("text.jsonl", rows.data);
-    buf_addf(&arguments, "%s --output_dir=%s --dataset_name=%s", temp_path("config.json"), temp_path("text"), temp_path("text.jsonl"));
+    buf_addf(&arguments, "%s --output_dir=%s --dataset_name=%s", temp_path("config.json"), temp_path("text"),
+             temp_path("text.jsonl"));
     CHECK_MSG(run_with("", arguments.data) == 0, "%s", output);
     buf_free(&rows);
     buf_free(&arguments);
@@ -211,7 +220,8 @@ static void test_text(void)
 static void test_nothing_to_compare(void)
 {
     Buf arguments = {0};
-    buf_addf(&arguments, "compare %s --assistant_only_loss=false --output_dir=%s", temp_path("config.json"), temp_path("same"));
+    buf_addf(&arguments, "compare %s --assistant_only_loss=false --output_dir=%s", temp_path("config.json"),
+             temp_path("same"));
     CHECK(run_with("", arguments.data) == 1);
     CHECK_MSG(strstr(output, "compare: the mask (none) leaves no token out"), "%s", output);
     buf_free(&arguments);
@@ -222,7 +232,8 @@ static void test_interrupt(void)
 {
     const char *program = getenv("TRAIN") ? getenv("TRAIN") : "./train";
     Buf command = {0};
-    buf_addf(&command, "sh -c '%s compare %s --output_dir=%s --max_steps=100000000 --eval_steps=null >%s 2>&1 & pid=$!; "
+    buf_addf(&command,
+             "sh -c '%s compare %s --output_dir=%s --max_steps=100000000 --eval_steps=null >%s 2>&1 & pid=$!; "
              "while ! [ -s %s/cut/weight-0/seed-42/log.jsonl ]; do sleep 0.05; done; kill -INT $pid; wait $pid'",
              program, temp_path("config.json"), temp_path("cut"), temp_path("cut.log"), temp_dir);
     int status = system(command.data);
@@ -233,26 +244,29 @@ static void test_interrupt(void)
     CHECK(!file_exists(temp_path("cut/report.html")) && !file_exists(temp_path("cut/compare.csv")));
 }
 
-// A run that goes on from a checkpoint writes the page of the run that never stopped, byte for byte: its curve's beginning is
-// in the log, and the model that it began with is made or read again.
+// A run that goes on from a checkpoint writes the page of the run that never stopped, byte for byte: the beginning of its
+// curve is in the log, and the model that it began with is made or read again.
 static void test_resumed_run(void)
 {
     char arguments[400];
     Buf whole = {0};
-    int n = snprintf(arguments, sizeof arguments, "%s --output_dir=%s --max_steps=6 --eval_steps=1 --save_steps=1 --overwrite_output_dir=true",
+    int n = snprintf(arguments, sizeof arguments,
+                     "%s --output_dir=%s --max_steps=6 --eval_steps=1 --save_steps=1 --overwrite_output_dir=true",
                      temp_path("config.json"), temp_path("resumed"));
     if (!CHECK_MSG(run_with("", arguments) == 0, "%s", output) || !read_page("resumed/report.html")) return;
     buf_add(&whole, page.data, page.len);
     buf_adds(&whole, "");
     for (int step = 1; step <= 6; step += 5) {             // early, and after everything was done but the page
         unlink(temp_path("resumed/report.html"));
-        snprintf(arguments + n, sizeof arguments - (size_t)n, " --resume_from_checkpoint=%s/resumed/checkpoint-%d", temp_dir, step);
+        snprintf(arguments + n, sizeof arguments - (size_t)n, " --resume_from_checkpoint=%s/resumed/checkpoint-%d",
+                 temp_dir, step);
         CHECK_MSG(run_with("", arguments) == 0 && strstr(output, "the report is "), "%s", output);
         if (!read_page("resumed/report.html")) break;
         buf_adds(&page, "");
         size_t same = 0;
         while (same < whole.len && same < page.len && whole.data[same] == page.data[same]) same++;
-        CHECK_MSG(page.len == whole.len && same == page.len, "step %d: from byte %zu on: %.200s", step, same, page.data + same);
+        CHECK_MSG(page.len == whole.len && same == page.len, "step %d: from byte %zu on: %.200s", step, same,
+                  page.data + same);
     }
     CHECK(has("The same questions, answered") && has("Every evaluation as a table"));
     buf_free(&whole);

@@ -123,16 +123,23 @@ const char *comparison_title(const Comparison *c, Metric metric)
     return metric == METRIC_PROMPT && no_answers ? "Loss on held-out text" : metric_table[metric].title;
 }
 
+bool comparison_range(const Comparison *c, Metric metric, double *low, double *high)
+{
+    *low = INFINITY;
+    *high = -INFINITY;
+    for (size_t i = 0; i < c->n_arms * c->n_points; i++) {
+        double v = comparison_spread(c, i / c->n_points, i % c->n_points, metric).mean;
+        if (!isfinite(v)) return false;
+        *low = fmin(*low, v);
+        *high = fmax(*high, v);
+    }
+    return true;
+}
+
 bool comparison_is_steep(const Comparison *c, Metric metric)
 {
-    double low = INFINITY, high = 0;
-    for (size_t a = 0; a < c->n_arms; a++)
-        for (size_t i = 0; i < c->n_points; i++) {
-            double v = comparison_spread(c, a, i, metric).mean;
-            low = fmin(low, v);
-            high = fmax(high, v);
-        }
-    return !metric_table[metric].as_percent && low > 0 && high > 8 * low;
+    double low, high;
+    return !metric_table[metric].as_percent && comparison_range(c, metric, &low, &high) && low > 0 && high > 8 * low;
 }
 
 // ---- for the terminal ---------------------------------------------------------------------------------------------
@@ -173,16 +180,10 @@ static void print_grid(FILE *out, const Comparison *c, char grid[PLOT_HEIGHT][PL
 void comparison_plot(FILE *out, const Comparison *c, Metric metric)
 {
     char grid[PLOT_HEIGHT][PLOT_WIDTH + 1];
-    double low = INFINITY, high = -INFINITY;
+    double low, high;
     bool log_scale = comparison_is_steep(c, metric);
-    for (size_t a = 0; a < c->n_arms; a++)
-        for (size_t i = 0; i < c->n_points; i++) {
-            double v = comparison_spread(c, a, i, metric).mean;
-            if (isnan(v)) return;
-            low = fmin(low, log_scale ? log(v) : v);
-            high = fmax(high, log_scale ? log(v) : v);
-        }
-    if (!(high > low)) return;
+    if (!comparison_range(c, metric, &low, &high) || high == low) return;
+    if (log_scale) low = log(low), high = log(high);
     memset(grid, ' ', sizeof grid);
     for (size_t a = 0; a < c->n_arms; a++)
         for (int x = 0; x < PLOT_WIDTH; x++) {

@@ -39,33 +39,34 @@ void html_escape(Buf *out, const char *text)
     }
 }
 
-// One arm is a run of its own.
-static const char *name_of(const Page *p, size_t arm, char out[32])
-{
-    if (p->comparison->n_arms == 1) return "trained";
-    return arm_name(p->comparison->weights[arm], out);
-}
-
+// Model 0 is the one before training, 1 + a that of arm a. A single arm is a run of its own.
 static const char *model_name(const Page *p, size_t model, char out[32])
 {
-    return model ? name_of(p, model - 1, out) : "before";
+    if (model == 0) return "before";
+    return p->comparison->n_arms == 1 ? "trained" : arm_name(p->comparison->weights[model - 1], out);
 }
 
 static size_t n_models(const Page *p) { return 1 + p->comparison->n_arms; }
 
-// A line as the plots draw the arm, for legends. The arm's name stands beside it.
-static void add_swatch(Buf *b, size_t arm)
-{
-    buf_addf(b, "<svg class=\"swatch\" viewBox=\"0 0 28 8\" aria-hidden=\"true\"><line x1=\"1\" y1=\"4\" x2=\"27\" "
-                "y2=\"4\" stroke=\"%s\" stroke-width=\"3\" stroke-dasharray=\"%s\"/></svg>",
-             plot_colour(arm), plot_dashes(arm));
-}
-
+// Its name, and before it a line as the plots draw its arm.
 static void add_model(Buf *b, const Page *p, size_t model)
 {
     char name[32];
-    if (model && p->comparison->n_arms > 1) add_swatch(b, model - 1);
+    if (model && p->comparison->n_arms > 1)
+        buf_addf(b, "<svg class=\"swatch\" viewBox=\"0 0 28 8\" aria-hidden=\"true\"><line x1=\"1\" y1=\"4\" x2=\"27\" "
+                    "y2=\"4\" stroke=\"%s\" stroke-width=\"3\" stroke-dasharray=\"%s\"/></svg>",
+                 plot_colour(model - 1), plot_dashes(model - 1));
     html_escape(b, model_name(p, model, name));
+}
+
+// Models from `first` on, each between the same tags.
+static void add_models(Buf *b, const Page *p, size_t first, const char *before, const char *after)
+{
+    for (size_t k = first; k < n_models(p); k++) {
+        buf_adds(b, before);
+        add_model(b, p, k);
+        buf_adds(b, after);
+    }
 }
 
 // ---- tables -------------------------------------------------------------------------------------------------------
@@ -74,7 +75,7 @@ typedef struct {
     const char *class, *caption;
     const char *label;                                     // for screen readers; a table with a label scrolls sideways
     const char *const *columns;                            // their names, then NULL; one with a "<" stands to the left
-    size_t first_model, n_models;                          // these have a column each after the others
+    size_t first_model;                                    // it and those after it have the last columns; 0: all models
 } Table;
 
 // The caller adds the rows, then calls end_table.
@@ -88,11 +89,7 @@ static void begin_table(Buf *b, const Page *p, const Table *t)
         bool left = **name == '<';
         buf_addf(b, "<th scope=\"col\"%s>%s</th>", left ? " class=\"left\"" : "", *name + left);
     }
-    for (size_t k = t->first_model; k < t->first_model + t->n_models; k++) {
-        buf_adds(b, "<th scope=\"col\">");
-        add_model(b, p, k);
-        buf_adds(b, "</th>");
-    }
+    add_models(b, p, t->first_model, "<th scope=\"col\">", "</th>");
     buf_adds(b, "</tr></thead>\n<tbody>\n");
 }
 
@@ -162,10 +159,10 @@ static void add_head(Buf *b, const Page *p)
     buf_addf(b, "</p>\n<h1>%s</h1>\n", title);
     add_found(b, p);
     if (many)
-        buf_adds(b, "<p class=\"soft\">Every run starts from the same model and sees the same rows. Runs with the same seed see "
-                    "them in the same order. Only one number differs: the weight in the loss of tokens that are not the "
-                    "assistant's. It is 0 in the masked run and 1 in the unmasked run. All runs are evaluated on the same "
-                    "tokens of the same held-out rows.</p>\n");
+        buf_adds(b, "<p class=\"soft\">Every run starts from the same model and sees the same rows. Runs with the same "
+                    "seed also see them in the same order; these differ in one number only, the weight in the loss of "
+                    "tokens that are not the assistant's. It is 0 in the masked run and 1 in the unmasked run. All "
+                    "runs are evaluated on the same tokens of the same held-out rows.</p>\n");
     add_facts(b, p);
     buf_adds(b, "</header>\n<main>\n");
 }
@@ -179,7 +176,7 @@ static void add_range(Buf *b, const Page *p, Metric m)
         char name[32], from[32], to[32];
         metric_text(m, comparison_spread(c, a, 0, m).mean, from);
         metric_text(m, comparison_spread(c, a, c->n_points - 1, m).mean, to);
-        buf_addf(b, "%s%s: from %s to %s", a ? "; " : "", name_of(p, a, name), from, to);
+        buf_addf(b, "%s%s: from %s to %s", a ? "; " : "", model_name(p, 1 + a, name), from, to);
     }
 }
 
@@ -223,7 +220,7 @@ static void add_points(Buf *b, const Page *p, bool open)
         char label[80];
         snprintf(label, sizeof label, "%s at each evaluation", comparison_title(c, m));
         Table t = {.caption = comparison_title(c, m), .label = label, .columns = (const char *[]){"<step", NULL},
-                   .first_model = 1, .n_models = c->n_arms};
+                   .first_model = 1};
         begin_table(b, p, &t);
         for (size_t i = 0; i < c->n_points; i++) {
             buf_addf(b, "<tr><th scope=\"row\">%lld</th>", (long long)c->steps[i]);
@@ -245,21 +242,18 @@ static void add_curves(Buf *b, const Page *p)
     buf_adds(b, "<section>\n<h2>The curves</h2>\n");
     if (drawn && many) {
         buf_adds(b, "<ul class=\"legend\">\n");
-        for (size_t a = 0; a < c->n_arms; a++) {
-            buf_adds(b, "<li>");
-            add_model(b, p, 1 + a);
-            buf_adds(b, "</li>\n");
-        }
+        add_models(b, p, 1, "<li>", "</li>\n");
         buf_adds(b, "</ul>\n");
     }
     if (drawn) buf_addf(b, "<div class=\"plots\">\n%s</div>\n", plots.data);
-    else if (c->n_points < 2) buf_adds(b, "<p class=\"note\">There was only one evaluation: no curve can be drawn.</p>\n");
-    else buf_adds(b, "<p class=\"note\">The curves are missing because gnuplot, which draws them, was not found or failed. "
-                     "Install it (the package is gnuplot-nox, gnuplot or gnuplot-minimal) and run the same command again. "
-                     "The numbers are below.</p>\n");
+    else if (c->n_points < 2)
+        buf_adds(b, "<p class=\"note\">There is no curve: there was only one evaluation.</p>\n");
+    else buf_adds(b, "<p class=\"note\">The curves are missing because gnuplot, which draws them, was not found or "
+                     "failed. Install it (the package is gnuplot-nox, gnuplot or gnuplot-minimal) and run the same "
+                     "command again. The numbers are below.</p>\n");
     if (drawn && comparison_whole_seeds(c) > 1)
-        buf_addf(b, "<p class=\"soft small\">Lines are means over %zu seeds. Each band shows one standard deviation above and "
-                    "below its line.</p>\n", comparison_whole_seeds(c));
+        buf_addf(b, "<p class=\"soft small\">Lines are means over %zu seeds. Each band shows one standard deviation "
+                    "above and below its line.</p>\n", comparison_whole_seeds(c));
     add_points(b, p, !drawn);
     buf_adds(b, "</section>\n");
     buf_free(&plots);
@@ -269,11 +263,9 @@ static void add_curves(Buf *b, const Page *p)
 
 static void add_token_text(Buf *b, const Page *p, const Example *ex, size_t i)
 {
-    Buf raw = {0}, text = {0};
-    report_token_text(&raw, ex, i, p->showcase->tokenizer);
-    report_escape(&text, raw.data ? raw.data : "");
+    Buf text = {0};
+    report_token_cell(&text, ex, i, p->showcase->tokenizer);
     html_escape(b, text.data ? text.data : "");
-    buf_free(&raw);
     buf_free(&text);
 }
 
@@ -284,8 +276,8 @@ static void add_token(Buf *b, const Page *p, const ShownRow *row, size_t i)
 {
     const Example *ex = row->example;
     bool learns = ex->labels[i] != IGNORE;
-    buf_addf(b, "<span class=\"tok %s\" title=\"position %zu, id %d, label %d (%s), role %s", learns ? "learn" : "mask", i,
-             ex->ids[i], ex->labels[i], learns ? "learned" : "masked", role_names[ex->roles[i]]);
+    buf_addf(b, "<span class=\"tok %s\" title=\"position %zu, id %d, label %d (%s), role %s", learns ? "learn" : "mask",
+             i, ex->ids[i], ex->labels[i], learns ? "learned" : "masked", role_names[ex->roles[i]]);
     for (size_t k = 0; k < n_models(p) && i > 0; k++) {
         char name[32];
         buf_addf(b, "%s%s %.4f", k ? ", " : "; loss ", model_name(p, k, name), (double)nll_of(row, k, i));
@@ -307,7 +299,7 @@ static void add_token_table(Buf *b, const Page *p, const ShownRow *row)
     char label[64], caption[128];
     snprintf(label, sizeof label, "Tokens of held-out row %zu", row->index);
     snprintf(caption, sizeof caption, "%s, with the loss of each model", label);
-    Table t = {.caption = caption, .label = label, .n_models = n_models(p),
+    Table t = {.caption = caption, .label = label,
                .columns = (const char *[]){"<position", "<token", "id", "label", "<role", "<status", NULL}};
     buf_addf(b, "<details>\n<summary>The same %zu tokens as a table</summary>\n", ex->n);
     begin_table(b, p, &t);
@@ -332,14 +324,10 @@ static void add_row(Buf *b, const Page *p, const ShownRow *row)
     size_t learned = 0;
     for (size_t i = 0; i < ex->n; i++) learned += ex->labels[i] != IGNORE;
     buf_addf(b, "<h3>Held-out row %zu (line %zu): %zu tokens, %zu of them learned</h3>\n"
-                "<div class=\"tokens\" role=\"img\" aria-label=\"The row as coloured tokens, each with its losses; a table of "
-                "the same tokens follows\">\n"
+                "<div class=\"tokens\" role=\"img\" "
+                "aria-label=\"The row as coloured tokens, each with its losses; a table of the same tokens follows\">\n"
                 "<span class=\"tok key\"><b>token</b>", row->index, ex->line, ex->n, learned);
-    for (size_t k = 0; k < n_models(p); k++) {
-        buf_adds(b, "<i>");
-        add_model(b, p, k);
-        buf_adds(b, "</i>");
-    }
+    add_models(b, p, 0, "<i>", "</i>");
     buf_adds(b, "</span>\n");
     for (size_t i = 0; i < ex->n; i++) add_token(b, p, row, i);
     buf_adds(b, "</div>\n");
@@ -354,10 +342,10 @@ static void add_rows(Buf *b, const Page *p)
         const Example *ex = p->showcase->rows[r].example;
         for (size_t i = 0; i < ex->n; i++) used[ex->roles[i]] = true;
     }
-    buf_adds(b, "<section>\n<h2>Rows, token by token</h2>\n<p>This is a row as the trainer sees it: tokens, each with a role. "
-                "A learned token has a label and counts in the loss; a masked token does not. Below each token is its loss, in "
-                "nats, for each model: how much the token surprised the model. Point at a token for its id and label.</p>\n"
-                "<ul class=\"chips\">\n<li class=\"soft\">role</li>\n");
+    buf_adds(b, "<section>\n<h2>Rows, token by token</h2>\n<p>This is a row as the trainer sees it: tokens, each with "
+                "a role. A learned token has a label; the mask takes the label from all other tokens. Below each token "
+                "is its loss, in nats, for each model: how much the token surprised the model. Point at a token for "
+                "its id and label.</p>\n<ul class=\"chips\">\n<li class=\"soft\">role</li>\n");
     for (int r = 0; r < N_ROLES; r++)
         if (used[r]) buf_addf(b, "<li class=\"%s\">%s</li>\n", role_names[r], role_names[r]);
     buf_adds(b, "</ul>\n<ul class=\"chips\">\n<li class=\"tok learn\"><b>learned</b></li>\n"
@@ -419,9 +407,9 @@ static void add_question(Buf *b, const Page *p, const Question *q)
 static void add_questions(Buf *b, const Page *p)
 {
     if (!p->showcase->n_questions) return;
-    buf_adds(b, "<section>\n<h2>The same questions, answered</h2>\n<p>No run was trained on these held-out questions. Each "
-                "model answers with its most likely tokens, one after the other, until the token that ends a turn.</p>\n"
-                "<ol class=\"asked\">\n");
+    buf_adds(b, "<section>\n<h2>The same questions, answered</h2>\n<p>No run was trained on these held-out questions. "
+                "Each model answers with its most likely tokens, one after the other, until the token that ends a turn."
+                "</p>\n<ol class=\"asked\">\n");
     for (size_t i = 0; i < p->showcase->n_questions; i++) add_question(b, p, &p->showcase->questions[i]);
     buf_adds(b, "</ol>\n</section>\n");
 }
@@ -438,7 +426,8 @@ static void add_numbers(Buf *b, const Page *p)
         if (has_metric(c, m)) columns[n++] = comparison_title(c, m);
     snprintf(caption, sizeof caption, "Before training, and after %lld steps%s", (long long)c->steps[c->n_points - 1],
              comparison_whole_seeds(c) > 1 ? ": mean ± standard deviation over seeds" : "");
-    Table t = {.class = "final", .caption = caption, .label = "Final numbers", .columns = columns};
+    Table t = {.class = "final", .caption = caption, .label = "Final numbers", .columns = columns,
+               .first_model = n_models(p)};
     buf_adds(b, "<section>\n<h2>The numbers</h2>\n");
     begin_table(b, p, &t);
     for (size_t k = 0; k < n_models(p); k++) {
@@ -458,7 +447,7 @@ static void add_config(Buf *b, const Page *p)
 {
     cJSON *json = options_json(p->options);
     Table t = {.class = "config", .caption = "Keys that were set; all others have their default values",
-               .columns = (const char *[]){"<key", "<value", NULL}};
+               .columns = (const char *[]){"<key", "<value", NULL}, .first_model = n_models(p)};
     buf_adds(b, "<section>\n<h2>The configuration</h2>\n");
     begin_table(b, p, &t);
     for (const cJSON *v = json->child; v; v = v->next) {
@@ -484,8 +473,8 @@ bool page_write(const char *path, const Page *p, Err *e)
     add_questions(&b, p);
     add_numbers(&b, p);
     add_config(&b, p);
-    buf_adds(&b, "</main>\n<footer class=\"soft small\"><p>Written by sft.c, which trains small Llamas in C. This file is "
-                 "complete: it loads nothing and runs no script.</p></footer>\n</body>\n</html>\n");
+    buf_adds(&b, "</main>\n<footer class=\"soft small\"><p>Written by sft.c, which trains small Llamas in C. This file "
+                 "is complete: it loads nothing and runs no script.</p></footer>\n</body>\n</html>\n");
     bool ok = file_put(path, b.data, b.len, e);
     buf_free(&b);
     return ok;

@@ -121,10 +121,8 @@ static bool run_gnuplot(Buf *svg, const Buf *script)
 
 bool plot_svg(Buf *out, const Comparison *c, Metric metric, const char *title, const char *description)
 {
-    if (c->n_points < 2) return false;
-    for (size_t a = 0; a < c->n_arms; a++)
-        for (size_t i = 0; i < c->n_points; i++)
-            if (!isfinite(comparison_spread(c, a, i, metric).mean)) return false;
+    double low, high;
+    if (c->n_points < 2 || !comparison_range(c, metric, &low, &high)) return false;
     Buf script = {0}, svg = {0};
     add_script(&script, c, metric);
     bool ok = run_gnuplot(&svg, &script);

@@ -13,7 +13,7 @@ const MetricRow metric_table[N_METRICS] = {
     [METRIC_PROMPT] = {.key = "eval_prompt_loss", .title = "Loss on held-out prompts",
                        .note = "nats per token, over all tokens outside the answers"},
     [METRIC_EXACT] = {.key = "eval_exact_match", .title = "Exact match", .as_percent = true,
-                      .note = "share of answers reproduced token by token; higher is better"},
+                      .note = "share of answers that greedy decoding reproduces; higher is better"},
 };
 const Metric metric_order[N_METRICS] = {METRIC_ASSISTANT, METRIC_EXACT, METRIC_PROMPT};
 
@@ -140,7 +140,7 @@ bool report_added_text(Buf *out, const int *ids, size_t first, size_t end, const
 }
 
 // A token is decoded with the one before it, because decoders drop the space in front of a text's first token.
-void report_token_text(Buf *out, const Example *ex, size_t i, const Tokenizer *t)
+static void token_text(Buf *out, const Example *ex, size_t i, const Tokenizer *t)
 {
     const cJSON *special = tokenizer_special_tokens(t);
     const char *bos = json_string(special, "bos_token"), *eos = json_string(special, "eos_token");
@@ -154,7 +154,7 @@ void report_token_text(Buf *out, const Example *ex, size_t i, const Tokenizer *t
     buf_free(&text);
 }
 
-void report_escape(Buf *out, const char *text)
+static void escape(Buf *out, const char *text)
 {
     for (const char *p = text; *p; p++) {
         unsigned char c = (unsigned char)*p;
@@ -164,6 +164,14 @@ void report_escape(Buf *out, const char *text)
         else if (c < 0x20 || c == 0x7F) buf_addf(out, "\\x%02X", c);
         else buf_addc(out, *p);
     }
+}
+
+void report_token_cell(Buf *out, const Example *ex, size_t i, const Tokenizer *t)
+{
+    Buf text = {0};
+    token_text(&text, ex, i, t);
+    escape(out, text.data);
+    buf_free(&text);
 }
 
 // Pads or cuts to `width` characters.
@@ -190,7 +198,7 @@ static void supervised_text(Buf *out, const Example *ex, const Tokenizer *t)
         if (ex->labels[i] == IGNORE) continue;
         Buf piece = {0};
         if (i && ex->labels[i - 1] == IGNORE && out->len) buf_adds(out, " … ");
-        report_token_text(&piece, ex, i, t);
+        token_text(&piece, ex, i, t);
         buf_adds(out, piece.data);
         buf_free(&piece);
     }
@@ -239,7 +247,7 @@ void report_summary(FILE *out, const char *name, const Summary *s, const Recipe 
     if (!s->first || !r->tokenizer) return;
     Buf text = {0}, shown = {0};
     supervised_text(&text, s->first, r->tokenizer);
-    report_escape(&shown, text.len ? text.data : "");
+    escape(&shown, text.len ? text.data : "");
     fprintf(out, "  the first row learns: %.400s%s\n", shown.len ? shown.data : "", shown.len > 400 ? "…" : "");
     buf_free(&text);
     buf_free(&shown);
@@ -256,15 +264,13 @@ static size_t count_supervised(const Example *ex)
 
 static void report_token(FILE *out, const Example *ex, size_t i, const Tokenizer *t, bool colour)
 {
-    Buf raw = {0}, text = {0}, cell = {0};
+    Buf text = {0}, cell = {0};
     bool learns = ex->labels[i] != IGNORE;
-    if (t) report_token_text(&raw, ex, i, t);
-    report_escape(&text, raw.data ? raw.data : "");
+    if (t) report_token_cell(&text, ex, i, t);
     fit(&cell, text.data ? text.data : "", 24);
     fprintf(out, "%s%-6zu%s  %-8d  %-8d  %-6g  %-10s %s%s\n", !colour ? "" : learns ? "\033[32m" : "\033[2m", i, cell.data,
             ex->ids[i], ex->labels[i], (double)ex->weights[i], role_names[ex->roles[i]], learns ? "LEARNS" : "MASKED",
             colour ? "\033[0m" : "");
-    buf_free(&raw);
     buf_free(&text);
     buf_free(&cell);
 }

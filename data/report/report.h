@@ -8,8 +8,8 @@
 typedef struct {
     double nll[N_ROLES], weighted_nll, weight, weighted_correct;
     size_t n[N_ROLES];                                     // predicted tokens of the role
-    size_t answers, exact;                                 // the assistant's turns; exact: those whose every token was the
-                                                           // model's first choice, so that greedy decoding gives them
+    size_t answers, exact;                                 // the assistant's turns; those with every token the model's
+                                                           // first choice: greedy decoding would give them
 } EvalSums;
 
 // The numbers that runs are compared by. To add one: its name here; in report.c a row of metric_table, a place in
@@ -42,13 +42,12 @@ void eval_print(FILE *out, const EvalSums *sums);
 // Rows, tokens, what is learned, and what looks wrong, before anything is trained. `name`: the data set's file.
 void report_summary(FILE *out, const char *name, const Summary *s, const Recipe *recipe);
 
-// What tokens [first, end) add to the text of tokens [0, first), special tokens and all. False, and nothing added, if they
-// do not make it longer: a token may only complete a character that began before it.
+// What tokens [first, end) add to the text of tokens [0, first), special tokens and all. False, and nothing added, if
+// they do not make it longer: a token may only complete a character that began before it.
 bool report_added_text(Buf *out, const int *ids, size_t first, size_t end, const Tokenizer *t);
-// What one token adds to the token before it; its spelling in the vocabulary if that is no text of its own.
-void report_token_text(Buf *out, const Example *ex, size_t i, const Tokenizer *t);
-// Control characters become \n, \t, \x1B, so that a line of a table stays one.
-void report_escape(Buf *out, const char *text);
+// One token as the cell of a table: what it adds to the token before it, or its spelling in the vocabulary if that is
+// no text of its own. Control characters become \n, \t, \x1B.
+void report_token_cell(Buf *out, const Example *ex, size_t i, const Tokenizer *t);
 
 // One row as a table: position, token, id, label, weight, role, LEARNS or MASKED; then its supervised text and counts.
 void report_row(FILE *out, const Example *ex, size_t row, const Tokenizer *t, bool colour);
