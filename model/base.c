@@ -440,6 +440,60 @@ bool json_is_int(const cJSON *v, int64_t min, int64_t max)
            v->valuedouble <= (double)max;
 }
 
+bool json_is_absent(const cJSON *v) { return !v || cJSON_IsNull(v); }
+
+const char *json_found(const cJSON *v, char room[32])
+{
+    if (!cJSON_IsNumber(v)) return json_kind(v);
+    snprintf(room, 32, "%.16g", v->valuedouble);
+    return room;
+}
+
+static bool fail_value(Err *e, const char *where, const char *key, const char *expected, const cJSON *v)
+{
+    char room[32];
+    return fail(e, "%s%s%s: expected %s, found %s", where ? where : "", where ? "." : "", key, expected,
+                json_found(v, room));
+}
+
+bool json_get_int(int *out, const cJSON *object, const char *where, const char *key, int min, int max, int absent,
+                  Err *e)
+{
+    const cJSON *v = json_get(object, key);
+    bool none = json_is_absent(v) && absent != JSON_REQUIRED;
+    if (!none && !json_is_int(v, min, max)) {
+        char expected[64];
+        snprintf(expected, sizeof expected, "a whole number from %d to %d", min, max);
+        return fail_value(e, where, key, expected, v);
+    }
+    *out = none ? absent : (int)v->valuedouble;
+    return true;
+}
+
+bool json_get_number(double *out, const cJSON *object, const char *where, const char *key, double absent, Err *e)
+{
+    const cJSON *v = json_get(object, key);
+    bool none = json_is_absent(v) && !isnan(absent);
+    if (!none && !cJSON_IsNumber(v)) return fail_value(e, where, key, "a number", v);
+    *out = none ? absent : v->valuedouble;
+    return true;
+}
+
+bool json_get_flag(bool *out, const cJSON *object, const char *where, const char *key, bool absent, Err *e)
+{
+    const cJSON *v = json_get(object, key);
+    if (!json_is_absent(v) && !cJSON_IsBool(v)) return fail_value(e, where, key, "true or false", v);
+    *out = json_is_absent(v) ? absent : cJSON_IsTrue(v);
+    return true;
+}
+
+bool json_get_string(const char **out, const cJSON *object, const char *where, const char *key, Err *e)
+{
+    const cJSON *v = json_get(object, key);
+    *out = cJSON_GetStringValue(v);
+    return *out || fail_value(e, where, key, "a string", v);
+}
+
 // ---- text ---------------------------------------------------------------------------------------------------------
 
 int utf8_decode(const char *p, const char *end, uint32_t *code)

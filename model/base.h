@@ -4,6 +4,7 @@
 #define BASE_H
 
 #include <cJSON.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -90,6 +91,18 @@ const cJSON *json_get(const cJSON *object, const char *key);          // case-se
 const char *json_string(const cJSON *object, const char *key);        // NULL if absent or not a string
 const char *json_kind(const cJSON *value);                // "a string", "a number", ... for messages; NULL is "nothing"
 bool json_is_int(const cJSON *value, int64_t min, int64_t max);       // a whole number in [min, max]
+bool json_is_absent(const cJSON *value);                  // NULL or null
+// A number as it is ("-1", "0.5"), any other value by its kind: for messages. `room` holds the digits.
+const char *json_found(const cJSON *value, char room[32]);
+
+// The value of a key. An absent key and null mean `absent`; JSON_REQUIRED and NAN say that there must be one. A value
+// of another kind or out of range fails with "WHERE.KEY: expected ..., found ..."; `where` NULL: without it.
+enum { JSON_REQUIRED = INT_MIN };
+bool json_get_int(int *out, const cJSON *object, const char *where, const char *key, int min, int max, int absent,
+                  Err *e);                                // a whole number in [min, max]
+bool json_get_number(double *out, const cJSON *object, const char *where, const char *key, double absent, Err *e);
+bool json_get_flag(bool *out, const cJSON *object, const char *where, const char *key, bool absent, Err *e);
+bool json_get_string(const char **out, const cJSON *object, const char *where, const char *key, Err *e);  // required
 
 // ---- text ---------------------------------------------------------------------------------------------------------
 // Length in bytes of the valid UTF-8 character at p (1 to 4), and the code point; 0 if the bytes there are invalid.

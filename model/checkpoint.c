@@ -97,26 +97,18 @@ bool checkpoint_save_bin(const Model *m, const char *path, Err *e)
 
 // ---- config.json --------------------------------------------------------------------------------------------------
 
-static bool get_int(int *out, const cJSON *json, const char *key, int fallback, Err *e)
+// A size; `absent` may be JSON_REQUIRED.
+static bool get_size(int *out, const cJSON *json, const char *key, int absent, Err *e)
 {
-    const cJSON *v = json_get(json, key);
-    if (!v || cJSON_IsNull(v)) {
-        *out = fallback;
-        return fallback != 0 || fail(e, "%s: expected a number, found %s", key, json_kind(v));
-    }
-    if (!json_is_int(v, 1, INT32_MAX)) return fail(e, "%s: expected a positive whole number, found %s", key,
-                                                   cJSON_IsNumber(v) ? "another number" : json_kind(v));
-    *out = (int)v->valuedouble;
-    return true;
+    return json_get_int(out, json, NULL, key, 1, INT32_MAX, absent, e);
 }
 
-static bool get_float(float *out, const cJSON *json, const char *key, double fallback, Err *e)
+static bool get_float(float *out, const cJSON *json, const char *key, double absent, Err *e)
 {
-    const cJSON *v = json_get(json, key);
-    bool absent = !v || cJSON_IsNull(v);
-    if (absent ? isnan(fallback) : !cJSON_IsNumber(v)) return fail(e, "%s: expected a number, found %s", key, json_kind(v));
-    *out = (float)(absent ? fallback : v->valuedouble);
-    return true;
+    double value = 0;
+    bool ok = json_get_number(&value, json, NULL, key, absent, e);
+    *out = (float)value;
+    return ok;
 }
 
 // What another value of would need code that is not here.
@@ -125,7 +117,7 @@ static bool check_fixed(const cJSON *json, Err *e)
     static const char *const must_be_off[] = {"attention_bias", "mlp_bias", "quantization_config", "attention_dropout"};
     for (size_t i = 0; i < sizeof must_be_off / sizeof *must_be_off; i++) {
         const cJSON *v = json_get(json, must_be_off[i]);
-        if (v && !cJSON_IsNull(v) && !cJSON_IsFalse(v) && !(cJSON_IsNumber(v) && v->valuedouble == 0))
+        if (!json_is_absent(v) && !cJSON_IsFalse(v) && !(cJSON_IsNumber(v) && v->valuedouble == 0))
             return fail(e, "%s is not supported", must_be_off[i]);
     }
     const char *act = json_string(json, "hidden_act");
@@ -152,7 +144,7 @@ static bool get_rope(Config *c, const cJSON *json, Err *e)
     const cJSON *parameters = json_get(json, "rope_parameters"), *scaling = json_get(json, "rope_scaling");
     if (cJSON_IsObject(parameters)) scaling = parameters;
     if (!get_float(&c->rope_theta, cJSON_IsObject(parameters) ? parameters : json, "rope_theta", 10000, e)) return false;
-    if (!scaling || cJSON_IsNull(scaling)) return true;
+    if (json_is_absent(scaling)) return true;
     const char *type = json_string(scaling, "rope_type");
     if (!type) type = json_string(scaling, "type");
     if (type && strcmp(type, "default") == 0) return true;
@@ -180,21 +172,23 @@ static bool check_seq_len(const Config *c, Err *e)
 
 static bool parse_config(Config *c, const cJSON *json, Err *e)
 {
-    const cJSON *tied = json_get(json, "tie_word_embeddings"), *window = json_get(json, "sliding_window");
+    const cJSON *window = json_get(json, "sliding_window");
     const char *type = json_string(json, "model_type");
-    *c = (Config){.tied = cJSON_IsTrue(tied)};
+    *c = (Config){0};
     if (!cJSON_IsObject(json)) return fail(e, "expected an object, found %s", json_kind(json));
-    if (tied && !cJSON_IsBool(tied)) return fail(e, "tie_word_embeddings: expected true or false, found %s", json_kind(tied));
-    if (!check_architecture(json, e) || !check_fixed(json, e) || !get_int(&c->dim, json, "hidden_size", 0, e) ||
-        !get_int(&c->hidden_dim, json, "intermediate_size", 0, e) || !get_int(&c->n_layers, json, "num_hidden_layers", 0, e) ||
-        !get_int(&c->n_heads, json, "num_attention_heads", 0, e) ||
-        !get_int(&c->n_kv_heads, json, "num_key_value_heads", c->n_heads, e) ||
-        !get_int(&c->vocab_size, json, "vocab_size", 0, e) ||
-        !get_int(&c->seq_len, json, "max_position_embeddings", 2048, e) ||
+    if (!json_get_flag(&c->tied, json, NULL, "tie_word_embeddings", false, e) ||
+        !check_architecture(json, e) || !check_fixed(json, e) ||
+        !get_size(&c->dim, json, "hidden_size", JSON_REQUIRED, e) ||
+        !get_size(&c->hidden_dim, json, "intermediate_size", JSON_REQUIRED, e) ||
+        !get_size(&c->n_layers, json, "num_hidden_layers", JSON_REQUIRED, e) ||
+        !get_size(&c->n_heads, json, "num_attention_heads", JSON_REQUIRED, e) ||
+        !get_size(&c->n_kv_heads, json, "num_key_value_heads", c->n_heads, e) ||
+        !get_size(&c->vocab_size, json, "vocab_size", JSON_REQUIRED, e) ||
+        !get_size(&c->seq_len, json, "max_position_embeddings", 2048, e) ||
         !get_float(&c->norm_eps, json, "rms_norm_eps", 1e-6, e) || !get_rope(c, json, e)) return false;
-    if (!json_get(json, "head_dim") && c->dim % c->n_heads)
+    if (json_is_absent(json_get(json, "head_dim")) && c->dim % c->n_heads)
         return fail(e, "hidden_size: expected a multiple of num_attention_heads (%d), found %d", c->n_heads, c->dim);
-    if (!get_int(&c->head_dim, json, "head_dim", c->dim / c->n_heads, e)) return false;
+    if (!get_size(&c->head_dim, json, "head_dim", c->dim / c->n_heads, e)) return false;
     // Attention here is always full: a Mistral may be used up to its window, where the two are the same.
     if (type && strcmp(type, "mistral") == 0 && json_is_int(window, 1, c->seq_len - 1)) c->seq_len = (int)window->valuedouble;
     return config_check(c, e) && check_seq_len(c, e);
