@@ -50,7 +50,7 @@ static bool bench_file(const Tokenizer *t, const char *path, Err *e)
         double start = now_seconds();
         n_tokens = 0;
         for (size_t i = 0; ok && i < texts.n; i++) {
-            ok = tokenizer_encode(t, texts.items[i], strlen(texts.items[i]), false, true, &enc, e);
+            ok = tokenizer_encode(t, texts.items[i], strlen(texts.items[i]), PARSE_SPECIAL, &enc, e);
             n_tokens += enc.n;
         }
         double seconds = now_seconds() - start;

@@ -23,14 +23,6 @@ static size_t merges_work(const MergeTable *m)
     return work;
 }
 
-static void vocab_clear(Vocab *v)
-{
-    buf_free(&v->text);
-    free(v->at);
-    free(v->len);
-    free(v->slots);
-}
-
 // Pieces that all belong into the first few slots under the key of one table: N^2 / 2 looks there, 1.5 each in a table
 // with a key of its own. A file cannot know the key.
 static void test_pieces_cannot_crowd(void)
@@ -51,8 +43,8 @@ static void test_pieces_cannot_crowd(void)
     CHECK_MSG(vocab_work(&known) > (size_t)N_CROWD * N_CROWD / 3, "%zu looks: the pieces do not even crowd the table they were made for",
               vocab_work(&known));
     CHECK_MSG(vocab_work(&other) < 3 * N_CROWD, "%zu looks for %d pieces", vocab_work(&other), N_CROWD);
-    vocab_clear(&known);
-    vocab_clear(&other);
+    vocab_free(&known);
+    vocab_free(&other);
 }
 
 static void test_merges_cannot_crowd(void)

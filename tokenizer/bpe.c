@@ -3,10 +3,36 @@
 // candidates keeps this at n log n; a candidate that has become stale is told by the rank that its symbol holds now.
 #include "internal.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #define NO_RANK UINT32_MAX
 #define NO_SYMBOL UINT32_MAX
+
+// ---- the ids of a text ---------------------------------------------------------------------------------------------
+
+void encoding_free(Encoding *enc)
+{
+    free(enc->ids);
+    free(enc->begin);
+    free(enc->end);
+    *enc = (Encoding){0};
+}
+
+void encoding_add(Encoding *enc, int id, ByteRange r)
+{
+    if (enc->n == enc->cap) {
+        enc->cap = enc->cap ? 2 * enc->cap : 64;
+        enc->ids = mem_grow(enc->ids, enc->cap, sizeof *enc->ids);
+        enc->begin = mem_grow(enc->begin, enc->cap, sizeof *enc->begin);
+        enc->end = mem_grow(enc->end, enc->cap, sizeof *enc->end);
+    }
+    enc->ids[enc->n] = id;
+    enc->begin[enc->n] = r.begin;
+    enc->end[enc->n++] = r.end;
+}
+
+// ---- merging -------------------------------------------------------------------------------------------------------
 
 static void heap_sift_down(uint64_t *heap, size_t n, size_t at)
 {
@@ -85,6 +111,8 @@ static size_t symbol_add(Encoder *en, size_t n, int id, size_t begin, size_t end
     return n + 1;
 }
 
+// ---- words ---------------------------------------------------------------------------------------------------------
+
 // A character and the continuation bytes behind it, four bytes at most: in text that is not UTF-8 (tokenizer.bin takes
 // any bytes) this is the unit that llama2.c looks up.
 static size_t chunk_length(const char *p, const char *end)
@@ -106,7 +134,7 @@ static bool has_byte_ids(const Tokenizer *t, const char *p, size_t n)
     return true;
 }
 
-static size_t symbols_init(Encoder *en, Span word)
+static size_t symbols_init(Encoder *en, Segment word)
 {
     const Tokenizer *t = en->t;
     size_t n = 0, step;
@@ -136,7 +164,7 @@ static size_t symbols_init(Encoder *en, Span word)
 }
 
 // The id of the word if the vocabulary has it whole.
-static int whole_word(Encoder *en, Span word)
+static int whole_word(Encoder *en, Segment word)
 {
     const Tokenizer *t = en->t;
     if (!t->byte_level) return vocab_find(&t->vocab, word.text, word.len);
@@ -149,8 +177,8 @@ static int whole_word(Encoder *en, Span word)
     return vocab_find(&t->vocab, en->spelling.data, en->spelling.len);
 }
 
-// Without a pre-tokenizer a whole text is one word. If no merge ever joins a border ("▁", or a space in tokenizer.bin)
-// to what stands before it, the text may be cut there all the same, and the heap stays as small as a real word.
+// Without a pre-tokenizer a whole text is one word. If no merge joins a border ("▁", or a space in tokenizer.bin) to
+// what stands before it, the text may be cut there with the same result, and the heap stays as small as a real word.
 void bpe_find_border(Tokenizer *t, const char *border)
 {
     size_t n = strlen(border);
@@ -167,7 +195,7 @@ void bpe_find_border(Tokenizer *t, const char *border)
 }
 
 // The length of what stands before the next border: the borders at the start of s and the text after them.
-static size_t border_length(const Tokenizer *t, Span s)
+static size_t border_length(const Tokenizer *t, Segment s)
 {
     if (t->n_border == 0) return s.len;
     size_t at = 0, n = t->n_border;
@@ -176,20 +204,20 @@ static size_t border_length(const Tokenizer *t, Span s)
     return next ? (size_t)(next - s.text) : s.len;
 }
 
-void bpe_word(Encoder *en, Span word)
+void bpe_word(Encoder *en, Segment word)
 {
     int id = en->t->ignore_merges ? whole_word(en, word) : -1;
     if (id >= 0) {
-        encoding_add(en->out, id, span_range(word, 0, word.len));
+        encoding_add(en->out, id, segment_range(word, 0, word.len));
         return;
     }
     for (size_t at = 0, len; at < word.len; at += len) {
-        len = border_length(en->t, span_part(word, at, word.len - at));
-        Span part = span_part(word, at, len);
+        len = border_length(en->t, segment_part(word, at, word.len - at));
+        Segment part = segment_part(word, at, len);
         if (merge_all(en, symbols_init(en, part)) == 0) continue;
         for (uint32_t i = 0; i != NO_SYMBOL; i = en->symbols[i].next) {
             const Symbol *s = &en->symbols[i];
-            encoding_add(en->out, s->id, span_range(part, s->begin, s->end));
+            encoding_add(en->out, s->id, segment_range(part, s->begin, s->end));
         }
     }
 }

@@ -150,11 +150,11 @@ static void replace_in_piece(const char *p, size_t n, const Step *step, const ch
 
 static void strip_piece(const char *p, size_t n, const Step *step, Buf *out)
 {
-    for (size_t i = 0; i < step->start && n >= step->n_from && memcmp(p, step->from, step->n_from) == 0; i++) {
+    for (int i = 0; i < step->start && n >= step->n_from && memcmp(p, step->from, step->n_from) == 0; i++) {
         p += step->n_from;
         n -= step->n_from;
     }
-    for (size_t i = 0; i < step->stop && n >= step->n_from; i++) {
+    for (int i = 0; i < step->stop && n >= step->n_from; i++) {
         if (memcmp(p + n - step->n_from, step->from, step->n_from) != 0) break;
         n -= step->n_from;
     }

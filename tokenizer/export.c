@@ -61,14 +61,6 @@ static bool check_fixed_pieces(const Tokenizer *t, Err *e)
     return true;
 }
 
-static void names_free(Vocab *names)
-{
-    buf_free(&names->text);
-    free(names->at);
-    free(names->len);
-    free(names->slots);
-}
-
 // The pieces as the other format spells them.
 static bool names_init(Vocab *names, const Tokenizer *t, Err *e)
 {
@@ -179,7 +171,7 @@ bool tokenizer_export_folder(const Tokenizer *t, const char *folder, Err *e)
          put_in(folder, "tokenizer_config.json", tokenizer_config_json, e) && put_template(t, folder, e);
     free(text);
     cJSON_Delete(root);
-    names_free(&names);
+    vocab_free(&names);
     return ok;
 }
 
@@ -323,6 +315,6 @@ bool tokenizer_export_bin(const Tokenizer *t, const char *path, Err *e)
     free(scores);
     free(n_merges);
     free(list.items);
-    names_free(&names);
+    vocab_free(&names);
     return ok;
 }

@@ -1,15 +1,16 @@
-// internal: what the files of the tokenizer share. A loader (load.c, load_json.c) fills a Tokenizer; encoding and
-// decoding only read it. A text passes through
+// internal: what the files of the tokenizer share, grouped by the file that defines it. Each file calls only those
+// before it: unicode, vocab, split, normalize, bpe, tokenizer, decode, load_json, load, export. The loaders (load.c, load_json.c) fill a Tokenizer; encoding and decoding
+// only read it. A text passes through
 //
 //     added tokens (tokenizer.c) -> normalizers (normalize.c) -> pre-tokenizers (split.c) -> merges (bpe.c)
 //
-// and is handed on as Spans, which remember the range of the original text that each of their bytes stands for.
+// as Segments, which remember the range of the original text that each of their bytes stands for.
 #ifndef TOKENIZER_INTERNAL_H
 #define TOKENIZER_INTERNAL_H
 
 #include "tokenizer.h"
 
-// ---- Unicode (tables in unicode.c, look-up in split.c) -------------------------------------------------------------
+// ---- unicode.c: tables, generated ----------------------------------------------------------------------------------
 enum {
     CLASS_LETTER = 1,      // \p{L}
     CLASS_NUMBER = 2,      // \p{N}
@@ -25,22 +26,45 @@ extern const Decomposition unicode_decomposition[];
 extern const uint16_t unicode_composition[];
 extern const size_t n_unicode_classes, n_unicode_combining, n_unicode_decomposition, n_unicode_composition;
 
-uint32_t unicode_value(const UnicodeRange *ranges, size_t n, uint32_t code);      // 0 outside all ranges
-unsigned char_class(const char *p, const char *end, size_t *n);       // n: its bytes; an invalid byte is class 0, n = 1
+// ---- vocab.c: lookup tables and spellings; tokenizer_piece and tokenizer_id of tokenizer.h -------------------------
+#define MAX_ID ((1 << 22) - 1)
+#define NO_PIECE SIZE_MAX
 
-// ---- texts with a memory -------------------------------------------------------------------------------------------
-typedef struct { uint32_t begin, end; } Range;                        // of the original text, in bytes
+typedef struct { uint64_t add, multiply; } HashKey;                   // random, each table's own
+typedef struct { uint32_t hash; int id; } VocabSlot;                  // id -1: empty
+typedef struct {
+    Buf text;                                                         // the spellings, a NUL after each
+    size_t *at, *len;                                                 // (n_ids); at[id] is NO_PIECE for a hole
+    size_t n_ids, mask;
+    HashKey key;
+    VocabSlot *slots;                                                 // the model's own pieces, not the added tokens
+} Vocab;
+void vocab_init(Vocab *v, size_t n_ids, size_t n_pieces);
+void vocab_free(Vocab *v);                                            // accepts {0}
+void vocab_spell(Vocab *v, int id, const char *text, size_t len);
+int vocab_add(Vocab *v, int id);                                      // the id that had this spelling before, else -1
+int vocab_find(const Vocab *v, const char *text, size_t len);         // -1 if there is none
+uint32_t vocab_hash(const Vocab *v, const char *text, size_t len);    // the search begins at slot (hash & mask)
+size_t byte_alphabet(unsigned char byte, char out[4]);                // the character that stands for a byte
 
-// Without a map the span is a part of the original text, from byte `base` on.
-typedef struct { const char *text; size_t len; const Range *map; size_t base; } Span;
-typedef struct { Buf text; Range *map; size_t cap; } MappedText;      // map[i] for text.data[i]
+typedef struct { int left, right, id; uint32_t rank; } Merge;         // left -1: empty
+typedef struct { Merge *items; size_t n, cap; } MergeList;
+typedef struct { Merge *slots; int shift; HashKey key; } MergeTable;
+void merges_build(MergeTable *m, const MergeList *list);              // the last of equal pairs counts
+const Merge *merges_find(const MergeTable *m, int left, int right);
+size_t merges_place(const MergeTable *m, int left, int right);        // the slot where the search begins
 
-Span span_part(Span s, size_t at, size_t len);
-Range span_range(Span s, size_t begin, size_t end);                   // begin < end; widened to whole characters
-void mapped_free(MappedText *m);
+// Finds the longest of many strings that stands at a place.
+typedef struct { int child, sibling, value; unsigned char byte; } TrieNode;
+typedef struct { TrieNode *nodes; size_t n, cap; bool starts[256]; } Trie;
+void trie_add(Trie *t, const char *text, size_t len, int value);
+int trie_match(const Trie *t, const char *p, const char *end, size_t *len);       // where starts[*p]; -1: none
 
-// ---- the steps of normalizers, pre-tokenizers and decoders ---------------------------------------------------------
-// One element of a tokenizer.json may become several of these: Metaspace is REPLACE, PREPEND and SPLIT_BEFORE.
+// ---- the steps of normalizers (normalize.c), pre-tokenizers (split.c) and decoders (decode.c) ----------------------
+// One element of a tokenizer.json may become several steps: Metaspace is REPLACE, PREPEND and SPLIT_BEFORE.
+// ORDER STEP: the kinds that change a text come first, REPLACE last of them (step_changes_text in normalize.c).
+// To add a kind: a line here; its row in normalizers[] or decoders[] of load_json.c, and a case in read_step there if
+// it has fields (a pre-tokenizer: a line in read_pre_tokenizer); the code in step_apply, step_split or decode_step.
 typedef enum {
     STEP_NFC,
     STEP_PREPEND,          // `to`, on condition `when`
@@ -60,51 +84,38 @@ typedef struct Pattern Pattern;
 typedef struct {
     StepKind kind;
     char *from, *to;
-    size_t n_from, n_to, start, stop;
+    size_t n_from, n_to;
+    int start, stop;
     PrependWhen when;
     bool whole;
     const Pattern *pattern;
 } Step;
 typedef struct { Step *items; size_t n, cap; } Steps;
 
-bool step_changes_text(const Step *step);                             // the first three
-Span step_apply(const Step *step, Span s, MappedText *out);           // `s` itself if nothing changes
-Span steps_apply(const Steps *steps, Span s, MappedText out[2]);
+// ---- split.c -------------------------------------------------------------------------------------------------------
+uint32_t unicode_value(const UnicodeRange *ranges, size_t n, uint32_t code);      // 0 outside all ranges
+unsigned char_class(const char *p, const char *end, size_t *n);       // n: its bytes; an invalid byte is class 0, n = 1
 size_t step_split(const Step *step, const char *p, const char *end);  // p < end: length of the first part
 const Pattern *pattern_find(const char *regex);                       // NULL if it is not a known one
 extern const char pattern_gpt2[];
 
-// ---- lookup tables (vocab.c) ---------------------------------------------------------------------------------------
-#define MAX_ID ((1 << 22) - 1)
-#define NO_PIECE SIZE_MAX
+// ---- normalize.c: texts with a memory, and the steps that change them ----------------------------------------------
+typedef struct { uint32_t begin, end; } ByteRange;                    // of the original text
 
-typedef struct { uint64_t add, multiply; } HashKey;                   // random, each table's own
-typedef struct { uint32_t hash; int id; } VocabSlot;                  // id -1: empty
-typedef struct {
-    Buf text;                                                         // the spellings, a NUL after each
-    size_t *at, *len;                                                 // (n_ids); at[id] is NO_PIECE for a hole
-    size_t n_ids, mask;
-    HashKey key;
-    VocabSlot *slots;                                                 // the model's own pieces, not the added tokens
-} Vocab;
-void vocab_init(Vocab *v, size_t n_ids, size_t n_pieces);
-void vocab_spell(Vocab *v, int id, const char *text, size_t len);
-int vocab_add(Vocab *v, int id);                                      // the id that had this spelling before, else -1
-int vocab_find(const Vocab *v, const char *text, size_t len);         // -1 if there is none
-uint32_t vocab_hash(const Vocab *v, const char *text, size_t len);    // the search begins at slot (hash & mask)
+// Without a map the segment is a part of the original text, from byte `base` on.
+typedef struct { const char *text; size_t len; const ByteRange *map; size_t base; } Segment;
+typedef struct { Buf text; ByteRange *map; size_t cap; } MappedText;  // map[i] for text.data[i]
 
-typedef struct { int left, right, id; uint32_t rank; } Merge;         // left -1: empty
-typedef struct { Merge *items; size_t n, cap; } MergeList;
-typedef struct { Merge *slots; int shift; HashKey key; } MergeTable;
-void merges_build(MergeTable *m, const MergeList *list);              // the last of equal pairs counts
-const Merge *merges_find(const MergeTable *m, int left, int right);
-size_t merges_place(const MergeTable *m, int left, int right);        // the slot where the search begins
+Segment segment_part(Segment s, size_t at, size_t len);
+ByteRange segment_range(Segment s, size_t begin, size_t end);         // begin < end; widened to whole characters
+void mapped_free(MappedText *m);
 
-// Finds the longest of many strings that stands at a place.
-typedef struct { int child, sibling, value; unsigned char byte; } TrieNode;
-typedef struct { TrieNode *nodes; size_t n, cap; bool starts[256]; } Trie;
-void trie_add(Trie *t, const char *text, size_t len, int value);
-int trie_match(const Trie *t, const char *p, const char *end, size_t *len);       // where starts[*p]; -1: none
+Step *steps_add(Steps *steps, StepKind kind);
+void step_set(Step *step, const char *from, const char *to);          // copies both; NULL: none
+void steps_free(Steps *steps);
+bool step_changes_text(const Step *step);
+Segment step_apply(const Step *step, Segment s, MappedText *out);     // `s` itself if nothing changes
+Segment steps_apply(const Steps *steps, Segment s, MappedText out[2]);
 
 // ---- the tokenizer -------------------------------------------------------------------------------------------------
 typedef struct {
@@ -144,15 +155,7 @@ enum { BOS = 1, EOS = 2, FIRST_BYTE = 3, N_FIXED = FIRST_BYTE + 256 };
 #define NEVER_MERGED (-1e10f)                                         // run.c takes no merge of this score or less
 #define SPACE_MARK "\xE2\x96\x81"                                     // "▁", a space in a tokenizer.json of that kind
 
-void tokenizer_index(Tokenizer *t);                                   // tries and flags, from added and normalizers
-void err_one_line(Err *e);                                            // pieces may hold line ends, a message may not
-bool load_bin(Tokenizer *t, const File *f, Err *e);
-bool load_json(Tokenizer *t, const char *path, Err *e);
-Step *steps_add(Steps *steps, StepKind kind);
-void step_set(Step *step, const char *from, const char *to);
-size_t byte_alphabet(unsigned char byte, char out[4]);                // the character that stands for a byte
-
-// ---- encoding ------------------------------------------------------------------------------------------------------
+// ---- bpe.c; encoding_free of tokenizer.h ---------------------------------------------------------------------------
 typedef struct { int id, merged; uint32_t begin, end, prev, next, rank; } Symbol;
 
 // What one call of tokenizer_encode works with.
@@ -166,8 +169,12 @@ typedef struct {
     Buf spelling;
     Encoding *out;
 } Encoder;
-void encoding_add(Encoding *enc, int id, Range r);
-void bpe_word(Encoder *en, Span word);
+void encoding_add(Encoding *enc, int id, ByteRange r);
+void bpe_word(Encoder *en, Segment word);
 void bpe_find_border(Tokenizer *t, const char *border);               // once vocab and merges are there
+
+// ---- load_json.c, load.c -------------------------------------------------------------------------------------------
+bool tokenizer_read_json(Tokenizer *t, const char *path, Err *e);
+void err_one_line(Err *e);                                            // pieces may hold line ends, a message may not
 
 #endif

@@ -8,19 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-Step *steps_add(Steps *steps, StepKind kind)
-{
-    ARRAY_ROOM(steps->items, steps->n, steps->cap);
-    steps->items[steps->n] = (Step){.kind = kind};
-    return &steps->items[steps->n++];
-}
-
-void step_set(Step *step, const char *from, const char *to)
-{
-    if (from) step->n_from = strlen(step->from = mem_strdup(from));
-    if (to) step->n_to = strlen(step->to = mem_strdup(to));
-}
-
 // ---- tokenizer.bin -------------------------------------------------------------------------------------------------
 
 typedef struct { float score; int id; } Scored;
@@ -104,7 +91,7 @@ static void add_special(Tokenizer *t, const char *content, int id)
     t->added[t->n_added++] = (AddedToken){.content = mem_strdup(content), .id = id, .special = true};
 }
 
-bool load_bin(Tokenizer *t, const File *f, Err *e)
+static bool read_bin(Tokenizer *t, const File *f, Err *e)
 {
     size_t n;
     if (!count_pieces(f, &n, e)) return false;
@@ -134,8 +121,6 @@ bool load_bin(Tokenizer *t, const File *f, Err *e)
     t->before = mem_alloc(1, sizeof *t->before);
     t->before[0] = BOS;
     t->n_before = 1;
-    tokenizer_index(t);
-    t->is_special[0] = true;                              // <unk>
     cJSON_AddStringToObject(t->special_tokens, "bos_token", "<s>");
     cJSON_AddStringToObject(t->special_tokens, "eos_token", "</s>");
     cJSON_AddStringToObject(t->special_tokens, "unk_token", "<unk>");
@@ -240,7 +225,7 @@ static int special_id(const Tokenizer *t, const char *variable, const int *added
 
 static bool load_folder(Tokenizer *t, const char *path, Err *e)
 {
-    if (!load_json(t, path, e)) return false;
+    if (!tokenizer_read_json(t, path, e)) return false;
     char *dir = path_dir(path);
     bool ok = read_config(t, dir, "tokenizer_config.json", e) && read_config(t, dir, "special_tokens_map.json", e);
     free(dir);
@@ -258,10 +243,51 @@ static bool looks_like_json(const File *f)
     return at < f->size && f->data[at] == '{' && !memchr(f->data, 0, f->size < 4 ? f->size : 4);
 }
 
+// ---- either format -------------------------------------------------------------------------------------------------
+
 void err_one_line(Err *e)
 {
     for (char *c = e->text; *c; c++)
         if ((unsigned char)*c < ' ') *c = ' ';
+}
+
+// Tries and flags, once the pieces, the added tokens and the normalizers are there.
+static void index_added(Tokenizer *t)
+{
+    t->is_added = mem_alloc(t->vocab.n_ids, sizeof *t->is_added);
+    t->is_special = mem_alloc(t->vocab.n_ids, sizeof *t->is_special);
+    MappedText normal[2] = {{.cap = 0}, {.cap = 0}};
+    for (size_t i = 0; i < t->n_added; i++) {
+        const AddedToken *a = &t->added[i];
+        t->is_added[a->id] = true;
+        if (a->special) t->is_special[a->id] = true;
+        Segment content = {a->content, strlen(a->content), NULL, 0};
+        if (a->normalized) content = steps_apply(&t->normalizers, content, normal);
+        if (content.len) trie_add(a->normalized ? &t->normalized : &t->raw, content.text, content.len, (int)i);
+    }
+    if (t->llama2c) t->is_special[0] = true;              // <unk>
+    for (size_t i = 0; i < 2; i++) mapped_free(&normal[i]);
+}
+
+void tokenizer_free(Tokenizer *t)
+{
+    if (!t) return;
+    vocab_free(&t->vocab);
+    free(t->merges.slots);
+    for (size_t i = 0; i < t->n_added; i++) free(t->added[i].content);
+    free(t->added);
+    free(t->raw.nodes);
+    free(t->normalized.nodes);
+    free(t->is_added);
+    free(t->is_special);
+    steps_free(&t->normalizers);
+    steps_free(&t->splitters);
+    steps_free(&t->decoders);
+    free(t->before);
+    free(t->after);
+    cJSON_Delete(t->special_tokens);
+    free(t->chat_template);
+    free(t);
 }
 
 Tokenizer *tokenizer_load(const char *path, Err *e)
@@ -275,11 +301,11 @@ Tokenizer *tokenizer_load(const char *path, Err *e)
     bool ok = file_map(&f, file, e);
     if (ok) {
         ok = read_template(t, file, e) &&
-             (looks_like_json(&f) ? load_folder(t, file, e) : load_bin(t, &f, e) || fail_prefix(e, "%s: ", file));
+             (looks_like_json(&f) ? load_folder(t, file, e) : read_bin(t, &f, e) || fail_prefix(e, "%s: ", file));
         file_unmap(&f);
     }
     free(file);
-    if (ok) return t;
+    if (ok) return index_added(t), t;
     err_one_line(e);
     tokenizer_free(t);
     return NULL;

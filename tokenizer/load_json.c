@@ -5,42 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-size_t byte_alphabet(unsigned char byte, char out[4])
-{
-    uint32_t code = byte;
-    if (byte <= 0x20) code = 0x100u + byte;
-    else if (byte >= 0x7F && byte <= 0xA0) code = 0x121u + byte - 0x7F;
-    else if (byte == 0xAD) code = 0x143;
-    return (size_t)utf8_encode(code, out);
-}
-
 // ---- fields --------------------------------------------------------------------------------------------------------
-
-static bool is_absent(const cJSON *value) { return !value || cJSON_IsNull(value); }
-
-static bool get_bool(const cJSON *object, const char *where, const char *key, bool absent, bool *out, Err *e)
-{
-    const cJSON *value = json_get(object, key);
-    if (!is_absent(value) && !cJSON_IsBool(value))
-        return fail(e, "%s.%s: expected true or false, found %s", where, key, json_kind(value));
-    *out = is_absent(value) ? absent : cJSON_IsTrue(value);
-    return true;
-}
-
-static bool get_string(const cJSON *object, const char *where, const char *key, const char **out, Err *e)
-{
-    *out = json_string(object, key);
-    return *out || fail(e, "%s.%s: expected a string, found %s", where, key, json_kind(json_get(object, key)));
-}
-
-static bool get_count(const cJSON *object, const char *where, const char *key, size_t *out, Err *e)
-{
-    const cJSON *value = json_get(object, key);
-    if (!json_is_int(value, 0, INT32_MAX))
-        return fail(e, "%s.%s: expected a count, found %s", where, key, json_kind(value));
-    *out = (size_t)value->valuedouble;
-    return true;
-}
 
 // The String pattern of a Replace.
 static bool get_replace(const cJSON *node, const char *where, const char **pattern, const char **content, Err *e)
@@ -51,7 +16,7 @@ static bool get_replace(const cJSON *node, const char *where, const char **patte
     if (regex) return fail(e, "%s Replace: expected a String pattern, found the Regex %s", where, regex);
     if (!*pattern || !**pattern)
         return fail(e, "%s Replace: expected a pattern with a String that is not empty", where);
-    return get_string(node, where, "content", content, e);
+    return json_get_string(content, node, where, "content", e);
 }
 
 static bool is_one_char(const char *text)
@@ -63,7 +28,7 @@ static bool is_one_char(const char *text)
 
 static bool get_char(const cJSON *node, const char *where, const char *key, const char **out, Err *e)
 {
-    if (!get_string(node, where, key, out, e)) return false;
+    if (!json_get_string(out, node, where, key, e)) return false;
     return is_one_char(*out) || fail(e, "%s.%s: expected one character, found \"%s\"", where, key, *out);
 }
 
@@ -89,7 +54,8 @@ static bool check_growth(const Steps *steps, const char *where, Err *e)
         if (s->kind == STEP_PREPEND && s->n_to > MAX_INSERT)
             return fail(e, "%s: expected at most %d bytes to prepend, found %zu", where, MAX_INSERT, s->n_to);
         if (s->kind == STEP_REPLACE && s->n_to > s->n_from) growth *= s->n_to / s->n_from + (s->n_to % s->n_from > 0);
-        if (growth > MAX_GROWTH) return fail(e, "%s: expected to make a text at most %d times longer", where, MAX_GROWTH);
+        if (growth > MAX_GROWTH)
+            return fail(e, "%s: expected to make a text at most %d times longer", where, MAX_GROWTH);
     }
     return true;
 }
@@ -97,7 +63,7 @@ static bool check_growth(const Steps *steps, const char *where, Err *e)
 // The pipeline: nothing, one element, or a Sequence that holds elements in its field `list`.
 static bool read_steps(Tokenizer *t, const cJSON *node, const char *where, const char *list, ReadStep *read, Err *e)
 {
-    if (is_absent(node)) return true;
+    if (json_is_absent(node)) return true;
     const char *type = json_string(node, "type");
     if (!type) return fail(e, "%s: expected an object with a type, found %s", where, json_kind(node));
     if (strcmp(type, "Sequence") != 0) return read(t, node, where, type, e);
@@ -108,24 +74,60 @@ static bool read_steps(Tokenizer *t, const cJSON *node, const char *where, const
     return true;
 }
 
-// ---- normalizer, pre_tokenizer -------------------------------------------------------------------------------------
+// ---- normalizer, decoder -------------------------------------------------------------------------------------------
+
+// The steps that are read by their fields alone. To add one: see StepKind in internal.h.
+typedef struct { const char *type; StepKind kind; } StepType;
+static const StepType normalizers[] = {{"NFC", STEP_NFC}, {"Prepend", STEP_PREPEND}, {"Replace", STEP_REPLACE}, {0}};
+static const StepType decoders[] = {
+    {"ByteLevel", STEP_BYTE_LEVEL}, {"ByteFallback", STEP_BYTE_FALLBACK}, {"Fuse", STEP_FUSE},
+    {"Replace", STEP_REPLACE}, {"Strip", STEP_STRIP}, {"Metaspace", STEP_METASPACE}, {0},
+};
+
+static bool fail_type(Err *e, const StepType *types, const char *where, const char *found)
+{
+    Buf names = {0};
+    for (; types->type; types++) buf_addf(&names, "%s, ", types->type);
+    names.data[names.len - 2] = 0;
+    fail(e, "%s: expected %s or Sequence, found %s", where, names.data, found);
+    buf_free(&names);
+    return false;
+}
+
+static bool read_step(Steps *steps, const StepType *types, const cJSON *node, const char *where, const char *type,
+                      Err *e)
+{
+    const StepType *known = types;
+    while (known->type && strcmp(known->type, type) != 0) known++;
+    if (!known->type) return fail_type(e, types, where, type);
+    Step *step = steps_add(steps, known->kind);
+    const char *from = NULL, *to = NULL, *scheme = json_string(node, "prepend_scheme");
+    bool ok = true, prefix = true;
+    if (step->kind == STEP_PREPEND) ok = json_get_string(&to, node, where, "prepend", e);
+    if (step->kind == STEP_REPLACE) ok = get_replace(node, where, &from, &to, e);
+    if (step->kind == STEP_STRIP)
+        ok = get_char(node, where, "content", &from, e) &&
+             json_get_int(&step->start, node, where, "start", 0, INT_MAX, JSON_REQUIRED, e) &&
+             json_get_int(&step->stop, node, where, "stop", 0, INT_MAX, JSON_REQUIRED, e);
+    if (step->kind == STEP_METASPACE)
+        ok = get_char(node, where, "replacement", &from, e) &&
+             json_get_flag(&prefix, node, where, "add_prefix_space", true, e);
+    step->whole = scheme ? strcmp(scheme, "never") == 0 : !prefix;    // read for Metaspace only
+    if (ok) step_set(step, from, to);
+    return ok;
+}
 
 static bool read_normalizer(Tokenizer *t, const cJSON *node, const char *where, const char *type, Err *e)
 {
-    const char *from, *to;
-    if (strcmp(type, "NFC") == 0) {
-        steps_add(&t->normalizers, STEP_NFC);
-    } else if (strcmp(type, "Prepend") == 0) {
-        if (!get_string(node, where, "prepend", &to, e)) return false;
-        step_set(steps_add(&t->normalizers, STEP_PREPEND), NULL, to);
-    } else if (strcmp(type, "Replace") == 0) {
-        if (!get_replace(node, where, &from, &to, e)) return false;
-        step_set(steps_add(&t->normalizers, STEP_REPLACE), from, to);
-    } else {
-        return fail(e, "%s: expected NFC, Prepend, Replace or Sequence, found %s", where, type);
-    }
-    return true;
+    return read_step(&t->normalizers, normalizers, node, where, type, e);
 }
+
+static bool read_decoder(Tokenizer *t, const cJSON *node, const char *where, const char *type, Err *e)
+{
+    return read_step(&t->decoders, decoders, node, where, type, e);
+}
+
+// ---- pre_tokenizer -------------------------------------------------------------------------------------------------
 
 static bool read_split(Tokenizer *t, const cJSON *node, const char *where, Err *e)
 {
@@ -136,8 +138,8 @@ static bool read_split(Tokenizer *t, const cJSON *node, const char *where, Err *
     if (!pattern)
         return fail(e, "%s Split: expected the Regex of GPT-2, Llama 3 or Qwen 2, found %s %s", where,
                     regex ? "the Regex" : text ? "the String" : "no pattern", regex ? regex : text ? text : "");
-    if (!get_string(node, where, "behavior", &behavior, e) || !get_bool(node, where, "invert", false, &invert, e))
-        return false;
+    if (!json_get_string(&behavior, node, where, "behavior", e) ||
+        !json_get_flag(&invert, node, where, "invert", false, e)) return false;
     if (strcmp(behavior, "Isolated") != 0 || invert)
         return fail(e, "%s Split: expected behavior Isolated, not inverted, found %s%s", where, behavior,
                     invert ? ", inverted" : "");
@@ -148,8 +150,8 @@ static bool read_split(Tokenizer *t, const cJSON *node, const char *where, Err *
 static bool read_byte_level(Tokenizer *t, const cJSON *node, const char *where, Err *e)
 {
     bool prefix, regex;
-    if (!get_bool(node, where, "add_prefix_space", true, &prefix, e) ||
-        !get_bool(node, where, "use_regex", true, &regex, e)) return false;
+    if (!json_get_flag(&prefix, node, where, "add_prefix_space", true, e) ||
+        !json_get_flag(&regex, node, where, "use_regex", true, e)) return false;
     if (prefix) {
         Step *step = steps_add(&t->splitters, STEP_PREPEND);
         step_set(step, NULL, " ");
@@ -164,8 +166,8 @@ static bool read_metaspace(Tokenizer *t, const cJSON *node, const char *where, E
 {
     const char *letter, *scheme = json_string(node, "prepend_scheme");
     bool prefix, split;
-    if (!get_char(node, where, "replacement", &letter, e) || !get_bool(node, where, "split", true, &split, e) ||
-        !get_bool(node, where, "add_prefix_space", true, &prefix, e)) return false;
+    if (!get_char(node, where, "replacement", &letter, e) || !json_get_flag(&split, node, where, "split", true, e) ||
+        !json_get_flag(&prefix, node, where, "add_prefix_space", true, e)) return false;
     if (!scheme) scheme = prefix ? "always" : "never";
     bool first = strcmp(scheme, "first") == 0;
     if (!first && strcmp(scheme, "always") != 0 && strcmp(scheme, "never") != 0)
@@ -190,12 +192,12 @@ static bool read_pre_tokenizer(Tokenizer *t, const cJSON *node, const char *wher
     if (strcmp(type, "Digits") != 0)
         return fail(e, "%s: expected Split, Digits, ByteLevel, Metaspace or Sequence, found %s", where, type);
     bool individual;
-    if (!get_bool(node, where, "individual_digits", false, &individual, e)) return false;
+    if (!json_get_flag(&individual, node, where, "individual_digits", false, e)) return false;
     steps_add(&t->splitters, STEP_DIGITS)->whole = !individual;
     return true;
 }
 
-// ---- post_processor, decoder ---------------------------------------------------------------------------------------
+// ---- post_processor ------------------------------------------------------------------------------------------------
 
 // The ids that one {"SpecialToken": {"id": NAME}} of a template stands for, appended to `before` or `after`.
 static bool read_template_ids(Tokenizer *t, const cJSON *node, const char *name, bool after, Err *e)
@@ -206,7 +208,8 @@ static bool read_template_ids(Tokenizer *t, const cJSON *node, const char *name,
     int **list = after ? &t->after : &t->before;
     size_t *n = after ? &t->n_after : &t->n_before;
     cJSON_ArrayForEach(id, ids) {
-        if (*n == MAX_TEMPLATE_IDS) return fail(e, "post_processor.single: expected at most %d ids on each side", MAX_TEMPLATE_IDS);
+        if (*n == MAX_TEMPLATE_IDS)
+            return fail(e, "post_processor.single: expected at most %d ids on each side", MAX_TEMPLATE_IDS);
         if (!json_is_int(id, 0, (int64_t)t->vocab.n_ids - 1))
             return fail(e, "post_processor.special_tokens: expected ids of \"%s\" from 0 to %zu", name,
                         t->vocab.n_ids - 1);
@@ -222,7 +225,8 @@ static bool read_template(Tokenizer *t, const cJSON *node, Err *e)
     if (!cJSON_IsArray(single))
         return fail(e, "post_processor.single: expected a list, found %s", json_kind(single));
     if (cJSON_GetArraySize(single) > MAX_TEMPLATE_ITEMS)   // each is looked for in special_tokens
-        return fail(e, "post_processor.single: expected at most %d items, found %d", MAX_TEMPLATE_ITEMS, cJSON_GetArraySize(single));
+        return fail(e, "post_processor.single: expected at most %d items, found %d", MAX_TEMPLATE_ITEMS,
+                    cJSON_GetArraySize(single));
     bool seen = false;
     cJSON_ArrayForEach(item, single) {
         const char *name = json_string(json_get(item, "SpecialToken"), "id");
@@ -241,39 +245,8 @@ static bool read_post_processor(Tokenizer *t, const cJSON *node, const char *whe
     if (strcmp(type, "TemplateProcessing") == 0) return read_template(t, node, e);
     if (strcmp(type, "ByteLevel") != 0)
         return fail(e, "%s: expected ByteLevel, TemplateProcessing or Sequence, found %s", where, type);
-    return get_bool(node, where, "trim_offsets", true, &t->trim_offsets, e) &&
-           get_bool(node, where, "add_prefix_space", true, &t->trim_keeps_one, e);
-}
-
-static bool read_decoder(Tokenizer *t, const cJSON *node, const char *where, const char *type, Err *e)
-{
-    const char *from, *to = NULL;
-    Step step = {0};
-    if (strcmp(type, "ByteLevel") == 0 || strcmp(type, "ByteFallback") == 0 || strcmp(type, "Fuse") == 0) {
-        steps_add(&t->decoders, type[0] == 'F' ? STEP_FUSE : type[4] == 'L' ? STEP_BYTE_LEVEL : STEP_BYTE_FALLBACK);
-        return true;
-    }
-    if (strcmp(type, "Replace") == 0) {
-        if (!get_replace(node, where, &from, &to, e)) return false;
-        step.kind = STEP_REPLACE;
-    } else if (strcmp(type, "Strip") == 0) {
-        if (!get_char(node, where, "content", &from, e) || !get_count(node, where, "start", &step.start, e) ||
-            !get_count(node, where, "stop", &step.stop, e)) return false;
-        step.kind = STEP_STRIP;
-    } else if (strcmp(type, "Metaspace") == 0) {
-        const char *scheme = json_string(node, "prepend_scheme");
-        bool prefix;
-        if (!get_char(node, where, "replacement", &from, e) ||
-            !get_bool(node, where, "add_prefix_space", true, &prefix, e)) return false;
-        step.kind = STEP_METASPACE;
-        step.whole = scheme ? strcmp(scheme, "never") == 0 : !prefix;
-    } else {
-        return fail(e, "%s: expected ByteLevel, ByteFallback, Fuse, Replace, Strip, Metaspace or Sequence, found %s",
-                    where, type);
-    }
-    step_set(&step, from, to);
-    *steps_add(&t->decoders, step.kind) = step;
-    return true;
+    return json_get_flag(&t->trim_offsets, node, where, "trim_offsets", true, e) &&
+           json_get_flag(&t->trim_keeps_one, node, where, "add_prefix_space", true, e);
 }
 
 // ---- model, added_tokens -------------------------------------------------------------------------------------------
@@ -289,9 +262,10 @@ static bool count_ids(const cJSON *list, const char *where, bool added, size_t *
         if (!name)
             return fail(e, "%s[%zu].content: expected a string, found %s", where, *n,
                         json_kind(json_get(item, "content")));
+        char room[32];
         if (!json_is_int(id, 0, MAX_ID))
-            return fail(e, "%s: \"%s\": expected an id from 0 to %d, found %s%.15g", where, name, MAX_ID,
-                        cJSON_IsNumber(id) ? "" : json_kind(id), cJSON_IsNumber(id) ? id->valuedouble : 0);
+            return fail(e, "%s: \"%s\": expected an id from 0 to %d, found %s", where, name, MAX_ID,
+                        json_found(id, room));
         if ((size_t)id->valuedouble >= *n_ids) *n_ids = (size_t)id->valuedouble + 1;
         (*n)++;
     }
@@ -374,13 +348,14 @@ static bool read_added(Tokenizer *t, const cJSON *list, size_t n, Err *e)
         const char *content = json_string(item, "content");
         size_t len = strlen(content);
         if (len == 0) continue;
-        if (len > MAX_ADDED) return fail(e, "added_tokens: expected a content of at most %d bytes, found %zu", MAX_ADDED, len);
+        if (len > MAX_ADDED)
+            return fail(e, "added_tokens: expected a content of at most %d bytes, found %zu", MAX_ADDED, len);
         AddedToken a = {.id = (int)json_get(item, "id")->valuedouble};
-        if (!get_bool(item, "added_tokens", "special", false, &a.special, e) ||
-            !get_bool(item, "added_tokens", "normalized", false, &a.normalized, e) ||
-            !get_bool(item, "added_tokens", "lstrip", false, &a.lstrip, e) ||
-            !get_bool(item, "added_tokens", "rstrip", false, &a.rstrip, e) ||
-            !get_bool(item, "added_tokens", "single_word", false, &a.single_word, e)) return false;
+        if (!json_get_flag(&a.special, item, "added_tokens", "special", false, e) ||
+            !json_get_flag(&a.normalized, item, "added_tokens", "normalized", false, e) ||
+            !json_get_flag(&a.lstrip, item, "added_tokens", "lstrip", false, e) ||
+            !json_get_flag(&a.rstrip, item, "added_tokens", "rstrip", false, e) ||
+            !json_get_flag(&a.single_word, item, "added_tokens", "single_word", false, e)) return false;
         int known = vocab_find(&t->vocab, content, len);
         if (known >= 0 && known != a.id)
             return fail(e, "added_tokens: \"%s\" has two ids, %d in model.vocab and %d", content, known, a.id);
@@ -398,9 +373,9 @@ static bool read_added(Tokenizer *t, const cJSON *list, size_t n, Err *e)
 static bool read_letters(Tokenizer *t, const cJSON *model, Err *e)
 {
     bool fallback;
-    if (!get_bool(model, "model", "byte_fallback", false, &fallback, e) ||
-        !get_bool(model, "model", "fuse_unk", false, &t->fuse_unk, e) ||
-        !get_bool(model, "model", "ignore_merges", false, &t->ignore_merges, e)) return false;
+    if (!json_get_flag(&fallback, model, "model", "byte_fallback", false, e) ||
+        !json_get_flag(&t->fuse_unk, model, "model", "fuse_unk", false, e) ||
+        !json_get_flag(&t->ignore_merges, model, "model", "ignore_merges", false, e)) return false;
     const char *unk = json_string(model, "unk_token");
     if (unk && (t->unk_id = tokenizer_id(t, unk)) < 0)
         return fail(e, "model.unk_token: \"%s\" is not in model.vocab", unk);
@@ -420,15 +395,15 @@ static bool check_model(const cJSON *model, Err *e)
     if (!cJSON_IsObject(model)) return fail(e, "model: expected an object, found %s", json_kind(model));
     const cJSON *type = json_get(model, "type"), *dropout = json_get(model, "dropout");
     const char *name = cJSON_GetStringValue(type);
-    if (!is_absent(type) && (!name || strcmp(name, "BPE") != 0))           // old files leave it out
+    if (!json_is_absent(type) && (!name || strcmp(name, "BPE") != 0))           // old files leave it out
         return fail(e, "model.type: expected BPE, found %s", name ? name : json_kind(type));
     static const char *const affixes[] = {"continuing_subword_prefix", "end_of_word_suffix"};
     for (size_t i = 0; i < 2; i++) {
         const char *affix = json_string(model, affixes[i]);
         if (affix && *affix) return fail(e, "model.%s: expected none, found \"%s\"", affixes[i], affix);
     }
-    if (!is_absent(dropout) && (!cJSON_IsNumber(dropout) || dropout->valuedouble != 0))
-        return fail(e, "model.dropout: expected null or 0: with it the same text has ever other ids");
+    if (!json_is_absent(dropout) && (!cJSON_IsNumber(dropout) || dropout->valuedouble != 0))
+        return fail(e, "model.dropout: expected null or 0: dropout gives the same text other ids each time");
     const cJSON *vocab = json_get(model, "vocab"), *merges = json_get(model, "merges");
     if (!cJSON_IsObject(vocab) || !vocab->child)
         return fail(e, "model.vocab: expected an object of pieces and ids, found %s",
@@ -441,14 +416,14 @@ static bool read_root(Tokenizer *t, const cJSON *root, Err *e)
     const cJSON *model = json_get(root, "model"), *added = json_get(root, "added_tokens");
     if (!cJSON_IsObject(root)) return fail(e, "expected an object, found %s", json_kind(root));
     if (!check_model(model, e)) return false;
-    if (!is_absent(added) && !cJSON_IsArray(added))
+    if (!json_is_absent(added) && !cJSON_IsArray(added))
         return fail(e, "added_tokens: expected a list, found %s", json_kind(added));
     const cJSON *vocab = json_get(model, "vocab");
     size_t n_pieces, n_added, n_ids = 0;
     if (!count_ids(vocab, "model.vocab", false, &n_pieces, &n_ids, e) ||
         !count_ids(added, "added_tokens", true, &n_added, &n_ids, e)) return false;
     if (n_ids > n_pieces + n_added + MAX_HOLES)
-        return fail(e, "expected ids up to about %zu for %zu pieces, found %zu", n_pieces + n_added, n_pieces + n_added, n_ids - 1);
+        return fail(e, "expected ids up to about %zu for as many pieces, found %zu", n_pieces + n_added, n_ids - 1);
     vocab_init(&t->vocab, n_ids, n_pieces);
     bool ok = read_vocab(t, vocab, e) && read_merges(t, json_get(model, "merges"), e) &&
               read_added(t, added, n_added, e) &&
@@ -459,11 +434,10 @@ static bool read_root(Tokenizer *t, const cJSON *root, Err *e)
               check_growth(&t->normalizers, "normalizer", e) && check_growth(&t->splitters, "pre_tokenizer", e) &&
               check_growth(&t->decoders, "decoder", e) && read_letters(t, model, e);
     if (ok && !t->byte_level) bpe_find_border(t, SPACE_MARK);
-    if (ok) tokenizer_index(t);
     return ok;
 }
 
-bool load_json(Tokenizer *t, const char *path, Err *e)
+bool tokenizer_read_json(Tokenizer *t, const char *path, Err *e)
 {
     cJSON *root = json_load(path, e);
     if (!root) return false;

@@ -6,21 +6,21 @@
 #include <stdlib.h>
 #include <string.h>
 
-// ---- spans ---------------------------------------------------------------------------------------------------------
+// ---- segments ------------------------------------------------------------------------------------------------------
 
-Span span_part(Span s, size_t at, size_t len)
+Segment segment_part(Segment s, size_t at, size_t len)
 {
-    return (Span){s.text + at, len, s.map ? s.map + at : NULL, s.base + at};
+    return (Segment){s.text + at, len, s.map ? s.map + at : NULL, s.base + at};
 }
 
 static bool is_continuation(char c) { return ((unsigned char)c & 0xC0) == 0x80; }
 
-Range span_range(Span s, size_t begin, size_t end)
+ByteRange segment_range(Segment s, size_t begin, size_t end)
 {
-    if (s.map) return (Range){s.map[begin].begin, s.map[end - 1].end};
+    if (s.map) return (ByteRange){s.map[begin].begin, s.map[end - 1].end};
     while (begin > 0 && is_continuation(s.text[begin])) begin--;
     while (end < s.len && is_continuation(s.text[end])) end++;
-    return (Range){(uint32_t)(s.base + begin), (uint32_t)(s.base + end)};
+    return (ByteRange){(uint32_t)(s.base + begin), (uint32_t)(s.base + end)};
 }
 
 void mapped_free(MappedText *m)
@@ -29,7 +29,7 @@ void mapped_free(MappedText *m)
     free(m->map);
 }
 
-static void mapped_add(MappedText *m, const char *text, size_t n, Range r)
+static void mapped_add(MappedText *m, const char *text, size_t n, ByteRange r)
 {
     buf_add(&m->text, text, n);
     if (m->cap < m->text.cap) {
@@ -40,28 +40,28 @@ static void mapped_add(MappedText *m, const char *text, size_t n, Range r)
 }
 
 // Bytes [at, end) of s as they are, character by character; bytes that are no UTF-8 stand for themselves.
-static void mapped_copy(MappedText *m, Span s, size_t at, size_t end)
+static void mapped_copy(MappedText *m, Segment s, size_t at, size_t end)
 {
     while (at < end) {
         uint32_t code;
         int n = (signed char)s.text[at] >= 0 ? 1 : utf8_decode(s.text + at, s.text + end, &code);
         if (n == 0) n = 1;
-        Range r = s.map ? s.map[at] : (Range){(uint32_t)(s.base + at), (uint32_t)(s.base + at) + (uint32_t)n};
+        ByteRange r = s.map ? s.map[at] : (ByteRange){(uint32_t)(s.base + at), (uint32_t)(s.base + at) + (uint32_t)n};
         mapped_add(m, s.text + at, (size_t)n, r);
         at += (size_t)n;
     }
 }
 
-static Span mapped_span(const MappedText *m) { return (Span){m->text.data, m->text.len, m->map, 0}; }
+static Segment mapped_segment(const MappedText *m) { return (Segment){m->text.data, m->text.len, m->map, 0}; }
 
 // ---- NFC -----------------------------------------------------------------------------------------------------------
 
 enum { S_BASE = 0xAC00, L_BASE = 0x1100, V_BASE = 0x1161, T_BASE = 0x11A7, L_COUNT = 19, V_COUNT = 21, T_COUNT = 28 };
 
-typedef struct { uint32_t code, combining; Range from; } Mark;
+typedef struct { uint32_t code, combining; ByteRange from; } Mark;
 typedef struct { Mark *items; size_t n, cap; } Marks;
 
-static void decompose(uint32_t code, Range from, Marks *out)
+static void decompose(uint32_t code, ByteRange from, Marks *out)
 {
     uint32_t syllable = code - S_BASE;
     if (syllable < L_COUNT * V_COUNT * T_COUNT) {
@@ -125,7 +125,7 @@ static void reorder(Marks *marks)
     free(sorted);
 }
 
-static void range_widen(Range *r, Range by)
+static void range_widen(ByteRange *r, ByteRange by)
 {
     if (by.begin < r->begin) r->begin = by.begin;
     if (by.end > r->end) r->end = by.end;
@@ -155,7 +155,7 @@ static void recompose(Marks *marks)
 static void marks_write(const Marks *marks, MappedText *out)
 {
     for (size_t at = 0, end; at < marks->n; at = end) {
-        Range all = marks->items[at].from;
+        ByteRange all = marks->items[at].from;
         for (end = at + 1; end < marks->n && marks->items[end].combining; end++)
             range_widen(&all, marks->items[end].from);
         for (size_t i = at; i < end; i++) {
@@ -167,7 +167,7 @@ static void marks_write(const Marks *marks, MappedText *out)
 }
 
 // The end of the first stretch that NFC may change, *start its beginning: unstable characters and the one before them.
-static size_t find_unstable(Span s, size_t from, size_t *start)
+static size_t find_unstable(Segment s, size_t from, size_t *start)
 {
     const char *end = s.text + s.len;
     size_t n;
@@ -184,7 +184,7 @@ static size_t find_unstable(Span s, size_t from, size_t *start)
     return s.len;
 }
 
-static Span normalize_nfc(Span s, MappedText *out)
+static Segment normalize_nfc(Segment s, MappedText *out)
 {
     size_t start, end = find_unstable(s, 0, &start), done = 0;
     if (start == s.len) return s;
@@ -194,7 +194,7 @@ static Span normalize_nfc(Span s, MappedText *out)
         uint32_t code;
         int n;
         for (size_t at = start; at < end && (n = utf8_decode(s.text + at, s.text + end, &code)); at += (size_t)n)
-            decompose(code, span_range(s, at, at + (size_t)n), &marks);
+            decompose(code, segment_range(s, at, at + (size_t)n), &marks);
         reorder(&marks);
         recompose(&marks);
         mapped_copy(out, s, done, start);
@@ -208,49 +208,74 @@ static Span normalize_nfc(Span s, MappedText *out)
     }
     mapped_copy(out, s, done, s.len);
     free(marks.items);
-    return mapped_span(out);
+    return mapped_segment(out);
 }
 
 // ---- Prepend, Replace ----------------------------------------------------------------------------------------------
 
-static bool starts_with(Span s, const char *text, size_t n) { return s.len >= n && memcmp(s.text, text, n) == 0; }
+static bool starts_with(Segment s, const char *text, size_t n) { return s.len >= n && memcmp(s.text, text, n) == 0; }
 
-static Span prepend(const Step *step, Span s, MappedText *out)
+static Segment prepend(const Step *step, Segment s, MappedText *out)
 {
     if (s.len == 0 || (step->when != PREPEND_ALWAYS && starts_with(s, step->to, step->n_to))) return s;
     uint32_t code;
     int n = utf8_decode(s.text, s.text + s.len, &code);
-    Range next = s.map ? s.map[0] : (Range){(uint32_t)s.base, (uint32_t)s.base + (uint32_t)(n ? n : 1)};
+    ByteRange next = s.map ? s.map[0] : (ByteRange){(uint32_t)s.base, (uint32_t)s.base + (uint32_t)(n ? n : 1)};
     if (step->when == PREPEND_AT_START && next.begin != 0) return s;
     mapped_add(out, step->to, step->n_to, next);
     mapped_copy(out, s, 0, s.len);
-    return mapped_span(out);
+    return mapped_segment(out);
 }
 
-static Span replace(const Step *step, Span s, MappedText *out)
+static Segment replace(const Step *step, Segment s, MappedText *out)
 {
     const char *at = s.text, *end = s.text + s.len, *hit = memmem(at, s.len, step->from, step->n_from);
     if (!hit) return s;
     for (; hit; hit = memmem(at, (size_t)(end - at), step->from, step->n_from)) {
         size_t place = (size_t)(hit - s.text);
         mapped_copy(out, s, (size_t)(at - s.text), place);
-        mapped_add(out, step->to, step->n_to, span_range(s, place, place + step->n_from));
+        mapped_add(out, step->to, step->n_to, segment_range(s, place, place + step->n_from));
         at = hit + step->n_from;
     }
     mapped_copy(out, s, (size_t)(at - s.text), s.len);
-    return mapped_span(out);
+    return mapped_segment(out);
 }
 
+// ---- steps ---------------------------------------------------------------------------------------------------------
+
+Step *steps_add(Steps *steps, StepKind kind)
+{
+    ARRAY_ROOM(steps->items, steps->n, steps->cap);
+    steps->items[steps->n] = (Step){.kind = kind};
+    return &steps->items[steps->n++];
+}
+
+void step_set(Step *step, const char *from, const char *to)
+{
+    if (from) step->n_from = strlen(step->from = mem_strdup(from));
+    if (to) step->n_to = strlen(step->to = mem_strdup(to));
+}
+
+void steps_free(Steps *steps)
+{
+    for (size_t i = 0; i < steps->n; i++) {
+        free(steps->items[i].from);
+        free(steps->items[i].to);
+    }
+    free(steps->items);
+}
+
+// ORDER STEP: of the enumeration in internal.h.
 bool step_changes_text(const Step *step) { return step->kind <= STEP_REPLACE; }
 
-Span step_apply(const Step *step, Span s, MappedText *out)
+Segment step_apply(const Step *step, Segment s, MappedText *out)
 {
     buf_clear(&out->text);
     return step->kind == STEP_NFC ? normalize_nfc(s, out) : step->kind == STEP_PREPEND ? prepend(step, s, out)
                                                                                         : replace(step, s, out);
 }
 
-Span steps_apply(const Steps *steps, Span s, MappedText out[2])
+Segment steps_apply(const Steps *steps, Segment s, MappedText out[2])
 {
     for (size_t i = 0; i < steps->n; i++) s = step_apply(&steps->items[i], s, &out[s.text == out[0].text.data]);
     return s;

@@ -1,5 +1,5 @@
-// tokenizer: the public surface, and the way of a text through it: added tokens are cut out first (those that ask for
-// it from the normalized text), what lies between them is normalized, split into words and merged.
+// tokenizer: what a loaded tokenizer can be asked, and the way of a text through it: added tokens are cut out first
+// (those that ask for it from the normalized text); what lies between them is normalized, split into words and merged.
 #include "internal.h"
 
 #include <assert.h>
@@ -8,69 +8,7 @@
 
 // ---- tokenizer -----------------------------------------------------------------------------------------------------
 
-static void steps_free(Steps *steps)
-{
-    for (size_t i = 0; i < steps->n; i++) {
-        free(steps->items[i].from);
-        free(steps->items[i].to);
-    }
-    free(steps->items);
-}
-
-void tokenizer_free(Tokenizer *t)
-{
-    if (!t) return;
-    buf_free(&t->vocab.text);
-    free(t->vocab.at);
-    free(t->vocab.len);
-    free(t->vocab.slots);
-    free(t->merges.slots);
-    for (size_t i = 0; i < t->n_added; i++) free(t->added[i].content);
-    free(t->added);
-    free(t->raw.nodes);
-    free(t->normalized.nodes);
-    free(t->is_added);
-    free(t->is_special);
-    steps_free(&t->normalizers);
-    steps_free(&t->splitters);
-    steps_free(&t->decoders);
-    free(t->before);
-    free(t->after);
-    cJSON_Delete(t->special_tokens);
-    free(t->chat_template);
-    free(t);
-}
-
-void tokenizer_index(Tokenizer *t)
-{
-    t->is_added = mem_alloc(t->vocab.n_ids, sizeof *t->is_added);
-    t->is_special = mem_alloc(t->vocab.n_ids, sizeof *t->is_special);
-    MappedText normal[2] = {{.cap = 0}, {.cap = 0}};
-    for (size_t i = 0; i < t->n_added; i++) {
-        const AddedToken *a = &t->added[i];
-        t->is_added[a->id] = true;
-        if (a->special) t->is_special[a->id] = true;
-        Span content = {a->content, strlen(a->content), NULL, 0};
-        if (a->normalized) content = steps_apply(&t->normalizers, content, normal);
-        if (content.len) trie_add(a->normalized ? &t->normalized : &t->raw, content.text, content.len, (int)i);
-    }
-    for (size_t i = 0; i < 2; i++) mapped_free(&normal[i]);
-}
-
 int tokenizer_vocab_size(const Tokenizer *t) { return (int)t->vocab.n_ids; }
-
-const char *tokenizer_piece(const Tokenizer *t, int id)
-{
-    assert(id >= 0 && (size_t)id < t->vocab.n_ids);
-    return t->vocab.at[id] == NO_PIECE ? "" : t->vocab.text.data + t->vocab.at[id];
-}
-
-int tokenizer_id(const Tokenizer *t, const char *piece)
-{
-    for (size_t i = 0; i < t->n_added; i++)
-        if (strcmp(t->added[i].content, piece) == 0) return t->added[i].id;
-    return vocab_find(&t->vocab, piece, strlen(piece));
-}
 
 bool tokenizer_is_special(const Tokenizer *t, int id)
 {
@@ -85,28 +23,7 @@ const char *tokenizer_chat_template(const Tokenizer *t) { return t->chat_templat
 
 // ---- encoding ------------------------------------------------------------------------------------------------------
 
-void encoding_free(Encoding *enc)
-{
-    free(enc->ids);
-    free(enc->begin);
-    free(enc->end);
-    *enc = (Encoding){0};
-}
-
-void encoding_add(Encoding *enc, int id, Range r)
-{
-    if (enc->n == enc->cap) {
-        enc->cap = enc->cap ? 2 * enc->cap : 64;
-        enc->ids = mem_grow(enc->ids, enc->cap, sizeof *enc->ids);
-        enc->begin = mem_grow(enc->begin, enc->cap, sizeof *enc->begin);
-        enc->end = mem_grow(enc->end, enc->cap, sizeof *enc->end);
-    }
-    enc->ids[enc->n] = id;
-    enc->begin[enc->n] = r.begin;
-    enc->end[enc->n++] = r.end;
-}
-
-static void split_and_merge(Encoder *en, size_t i, Span s)
+static void split_and_merge(Encoder *en, size_t i, Segment s)
 {
     if (s.len == 0) return;
     if (i == en->t->splitters.n) {
@@ -120,11 +37,11 @@ static void split_and_merge(Encoder *en, size_t i, Span s)
     }
     for (size_t at = 0, n; at < s.len; at += n) {
         n = step_split(step, s.text + at, s.text + s.len);
-        split_and_merge(en, i + 1, span_part(s, at, n));
+        split_and_merge(en, i + 1, segment_part(s, at, n));
     }
 }
 
-static void encode_normalized(Encoder *en, Span s) { split_and_merge(en, 0, s); }
+static void encode_normalized(Encoder *en, Segment s) { split_and_merge(en, 0, s); }
 
 // White space at p going on to `end`, and white space that ends at p going back to `start`.
 static const char *skip_space(const char *p, const char *end)
@@ -153,7 +70,7 @@ static const char *skip_space_back(const char *start, const char *p)
 }
 
 // Is [p, p + n) parted from word characters on both sides?
-static bool stands_alone(Span s, const char *p, size_t n)
+static bool stands_alone(Segment s, const char *p, size_t n)
 {
     const char *end = s.text + s.len;
     size_t unused;
@@ -164,7 +81,7 @@ static bool stands_alone(Span s, const char *p, size_t n)
 
 // Cuts the added tokens of one trie out of s; `between` gets the parts that are none. A token that turns out not to
 // count (special tokens may be text, single_word) hides others inside it, as in the Rust library.
-static void cut_added(Encoder *en, const Trie *trie, Span s, void (*between)(Encoder *, Span))
+static void cut_added(Encoder *en, const Trie *trie, Segment s, void (*between)(Encoder *, Segment))
 {
     const Tokenizer *t = en->t;
     const char *end = s.text + s.len, *done = s.text;
@@ -178,14 +95,14 @@ static void cut_added(Encoder *en, const Trie *trie, Span s, void (*between)(Enc
         const char *first = p - n, *last = p;
         if (a->lstrip && done < p) first = done < first ? skip_space_back(done, first) : done;
         if (a->rstrip) last = skip_space(p < done ? done : p, end);   // the one before may have taken blanks up to done
-        if (first > done) between(en, span_part(s, (size_t)(done - s.text), (size_t)(first - done)));
-        encoding_add(en->out, a->id, span_range(s, (size_t)(first - s.text), (size_t)(last - s.text)));
+        if (first > done) between(en, segment_part(s, (size_t)(done - s.text), (size_t)(first - done)));
+        encoding_add(en->out, a->id, segment_range(s, (size_t)(first - s.text), (size_t)(last - s.text)));
         done = last;
     }
-    if (done < end) between(en, span_part(s, (size_t)(done - s.text), (size_t)(end - done)));
+    if (done < end) between(en, segment_part(s, (size_t)(done - s.text), (size_t)(end - done)));
 }
 
-static void encode_segment(Encoder *en, Span s)
+static void encode_segment(Encoder *en, Segment s)
 {
     s = steps_apply(&en->t->normalizers, s, en->normal);
     if (en->t->normalized.n) cut_added(en, &en->t->normalized, s, encode_normalized);
@@ -224,22 +141,22 @@ static void trim_token(const Tokenizer *t, Encoding *enc, size_t i, const char *
     enc->end[i] = (size_t)(to - text);
 }
 
-bool tokenizer_encode(const Tokenizer *t, const char *text, size_t len, bool add_special_tokens, bool parse_special,
-                      Encoding *out, Err *e)
+bool tokenizer_encode(const Tokenizer *t, const char *text, size_t len, unsigned flags, Encoding *out, Err *e)
 {
     if (len > INT32_MAX) return fail(e, "expected a text of at most %d bytes, found one of %zu", INT32_MAX, len);
     size_t valid = t->llama2c ? len : utf8_valid(text, len);
     if (valid < len) return fail(e, "invalid UTF-8: byte 0x%02X at offset %zu", (unsigned char)text[valid], valid);
 
-    Encoder en = {.t = t, .parse_special = parse_special, .out = out};
+    Encoder en = {.t = t, .parse_special = flags & PARSE_SPECIAL, .out = out};
+    bool add_special_tokens = flags & ADD_SPECIAL_TOKENS;
     en.split = mem_alloc(t->splitters.n, sizeof *en.split);
     out->n = 0;
-    for (size_t i = 0; add_special_tokens && i < t->n_before; i++) encoding_add(out, t->before[i], (Range){0, 0});
+    for (size_t i = 0; add_special_tokens && i < t->n_before; i++) encoding_add(out, t->before[i], (ByteRange){0, 0});
     size_t first = out->n;
-    cut_added(&en, &t->raw, (Span){text, len, NULL, 0}, encode_segment);
+    cut_added(&en, &t->raw, (Segment){text, len, NULL, 0}, encode_segment);
     for (size_t i = first; t->trim_offsets && i < out->n; i++)
         trim_token(t, out, i, text, i == first || out->begin[i] == 0);
-    for (size_t i = 0; add_special_tokens && i < t->n_after; i++) encoding_add(out, t->after[i], (Range){0, 0});
+    for (size_t i = 0; add_special_tokens && i < t->n_after; i++) encoding_add(out, t->after[i], (ByteRange){0, 0});
 
     for (size_t i = 0; i < 2; i++) mapped_free(&en.normal[i]);
     for (size_t i = 0; i < t->splitters.n; i++) mapped_free(&en.split[i]);

@@ -28,14 +28,17 @@ void tokenizer_free(Tokenizer *t);                        // accepts NULL
 
 int tokenizer_vocab_size(const Tokenizer *t);             // one more than the largest id, added tokens included
 
-// Encodes `len` bytes of valid UTF-8 (tokenizer.bin takes any bytes). Special tokens found in the text become their
-// ids (when parse_special; otherwise they are text). add_special_tokens adds what the post-processor adds (BOS): true
-// for plain text, false for rendered chat templates, which print their own. Replaces what `out` held.
+// Flags of tokenizer_encode.
+enum {
+    ADD_SPECIAL_TOKENS = 1,   // add what the post-processor adds (BOS). Not for a chat template, which prints its own
+    PARSE_SPECIAL = 2         // a special token in the text becomes its id; without this it is text like any other
+};
+
+// Encodes `len` bytes of valid UTF-8 (tokenizer.bin takes any bytes). Replaces what `out` held.
 // tokenizer.bin: <s> and </s> are its specials, and each stretch of text between them is encoded as llama2.c encodes a
 // text of its own, with its own dummy space. So "<s>Once" is what llama2.c makes of "Once" after BOS, and the ids are
 // those of the same vocabulary converted to a tokenizer.json (normalizer Prepend).
-bool tokenizer_encode(const Tokenizer *t, const char *text, size_t len, bool add_special_tokens, bool parse_special,
-                      Encoding *out, Err *e);
+bool tokenizer_encode(const Tokenizer *t, const char *text, size_t len, unsigned flags, Encoding *out, Err *e);
 
 // Appends the text of n ids to `out`, as the file's decoders make it; for tokenizer.bin as llama2.c does: no space at
 // the start and after BOS. Ids out of range are the caller's mistake (assert). skip_special drops tokens

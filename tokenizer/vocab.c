@@ -4,8 +4,11 @@
 #include "internal.h"
 
 #include <assert.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+
+// ---- hashing -------------------------------------------------------------------------------------------------------
 
 // Smallest power of two that keeps n entries at most half full.
 static size_t table_size(size_t n)
@@ -34,6 +37,8 @@ static uint64_t hash_mix(uint64_t word, HashKey k)
     return (uint64_t)product ^ (uint64_t)(product >> 64);
 }
 
+// ---- pieces --------------------------------------------------------------------------------------------------------
+
 uint32_t vocab_hash(const Vocab *v, const char *p, size_t n)
 {
     uint64_t h = n, word;
@@ -57,6 +62,14 @@ void vocab_init(Vocab *v, size_t n_ids, size_t n_pieces)
     v->mask = size - 1;
     v->slots = mem_alloc(size, sizeof *v->slots);
     for (size_t i = 0; i < size; i++) v->slots[i].id = -1;
+}
+
+void vocab_free(Vocab *v)
+{
+    buf_free(&v->text);
+    free(v->at);
+    free(v->len);
+    free(v->slots);
 }
 
 void vocab_spell(Vocab *v, int id, const char *text, size_t len)
@@ -92,6 +105,32 @@ int vocab_find(const Vocab *v, const char *text, size_t len)
     return vocab_slot(v, vocab_hash(v, text, len), text, len)->id;
 }
 
+// ---- spellings -----------------------------------------------------------------------------------------------------
+
+size_t byte_alphabet(unsigned char byte, char out[4])
+{
+    uint32_t code = byte;
+    if (byte <= 0x20) code = 0x100u + byte;
+    else if (byte >= 0x7F && byte <= 0xA0) code = 0x121u + byte - 0x7F;
+    else if (byte == 0xAD) code = 0x143;
+    return (size_t)utf8_encode(code, out);
+}
+
+const char *tokenizer_piece(const Tokenizer *t, int id)
+{
+    assert(id >= 0 && (size_t)id < t->vocab.n_ids);
+    return t->vocab.at[id] == NO_PIECE ? "" : t->vocab.text.data + t->vocab.at[id];
+}
+
+int tokenizer_id(const Tokenizer *t, const char *piece)
+{
+    for (size_t i = 0; i < t->n_added; i++)
+        if (strcmp(t->added[i].content, piece) == 0) return t->added[i].id;
+    return vocab_find(&t->vocab, piece, strlen(piece));
+}
+
+// ---- merges --------------------------------------------------------------------------------------------------------
+
 size_t merges_place(const MergeTable *m, int left, int right)
 {
     return (size_t)(hash_mix((uint64_t)(uint32_t)left << 32 | (uint32_t)right, m->key) >> m->shift);
@@ -123,6 +162,8 @@ const Merge *merges_find(const MergeTable *m, int left, int right)
         if (slot->left < 0) return NULL;
     }
 }
+
+// ---- added tokens --------------------------------------------------------------------------------------------------
 
 // The child of `node` for this byte, 0 if there is none (the root is nobody's child).
 static int trie_child(const Trie *t, int node, unsigned char byte)

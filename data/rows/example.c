@@ -284,7 +284,8 @@ static bool encode(Draft *d, const Buf *text, bool add_special_tokens, Encoding 
 {
     if (!d->recipe->tokenizer) return fail(e, "a row of text needs a tokenizer: give tokenizer_name_or_path");
     const Recipe *r = d->recipe;
-    if (!tokenizer_encode(r->tokenizer, text->data, text->len, add_special_tokens, true, out, e)) return false;
+    unsigned flags = PARSE_SPECIAL | (add_special_tokens ? ADD_SPECIAL_TOKENS : 0);
+    if (!tokenizer_encode(r->tokenizer, text->data, text->len, flags, out, e)) return false;
     for (size_t i = 0; i < out->n && r->vocab_size; i++)
         if (out->ids[i] >= r->vocab_size)
             return fail(e, "token \"%s\" has id %d, and the model's vocabulary ends at %d", tokenizer_piece(r->tokenizer, out->ids[i]),

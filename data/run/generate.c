@@ -105,7 +105,8 @@ static bool stream_run(Stream *s, Err *e)
 static bool stream_encode(Stream *s, const char *text, bool add_special_tokens, Err *e)
 {
     Encoding tokens = {0};
-    bool ok = tokenizer_encode(s->g->recipe->tokenizer, text, strlen(text), add_special_tokens, true, &tokens, e);
+    unsigned flags = PARSE_SPECIAL | (add_special_tokens ? ADD_SPECIAL_TOKENS : 0);
+    bool ok = tokenizer_encode(s->g->recipe->tokenizer, text, strlen(text), flags, &tokens, e);
     for (size_t i = 0; ok && i < tokens.n; i++) stream_add(s, tokens.ids[i]);
     encoding_free(&tokens);
     return ok;

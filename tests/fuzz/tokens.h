@@ -17,10 +17,10 @@ static inline void use_tokenizer(const Tokenizer *t, const char *text, size_t le
     Encoding enc = {0};
     Buf out = {0};
     Err e;
-    for (int how = 0; how < 4; how++)
-        if (tokenizer_encode(t, text, len, how & 1, how & 2, &enc, &e)) {
+    for (unsigned flags = 0; flags <= (ADD_SPECIAL_TOKENS | PARSE_SPECIAL); flags++)
+        if (tokenizer_encode(t, text, len, flags, &enc, &e)) {
             check_ranges(&enc, len, tokenizer_vocab_size(t));
-            tokenizer_decode(t, enc.ids, enc.n, how & 1, &out);
+            tokenizer_decode(t, enc.ids, enc.n, flags & ADD_SPECIAL_TOKENS, &out);
             for (size_t i = 0; i < enc.n; i++) (void)strlen(tokenizer_piece(t, enc.ids[i]));
         }
     int all[256], n = 0;
