@@ -1,6 +1,6 @@
 // bpe: a word (or, for SentencePiece-style tokenizers, a whole segment) to ids. It starts as one symbol a character and
 // the neighbours whose merge has the lowest rank are joined, leftmost first, until no pair has a merge. A heap of
-// candidates keeps this at n log n; a candidate that has become stale is told by the rank that its symbol holds now.
+// candidates keeps this at n log n. A candidate is stale when its rank is no longer the one that its symbol holds.
 #include "internal.h"
 
 #include <stdlib.h>
@@ -111,8 +111,6 @@ static size_t symbol_add(Encoder *en, size_t n, int id, size_t begin, size_t end
     return n + 1;
 }
 
-// ---- words ---------------------------------------------------------------------------------------------------------
-
 // A character and the continuation bytes behind it, four bytes at most: in text that is not UTF-8 (tokenizer.bin takes
 // any bytes) this is the unit that llama2.c looks up.
 static size_t chunk_length(const char *p, const char *end)
@@ -194,7 +192,7 @@ void bpe_find_border(Tokenizer *t, const char *border)
     t->n_border = n;
 }
 
-// The length of what stands before the next border: the borders at the start of s and the text after them.
+// The length of the first part of s: the borders at its start, and the text up to the next border.
 static size_t border_length(const Tokenizer *t, Segment s)
 {
     if (t->n_border == 0) return s.len;

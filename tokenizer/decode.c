@@ -21,7 +21,7 @@ static void pieces_free(Pieces *p)
     free(p->ends);
 }
 
-// The longest beginning of a UTF-8 character at p, at least 1: what one U+FFFD stands for.
+// How many bytes at p are the beginning of a UTF-8 character, at least 1: one U+FFFD stands for all of them.
 static size_t broken_length(const unsigned char *p, size_t left)
 {
     static const struct { unsigned char first, last, low, high, more; } forms[] = {
@@ -65,7 +65,7 @@ static int alphabet_byte(uint32_t code)
     return -1;
 }
 
-// A piece with a character outside the alphabet (an added token) is text as it stands.
+// A piece with a character outside the alphabet (an added token) is text and stays as it is.
 static void add_piece_bytes(Buf *out, const char *p, const char *end)
 {
     size_t mark = out->len;
@@ -94,10 +94,9 @@ static void decode_byte_level(const Pieces *in, Pieces *out)
 
 static int hex_digit(char c)
 {
-    return c >= '0' && c <= '9'   ? c - '0'
-           : c >= 'a' && c <= 'f' ? c - 'a' + 10
-           : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                                  : -1;
+    static const char digits[] = "0123456789ABCDEF0123456789abcdef";
+    const char *at = memchr(digits, c, sizeof digits - 1);
+    return at ? (int)(at - digits) % 16 : -1;
 }
 
 // The byte of a piece "<0x0A>"; -1 for other pieces.
@@ -107,7 +106,7 @@ static int byte_piece(const char *p, size_t n)
     return hex_digit(p[3]) * 16 + hex_digit(p[4]);
 }
 
-// A run of bytes that is not UTF-8 as a whole becomes one U+FFFD a byte.
+// If a run of bytes is not UTF-8 as a whole, each of its bytes becomes a U+FFFD.
 static void flush_bytes(Buf *bytes, Pieces *out)
 {
     if (bytes->len == 0) return;

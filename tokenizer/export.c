@@ -1,14 +1,14 @@
 // export: writes a tokenizer that came from a tokenizer.bin as the files of a Hugging Face folder, and the other way.
 //
-// A tokenizer.json lists merges, each with a rank of its own; a tokenizer.bin gives every piece a score, which ranks
-// all the ways to make it of two others. So:
-// - To JSON, merges are listed by their piece's score, those of one score by the length of the piece, the longest
-//   first. run.c takes the leftmost of equals, which comes to the same for runs of spaces, and only such have equal
-//   scores in what SentencePiece makes.
-// - To .bin, the merges of a piece must stand together and be all the ways to cut it in two. The scores that it once
-//   had are lost; they are -(id - 259) again where that is the order of the merges, as SentencePiece makes it. Runs of
-//   spaces that come last get -1e9, as in Llama 2's own: all of them, if the longest are the first or if their merges
-//   are mixed, as transformers leaves equals.
+// A tokenizer.json lists merges, each with a rank of its own. A tokenizer.bin gives every piece one score, which ranks
+// all the ways to make the piece of two others. So:
+// - To JSON, merges are listed by the score of the piece they make; under equal scores the longest piece comes first.
+//   run.c would take the leftmost of equals. For runs of spaces that gives the same ids, and in what SentencePiece
+//   makes only runs of spaces have equal scores.
+// - To .bin, the merges of a piece must stand together and be all the ways to cut it in two. The file does not hold the
+//   scores; they are -(id - 259) if that is the order of the merges, as SentencePiece makes it. Runs of spaces that
+//   come last get -1e9, as in Llama 2's own file: all of them, if the longest come first or if their merges are mixed,
+//   as transformers leaves equals.
 #include "internal.h"
 
 #include <assert.h>
@@ -17,7 +17,7 @@
 
 #define SPACES_LAST (-1e9f)
 
-// What transformers writes for a Llama 2 tokenizer; model.vocab and model.merges are to be added.
+// What transformers writes for a Llama 2 tokenizer; model.vocab and model.merges are added later.
 #define ADDED(id, text) "{\"id\":" #id ",\"content\":\"" text "\",\"single_word\":false,\"lstrip\":false," \
                         "\"rstrip\":false,\"normalized\":false,\"special\":true}"
 #define REPLACE(from, to) "{\"type\":\"Replace\",\"pattern\":{\"String\":\"" from "\"},\"content\":\"" to "\"}"
@@ -83,7 +83,7 @@ static bool names_init(Vocab *names, const Tokenizer *t, Err *e)
         piece = tokenizer_piece(t, id);
         if (len == 0) ok = fail(e, "id %d has no piece", id);
         else if (bad < len) ok = fail(e, "piece %d is not UTF-8: byte 0x%02X", id, (unsigned char)piece[bad]);
-        else if (strstr(piece, to)) ok = fail(e, "piece %d, \"%s\": a \"%s\" cannot be said there", id, piece, to);
+        else if (strstr(piece, to)) ok = fail(e, "piece %d, \"%s\": its \"%s\" would mean \"%s\" there", id, piece, to, from);
         else if (other >= 0) ok = fail(e, "pieces %d and %d would both be spelled \"%s\"", other, id, name.data);
     }
     buf_free(&name);
@@ -143,7 +143,7 @@ static bool add_vocab_and_merges(cJSON *model, const Tokenizer *t, const Vocab *
         const char *left = names->text.data + names->at[m->left], *right = names->text.data + names->at[m->right];
         buf_clear(&text);
         buf_addf(&text, "%s%s", left, right);
-        if (strcmp(text.data, names->text.data + names->at[m->id]) != 0)       // a part of "\n<s>\n" or with it
+        if (strcmp(text.data, names->text.data + names->at[m->id]) != 0)       // one of the three is "\n<s>\n"
             ok = fail(e, "the merge of pieces %d and %d would not make piece %d", m->left, m->right, m->id);
         buf_clear(&text);
         buf_addf(&text, "%s %s", left, right);
@@ -177,7 +177,7 @@ bool tokenizer_export_folder(const Tokenizer *t, const char *folder, Err *e)
 
 // ---- to a tokenizer.bin --------------------------------------------------------------------------------------------
 
-// Is all that shapes the ids, besides pieces and merges, as run.c does it?
+// Pieces and merges apart: does everything that shapes the ids work as in run.c?
 static bool check_kind(const Tokenizer *t, Err *e)
 {
     const Step *s = t->normalizers.items;
@@ -215,7 +215,7 @@ static bool is_spaces(const Vocab *names, int id)
     return strspn(names->text.data + names->at[id], " ") == names->len[id];
 }
 
-// The scores by which run.c merges in the order of the list; n_merges (n_ids) gets how many make each piece.
+// The scores that make run.c merge in the order of the list; n_merges (n_ids) gets how many merges make each piece.
 static bool scores_from_merges(const Vocab *names, const MadeList *list, float *scores, int *n_merges, Err *e)
 {
     int *order = mem_alloc(names->n_ids, sizeof *order);             // pieces, by their first merge
@@ -250,8 +250,8 @@ static bool scores_from_merges(const Vocab *names, const MadeList *list, float *
     return ok;
 }
 
-// run.c takes every way to cut a piece in two for a merge. So all of them must be there, or none: the piece then gets
-// a score of which none is taken.
+// For run.c every way to cut a piece in two is a merge. So all of them must be in the list, or none. If none is, the
+// piece gets the score of a piece that is never made.
 static bool check_cuts(const Tokenizer *t, const Vocab *names, float *scores, const int *n_merges, Err *e)
 {
     for (int id = 0; id < (int)names->n_ids; id++) {

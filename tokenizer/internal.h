@@ -1,6 +1,6 @@
 // internal: what the files of the tokenizer share, grouped by the file that defines it. Each file calls only those
-// before it: unicode, vocab, split, normalize, bpe, tokenizer, decode, load_json, load, export. The loaders (load.c, load_json.c) fill a Tokenizer; encoding and decoding
-// only read it. A text passes through
+// before it: unicode, vocab, split, normalize, bpe, tokenizer, decode, load_json, load, export. The loaders fill a
+// Tokenizer; encoding and decoding only read it. A text passes through
 //
 //     added tokens (tokenizer.c) -> normalizers (normalize.c) -> pre-tokenizers (split.c) -> merges (bpe.c)
 //
@@ -111,7 +111,7 @@ ByteRange segment_range(Segment s, size_t begin, size_t end);         // begin <
 void mapped_free(MappedText *m);
 
 Step *steps_add(Steps *steps, StepKind kind);
-void step_set(Step *step, const char *from, const char *to);          // copies both; NULL: none
+Step *step_set(Step *step, const char *from, const char *to);         // copies both, NULL: none; returns the step
 void steps_free(Steps *steps);
 bool step_changes_text(const Step *step);
 Segment step_apply(const Step *step, Segment s, MappedText *out);     // `s` itself if nothing changes

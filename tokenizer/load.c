@@ -137,7 +137,7 @@ static const char *token_text(const cJSON *value)
     return cJSON_IsObject(value) ? json_string(value, "content") : cJSON_GetStringValue(value);
 }
 
-// Takes over xxx_token and additional_special_tokens that are not known yet. An explicit null counts as known.
+// Copies each xxx_token and additional_special_tokens that is not known yet. An explicit null counts as known.
 static void take_special_tokens(cJSON *known, const cJSON *config)
 {
     const cJSON *field, *token;
@@ -163,7 +163,7 @@ static void drop_nulls(cJSON *object)
     }
 }
 
-// A string, or the one named "default" of a list of {name, template}.
+// A string, or in a list of {name, template} the one that is named "default".
 static const char *config_template(const cJSON *config)
 {
     const cJSON *field = json_get(config, "chat_template"), *item;
@@ -216,7 +216,7 @@ static bool read_template(Tokenizer *t, const char *tokenizer_file, Err *e)
     return ok;
 }
 
-// The token that the variable names, else the one that the post-processor adds there.
+// The id of the token that the variable names, else of the one that the post-processor adds there.
 static int special_id(const Tokenizer *t, const char *variable, const int *added, size_t n_added)
 {
     const char *token = json_string(t->special_tokens, variable);

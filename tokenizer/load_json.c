@@ -19,32 +19,28 @@ static bool get_replace(const cJSON *node, const char *where, const char **patte
     return json_get_string(content, node, where, "content", e);
 }
 
-static bool is_one_char(const char *text)
-{
-    uint32_t code;
-    size_t len = strlen(text);
-    return len > 0 && (size_t)utf8_decode(text, text + len, &code) == len;
-}
-
 static bool get_char(const cJSON *node, const char *where, const char *key, const char **out, Err *e)
 {
+    uint32_t code;
     if (!json_get_string(out, node, where, key, e)) return false;
-    return is_one_char(*out) || fail(e, "%s.%s: expected one character, found \"%s\"", where, key, *out);
+    size_t len = strlen(*out);
+    return (len > 0 && (size_t)utf8_decode(*out, *out + len, &code) == len) ||
+           fail(e, "%s.%s: expected one character, found \"%s\"", where, key, *out);
 }
 
 // One element of a pipeline, read into t; `where` names the pipeline.
 typedef bool ReadStep(Tokenizer *t, const cJSON *node, const char *where, const char *type, Err *e);
 
-// What a file may ask for, so that neither time nor memory grows out of proportion: real ones stay far below.
+// The most that a file may ask for, so that time and memory stay in proportion. Real files stay far below.
 #define MAX_STEPS 16               // in a pipeline
 #define MAX_GROWTH 64              // of a text that passes through it
 #define MAX_INSERT 256             // bytes of an inserted string
 #define MAX_TEMPLATE_IDS 64        // that a post-processor adds
-#define MAX_TEMPLATE_ITEMS 256     // that say so
+#define MAX_TEMPLATE_ITEMS 256     // of the post-processor's template
 #define MAX_HOLES 65536            // ids without a piece
-#define MAX_ADDED 4096             // bytes of an added token: each place of a text is compared with it
+#define MAX_ADDED 4096             // bytes of an added token, which is compared with the text at every place
 
-// Is a pipeline short, and does it make texts only so much longer?
+// Has the pipeline few steps, and is the text that leaves it not much longer than the one that enters?
 static bool check_growth(const Steps *steps, const char *where, Err *e)
 {
     size_t growth = 1;
@@ -76,7 +72,7 @@ static bool read_steps(Tokenizer *t, const cJSON *node, const char *where, const
 
 // ---- normalizer, decoder -------------------------------------------------------------------------------------------
 
-// The steps that are read by their fields alone. To add one: see StepKind in internal.h.
+// To add a row: see StepKind in internal.h.
 typedef struct { const char *type; StepKind kind; } StepType;
 static const StepType normalizers[] = {{"NFC", STEP_NFC}, {"Prepend", STEP_PREPEND}, {"Replace", STEP_REPLACE}, {0}};
 static const StepType decoders[] = {
@@ -152,11 +148,7 @@ static bool read_byte_level(Tokenizer *t, const cJSON *node, const char *where, 
     bool prefix, regex;
     if (!json_get_flag(&prefix, node, where, "add_prefix_space", true, e) ||
         !json_get_flag(&regex, node, where, "use_regex", true, e)) return false;
-    if (prefix) {
-        Step *step = steps_add(&t->splitters, STEP_PREPEND);
-        step_set(step, NULL, " ");
-        step->when = PREPEND_IF_MISSING;
-    }
+    if (prefix) step_set(steps_add(&t->splitters, STEP_PREPEND), NULL, " ")->when = PREPEND_IF_MISSING;
     if (regex) steps_add(&t->splitters, STEP_PATTERN)->pattern = pattern_find(pattern_gpt2);
     t->byte_level = true;
     return true;
@@ -173,11 +165,8 @@ static bool read_metaspace(Tokenizer *t, const cJSON *node, const char *where, E
     if (!first && strcmp(scheme, "always") != 0 && strcmp(scheme, "never") != 0)
         return fail(e, "%s.prepend_scheme: expected first, always or never, found %s", where, scheme);
     step_set(steps_add(&t->splitters, STEP_REPLACE), " ", letter);
-    if (strcmp(scheme, "never") != 0) {
-        Step *step = steps_add(&t->splitters, STEP_PREPEND);
-        step_set(step, NULL, letter);
-        step->when = first ? PREPEND_AT_START : PREPEND_IF_MISSING;
-    }
+    PrependWhen when = first ? PREPEND_AT_START : PREPEND_IF_MISSING;
+    if (strcmp(scheme, "never") != 0) step_set(steps_add(&t->splitters, STEP_PREPEND), NULL, letter)->when = when;
     if (split) step_set(steps_add(&t->splitters, STEP_SPLIT_BEFORE), letter, NULL);
     return true;
 }

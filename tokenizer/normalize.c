@@ -39,7 +39,7 @@ static void mapped_add(MappedText *m, const char *text, size_t n, ByteRange r)
     for (size_t i = m->text.len - n; i < m->text.len; i++) m->map[i] = r;
 }
 
-// Bytes [at, end) of s as they are, character by character; bytes that are no UTF-8 stand for themselves.
+// Bytes [at, end) of s as they are, character by character; bytes that are not UTF-8 stand for themselves.
 static void mapped_copy(MappedText *m, Segment s, size_t at, size_t end)
 {
     while (at < end) {
@@ -166,7 +166,7 @@ static void marks_write(const Marks *marks, MappedText *out)
     }
 }
 
-// The end of the first stretch that NFC may change, *start its beginning: unstable characters and the one before them.
+// Finds the first part that NFC may change, unstable characters and the one before them: *start, and its end.
 static size_t find_unstable(Segment s, size_t from, size_t *start)
 {
     const char *end = s.text + s.len;
@@ -250,10 +250,11 @@ Step *steps_add(Steps *steps, StepKind kind)
     return &steps->items[steps->n++];
 }
 
-void step_set(Step *step, const char *from, const char *to)
+Step *step_set(Step *step, const char *from, const char *to)
 {
     if (from) step->n_from = strlen(step->from = mem_strdup(from));
     if (to) step->n_to = strlen(step->to = mem_strdup(to));
+    return step;
 }
 
 void steps_free(Steps *steps)

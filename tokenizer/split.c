@@ -41,6 +41,9 @@ struct Pattern {
 
 const char pattern_gpt2[] = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
 
+// To add one: a row here, with a switch in Pattern and its use in pattern_end if none of the old ones says what is new;
+// its name in read_split's message (load_json.c); cases in test_split (tests/test_tokenizer.c); and goldens, for which
+// tests/oracle/tokenizer_fixtures.mjs needs a tokenizer that has it.
 static const Pattern patterns[] = {
     {pattern_gpt2, false, false, 0, false},
     // Llama 3
@@ -58,7 +61,7 @@ const Pattern *pattern_find(const char *regex)
     return NULL;
 }
 
-// How far characters go on that have (or, if `inside` is false, have not) one of the classes; at most `max` of them.
+// The end of a run of characters that have one of the classes (`inside` false: that have none); at most `max` of them.
 static const char *run_end(const char *p, const char *end, unsigned classes, bool inside, size_t max)
 {
     size_t n;

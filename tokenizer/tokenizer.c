@@ -43,7 +43,7 @@ static void split_and_merge(Encoder *en, size_t i, Segment s)
 
 static void encode_normalized(Encoder *en, Segment s) { split_and_merge(en, 0, s); }
 
-// White space at p going on to `end`, and white space that ends at p going back to `start`.
+// The end of the white space at p.
 static const char *skip_space(const char *p, const char *end)
 {
     size_t n;
@@ -69,7 +69,7 @@ static const char *skip_space_back(const char *start, const char *p)
     return p;
 }
 
-// Is [p, p + n) parted from word characters on both sides?
+// Is there no word character next to [p, p + n), on either side?
 static bool stands_alone(Segment s, const char *p, size_t n)
 {
     const char *end = s.text + s.len;
@@ -79,8 +79,8 @@ static bool stands_alone(Segment s, const char *p, size_t n)
     return left && right;
 }
 
-// Cuts the added tokens of one trie out of s; `between` gets the parts that are none. A token that turns out not to
-// count (special tokens may be text, single_word) hides others inside it, as in the Rust library.
+// Cuts the added tokens of one trie out of s; `between` gets the text between them. A token that does not count (a
+// special one without PARSE_SPECIAL, a single_word inside a word) still hides others inside it, as in the Rust library.
 static void cut_added(Encoder *en, const Trie *trie, Segment s, void (*between)(Encoder *, Segment))
 {
     const Tokenizer *t = en->t;

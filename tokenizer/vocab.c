@@ -8,8 +8,6 @@
 #include <string.h>
 #include <sys/random.h>
 
-// ---- hashing -------------------------------------------------------------------------------------------------------
-
 // Smallest power of two that keeps n entries at most half full.
 static size_t table_size(size_t n)
 {
@@ -104,8 +102,6 @@ int vocab_find(const Vocab *v, const char *text, size_t len)
 {
     return vocab_slot(v, vocab_hash(v, text, len), text, len)->id;
 }
-
-// ---- spellings -----------------------------------------------------------------------------------------------------
 
 size_t byte_alphabet(unsigned char byte, char out[4])
 {
