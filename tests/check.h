@@ -26,11 +26,24 @@ static const char *skip_reason;
 // The call must fail, and its message must contain `want`: one bad input refused.
 #define CHECK_FAILS(call, e, want) \
     (!(call) && strstr((e).text, want) ? (n_refused++, true) \
-     : (n_bad_checks++, fprintf(stderr, "%s:%d: %s: expected an error with \"%s\", got \"%s\"\n", __FILE__, __LINE__, #call, want, (e).text), false))
+     : (n_bad_checks++, fprintf(stderr, "%s:%d: %s: expected an error with \"%s\", got \"%s\"\n", \
+                                __FILE__, __LINE__, #call, want, (e).text), false))
 
 #define RUN(test) check_run(#test, test)
 #define SKIP(reason) do { skip_reason = reason; return; } while (0)
 #define FOLDER_OR_SKIP(path) do { if (access(path, R_OK) != 0) SKIP(path " is not there"); } while (0)
+
+// JSON that is easy to read in a test: every ' becomes a ". The result lives until the eighth call after this one.
+static inline const char *quoted(const char *text)
+{
+    static char *made[8];
+    static int next;
+    char **slot = &made[next++ % 8];
+    free(*slot);
+    *slot = mem_strdup(text);
+    for (char *p = *slot; (p = strchr(p, '\''));) *p = '"';
+    return *slot;
+}
 
 static inline bool check_str(const char *got, const char *want, const char *file, int line)
 {
@@ -41,7 +54,8 @@ static inline bool check_str(const char *got, const char *want, const char *file
 }
 
 // Relative L2 distance |got - want| / |want| at most tol; written so that a NaN fails.
-static inline bool check_close(const char *name, const float *got, const float *want, size_t n, double tol, const char *file, int line)
+static inline bool check_close(const char *name, const float *got, const float *want, size_t n, double tol,
+                               const char *file, int line)
 {
     double diff = 0, norm = 0, worst = -1;
     size_t at = 0;

@@ -1,5 +1,5 @@
-// Files made to hurt: hash tables that crowd, counts that would make loading quadratic, checkpoints that point elsewhere.
-// Work is counted, never timed.
+// Files made to hurt: hash tables that crowd, counts that would make loading quadratic, checkpoints that point
+// elsewhere. Work is counted, never timed.
 #include "../model/checkpoint.h"
 #include "../tokenizer/internal.h"
 #include "program.h"
@@ -40,8 +40,8 @@ static void test_pieces_cannot_crowd(void)
         vocab_add(&known, id);
         vocab_add(&other, id++);
     }
-    CHECK_MSG(vocab_work(&known) > (size_t)N_CROWD * N_CROWD / 3, "%zu looks: the pieces do not even crowd the table they were made for",
-              vocab_work(&known));
+    CHECK_MSG(vocab_work(&known) > (size_t)N_CROWD * N_CROWD / 3,
+              "%zu looks: the pieces do not even crowd the table they were made for", vocab_work(&known));
     CHECK_MSG(vocab_work(&other) < 3 * N_CROWD, "%zu looks for %d pieces", vocab_work(&other), N_CROWD);
     vocab_free(&known);
     vocab_free(&other);
@@ -80,15 +80,15 @@ static void refuse_tokenizer(const Buf *json, const char *message)
 static void test_tokenizer_counts(void)
 {
     Buf b = {0};
-    buf_adds(&b, "{\"model\": {\"vocab\": {\"a\": 0}, \"merges\": []}, \"post_processor\": {\"type\": \"TemplateProcessing\","
-                 " \"special_tokens\": {\"s\": {\"ids\": []}}, \"single\": [");
-    for (int i = 0; i < 300; i++) buf_adds(&b, "{\"SpecialToken\": {\"id\": \"s\"}}, ");
-    buf_adds(&b, "{\"Sequence\": {\"id\": \"A\"}}]}}");
+    buf_adds(&b, quoted("{'model': {'vocab': {'a': 0}, 'merges': []}, 'post_processor': {'type': 'TemplateProcessing',"
+                        " 'special_tokens': {'s': {'ids': []}}, 'single': ["));
+    for (int i = 0; i < 300; i++) buf_adds(&b, quoted("{'SpecialToken': {'id': 's'}}, "));
+    buf_adds(&b, quoted("{'Sequence': {'id': 'A'}}]}}"));
     refuse_tokenizer(&b, "post_processor.single: expected at most 256 items, found 301");
     buf_clear(&b);
-    buf_adds(&b, "{\"model\": {\"vocab\": {\"a\": 0}, \"merges\": []}, \"added_tokens\": [{\"id\": 1, \"content\": \"");
+    buf_adds(&b, quoted("{'model': {'vocab': {'a': 0}, 'merges': []}, 'added_tokens': [{'id': 1, 'content': '"));
     for (int i = 0; i < 5000; i++) buf_addc(&b, 'a');
-    buf_adds(&b, "\"}]}");
+    buf_adds(&b, quoted("'}]}"));
     refuse_tokenizer(&b, "added_tokens: expected a content of at most 4096 bytes, found 5000");
     buf_free(&b);
 }
@@ -100,9 +100,9 @@ static void test_number_of_shards(void)
     Model m;
     Buf index = {0};
     if (!CHECK(dir_make(temp_path("folder"), &e))) return;
-    temp_text("folder/config.json", "{\"hidden_size\": 2, \"intermediate_size\": 2, \"num_hidden_layers\": 1,"
-                                    " \"num_attention_heads\": 1, \"vocab_size\": 8}");
-    buf_adds(&index, "{\"weight_map\": {");
+    temp_text("folder/config.json", quoted("{'hidden_size': 2, 'intermediate_size': 2, 'num_hidden_layers': 1,"
+                                           " 'num_attention_heads': 1, 'vocab_size': 8}"));
+    buf_adds(&index, quoted("{'weight_map': {"));
     for (int i = 0; i < 1001; i++) {
         char name[32];
         snprintf(name, sizeof name, "folder/%d", i);
@@ -133,16 +133,17 @@ static void test_place_of_a_checkpoint(void)
     Buf config = {0};
     Err e = {""};
     temp_byte_tokenizer();
-    temp_text("rows.jsonl", "{\"text\": \"abc\"}\n{\"text\": \"abd\"}\n{\"text\": \"xyz\"}\n");
-    buf_addf(&config, "{\"model_init\": {\"hidden_size\": 4, \"intermediate_size\": 4, \"num_hidden_layers\": 1,"
-             " \"num_attention_heads\": 1,"
-             " \"max_position_embeddings\": 8}, \"tokenizer_name_or_path\": \"%s/tokenizer.bin\", \"dataset_name\": \"%s/rows.jsonl\","
-             " \"per_device_train_batch_size\": 1, \"max_steps\": 4, \"save_steps\": 2}", temp_dir, temp_dir);
-    temp_text("config.json", config.data);
+    temp_text("rows.jsonl", quoted("{'text': 'abc'}\n{'text': 'abd'}\n{'text': 'xyz'}\n"));
+    buf_addf(&config, "{'model_init': {'hidden_size': 4, 'intermediate_size': 4, 'num_hidden_layers': 1,"
+             " 'num_attention_heads': 1, 'max_position_embeddings': 8},"
+             " 'tokenizer_name_or_path': '%s/tokenizer.bin', 'dataset_name': '%s/rows.jsonl',"
+             " 'per_device_train_batch_size': 1, 'max_steps': 4, 'save_steps': 2}", temp_dir, temp_dir);
+    temp_text("config.json", quoted(config.data));
     buf_free(&config);
     if (!CHECK_MSG(train("") == 0, "%s", output)) return;
     char *path = path_join(temp_path("out"), "checkpoint-4/trainer_state.json");
-    static const struct { const char *key; double value; } places[] = {{"next", 1e9}, {"next", 0}, {"epoch", 7}, {"step", 1e15}};
+    static const struct { const char *key; double value; } places[] = {
+        {"next", 1e9}, {"next", 0}, {"epoch", 7}, {"step", 1e15}};
     for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
         cJSON *state = json_load(path, &e), *changed = state ? cJSON_Duplicate(state, true) : NULL;
         if (!CHECK_MSG(state, "%s", e.text)) break;

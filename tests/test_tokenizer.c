@@ -1,43 +1,17 @@
 // test_tokenizer: the tokenizers against goldens of the Rust library (tests/fixtures/tokenizer_cases.json, written by
 // tests/oracle/tokenizer_fixtures.mjs), hand-made files, bad files, and the vectors in ../shared when they are there.
 #include "../tokenizer/internal.h"
-#include "check.h"
-
-#include <dirent.h>
-#include <sys/stat.h>
+#include "fixture.h"
 
 #define SHARED "../shared/"
 
 enum { BOTH = ADD_SPECIAL_TOKENS | PARSE_SPECIAL };
 
-static char dir[] = "/tmp/test_tokenizer.XXXXXX";
-
-static char *temp_file(const char *name, const void *bytes, size_t n)
-{
-    Err e;
-    char *path = path_join(dir, name);
-    CHECK_MSG(file_put(path, bytes, n, &e), "%s", e.text);
-    return path;
-}
-
-static void temp_remove(void)
-{
-    DIR *d = opendir(dir);
-    for (struct dirent *entry; d && (entry = readdir(d));) {
-        char *path = path_join(dir, entry->d_name);
-        unlink(path);
-        free(path);
-    }
-    if (d) closedir(d);
-    rmdir(dir);
-}
-
 static Tokenizer *load_bytes(const char *name, const void *bytes, size_t n, Err *e)
 {
-    char *path = temp_file(name, bytes, n);
+    const char *path = temp_write(name, bytes, n);
     Tokenizer *t = tokenizer_load(path, e);
     unlink(path);
-    free(path);
     return t;
 }
 
@@ -134,10 +108,10 @@ static void test_bin(void)
     check_encode(t, "", 0, PARSE_SPECIAL, "");
     check_encode(t, "", 0, BOTH, "1");
     check_encode(t, "b", 1, BOTH, "1 259 261");
-    check_encode(t, "a", 1, PARSE_SPECIAL, "264");                      // the dummy space merges
-    check_encode(t, "babc", 4, PARSE_SPECIAL, "259 261 267");           // "ab" and "bc" are equal: leftmost first
-    check_encode(t, "ab", 2, PARSE_SPECIAL, "268");                     // " a" is better than "ab", then " ab"
-    check_encode(t, "cc", 2, PARSE_SPECIAL, "259 262 262");             // a score of -1e10 is never merged
+    check_encode(t, "a", 1, PARSE_SPECIAL, "264");                    // the dummy space merges
+    check_encode(t, "babc", 4, PARSE_SPECIAL, "259 261 267");         // "ab" and "bc" are equal: leftmost first
+    check_encode(t, "ab", 2, PARSE_SPECIAL, "268");                   // " a" is better than "ab", then " ab"
+    check_encode(t, "cc", 2, PARSE_SPECIAL, "259 262 262");           // a score of -1e10 is never merged
     check_encode(t, "\xC3\xA9", 2, PARSE_SPECIAL, "259 263");
     check_encode(t, "\xE4\xBD\xA0", 3, PARSE_SPECIAL, "259 231 192 163");
     check_encode(t, "a\0\xFF", 3, PARSE_SPECIAL, "264 3 258");
@@ -214,7 +188,8 @@ static bool check_row(const Tokenizer *t, const cJSON *row, bool check_ranges)
     Err e;
     Encoding enc = {0};
     const char *text = json_string(row, "text"), *dec = json_string(row, "dec"), *skip = json_string(row, "skip");
-    bool ok = tokenizer_encode(t, text, strlen(text), cJSON_IsTrue(json_get(row, "add")) ? BOTH : PARSE_SPECIAL, &enc, &e) &&
+    unsigned flags = cJSON_IsTrue(json_get(row, "add")) ? BOTH : PARSE_SPECIAL;
+    bool ok = tokenizer_encode(t, text, strlen(text), flags, &enc, &e) &&
               same_ids(enc.ids, enc.n, json_get(row, "ids")) &&
               decodes_to(t, enc.ids, enc.n, false, dec, strlen(dec)) &&
               decodes_to(t, enc.ids, enc.n, true, skip, strlen(skip));
@@ -319,15 +294,15 @@ static void test_nfc(void)
 
 // ---- tokenizer.json by hand ----------------------------------------------------------------------------------------
 
-#define VOCAB "{\"a\":0,\"b\":1,\"c\":2,\"ab\":3,\"bc\":4,\" \":5}"
-#define MODEL "\"model\":{\"type\":\"BPE\",\"vocab\":" VOCAB ",\"merges\":[\"a b\",[\"b\",\"c\"]]}"
+#define VOCAB "{'a':0,'b':1,'c':2,'ab':3,'bc':4,' ':5}"
+#define MODEL "'model':{'type':'BPE','vocab':" VOCAB ",'merges':['a b',['b','c']]}"
 
 static Tokenizer *load_text(const char *json, Err *e) { return load_bytes("tokenizer.json", json, strlen(json), e); }
 
 #define X16 "xxxxxxxxxxxxxxxx"
 #define X129 X16 X16 X16 X16 X16 X16 X16 X16 "x"
-#define R9 "{\"type\":\"Replace\",\"pattern\":{\"String\":\"x\"},\"content\":\"xxxxxxxxx\"}"
-#define DIGITS "{\"type\":\"Digits\"}"
+#define R9 "{'type':'Replace','pattern':{'String':'x'},'content':'xxxxxxxxx'}"
+#define DIGITS "{'type':'Digits'}"
 #define D4 DIGITS "," DIGITS "," DIGITS "," DIGITS
 
 static void test_bad_json(void)
@@ -335,98 +310,89 @@ static void test_bad_json(void)
     static const struct { const char *json, *message; } cases[] = {
         {"{", "broken JSON"},
         {"{}", "model: expected an object, found nothing"},
-        {"{\"model\":3}", "model: expected an object, found a number"},
-        {"{\"model\":{\"type\":\"Unigram\",\"vocab\":[]}}", "model.type: expected BPE, found Unigram"},
-        {"{\"model\":{\"type\":\"BPE\"}}", "model.vocab: expected an object of pieces and ids, found nothing"},
-        {"{\"model\":{\"vocab\":{}}}", "model.vocab: expected an object of pieces and ids, found none"},
-        {"{\"model\":{\"vocab\":{\"a\":0}}}", "model.merges: expected a list, found nothing"},
-        {"{\"model\":{\"vocab\":{\"a\":-1},\"merges\":[]}}",
-         "model.vocab: \"a\": expected an id from 0 to 4194303, found -1"},
-        {"{\"model\":{\"vocab\":{\"a\":1e9},\"merges\":[]}}",
-         "\"a\": expected an id from 0 to 4194303, found 1000000000"},
-        {"{\"model\":{\"vocab\":{\"a\":0.5},\"merges\":[]}}", "\"a\": expected an id from 0 to 4194303, found 0.5"},
-        {"{\"model\":{\"vocab\":{\"a\":\"x\"},\"merges\":[]}}",
-         "\"a\": expected an id from 0 to 4194303, found a string"},
-        {"{\"model\":{\"vocab\":{\"a\":0,\"b\":0},\"merges\":[]}}", "model.vocab: \"a\" and \"b\" both have the id 0"},
-        {"{\"model\":{\"vocab\":{\"a\":0,\"a\":1},\"merges\":[]}}", "model.vocab: \"a\" has two ids, 0 and 1"},
-        {"{\"model\":{\"vocab\":" VOCAB ",\"merges\":[\"ab\"]}}",
-         "model.merges[0]: expected \"a b\" or [\"a\", \"b\"], found a string ab"},
-        {"{\"model\":{\"vocab\":" VOCAB ",\"merges\":[\"a b c\"]}}", "model.merges[0]: expected"},
-        {"{\"model\":{\"vocab\":" VOCAB ",\"merges\":[\"a b\",[\"a\"]]}}", "model.merges[1]: expected"},
-        {"{\"model\":{\"vocab\":" VOCAB ",\"merges\":[7]}}", "found a number"},
-        {"{\"model\":{\"vocab\":" VOCAB ",\"merges\":[\"a x\"]}}", "model.merges[0]: \"x\" is not in model.vocab"},
-        {"{\"model\":{\"vocab\":" VOCAB ",\"merges\":[\"a c\"]}}", "model.merges[0]: \"ac\" is not in model.vocab"},
-        {"{\"model\":{\"vocab\":" VOCAB ",\"merges\":[],\"unk_token\":\"?\"}}",
-         "model.unk_token: \"?\" is not in model.vocab"},
-        {"{\"model\":{\"vocab\":" VOCAB ",\"merges\":[],\"dropout\":0.1}}", "model.dropout: expected null or 0"},
-        {"{\"model\":{\"vocab\":" VOCAB ",\"merges\":[],\"end_of_word_suffix\":\"</w>\"}}",
-         "model.end_of_word_suffix: expected none, found \"</w>\""},
-        {"{\"model\":{\"vocab\":" VOCAB ",\"merges\":[],\"fuse_unk\":1}}",
-         "model.fuse_unk: expected true or false, found 1"},
-        {"{" MODEL ",\"added_tokens\":{}}", "added_tokens: expected a list, found an object"},
-        {"{" MODEL ",\"added_tokens\":[{\"id\":9}]}", "added_tokens[0].content: expected a string, found nothing"},
-        {"{" MODEL ",\"added_tokens\":[{\"content\":\"x\"}]}",
-         "added_tokens: \"x\": expected an id from 0 to 4194303, found nothing"},
-        {"{" MODEL ",\"added_tokens\":[{\"id\":0,\"content\":\"x\"}]}",
-         "added_tokens: \"a\" and \"x\" both have the id 0"},
-        {"{" MODEL ",\"added_tokens\":[{\"id\":9,\"content\":\"a\"}]}",
-         "added_tokens: \"a\" has two ids, 0 in model.vocab and 9"},
-        {"{" MODEL ",\"added_tokens\":[{\"id\":9,\"content\":\"x\",\"lstrip\":0}]}",
+        {"{'model':3}", "model: expected an object, found a number"},
+        {"{'model':{'type':'Unigram','vocab':[]}}", "model.type: expected BPE, found Unigram"},
+        {"{'model':{'type':'BPE'}}", "model.vocab: expected an object of pieces and ids, found nothing"},
+        {"{'model':{'vocab':{}}}", "model.vocab: expected an object of pieces and ids, found none"},
+        {"{'model':{'vocab':{'a':0}}}", "model.merges: expected a list, found nothing"},
+        {"{'model':{'vocab':{'a':-1},'merges':[]}}", "model.vocab: 'a': expected an id from 0 to 4194303, found -1"},
+        {"{'model':{'vocab':{'a':1e9},'merges':[]}}", "'a': expected an id from 0 to 4194303, found 1000000000"},
+        {"{'model':{'vocab':{'a':0.5},'merges':[]}}", "'a': expected an id from 0 to 4194303, found 0.5"},
+        {"{'model':{'vocab':{'a':'x'},'merges':[]}}", "'a': expected an id from 0 to 4194303, found a string"},
+        {"{'model':{'vocab':{'a':0,'b':0},'merges':[]}}", "model.vocab: 'a' and 'b' both have the id 0"},
+        {"{'model':{'vocab':{'a':0,'a':1},'merges':[]}}", "model.vocab: 'a' has two ids, 0 and 1"},
+        {"{'model':{'vocab':" VOCAB ",'merges':['ab']}}",
+         "model.merges[0]: expected 'a b' or ['a', 'b'], found a string ab"},
+        {"{'model':{'vocab':" VOCAB ",'merges':['a b c']}}", "model.merges[0]: expected"},
+        {"{'model':{'vocab':" VOCAB ",'merges':['a b',['a']]}}", "model.merges[1]: expected"},
+        {"{'model':{'vocab':" VOCAB ",'merges':[7]}}", "found a number"},
+        {"{'model':{'vocab':" VOCAB ",'merges':['a x']}}", "model.merges[0]: 'x' is not in model.vocab"},
+        {"{'model':{'vocab':" VOCAB ",'merges':['a c']}}", "model.merges[0]: 'ac' is not in model.vocab"},
+        {"{'model':{'vocab':" VOCAB ",'merges':[],'unk_token':'?'}}", "model.unk_token: '?' is not in model.vocab"},
+        {"{'model':{'vocab':" VOCAB ",'merges':[],'dropout':0.1}}", "model.dropout: expected null or 0"},
+        {"{'model':{'vocab':" VOCAB ",'merges':[],'end_of_word_suffix':'</w>'}}",
+         "model.end_of_word_suffix: expected none, found '</w>'"},
+        {"{'model':{'vocab':" VOCAB ",'merges':[],'fuse_unk':1}}", "model.fuse_unk: expected true or false, found 1"},
+        {"{" MODEL ",'added_tokens':{}}", "added_tokens: expected a list, found an object"},
+        {"{" MODEL ",'added_tokens':[{'id':9}]}", "added_tokens[0].content: expected a string, found nothing"},
+        {"{" MODEL ",'added_tokens':[{'content':'x'}]}",
+         "added_tokens: 'x': expected an id from 0 to 4194303, found nothing"},
+        {"{" MODEL ",'added_tokens':[{'id':0,'content':'x'}]}", "added_tokens: 'a' and 'x' both have the id 0"},
+        {"{" MODEL ",'added_tokens':[{'id':9,'content':'a'}]}",
+         "added_tokens: 'a' has two ids, 0 in model.vocab and 9"},
+        {"{" MODEL ",'added_tokens':[{'id':9,'content':'x','lstrip':0}]}",
          "added_tokens.lstrip: expected true or false"},
-        {"{" MODEL ",\"normalizer\":{\"type\":\"NFKC\"}}",
+        {"{" MODEL ",'normalizer':{'type':'NFKC'}}",
          "normalizer: expected NFC, Prepend, Replace or Sequence, found NFKC"},
-        {"{" MODEL ",\"normalizer\":[]}", "normalizer: expected an object with a type, found a list"},
-        {"{" MODEL ",\"normalizer\":{\"type\":\"Sequence\"}}",
-         "normalizer.normalizers: expected a list, found nothing"},
-        {"{" MODEL ",\"normalizer\":{\"type\":\"Prepend\"}}", "normalizer.prepend: expected a string, found nothing"},
-        {"{" MODEL ",\"normalizer\":{\"type\":\"Replace\",\"pattern\":{\"Regex\":\" +\"},\"content\":\"x\"}}",
-         "found the Regex  +"},
-        {"{" MODEL ",\"normalizer\":{\"type\":\"Replace\",\"pattern\":{\"String\":\"\"},\"content\":\"x\"}}",
+        {"{" MODEL ",'normalizer':[]}", "normalizer: expected an object with a type, found a list"},
+        {"{" MODEL ",'normalizer':{'type':'Sequence'}}", "normalizer.normalizers: expected a list, found nothing"},
+        {"{" MODEL ",'normalizer':{'type':'Prepend'}}", "normalizer.prepend: expected a string, found nothing"},
+        {"{" MODEL ",'normalizer':{'type':'Replace','pattern':{'Regex':' +'},'content':'x'}}", "found the Regex  +"},
+        {"{" MODEL ",'normalizer':{'type':'Replace','pattern':{'String':''},'content':'x'}}",
          "a String that is not empty"},
-        {"{" MODEL ",\"normalizer\":{\"type\":\"Replace\",\"pattern\":{\"String\":\"ab\"},\"content\":\"" X129 "\"}}",
+        {"{" MODEL ",'normalizer':{'type':'Replace','pattern':{'String':'ab'},'content':'" X129 "'}}",
          "normalizer: expected to make a text at most 64 times longer"},
-        {"{" MODEL ",\"decoder\":{\"type\":\"Sequence\",\"decoders\":[" R9 "," R9 "," R9 "]}}",
+        {"{" MODEL ",'decoder':{'type':'Sequence','decoders':[" R9 "," R9 "," R9 "]}}",
          "decoder: expected to make a text at most 64 times longer"},
-        {"{" MODEL ",\"normalizer\":{\"type\":\"Prepend\",\"prepend\":\"" X129 X129 "\"}}",
+        {"{" MODEL ",'normalizer':{'type':'Prepend','prepend':'" X129 X129 "'}}",
          "normalizer: expected at most 256 bytes to prepend, found 258"},
-        {"{" MODEL ",\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[" D4 "," D4 "," D4 "," D4 "," D4 "]}}",
+        {"{" MODEL ",'pre_tokenizer':{'type':'Sequence','pretokenizers':[" D4 "," D4 "," D4 "," D4 "," D4 "]}}",
          "pre_tokenizer: expected at most 16 steps"},
-        {"{" MODEL ",\"added_tokens\":[{\"id\":4000000,\"content\":\"x\"}]}",
+        {"{" MODEL ",'added_tokens':[{'id':4000000,'content':'x'}]}",
          "expected ids up to about 7 for as many pieces, found 4000000"},
-        {"{" MODEL ",\"pre_tokenizer\":{\"type\":\"Whitespace\"}}",
+        {"{" MODEL ",'pre_tokenizer':{'type':'Whitespace'}}",
          "pre_tokenizer: expected Split, Digits, ByteLevel, Metaspace or Sequence, found Whitespace"},
-        {"{" MODEL ",\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"\\\\w+\"}}}",
-         "found the Regex \\w+"},
-        {"{" MODEL ",\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"String\":\" \"}}}",
+        {"{" MODEL ",'pre_tokenizer':{'type':'Split','pattern':{'Regex':'\\\\w+'}}}", "found the Regex \\w+"},
+        {"{" MODEL ",'pre_tokenizer':{'type':'Split','pattern':{'String':' '}}}",
          "pre_tokenizer Split: expected the Regex of GPT-2, Llama 3 or Qwen 2, found the String  "},
-        {"{" MODEL ",\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":"
-         "[{\"type\":\"ByteLevel\"},{\"type\":\"Digits\"}]}}",
+        {"{" MODEL ",'pre_tokenizer':{'type':'Sequence','pretokenizers':"
+         "[{'type':'ByteLevel'},{'type':'Digits'}]}}",
          "expected ByteLevel to be the last, found Digits after it"},
-        {"{" MODEL ",\"pre_tokenizer\":{\"type\":\"Metaspace\",\"replacement\":\"__\"}}",
-         "pre_tokenizer.replacement: expected one character, found \"__\""},
-        {"{" MODEL ",\"pre_tokenizer\":{\"type\":\"Metaspace\",\"replacement\":\"_\",\"prepend_scheme\":\"last\"}}",
+        {"{" MODEL ",'pre_tokenizer':{'type':'Metaspace','replacement':'__'}}",
+         "pre_tokenizer.replacement: expected one character, found '__'"},
+        {"{" MODEL ",'pre_tokenizer':{'type':'Metaspace','replacement':'_','prepend_scheme':'last'}}",
          "expected first, always or never, found last"},
-        {"{" MODEL ",\"post_processor\":{\"type\":\"BertProcessing\"}}",
+        {"{" MODEL ",'post_processor':{'type':'BertProcessing'}}",
          "post_processor: expected ByteLevel, TemplateProcessing or Sequence, found BertProcessing"},
-        {"{" MODEL ",\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[]}}",
+        {"{" MODEL ",'post_processor':{'type':'TemplateProcessing','single':[]}}",
          "post_processor.single: expected a Sequence A, found none"},
-        {"{" MODEL ",\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[{\"Sequence\":{\"id\":\"B\"}}]}}",
+        {"{" MODEL ",'post_processor':{'type':'TemplateProcessing','single':[{'Sequence':{'id':'B'}}]}}",
          "expected SpecialTokens and one Sequence A"},
-        {"{" MODEL ",\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":"
-         "[{\"SpecialToken\":{\"id\":\"x\"}}]}}",
-         "post_processor.special_tokens: expected ids of \"x\", found nothing"},
-        {"{" MODEL ",\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":"
-         "[{\"SpecialToken\":{\"id\":\"x\"}}],\"special_tokens\":{\"x\":{\"ids\":[6]}}}}",
-         "expected ids of \"x\" from 0 to 5"},
-        {"{" MODEL ",\"decoder\":{\"type\":\"WordPiece\"}}",
+        {"{" MODEL ",'post_processor':{'type':'TemplateProcessing','single':"
+         "[{'SpecialToken':{'id':'x'}}]}}",
+         "post_processor.special_tokens: expected ids of 'x', found nothing"},
+        {"{" MODEL ",'post_processor':{'type':'TemplateProcessing','single':"
+         "[{'SpecialToken':{'id':'x'}}],'special_tokens':{'x':{'ids':[6]}}}}",
+         "expected ids of 'x' from 0 to 5"},
+        {"{" MODEL ",'decoder':{'type':'WordPiece'}}",
          "decoder: expected ByteLevel, ByteFallback, Fuse, Replace, Strip, Metaspace or Sequence, found WordPiece"},
-        {"{" MODEL ",\"decoder\":{\"type\":\"Strip\",\"content\":\" \",\"start\":-1}}",
+        {"{" MODEL ",'decoder':{'type':'Strip','content':' ','start':-1}}",
          "decoder.start: expected a whole number from 0 to 2147483647, found -1"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         Err e = {""};
-        Tokenizer *t = load_text(cases[i].json, &e);
-        CHECK_FAILS(t, e, cases[i].message);
+        Tokenizer *t = load_text(quoted(cases[i].json), &e);
+        CHECK_FAILS(t, e, quoted(cases[i].message));
         CHECK_MSG(strstr(e.text, "tokenizer.json:") && !strchr(e.text, '\n'), "%s", e.text);
         tokenizer_free(t);
     }
@@ -435,13 +401,13 @@ static void test_bad_json(void)
 static void test_json(void)
 {
     Err e;
-    Tokenizer *t = load_text("{" MODEL ",\"added_tokens\":[{\"id\":8,\"content\":\"<x>\",\"special\":true}],"
-                             "\"truncation\":{\"max_length\":2}}", &e);
+    Tokenizer *t = load_text(quoted("{" MODEL ",'added_tokens':[{'id':8,'content':'<x>','special':true}],"
+                                    "'truncation':{'max_length':2}}"), &e);
     if (!CHECK_MSG(t, "%s", e.text)) return;
     CHECK(tokenizer_vocab_size(t) == 9);
     CHECK(tokenizer_bos(t) == -1 && tokenizer_eos(t) == -1);
     CHECK_STR(tokenizer_piece(t, 7), "");                             // a hole
-    check_encode(t, "abcz<x>bc", 9, BOTH, "3 2 8 4");           // "z" is not in the vocabulary and vanishes
+    check_encode(t, "abcz<x>bc", 9, BOTH, "3 2 8 4");                 // "z" is not in the vocabulary and vanishes
     check_encode(t, "a<x>", 4, ADD_SPECIAL_TOKENS, "0");
     CHECK(decodes_to(t, (int[]){3, 7, 8, 2}, 4, false, "ab <x> c", 8));
     CHECK(decodes_to(t, (int[]){3, 8, 2}, 3, true, "ab c", 4));
@@ -452,17 +418,15 @@ static void test_json(void)
     tokenizer_free(t);
 }
 
-static void put(const char *name, const char *text) { free(temp_file(name, text, strlen(text))); }
-
 static void test_config(void)
 {
-    put("tokenizer.json", "{" MODEL ",\"added_tokens\":[{\"id\":6,\"content\":\"<s>\",\"special\":true}]}");
-    put("tokenizer_config.json", "{\"bos_token\":{\"content\":\"<s>\",\"special\":true},\"eos_token\":\"ab\","
-        "\"unk_token\":null,\"add_bos_token\":true,\"image_token\":\"<i>\","
-        "\"additional_special_tokens\":[\"x\",{\"content\":\"y\"}],"
-        "\"chat_template\":[{\"name\":\"tool_use\",\"template\":\"T\"},{\"name\":\"default\",\"template\":\"D\"}]}");
-    put("special_tokens_map.json", "{\"bos_token\":\"c\",\"unk_token\":\"c\",\"pad_token\":{\"content\":\"b\"}}");
-    Tokenizer *t = load_or_report(dir);
+    temp_text("tokenizer.json", quoted("{" MODEL ",'added_tokens':[{'id':6,'content':'<s>','special':true}]}"));
+    temp_text("tokenizer_config.json", quoted("{'bos_token':{'content':'<s>','special':true},'eos_token':'ab',"
+        "'unk_token':null,'add_bos_token':true,'image_token':'<i>',"
+        "'additional_special_tokens':['x',{'content':'y'}],"
+        "'chat_template':[{'name':'tool_use','template':'T'},{'name':'default','template':'D'}]}"));
+    temp_text("special_tokens_map.json", quoted("{'bos_token':'c','unk_token':'c','pad_token':{'content':'b'}}"));
+    Tokenizer *t = load_or_report(temp_dir);
     if (!t) return;
     const cJSON *tokens = tokenizer_special_tokens(t), *more = json_get(tokens, "additional_special_tokens");
     CHECK_STR(json_string(tokens, "bos_token"), "<s>");
@@ -475,20 +439,19 @@ static void test_config(void)
     CHECK_STR(tokenizer_chat_template(t), "D");
     tokenizer_free(t);
 
-    put("chat_template.jinja", "{{ messages }}\n");
-    char *path = path_join(dir, "tokenizer.json");
-    t = load_or_report(path);
+    temp_text("chat_template.jinja", "{{ messages }}\n");
+    t = load_or_report(temp_path("tokenizer.json"));
     if (t) CHECK_STR(tokenizer_chat_template(t), "{{ messages }}\n");
     tokenizer_free(t);
     Err e;
-    put("chat_template.jinja", "\xFF");
-    CHECK_FAILS(tokenizer_load(path, &e), e, "chat_template.jinja: invalid UTF-8 at byte 0");
-    put("tokenizer_config.json", "[]");
-    put("chat_template.jinja", "");
-    CHECK_FAILS(tokenizer_load(path, &e), e, "tokenizer_config.json: expected an object, found a list");
-    free(path);
-    temp_remove();
-    mkdir(dir, 0700);
+    temp_text("chat_template.jinja", "\xFF");
+    CHECK_FAILS(tokenizer_load(temp_path("tokenizer.json"), &e), e, "chat_template.jinja: invalid UTF-8 at byte 0");
+    temp_text("tokenizer_config.json", "[]");
+    temp_text("chat_template.jinja", "");
+    CHECK_FAILS(tokenizer_load(temp_path("tokenizer.json"), &e), e,
+                "tokenizer_config.json: expected an object, found a list");
+    temp_end();
+    temp_begin();
 }
 
 // Long texts that would be quadratic for a naive merge loop, NFC or search; they only have to come to an end.
@@ -498,8 +461,8 @@ static void test_long(void)
     Buf file = {0}, text = {0};
     make_bin(&file);
     Tokenizer *bin = load_bytes("tokenizer.bin", file.data, file.len, &e);
-    Tokenizer *json = load_text("{" MODEL ",\"normalizer\":{\"type\":\"NFC\"},\"added_tokens\":"
-                                "[{\"id\":6,\"content\":\"\\n\",\"lstrip\":true,\"rstrip\":true}]}", &e);
+    Tokenizer *json = load_text(quoted("{" MODEL ",'normalizer':{'type':'NFC'},'added_tokens':"
+                                       "[{'id':6,'content':'\\n','lstrip':true,'rstrip':true}]}"), &e);
     if (!CHECK(bin && json)) return;
     Encoding enc = {0};
     for (int kind = 0; kind < 4; kind++) {
@@ -546,18 +509,15 @@ static void check_same_ids(const Tokenizer *a, const Tokenizer *b)
 // Writes a tokenizer in its other format (the folder is the temporary one) and reads that; NULL and e on failure.
 static Tokenizer *convert(const Tokenizer *t, Err *e)
 {
-    char *path = tokenizer_is_bin(t) ? mem_strdup(dir) : path_join(dir, "out.bin");
+    const char *path = tokenizer_is_bin(t) ? temp_dir : temp_path("out.bin");
     bool ok = tokenizer_is_bin(t) ? tokenizer_export_folder(t, path, e) : tokenizer_export_bin(t, path, e);
-    Tokenizer *result = ok ? tokenizer_load(path, e) : NULL;
-    free(path);
-    return result;
+    return ok ? tokenizer_load(path, e) : NULL;
 }
 
 // tokenizer.bin -> folder -> tokenizer.bin: the same ids everywhere; the same bytes if the scores can be told.
 static void check_there_and_back(const void *bin, size_t n, bool same)
 {
     Err e;
-    char *out = path_join(dir, "out.bin");
     Tokenizer *t = load_bytes("in.bin", bin, n, &e), *there = t ? convert(t, &e) : NULL;
     Tokenizer *back = there ? convert(there, &e) : NULL;
     if (CHECK_MSG(back, "%s", e.text)) {
@@ -566,12 +526,11 @@ static void check_there_and_back(const void *bin, size_t n, bool same)
         CHECK(tokenizer_bos(there) == 1 && tokenizer_eos(there) == 2);
         check_same_ids(t, there);
         check_same_ids(t, back);
-        CHECK(same_bytes(out, bin, n) == same);
+        CHECK(same_bytes(temp_path("out.bin"), bin, n) == same);
     }
     tokenizer_free(t);
     tokenizer_free(there);
     tokenizer_free(back);
-    free(out);
 }
 
 // Scores as SentencePiece gives them, with runs of spaces as in Llama 2.
@@ -592,8 +551,7 @@ static void check_merge_order(const void *bin, size_t n, const char *merges)
     for (; *merges; merges++) buf_adds(&list, *merges == '_' ? SPACE_MARK : (char[]){*merges, 0});
     Tokenizer *t = load_bytes("in.bin", bin, n, &e);
     tokenizer_free(convert(t, &e));
-    char *path = path_join(dir, "tokenizer.json");
-    cJSON *root = json_load(path, &e), *model = cJSON_GetObjectItemCaseSensitive(root, "model");
+    cJSON *root = json_load(temp_path("tokenizer.json"), &e), *model = cJSON_GetObjectItemCaseSensitive(root, "model");
     cJSON_ReplaceItemInObjectCaseSensitive(model, "merges", cJSON_Parse(list.data));
     char *text = cJSON_Print(root);
     Tokenizer *there = load_text(text, &e), *back = there ? convert(there, &e) : NULL;
@@ -603,7 +561,6 @@ static void check_merge_order(const void *bin, size_t n, const char *merges)
     tokenizer_free(back);
     cJSON_Delete(root);
     buf_free(&list);
-    free(path);
     free(text);
 }
 
@@ -614,24 +571,22 @@ static void test_export(void)
     File f;
     make_bin(&file);
     check_there_and_back(file.data, file.len, false);                 // scores of its own, ties among them
-    char *out = path_join(dir, "out.bin");
-    if (CHECK(file_map(&f, out, &e))) check_there_and_back(f.data, f.size, true);
+    if (CHECK(file_map(&f, temp_path("out.bin"), &e))) check_there_and_back(f.data, f.size, true);
     file_unmap(&f);
-    free(out);
     buf_clear(&file);
     make_spaces_bin(&file);
     check_there_and_back(file.data, file.len, true);
 
-    check_merge_order(file.data, file.len, "[\"_ _\",\"_ __\",\"__ _\",\"a b\"]");
-    check_merge_order(file.data, file.len, "[\"a b\",\"_ _\",\"_ __\",\"__ _\"]");
-    check_merge_order(file.data, file.len, "[\"_ __\",\"__ _\",\"_ _\",\"a b\"]");
-    check_merge_order(file.data, file.len, "[\"a b\"]");
+    check_merge_order(file.data, file.len, quoted("['_ _','_ __','__ _','a b']"));
+    check_merge_order(file.data, file.len, quoted("['a b','_ _','_ __','__ _']"));
+    check_merge_order(file.data, file.len, quoted("['_ __','__ _','_ _','a b']"));
+    check_merge_order(file.data, file.len, quoted("['a b']"));
 
-    put("chat_template.jinja", "{{ messages }}\n");                   // goes along both ways
+    temp_text("chat_template.jinja", "{{ messages }}\n");                   // goes along both ways
     Tokenizer *t = load_bytes("in.bin", file.data, file.len, &e);
-    put("chat_template.jinja", "another");
+    temp_text("chat_template.jinja", "another");
     Tokenizer *there = convert(t, &e);
-    put("chat_template.jinja", "another");
+    temp_text("chat_template.jinja", "another");
     Tokenizer *back = convert(there, &e);
     if (CHECK(there && back)) {
         CHECK_STR(tokenizer_chat_template(there), "{{ messages }}\n");
@@ -643,39 +598,34 @@ static void test_export(void)
     tokenizer_free(there);
     tokenizer_free(back);
     buf_free(&file);
-    temp_remove();
-    mkdir(dir, 0700);
+    temp_end();
+    temp_begin();
 }
 
 static void test_bad_export(void)
 {
     static const struct { const char *piece, *second, *message; } bins[] = {
         {"x\xFF", NULL, "this tokenizer.bin cannot become a tokenizer.json: piece 270 is not UTF-8: byte 0xFF"},
-        {"\xE2\x96\x81", NULL, "piece 270, \"\xE2\x96\x81\": its \"\xE2\x96\x81\" would mean \" \" there"},
-        {"ab", NULL, "pieces 265 and 270 would both be spelled \"ab\""},
-        {"</s>", NULL, "pieces 2 and 270 would both be spelled \"</s>\""},
+        {"\xE2\x96\x81", NULL, "piece 270, '\xE2\x96\x81': its '\xE2\x96\x81' would mean ' ' there"},
+        {"ab", NULL, "pieces 265 and 270 would both be spelled 'ab'"},
+        {"</s>", NULL, "pieces 2 and 270 would both be spelled '</s>'"},
         {"\n<s>", "\n", "the merge of pieces 270 and 271 would not make piece 1"},
     };
     static const struct { const char *parent, *key, *value, *message; } jsons[] = {
-        {NULL, "pre_tokenizer", "{\"type\":\"ByteLevel\"}", "cannot become a tokenizer.bin: it is byte-level"},
-        {NULL, "pre_tokenizer", "{\"type\":\"Digits\"}", "expected the normalizers Prepend"},
+        {NULL, "pre_tokenizer", "{'type':'ByteLevel'}", "cannot become a tokenizer.bin: it is byte-level"},
+        {NULL, "pre_tokenizer", "{'type':'Digits'}", "expected the normalizers Prepend"},
         {NULL, "normalizer", "null", "expected the normalizers Prepend"},
         {NULL, "post_processor", "null", "expected a post_processor that adds <s> in front and nothing else"},
-        {NULL, "added_tokens", "[{\"id\":0,\"content\":\"<unk>\",\"special\":true}]",
-         "expected the added tokens <s> and </s>"},
-        {NULL, "added_tokens", "[{\"id\":270,\"content\":\"<pad>\",\"special\":true}]",
-         "it has an added token \"<pad>\""},
-        {NULL, "added_tokens", "[{\"id\":2,\"content\":\"</s>\",\"special\":true,\"rstrip\":true}]",
+        {NULL, "added_tokens", "[{'id':0,'content':'<unk>','special':true}]", "expected the added tokens <s> and </s>"},
+        {NULL, "added_tokens", "[{'id':270,'content':'<pad>','special':true}]", "it has an added token '<pad>'"},
+        {NULL, "added_tokens", "[{'id':2,'content':'</s>','special':true,'rstrip':true}]",
          "the added token </s> is normalized, lstrip, rstrip, single_word or not special"},
         {"model", "ignore_merges", "true", "it has ignore_merges"},
         {"model", "byte_fallback", "false", "it has no byte_fallback"},
-        {"model", "vocab", "{\"<unk>\":0,\"<s>\":1,\"</s>\":2,\"a\\n\":3}",
-         "expected piece 3 to be <0x00>, found \"a \""},
-        {"model", "merges", "[\"a b\",\"b c\",\"ab c\"]",
-         "expected merges of all 2 cuts of \"abc\" into two pieces, found 1"},
-        {"model", "merges", "[\"a b\",\"b c\",\"ab c\",\"c c\",\"a bc\"]",
-         "the merges that make \"abc\" do not stand together"},
-        {"vocab", " ", "270", "piece 270, \" \": its \" \" would mean \"\xE2\x96\x81\" there"},
+        {"model", "vocab", "{'<unk>':0,'<s>':1,'</s>':2,'a\\n':3}", "expected piece 3 to be <0x00>, found 'a '"},
+        {"model", "merges", "['a b','b c','ab c']", "expected merges of all 2 cuts of 'abc' into two pieces, found 1"},
+        {"model", "merges", "['a b','b c','ab c','c c','a bc']", "the merges that make 'abc' do not stand together"},
+        {"vocab", " ", "270", "piece 270, ' ': its ' ' would mean '\xE2\x96\x81' there"},
         {"vocab", "x", "271", "id 270 has no piece"},
     };
     Err e;
@@ -686,45 +636,44 @@ static void test_bad_export(void)
         bin_piece(&file, -20, bins[i].piece);
         if (bins[i].second) bin_piece(&file, -21, bins[i].second);
         Tokenizer *t = load_bytes("in.bin", file.data, file.len, &e);
-        CHECK_FAILS(t && tokenizer_export_folder(t, dir, &e), e, bins[i].message);
+        CHECK_FAILS(t && tokenizer_export_folder(t, temp_dir, &e), e, quoted(bins[i].message));
         tokenizer_free(t);
     }
     buf_clear(&file);
     make_bin(&file);
     Tokenizer *good = load_bytes("in.bin", file.data, file.len, &e);
-    char *path = path_join(dir, "tokenizer.json");
-    CHECK_MSG(tokenizer_export_folder(good, dir, &e), "%s", e.text);
-    cJSON *root = json_load(path, &e);
+    CHECK_MSG(tokenizer_export_folder(good, temp_dir, &e), "%s", e.text);
+    cJSON *root = json_load(temp_path("tokenizer.json"), &e);
     for (size_t i = 0; i < sizeof jsons / sizeof *jsons; i++) {
         cJSON *copy = cJSON_Duplicate(root, true), *model = cJSON_GetObjectItemCaseSensitive(copy, "model");
         cJSON *parent = !jsons[i].parent ? copy : strcmp(jsons[i].parent, "model") == 0 ? model
                                                 : cJSON_GetObjectItemCaseSensitive(model, "vocab");
         cJSON_DeleteItemFromObjectCaseSensitive(parent, jsons[i].key);
-        cJSON_AddItemToObject(parent, jsons[i].key, cJSON_Parse(jsons[i].value));
+        cJSON_AddItemToObject(parent, jsons[i].key, cJSON_Parse(quoted(jsons[i].value)));
         if (strcmp(jsons[i].key, "vocab") == 0) {
             cJSON_DeleteItemFromObjectCaseSensitive(model, "merges");
             cJSON_AddArrayToObject(model, "merges");
         }
         char *text = cJSON_Print(copy);
         Tokenizer *t = load_text(text, &e);
-        CHECK_FAILS(t && tokenizer_export_bin(t, path, &e), e, jsons[i].message);
+        CHECK_FAILS(t && tokenizer_export_bin(t, temp_path("out.bin"), &e), e, quoted(jsons[i].message));
         CHECK_MSG(!strchr(e.text, '\n'), "%s", e.text);
         tokenizer_free(t);
         free(text);
         cJSON_Delete(copy);
     }
-    put("tokenizer_config.json", "{\"bos_token\":\"<s>\",\"eos_token\":\"a\"}");
+    temp_text("tokenizer_config.json", quoted("{'bos_token':'<s>','eos_token':'a'}"));
     char *text = cJSON_Print(root);
     Tokenizer *t = load_text(text, &e);
-    CHECK_FAILS(t && tokenizer_export_bin(t, path, &e), e, "expected <s> and </s> as bos_token and eos_token");
+    CHECK_FAILS(t && tokenizer_export_bin(t, temp_path("out.bin"), &e), e,
+                "expected <s> and </s> as bos_token and eos_token");
     tokenizer_free(t);
     tokenizer_free(good);
     free(text);
-    free(path);
     cJSON_Delete(root);
     buf_free(&file);
-    temp_remove();
-    mkdir(dir, 0700);
+    temp_end();
+    temp_begin();
 }
 
 // ---- vectors -------------------------------------------------------------------------------------------------------
@@ -787,7 +736,8 @@ static bool check_vector(const Tokenizer *t, const cJSON *row, const cJSON *stri
     vector_texts(row, strings, &text, &dec);
     const cJSON *ids = json_get(row, "ids"), *plain_ids = json_get(row, "plain");
     const char *skip = json_string(row, "skip"), *id = json_string(row, "id");
-    bool ok = tokenizer_encode(t, text.data, text.len, bin ? 0 : PARSE_SPECIAL, &enc, &e) && same_ids(enc.ids, enc.n, ids) &&
+    bool ok = tokenizer_encode(t, text.data, text.len, bin ? 0 : PARSE_SPECIAL, &enc, &e) &&
+              same_ids(enc.ids, enc.n, ids) &&
               decodes_to(t, enc.ids, enc.n, false, dec.data, dec.len) &&
               decodes_to(t, enc.ids, enc.n, true, skip ? skip : dec.data, skip ? strlen(skip) : dec.len) &&
               tokenizer_encode(t, text.data, text.len, 0, &plain, &e);
@@ -848,15 +798,15 @@ static void test_export_shared(void)
     };
     Err e;
     cJSON *strings = load_lines(SHARED "vectors/tokenization/strings.jsonl");
-    char *out = path_join(dir, "out.bin");
     int n_ok = 0, n = 0;
     for (size_t i = 0; i < 2; i++) {
         File f;
         if (!CHECK_MSG(file_map(&f, cases[i].bin, &e), "%s", e.text)) continue;
         check_there_and_back(f.data, f.size, true);
-        check_vectors(cases[i].vectors, dir, false, strings, &n_ok, &n);
+        check_vectors(cases[i].vectors, temp_dir, false, strings, &n_ok, &n);
         Tokenizer *t = load_or_report(cases[i].folder), *bin = t ? convert(t, &e) : NULL;
-        CHECK_MSG(bin && same_bytes(out, f.data, f.size), "%s is not %s", cases[i].folder, cases[i].bin);
+        CHECK_MSG(bin && same_bytes(temp_path("out.bin"), f.data, f.size), "%s is not %s", cases[i].folder,
+                  cases[i].bin);
         tokenizer_free(t);
         tokenizer_free(bin);
         file_unmap(&f);
@@ -867,7 +817,6 @@ static void test_export_shared(void)
     tokenizer_free(bin);
     printf("     exported tokenizers: %d of %d\n", n_ok, n);
     cJSON_Delete(strings);
-    free(out);
 }
 
 // First token whose range contains the byte; enc->n if there is none.
@@ -948,7 +897,7 @@ static void test_labels(void)
 
 int main(void)
 {
-    if (!mkdtemp(dir)) return 1;
+    temp_begin();
     RUN(test_bin);
     RUN(test_bad_bin);
     RUN(test_goldens);
@@ -963,6 +912,6 @@ int main(void)
     RUN(test_vectors);
     RUN(test_export_shared);
     RUN(test_labels);
-    temp_remove();
+    temp_end();
     return check_report();
 }

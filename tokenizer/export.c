@@ -83,7 +83,8 @@ static bool names_init(Vocab *names, const Tokenizer *t, Err *e)
         piece = tokenizer_piece(t, id);
         if (len == 0) ok = fail(e, "id %d has no piece", id);
         else if (bad < len) ok = fail(e, "piece %d is not UTF-8: byte 0x%02X", id, (unsigned char)piece[bad]);
-        else if (strstr(piece, to)) ok = fail(e, "piece %d, \"%s\": its \"%s\" would mean \"%s\" there", id, piece, to, from);
+        else if (strstr(piece, to))
+            ok = fail(e, "piece %d, \"%s\": its \"%s\" would mean \"%s\" there", id, piece, to, from);
         else if (other >= 0) ok = fail(e, "pieces %d and %d would both be spelled \"%s\"", other, id, name.data);
     }
     buf_free(&name);
