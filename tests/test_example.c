@@ -8,7 +8,8 @@ static Tokenizer *bytes;                                   // fixture.h's: a tok
 static Template *marked, *unmarked;                        // with generation blocks, and without
 
 static const char MARKED[] = "{{ bos_token }}{% for m in messages %}[{{ m.role[0] }}]{% if m.role == 'assistant' %}"
-                             "{% generation %}{{ m.content + eos_token }}{% endgeneration %}{% else %}{{ m.content }}{% endif %}"
+                             "{% generation %}{{ m.content + eos_token }}{% endgeneration %}"
+                             "{% else %}{{ m.content }}{% endif %}"
                              "{% endfor %}{% if add_generation_prompt %}[a]{% endif %}";
 static const char UNMARKED[] = "{{ bos_token }}{% for m in messages %}[{{ m.role[0] }}]{{ m.content }}"
                                "{% if m.role == 'assistant' %}{{ eos_token }}{% endif %}"
@@ -24,11 +25,14 @@ static Template *template(const char *source)
 
 static Recipe recipe(void)
 {
-    return (Recipe){.tokenizer = bytes, .template = marked, .text_field = "text", .assistant_only_loss = -1, .completion_only_loss = -1};
+    return (Recipe){.tokenizer = bytes, .template = marked, .text_field = "text", .assistant_only_loss = -1,
+                    .completion_only_loss = -1};
 }
 
-static bool build(Example *ex, const Recipe *r, const char *json, Err *e)
+// The row is written with ' for ".
+static bool build(Example *ex, const Recipe *r, const char *text, Err *e)
 {
+    const char *json = quoted(text);
     cJSON *row = json_parse(json, strlen(json), "row", 0, e);
     bool ok = row && example_build(ex, NULL, row, r, e);
     cJSON_Delete(row);
@@ -38,7 +42,8 @@ static bool build(Example *ex, const Recipe *r, const char *json, Err *e)
 // A token as one character: the byte, ^ for BOS, $ for EOS.
 static char token_char(int id) { return id == 1 ? '^' : id == 2 ? '$' : id == 259 ? ' ' : (char)(id - 3); }
 
-// The row's tokens as text with a dot for each masked one; by which = 'l' labels, 'r' roles' first letters, 'i' ids.
+// The row's tokens as text with a dot for each masked one; by which = 'l' labels, 'i' ids, 'r' roles'
+// first letters (p for template, t for tool or text).
 static const char *show(const Recipe *r, const char *json, char which)
 {
     static char out[256];
@@ -48,17 +53,17 @@ static const char *show(const Recipe *r, const char *json, char which)
     size_t n = 0;
     for (; n < ex.n; n++)
         out[n] = which == 'i'   ? token_char(ex.ids[n])
-                 : which == 'r' ? role_names[ex.roles[n]][ex.roles[n] == ROLE_TEMPLATE ? 3 : 0]    // p for template, t for tool, text
+                 : which == 'r' ? role_names[ex.roles[n]][ex.roles[n] == ROLE_TEMPLATE ? 3 : 0]
                  : ex.labels[n] == IGNORE ? '.' : token_char(ex.labels[n]);
     out[n] = 0;
     example_free(&ex);
     return out;
 }
 
-#define TURN "{\"messages\": [{\"role\": \"system\", \"content\": \"Be.\"}, {\"role\": \"user\", \"content\": \"Hi\"}, " \
-             "{\"role\": \"assistant\", \"content\": \"Yo\"}]}"
-#define TWO_TURNS(w) "{\"messages\": [{\"role\": \"user\", \"content\": \"u\"}, {\"role\": \"assistant\", \"content\": \"one\"" w "}, " \
-                     "{\"role\": \"user\", \"content\": \"v\"}, {\"role\": \"assistant\", \"content\": \"two\"}]}"
+#define TURN "{'messages': [{'role': 'system', 'content': 'Be.'}, {'role': 'user', 'content': 'Hi'}, " \
+             "{'role': 'assistant', 'content': 'Yo'}]}"
+#define TWO_TURNS(w) "{'messages': [{'role': 'user', 'content': 'u'}, {'role': 'assistant', 'content': 'one'" w "}, " \
+                     "{'role': 'user', 'content': 'v'}, {'role': 'assistant', 'content': 'two'}]}"
 
 static void test_messages(void)
 {
@@ -83,15 +88,19 @@ static void test_spans_by_rendering(void)
     CHECK_STR(show(&r, TWO_TURNS(""), 'l'), ".........one$........two$");
 
     // One that forgets old answers, as reasoning models' templates do: refused, with both texts.
-    r.template = template("{% for m in messages %}[{{ m.role[0] }}]{% if m.role == 'user' or loop.last %}{{ m.content }}{% endif %}{% endfor %}"
+    r.template = template("{% for m in messages %}[{{ m.role[0] }}]{% if m.role == 'user' or loop.last %}"
+                          "{{ m.content }}{% endif %}{% endfor %}"
                           "{% if add_generation_prompt %}[a]{% endif %}");
     Example ex;
     Err e;
-    CHECK_FAILS(build(&ex, &r, TWO_TURNS(""), &e), e, "messages[1]: the assistant's span cannot be found: the template rewrites it");
+    CHECK_FAILS(build(&ex, &r, TWO_TURNS(""), &e), e,
+                "messages[1]: the assistant's span cannot be found: the template rewrites it");
     template_free((Template *)r.template);
     // One whose generation prompt is not how answers begin.
-    r.template = template("{% for m in messages %}[{{ m.role[0] }}]{{ m.content }}{% endfor %}{% if add_generation_prompt %}[a]think{% endif %}");
-    CHECK_FAILS(build(&ex, &r, TURN, &e), e, "messages[2]: the assistant's span cannot be found: the template's generation prompt");
+    r.template = template("{% for m in messages %}[{{ m.role[0] }}]{{ m.content }}{% endfor %}"
+                          "{% if add_generation_prompt %}[a]think{% endif %}");
+    CHECK_FAILS(build(&ex, &r, TURN, &e), e,
+                "messages[2]: the assistant's span cannot be found: the template's generation prompt");
     r.assistant_only_loss = 0;                             // then no span is needed
     CHECK_STR(show(&r, TURN, 'l'), " [s]Be.[u]Hi[a]Yo");
     template_free((Template *)r.template);
@@ -100,47 +109,51 @@ static void test_spans_by_rendering(void)
 static void test_message_weight(void)
 {
     Recipe r = recipe();
-    CHECK_STR(show(&r, TWO_TURNS(", \"weight\": 0"), 'l'), ".....................two$");
-    CHECK_STR(show(&r, TWO_TURNS(", \"weight\": 1"), 'l'), ".........one$........two$");
+    CHECK_STR(show(&r, TWO_TURNS(", 'weight': 0"), 'l'), ".....................two$");
+    CHECK_STR(show(&r, TWO_TURNS(", 'weight': 1"), 'l'), ".........one$........two$");
     r.assistant_only_loss = 0;
-    CHECK_STR(show(&r, TWO_TURNS(", \"weight\": 0"), 'l'), "^ [u]u[a].... [u]v[a]two$");
+    CHECK_STR(show(&r, TWO_TURNS(", 'weight': 0"), 'l'), "^ [u]u[a].... [u]v[a]two$");
     r.assistant_only_loss = -1;
     r.prompt_loss_weight = 0.25f;
     Example ex;
     Err e;
-    if (!CHECK(build(&ex, &r, TWO_TURNS(", \"weight\": 0"), &e))) return;
-    CHECK(ex.weights[0] == 0.25f && ex.weights[9] == 0 && ex.weights[12] == 0 && ex.weights[13] == 0.25f && ex.weights[21] == 1);
+    if (!CHECK(build(&ex, &r, TWO_TURNS(", 'weight': 0"), &e))) return;
+    CHECK(ex.weights[0] == 0.25f && ex.weights[9] == 0 && ex.weights[12] == 0 && ex.weights[13] == 0.25f);
+    CHECK(ex.weights[21] == 1);
     example_free(&ex);
 }
 
 static void test_other_kinds(void)
 {
     Recipe r = recipe();
-    CHECK_STR(show(&r, "{\"conversations\": [{\"from\": \"human\", \"value\": \"Hi\"}, {\"from\": \"gpt\", \"value\": \"Yo\"}]}", 'l'),
+    CHECK_STR(show(&r, "{'conversations': [{'from': 'human', 'value': 'Hi'}, {'from': 'gpt', 'value': 'Yo'}]}", 'l'),
               "..........Yo$");
-    CHECK_STR(show(&r, "{\"instruction\": \"Add\", \"input\": \"1 2\", \"output\": \"3\"}", 'i'), "^ [u]Add\n1 2[a]3$");
-    CHECK_STR(show(&r, "{\"instruction\": \"Add\", \"input\": \"\", \"output\": \"3\", \"history\": [[\"a\", \"b\"]]}", 'l'), ".........b$..........3$");
+    CHECK_STR(show(&r, "{'instruction': 'Add', 'input': '1 2', 'output': '3'}", 'i'), "^ [u]Add\n1 2[a]3$");
+    CHECK_STR(show(&r, "{'instruction': 'Add', 'input': '', 'output': '3', 'history': [['a', 'b']]}", 'l'),
+              ".........b$..........3$");
     // Strings: BOS from the tokenizer, no separator, EOS once.
-    CHECK_STR(show(&r, "{\"prompt\": \"2+2=\", \"completion\": \"4\"}", 'i'), "^ 2+2=4$");
-    CHECK_STR(show(&r, "{\"prompt\": \"2+2=\", \"completion\": \"4\"}", 'l'), "......4$");
-    CHECK_STR(show(&r, "{\"prompt\": \"2+2=\", \"completion\": \"4\"}", 'r'), "puuuuuaa");
-    CHECK_STR(show(&r, "{\"prompt\": \"2+2=\", \"completion\": \"4</s>\"}", 'l'), "......4$");
-    CHECK_STR(show(&r, "{\"prompt\": [{\"role\": \"user\", \"content\": \"Hi\"}], \"completion\": [{\"role\": \"assistant\", \"content\": \"Yo\"}]}", 'l'),
-              "..........Yo$");
-    CHECK_STR(show(&r, "{\"text\": \"So.\"}", 'l'), "^ So.$");
-    CHECK_STR(show(&r, "{\"text\": \"So.\"}", 'r'), "pttttt");
+    CHECK_STR(show(&r, "{'prompt': '2+2=', 'completion': '4'}", 'i'), "^ 2+2=4$");
+    CHECK_STR(show(&r, "{'prompt': '2+2=', 'completion': '4'}", 'l'), "......4$");
+    CHECK_STR(show(&r, "{'prompt': '2+2=', 'completion': '4'}", 'r'), "puuuuuaa");
+    CHECK_STR(show(&r, "{'prompt': '2+2=', 'completion': '4</s>'}", 'l'), "......4$");
+    CHECK_STR(show(&r, "{'prompt': [{'role': 'user', 'content': 'Hi'}],"
+                       " 'completion': [{'role': 'assistant', 'content': 'Yo'}]}", 'l'), "..........Yo$");
+    CHECK_STR(show(&r, "{'text': 'So.'}", 'l'), "^ So.$");
+    CHECK_STR(show(&r, "{'text': 'So.'}", 'r'), "pttttt");
     r.text_field = "body";
-    CHECK_STR(show(&r, "{\"body\": \"So.\"}", 'l'), "^ So.$");
+    CHECK_STR(show(&r, "{'body': 'So.'}", 'l'), "^ So.$");
     r.completion_only_loss = 0;
-    CHECK_STR(show(&r, "{\"prompt\": \"2+2=\", \"completion\": \"4\"}", 'l'), "^ 2+2=4$");
+    CHECK_STR(show(&r, "{'prompt': '2+2=', 'completion': '4'}", 'l'), "^ 2+2=4$");
 }
 
-// A completion that is a whole conversation: by completion all of it, with assistant_only_loss=true too only the answers.
+// A completion that is a whole conversation: all of it is learned, and with assistant_only_loss=true only the answers.
 static void test_both_masks(void)
 {
     Recipe r = recipe();
-    const char *row = "{\"prompt\": [{\"role\": \"user\", \"content\": \"p\"}, {\"role\": \"assistant\", \"content\": \"q\"}, {\"role\": \"user\", \"content\": \"r\"}],"
-                      " \"completion\": [{\"role\": \"assistant\", \"content\": \"s\"}, {\"role\": \"user\", \"content\": \"t\"}, {\"role\": \"assistant\", \"content\": \"u\"}]}";
+    const char *row = "{'prompt': [{'role': 'user', 'content': 'p'}, {'role': 'assistant', 'content': 'q'},"
+                      " {'role': 'user', 'content': 'r'}],"
+                      " 'completion': [{'role': 'assistant', 'content': 's'}, {'role': 'user', 'content': 't'},"
+                      " {'role': 'assistant', 'content': 'u'}]}";
     CHECK_STR(show(&r, row, 'i'), "^ [u]p[a]q$ [u]r[a]s$ [u]t[a]u$");
     CHECK_STR(show(&r, row, 'l'), "...................s$ [u]t[a]u$");
     r.assistant_only_loss = 1;
@@ -155,17 +168,19 @@ static void test_input_ids(void)
     Recipe r = recipe();
     Example ex;
     Err e;
-    CHECK_STR(show(&r, "{\"input_ids\": [68, 69, 70], \"labels\": [-100, 69, 71]}", 'l'), ".BD");
-    CHECK_STR(show(&r, "{\"input_ids\": [68, 69, 70], \"labels\": [-100, 69, 71], \"assistant_masks\": [1, 1, 1]}", 'l'), ".BD");
-    CHECK_STR(show(&r, "{\"input_ids\": [68, 69, 70, 71], \"assistant_masks\": [0, 0, 1, 1]}", 'l'), "..CD");
-    CHECK_STR(show(&r, "{\"input_ids\": [68, 69, 70], \"completion_mask\": [0, 1, 0]}", 'l'), ".B.");
-    CHECK_STR(show(&r, "{\"input_ids\": [68, 69, 70], \"completion_mask\": [0, 1, 1], \"assistant_masks\": [1, 1, 0]}", 'l'), ".B.");
-    CHECK_STR(show(&r, "{\"input_ids\": [68, 69, 70]}", 'l'), "ABC");
+    CHECK_STR(show(&r, "{'input_ids': [68, 69, 70], 'labels': [-100, 69, 71]}", 'l'), ".BD");
+    CHECK_STR(show(&r, "{'input_ids': [68, 69, 70], 'labels': [-100, 69, 71], 'assistant_masks': [1, 1, 1]}", 'l'),
+              ".BD");
+    CHECK_STR(show(&r, "{'input_ids': [68, 69, 70, 71], 'assistant_masks': [0, 0, 1, 1]}", 'l'), "..CD");
+    CHECK_STR(show(&r, "{'input_ids': [68, 69, 70], 'completion_mask': [0, 1, 0]}", 'l'), ".B.");
+    CHECK_STR(show(&r, "{'input_ids': [68, 69, 70], 'completion_mask': [0, 1, 1], 'assistant_masks': [1, 1, 0]}", 'l'),
+              ".B.");
+    CHECK_STR(show(&r, "{'input_ids': [68, 69, 70]}", 'l'), "ABC");
     r.max_length = 3;
-    if (CHECK(build(&ex, &r, "{\"input_ids\": [68, 69, 70, 71, 72], \"assistant_masks\": [0, 0, 0, 1, 1]}", &e)))
+    if (CHECK(build(&ex, &r, "{'input_ids': [68, 69, 70, 71, 72], 'assistant_masks': [0, 0, 0, 1, 1]}", &e)))
         CHECK(ex.n == 3 && ex.truncated && ex.dropped);
     example_free(&ex);
-    if (CHECK(build(&ex, &r, "{\"input_ids\": [68, 69, 70], \"assistant_masks\": [1, 1, 1]}", &e)))
+    if (CHECK(build(&ex, &r, "{'input_ids': [68, 69, 70], 'assistant_masks': [1, 1, 1]}", &e)))
         CHECK(ex.n == 3 && !ex.truncated && !ex.dropped);
     example_free(&ex);
 }
@@ -188,10 +203,11 @@ static void test_prefix_mismatch(void)
     Recipe r = recipe();
     Example ex;
     r.tokenizer = t;
-    CHECK_FAILS(build(&ex, &r, "{\"prompt\": \"a\", \"completion\": \"b\"}", &e), e, "token 2 is \"a\" (260) in the prompt alone and \"ab\" (262) in the whole");
+    CHECK_FAILS(build(&ex, &r, "{'prompt': 'a', 'completion': 'b'}", &e), e,
+                quoted("token 2 is 'a' (260) in the prompt alone and 'ab' (262) in the whole"));
     r.warn_on_prefix_mismatch = true;
-    if (CHECK(build(&ex, &r, "{\"prompt\": \"a\", \"completion\": \"b\"}", &e)))
-        CHECK(ex.prefix_mismatch && ex.n == 4 && ex.labels[2] == IGNORE && ex.labels[3] == 2);     // by length: 3 tokens masked
+    if (CHECK(build(&ex, &r, "{'prompt': 'a', 'completion': 'b'}", &e)))
+        CHECK(ex.prefix_mismatch && ex.n == 4 && ex.labels[2] == IGNORE && ex.labels[3] == 2);    // by length: 3 masked
     example_free(&ex);
     tokenizer_free(t);
 }
@@ -200,7 +216,8 @@ static void test_prefix_mismatch(void)
 static void test_roles_of_confusing_content(void)
 {
     Recipe r = recipe();
-    CHECK_STR(show(&r, "{\"messages\": [{\"role\": \"user\", \"content\": \"u]\"}, {\"role\": \"assistant\", \"content\": \"[u]\"}, {\"role\": \"tool\", \"content\": \"t\"}]}", 'r'),
+    CHECK_STR(show(&r, "{'messages': [{'role': 'user', 'content': 'u]'}, {'role': 'assistant', 'content': '[u]'},"
+                       " {'role': 'tool', 'content': 't'}]}", 'r'),
               "pppppuupppaaaappppt");
 }
 
@@ -208,8 +225,8 @@ static void test_roles_of_confusing_content(void)
 static void test_roles_of_marker_characters(void)
 {
     Recipe r = recipe();
-    CHECK_STR(show(&r, "{\"messages\": [{\"role\": \"\uE000\", \"content\": \"u\"}, {\"role\": \"assistant\", \"content\": \"a\"}]}", 'r'),
-              "pppppppupppaa");
+    CHECK_STR(show(&r, "{'messages': [{'role': '\uE000', 'content': 'u'},"
+                       " {'role': 'assistant', 'content': 'a'}]}", 'r'), "pppppppupppaa");
 }
 
 static void test_too_many_messages_to_render(void)
@@ -219,10 +236,12 @@ static void test_too_many_messages_to_render(void)
     Err e;
     Buf row = {0};
     r.template = unmarked;
-    buf_adds(&row, "{\"messages\": [");
-    for (int i = 0; i < 1001; i++) buf_addf(&row, "%s{\"role\": \"%s\", \"content\": \"x\"}", i ? "," : "", i % 2 ? "user" : "assistant");
+    buf_adds(&row, "{'messages': [");
+    for (int i = 0; i < 1001; i++)
+        buf_addf(&row, "%s{'role': '%s', 'content': 'x'}", i ? "," : "", i % 2 ? "user" : "assistant");
     buf_adds(&row, "]}");
-    CHECK_FAILS(build(&ex, &r, row.data, &e), e, "messages[1000]: expected at most 1000 messages for a template without {% generation %}");
+    CHECK_FAILS(build(&ex, &r, row.data, &e), e,
+                "messages[1000]: expected at most 1000 messages for a template without {% generation %}");
     buf_free(&row);
 }
 
@@ -230,31 +249,32 @@ static void test_bad_rows(void)
 {
     static const struct { const char *row, *message; } cases[] = {
         {"[1]", "expected an object, found a list"},
-        {"{}", "expected messages, prompt and completion, instruction and output, input_ids or \"text\""},
-        {"{\"txt\": \"a\"}", "found \"txt\""},
-        {"{\"messages\": []}", "messages: expected at least one message, found none"},
-        {"{\"messages\": \"hi\"}", "messages: expected a list, found a string"},
-        {"{\"messages\": [3]}", "messages[0]: expected an object, found a number"},
-        {"{\"messages\": [{\"content\": \"a\"}]}", "messages[0].role: expected a string, found nothing"},
-        {"{\"messages\": [{\"role\": \"user\"}]}", "messages[0].content: expected a string, found nothing"},
-        {"{\"messages\": [{\"role\": \"user\", \"content\": 3}]}", "messages[0].content: expected a string, found a number"},
-        {"{\"messages\": [{\"role\": \"user\", \"content\": \"a\", \"weight\": 2}]}", "messages[0].weight: expected 0 or 1"},
-        {"{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}]}", "assistant_only_loss: expected an assistant message"},
-        {"{\"prompt\": \"a\"}", "completion: expected one beside the prompt, found nothing"},
-        {"{\"prompt\": \"a\", \"completion\": [1]}", "expected two strings or two lists of messages, found a string and a list"},
-        {"{\"instruction\": \"a\"}", "output: expected a string, found nothing"},
-        {"{\"input_ids\": []}", "input_ids: expected at least one token"},
-        {"{\"input_ids\": [1, 999]}", "input_ids[1]: expected a whole number from 0 to 259"},
-        {"{\"input_ids\": [1, 2], \"labels\": [1]}", "labels: expected 2 numbers, as many as input_ids, found 1"},
-        {"{\"input_ids\": [1, 2], \"labels\": [1, -1]}", "labels[1]: expected a whole number from 0 to 259"},
-        {"{\"input_ids\": [1, 2], \"assistant_masks\": [1, 2]}", "assistant_masks[1]: expected a whole number from 0 to 1"},
+        {"{}", "expected messages, prompt and completion, instruction and output, input_ids or 'text'"},
+        {"{'txt': 'a'}", "found 'txt'"},
+        {"{'messages': []}", "messages: expected at least one message, found none"},
+        {"{'messages': 'hi'}", "messages: expected a list, found a string"},
+        {"{'messages': [3]}", "messages[0]: expected an object, found a number"},
+        {"{'messages': [{'content': 'a'}]}", "messages[0].role: expected a string, found nothing"},
+        {"{'messages': [{'role': 'user'}]}", "messages[0].content: expected a string, found nothing"},
+        {"{'messages': [{'role': 'user', 'content': 3}]}", "messages[0].content: expected a string, found a number"},
+        {"{'messages': [{'role': 'user', 'content': 'a', 'weight': 2}]}", "messages[0].weight: expected 0 or 1"},
+        {"{'messages': [{'role': 'user', 'content': 'a'}]}", "assistant_only_loss: expected an assistant message"},
+        {"{'prompt': 'a'}", "completion: expected one beside the prompt, found nothing"},
+        {"{'prompt': 'a', 'completion': [1]}",
+         "expected two strings or two lists of messages, found a string and a list"},
+        {"{'instruction': 'a'}", "output: expected a string, found nothing"},
+        {"{'input_ids': []}", "input_ids: expected at least one token"},
+        {"{'input_ids': [1, 999]}", "input_ids[1]: expected a whole number from 0 to 259"},
+        {"{'input_ids': [1, 2], 'labels': [1]}", "labels: expected 2 numbers, as many as input_ids, found 1"},
+        {"{'input_ids': [1, 2], 'labels': [1, -1]}", "labels[1]: expected a whole number from 0 to 259"},
+        {"{'input_ids': [1, 2], 'assistant_masks': [1, 2]}", "assistant_masks[1]: expected a whole number from 0 to 1"},
     };
     Recipe r = recipe();
     r.vocab_size = BYTE_TOKENIZER_SIZE;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         Example ex;
         Err e = {""};
-        CHECK_FAILS(build(&ex, &r, cases[i].row, &e), e, cases[i].message);
+        CHECK_FAILS(build(&ex, &r, cases[i].row, &e), e, quoted(cases[i].message));
     }
 }
 
@@ -265,11 +285,12 @@ static void test_mask_options_that_do_not_fit(void)
     Err e;
     r.completion_only_loss = 1;
     CHECK_FAILS(build(&ex, &r, TURN, &e), e, "completion_only_loss: expected prompt and completion, found messages");
-    CHECK_FAILS(build(&ex, &r, "{\"text\": \"a\"}", &e), e, "completion_only_loss: expected prompt and completion, found plain text");
+    CHECK_FAILS(build(&ex, &r, "{'text': 'a'}", &e), e,
+                "completion_only_loss: expected prompt and completion, found plain text");
     r = recipe();
     r.assistant_only_loss = 1;
-    CHECK_FAILS(build(&ex, &r, "{\"text\": \"a\"}", &e), e, "assistant_only_loss: expected messages, found plain text");
-    CHECK_FAILS(build(&ex, &r, "{\"prompt\": \"a\", \"completion\": \"b\"}", &e), e, "assistant_only_loss: expected messages");
+    CHECK_FAILS(build(&ex, &r, "{'text': 'a'}", &e), e, "assistant_only_loss: expected messages, found plain text");
+    CHECK_FAILS(build(&ex, &r, "{'prompt': 'a', 'completion': 'b'}", &e), e, "assistant_only_loss: expected messages");
     r = recipe();
     r.template = NULL;
     CHECK_FAILS(build(&ex, &r, TURN, &e), e, "give chat_template_path");
@@ -278,15 +299,16 @@ static void test_mask_options_that_do_not_fit(void)
 static void test_dataset_files(void)
 {
     static const struct { const char *text; size_t rows, line_of_last; } good[] = {
-        {"{\"text\":\"a\"}\n\n{\"text\":\"b\"}", 2, 3},
-        {"\xEF\xBB\xBF{\"text\":\"a\"}\r\n{\"text\":\"b\"}\r\n", 2, 2},
-        {"[{\"text\":\"a, ]\\\"\"},\n {\"text\":\"b\"}\n]\n", 2, 2},
+        {"{'text':'a'}\n\n{'text':'b'}", 2, 3},
+        {"\xEF\xBB\xBF{'text':'a'}\r\n{'text':'b'}\r\n", 2, 2},
+        {"[{'text':'a, ]\\''},\n {'text':'b'}\n]\n", 2, 2},
     };
     Recipe r = recipe();
     Err e;
     for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
         Dataset d;
-        if (!CHECK_MSG(dataset_open(&d, temp_text("rows.jsonl", good[i].text), &e) && dataset_build(&d, &r, &e), "%s", e.text)) continue;
+        bool ok = dataset_open(&d, temp_text("rows.jsonl", quoted(good[i].text)), &e) && dataset_build(&d, &r, &e);
+        if (!CHECK_MSG(ok, "%s", e.text)) continue;
         CHECK(d.n == good[i].rows && d.examples[d.n - 1].line == good[i].line_of_last);
         dataset_free(&d);
     }
@@ -294,17 +316,17 @@ static void test_dataset_files(void)
         {"", "expected rows, found none"},
         {"\n \n", "expected rows, found none"},
         {"[]", "expected rows, found none"},
-        {"{\"text\":\"a\"}\n{\"text\":", "rows.jsonl:2:"},
-        {"{\"text\":\"a\"}\n{\"text\":\"\xFF\"}", "rows.jsonl:2:10: invalid UTF-8: byte 0xFF"},
-        {"{\"text\":\"a\\u0000b\"}", "NUL"},
-        {"{\"text\":\"a\"} x", "rows.jsonl:1:14: expected the end of the JSON value"},
-        {"[{\"text\":\"a\"}", "never ends"},
-        {"[{\"text\":\"a\"}] x", "expected nothing after the list"},
-        {"{\"text\":\"a\"}\n{\"messages\":[]}\n{\"messages\":3}", "rows.jsonl:2: messages: expected at least one"},
+        {"{'text':'a'}\n{'text':", "rows.jsonl:2:"},
+        {"{'text':'a'}\n{'text':'\xFF'}", "rows.jsonl:2:10: invalid UTF-8: byte 0xFF"},
+        {"{'text':'a\\u0000b'}", "NUL"},
+        {"{'text':'a'} x", "rows.jsonl:1:14: expected the end of the JSON value"},
+        {"[{'text':'a'}", "never ends"},
+        {"[{'text':'a'}] x", "expected nothing after the list"},
+        {"{'text':'a'}\n{'messages':[]}\n{'messages':3}", "rows.jsonl:2: messages: expected at least one"},
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         Dataset d;
-        bool ok = dataset_open(&d, temp_text("rows.jsonl", bad[i].text), &e) && dataset_build(&d, &r, &e);
+        bool ok = dataset_open(&d, temp_text("rows.jsonl", quoted(bad[i].text)), &e) && dataset_build(&d, &r, &e);
         CHECK_FAILS(ok, e, bad[i].message);
         dataset_free(&d);
     }
@@ -318,15 +340,17 @@ static void test_summary(void)
     Recipe r = recipe();
     Dataset d;
     Err e;
-    r.max_length = 18;                                     // cuts the first row's EOS, and all of the second one's answer
-    const char *long_prompt = "{\"messages\":[{\"role\":\"user\",\"content\":\"0123456789\"},{\"role\":\"assistant\",\"content\":\"x\"}]}";
+    r.max_length = 18;                                     // cuts the first row's EOS and the whole second answer
+    const char *long_prompt = "{'messages':[{'role':'user','content':'0123456789'},"
+                              "{'role':'assistant','content':'x'}]}";
     Buf b = {0};
     buf_addf(&b, "%s\n%s\n%s\n", TURN, long_prompt, TWO_TURNS(""));
-    if (!CHECK(dataset_open(&d, temp_text("rows.jsonl", b.data), &e) && dataset_build(&d, &r, &e))) return;
+    if (!CHECK(dataset_open(&d, temp_text("rows.jsonl", quoted(b.data)), &e) && dataset_build(&d, &r, &e))) return;
     Summary s = dataset_summary(d.examples, d.n, bytes);
     CHECK(s.rows == 3 && s.dropped == 1 && s.truncated == 3 && s.tokens == 36 && s.supervised == 2 + 4);
     CHECK(s.symptoms[NO_END_LEARNED].rows == 1 && s.symptoms[NO_END_LEARNED].first_line == 1);
-    CHECK(s.symptoms[ALL_MASKED].rows == 1 && s.symptoms[ALL_MASKED].first_line == 2 && s.symptoms[ANSWER_CUT].rows == 3);
+    CHECK(s.symptoms[ALL_MASKED].rows == 1 && s.symptoms[ALL_MASKED].first_line == 2);
+    CHECK(s.symptoms[ANSWER_CUT].rows == 3);
     CHECK(!s.symptoms[USER_LEARNED].rows && !s.symptoms[SYSTEM_LEARNED].rows && !s.symptoms[DOUBLE_BOS].rows);
     CHECK_STR(s.mask, "assistant");
     dataset_free(&d);
@@ -340,13 +364,16 @@ static void test_symptoms(void)
     Dataset d;
     Err e;
     // A generation block around everything, and a template that prints a BOS of its own beside the tokenizer's.
-    r.template = template("{% generation %}{{ bos_token }}{{ bos_token }}{% for m in messages %}[{{ m.role[0] }}]{{ m.content }}{% endfor %}{% endgeneration %}");
+    r.template = template("{% generation %}{{ bos_token }}{{ bos_token }}{% for m in messages %}"
+                          "[{{ m.role[0] }}]{{ m.content }}{% endfor %}{% endgeneration %}");
     Buf b = {0};
     buf_addf(&b, "%s\n%s\n", TWO_TURNS(""), TURN);
-    if (!CHECK_MSG(dataset_open(&d, temp_text("rows.jsonl", b.data), &e) && dataset_build(&d, &r, &e), "%s", e.text)) return;
+    bool ok = dataset_open(&d, temp_text("rows.jsonl", quoted(b.data)), &e) && dataset_build(&d, &r, &e);
+    if (!CHECK_MSG(ok, "%s", e.text)) return;
     Summary s = dataset_summary(d.examples, d.n, bytes);
     CHECK(s.symptoms[SYSTEM_LEARNED].rows == 1 && s.symptoms[SYSTEM_LEARNED].first_line == 2);
-    CHECK(s.symptoms[USER_LEARNED].rows == 2 && s.symptoms[NO_END_LEARNED].rows == 2 && s.symptoms[DOUBLE_BOS].rows == 2);
+    CHECK(s.symptoms[USER_LEARNED].rows == 2 && s.symptoms[NO_END_LEARNED].rows == 2);
+    CHECK(s.symptoms[DOUBLE_BOS].rows == 2);
     dataset_free(&d);
     buf_free(&b);
     template_free((Template *)r.template);
@@ -359,8 +386,8 @@ static void test_batch(void)
     Example one, two;
     Err e;
     Batch b;
-    CHECK(build(&one, &r, "{\"input_ids\": [10, 11, 12, 13, 14], \"labels\": [10, -100, 12, 99, -100]}", &e));
-    CHECK(build(&two, &r, "{\"input_ids\": [20, 21], \"labels\": [20, -100]}", &e));   // its one label is never predicted
+    CHECK(build(&one, &r, "{'input_ids': [10, 11, 12, 13, 14], 'labels': [10, -100, 12, 99, -100]}", &e));
+    CHECK(build(&two, &r, "{'input_ids': [20, 21], 'labels': [20, -100]}", &e));   // its one label is never predicted
     const Example *both[] = {&one, &two};
     BatchSize size = batch_bound(both, 2, 2, BATCH_TRAIN);
     CHECK(size.tokens == 3 && size.row == 3 && size.targets == 2);
@@ -400,7 +427,8 @@ static void test_shipped_templates(void)
     // zephyr's newline is behind the space that follows every special token; transformers' rule ends the span at the
     // first token that covers the last character, and the space has that character's range.
     static const struct { const char *name, *learned; } cases[] = {
-        {"chatml", "Yo<|im_end|>\n"}, {"llama3", "Yo<|eot_id|>"}, {"llama2", "Yo $"}, {"zephyr", "Yo$ "}, {"plain", " Yo$"},
+        {"chatml", "Yo<|im_end|>\n"}, {"llama3", "Yo<|eot_id|>"}, {"llama2", "Yo $"}, {"zephyr", "Yo$ "},
+        {"plain", " Yo$"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char path[64], learned[64];
@@ -506,8 +534,10 @@ static void check_label_file(const char *file, int *n, int *n_right)
     if (strcmp(mode, "both") == 0 || strcmp(mode, "assistant_only") == 0) r.assistant_only_loss = 1;
     cJSON *kwargs = cJSON_CreateObject();
     static const char *const tokens[] = {"bos_token", "eos_token"};
-    for (int i = 0; i < 2 && name; i++)
-        if (json_string(json_get(variables, name), tokens[i])) cJSON_AddStringToObject(kwargs, tokens[i], json_string(json_get(variables, name), tokens[i]));
+    for (int i = 0; i < 2 && name; i++) {
+        const char *token = json_string(json_get(variables, name), tokens[i]);
+        if (token) cJSON_AddStringToObject(kwargs, tokens[i], token);
+    }
     r.template_kwargs = kwargs;
     for (size_t i = 1; i < d.n; i++, (*n)++) {
         cJSON *c = dataset_row(&d, i, &e);
@@ -578,9 +608,11 @@ static void check_alpaca_set(const cJSON *set)
     if (fgets(got, sizeof got, pipe)) got[64] = 0;
     pclose(pipe);
     snprintf(want, sizeof want, "%s", json_string(set, "sha256"));
-    CHECK_MSG(strcmp(got, want) == 0, "%s %s %s", json_string(set, "data"), json_string(set, "mode"), json_string(set, "tokenizer"));
+    CHECK_MSG(strcmp(got, want) == 0, "%s %s %s", json_string(set, "data"), json_string(set, "mode"),
+              json_string(set, "tokenizer"));
     Summary s = dataset_summary(d.examples, d.n, NULL);
-    CHECK_MSG(s.tokens == json_get(set, "tokens")->valuedouble && s.supervised == json_get(set, "supervised")->valuedouble, "%zu %zu", s.tokens, s.supervised);
+    CHECK_MSG(s.tokens == json_get(set, "tokens")->valuedouble, "%zu", s.tokens);
+    CHECK_MSG(s.supervised == json_get(set, "supervised")->valuedouble, "%zu", s.supervised);
     dataset_free(&d);
     cJSON_Delete(variables);
     template_free((Template *)r.template);
@@ -615,7 +647,8 @@ static void test_shared_notebook(void)
     if (CHECK_MSG(example_build(&ex, NULL, row, &r, &e), "%s", e.text)) {
         size_t masked = 0;
         const cJSON *label = json_get(note, "labels")->child;
-        for (size_t i = 0; i < ex.n; i++, label = label->next) masked += CHECK(ex.labels[i] == label->valueint) && ex.labels[i] == IGNORE;
+        for (size_t i = 0; i < ex.n; i++, label = label->next)
+            masked += CHECK(ex.labels[i] == label->valueint) && ex.labels[i] == IGNORE;
         CHECK(ex.n == 49 && masked == 42 && ex.spans_by_rendering);
         example_free(&ex);
     }

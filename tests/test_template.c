@@ -22,9 +22,11 @@ static void result_free(Result *res)
     spans_free(&res->spans);
 }
 
-static cJSON *parse(const char *json)
+// The JSON is written with ' for ".
+static cJSON *parse(const char *text)
 {
     Err e;
+    const char *json = quoted(text);
     cJSON *value = json_parse(json, strlen(json), "test", 0, &e);
     CHECK_MSG(value, "%s", e.text);
     return value;
@@ -42,7 +44,8 @@ static bool is_error(const Result *res, const char *kind, const char *why)
     if (strcmp(kind, "syntax error") == 0) sscanf(text, "t:%u:%u: %n", &line, &column, &at);
     else sscanf(text, "t:%u: %n", &line, &at);
     size_t n = strlen(kind);
-    return at > 0 && strncmp(text + at, kind, n) == 0 && strncmp(text + at + n, ": ", 2) == 0 && strcmp(text + at + n + 2, why) == 0;
+    return at > 0 && strncmp(text + at, kind, n) == 0 && strncmp(text + at + n, ": ", 2) == 0 &&
+           strcmp(text + at + n + 2, why) == 0;
 }
 
 static bool are_spans(const Spans *spans, const cJSON *want)
@@ -59,7 +62,8 @@ static bool are_spans(const Spans *spans, const cJSON *want)
 
 static bool complain(const char *what, const Result *res)
 {
-    return CHECK_MSG(false, "%s gives %s%s", what, res->text ? "the text " : "the error ", res->text ? res->text : res->e.text);
+    return CHECK_MSG(false, "%s gives %s%s", what, res->text ? "the text " : "the error ",
+                     res->text ? res->text : res->e.text);
 }
 
 static bool check_text(const char *what, const Result *res, const char *text, const cJSON *spans)
@@ -130,14 +134,15 @@ static void test_values_from_json(void)
         {"{{ i }} {{ f }} {{ big }} {{ neg }} {{ no }} {{ yes }}", "3 1.5 123456789012 -7 None True"},
         {"{{ i / 1 }} {{ i is integer }} {{ f is float }} {{ i == 3.0 }}", "3.0 True True True"},
         {"{{ list }} {{ obj }} {{ obj.a.b[1] }} {{ obj['a'] }}", "[1, 'a', None] {'a': {'b': [1, 2]}} 2 {'b': [1, 2]}"},
-        {"{{ obj.items() }}|{{ with_items.items }}|{{ with_items['items'] }}", "dict_items([('a', {'b': [1, 2]})])|<builtin_function_or_method>|1"},
+        {"{{ obj.items() }}|{{ with_items.items }}|{{ with_items['items'] }}",
+         "dict_items([('a', {'b': [1, 2]})])|<builtin_function_or_method>|1"},
         {"{{ list|map('string') }}", "<generator object>"},
         {"a\r\nb\rc\n{{ \"x\r\ny\" }}\n\n", "a\nb\nc\nx\ny\n"},
         {"{{ '\\x00' }}{{ ['\\x00'] }}{{ '\\u200b' }}", ""},
         {"", ""},
     };
-    cJSON *vars = parse("{\"i\":3,\"f\":1.5,\"big\":123456789012,\"neg\":-7,\"no\":null,\"yes\":true,\"list\":[1,\"a\",null],"
-                        "\"obj\":{\"a\":{\"b\":[1,2]}},\"with_items\":{\"items\":1}}");
+    cJSON *vars = parse("{'i':3,'f':1.5,'big':123456789012,'neg':-7,'no':null,'yes':true,'list':[1,'a',null],"
+                        "'obj':{'a':{'b':[1,2]}},'with_items':{'items':1}}");
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         Result res = render(cases[i].source, vars);
         check_text(cases[i].source, &res, cases[i].text, NULL);
@@ -154,12 +159,14 @@ static void test_where_errors_are(void)
         {"a\n{{ 'x'|nosuch }}", "t:2:8: syntax error: No filter named 'nosuch'."},
         {"{{ x is nosuch }}", "t:1:9: syntax error: No test named 'nosuch'."},
         {"a\n{# b", "t:2:1: syntax error: Missing end of comment tag"},
-        {"{% set x = 99999999999999999999999999999999999999999 %}", "t:1:12: syntax error: this integer has more than 128 bits"},
+        {"{% set x = 99999999999999999999999999999999999999999 %}",
+         "t:1:12: syntax error: this integer has more than 128 bits"},
         {"{{ '\\ud800' }}", "t:1:4: syntax error: half of a surrogate pair is no character"},
         {"{{ 1 }}\n{{ 2\n / 0 }}", "t:2: runtime: division by zero"},
         {"{% for i in [1] %}\n\n{{ i.x.y }}{% endfor %}", "t:3: undefined: 'int object' has no attribute 'x'"},
         {"{% macro m() %}\n{{ raise_exception('no') }}{% endmacro %}\n\n{{ m() }}", "t:2: raise: no"},
-        {"{{ lipsum() }}", "t:1: runtime: lipsum() makes random text, but a template must print the same text each time"},
+        {"{{ lipsum() }}",
+         "t:1: runtime: lipsum() makes random text, but a template must print the same text each time"},
         {"{{ [1]|random }}", "t:1: runtime: random picks by chance, but a template must print the same text each time"},
         {"{% autoescape true %}", "t:1:4: syntax error: 'autoescape' has no use here: output is plain text"},
     };
@@ -178,7 +185,7 @@ static void test_output(void)
     Err e;
     Buf out = {0};
     Spans spans = {0};
-    cJSON *vars = parse("{\"ok\":true}"), *none = parse("{}");
+    cJSON *vars = parse("{'ok':true}"), *none = parse("{}");
     const char *source = "b{% generation %}c{% endgeneration %}{{ '' if ok else raise_exception('stop') }}";
     Template *t = template_parse(source, strlen(source), "t", &e);
     CHECK(template_has_generation(t));
@@ -278,7 +285,8 @@ static void test_nesting(void)
 static void test_long_sources(void)
 {
     static const struct { const char *begin, *each, *end; int n; } cases[] = {
-        {"{{ 1", "+1", " }}", 100000}, {"{{ 1", " and 1", " }}", 100000}, {"{{ x", "[0]", " }}", 100000}, {"{{ ", "'a' ", " }}", 100000},
+        {"{{ 1", "+1", " }}", 100000}, {"{{ 1", " and 1", " }}", 100000},
+        {"{{ x", "[0]", " }}", 100000}, {"{{ ", "'a' ", " }}", 100000},
         {"{% macro m(z", ", a%d=1", ") %}{% endmacro %}{% for i in range(9999) %}{{ m() }}{% endfor %}", 4900},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -300,9 +308,10 @@ static void test_long_sources(void)
 // Broken pieces of a template must fail or print, and never reach outside of it: the sanitizers watch.
 static void test_cut_templates(void)
 {
-    const char *source = "{% for m in l if m -%}{{ m['a'][1:2]|join(',', attribute=\"b\") ~ '\\u00e9\\n' }}{# é #}{%- endfor +%}"
-                         "{% raw %} x {%- endraw %}{{ '%5.2f|{:>{w}}'.format(1.5e3, w=0x1F) % [2] if l is not none else {1: (2,)} }}";
-    cJSON *vars = parse("{\"l\":[{\"a\":[\"x\",\"y\"]}]}");
+    const char *source = "{% for m in l if m -%}{{ m['a'][1:2]|join(',', attribute=\"b\") ~ '\\u00e9\\n' }}{# é #}"
+                         "{%- endfor +%}{% raw %} x {%- endraw %}"
+                         "{{ '%5.2f|{:>{w}}'.format(1.5e3, w=0x1F) % [2] if l is not none else {1: (2,)} }}";
+    cJSON *vars = parse("{'l':[{'a':['x','y']}]}");
     size_t len = strlen(source);
     for (size_t from = 0; from < len; from += 7)
         for (size_t to = from; to <= len; to++) {
