@@ -103,9 +103,7 @@ static bool train_step(Run *r, Training *t, Err *e)
             batch_add(&r->batch, t->rows[t->order[k]], BATCH_TRAIN);
             sums.tokens += t->rows[t->order[k]]->n;
         }
-        r->model.accumulate = i > first;
-        model_forward(&r->model, &r->batch, r->losses, divisor);
-        model_backward(&r->model, &r->batch);
+        model_gradient(&r->model, &r->work, &r->batch, r->losses, divisor, i > first);
         sums_add_batch(&sums, &r->batch, r->losses);
         p->supervised_tokens += r->batch.M;
     }

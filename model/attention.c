@@ -1,6 +1,15 @@
-// attention: see ops.h. Sixteen queries of a head go side by side through the lanes of a vector, past one key after the
-// other. So scores, maxima and sums of sixteen queries are made at once, and a block of queries ends at the last key it
-// sees. Vectors are GCC's and clang's own; each compiles for any processor.
+// attention: see ops.h. This is the fast one; attention_plain in tests/test_ops.c is the same in plain loops.
+//
+//                  16 queries of a head, one in each lane of a vector
+//                +---------------------------------+
+//        key 0   | s  s  s  s  s  s  s  s  s  ...  |     one row of scores: a key's numbers, one after the other, times
+//        key 1   |    s  s  s  s  s  s  s  s  ...  |     a vector with that number of all 16 queries
+//        ...     |       s  s  s  s  s  s  s  ...  |
+//     last key   |                              s  |     the last one that any of the 16 sees; a query does not see
+//                +---------------------------------+     keys behind it: their scores are -inf
+//
+// Maxima and sums over the keys are then made for all 16 queries at once, from row to row, without a step across lanes.
+// Vectors are GCC's and clang's own; each compiles for any processor.
 #include "ops.h"
 
 #include "exp.h"
@@ -9,24 +18,25 @@
 #include <omp.h>
 #include <string.h>
 
-enum { LANES = 16, KEYS = 4, SUMS = 8 };
-typedef float Lanes __attribute__((vector_size(LANES * sizeof(float)), aligned(4), may_alias));      // a number of each query
-typedef int LaneMask __attribute__((vector_size(LANES * sizeof(int)), aligned(4), may_alias));
-typedef float Sums __attribute__((vector_size(SUMS * sizeof(float)), aligned(4), may_alias));        // eight numbers of one key
-typedef int SumsMask __attribute__((vector_size(SUMS * sizeof(int)), aligned(4), may_alias));
+enum { LANES = 16, KEYS = 4, CHUNK = 8 };
+#define VECTOR(type, n) type __attribute__((vector_size((n) * sizeof(type)), aligned(4), may_alias))
+typedef VECTOR(float, LANES) Lanes;                        // one number of each query
+typedef VECTOR(int, LANES) LaneMask;
+typedef VECTOR(float, CHUNK) Chunk;                        // eight neighbours in a row: of one key, or of one query
+typedef VECTOR(int, CHUNK) ChunkMask;
 
 #ifdef __clang__
 #define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
 #else
-#define SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (SumsMask){__VA_ARGS__})
+#define SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (ChunkMask){__VA_ARGS__})
 #endif
 
 static size_t round_up(size_t n, size_t unit) { return (n + unit - 1) / unit * unit; }
 
 // ---- what a thread works with -------------------------------------------------------------------------------------
 
-// For one head, its keys and values, and a block of its queries. Scores are (keys, LANES); the queries' vectors stand as
-// (D, LANES) for products with a key, and as rows of `width` (D, filled up to a multiple of SUMS) for sums over the queries.
+// For one head: its keys and values, and a block of its queries. Scores are (keys, LANES). The queries' vectors stand
+// as (D, LANES) for products with a key, and as rows for sums over the queries; width is D, or more, to fill CHUNKs.
 typedef struct {
     size_t width;
     float *k, *v;                                          // (longest row, D)
@@ -34,28 +44,34 @@ typedef struct {
     Lanes *q, *datt, *sum;                                 // (D, LANES)
     float *q_rows, *datt_rows;                             // (LANES, width)
     float *dk, *dv;                                        // (longest row, width)
-} Work;
+} HeadMemory;
 
-static size_t work_size(size_t longest_row, size_t D)
+static size_t head_memory_size(size_t longest_row, size_t D)
 {
-    size_t T = round_up(longest_row, SUMS), width = round_up(D, SUMS);
+    size_t T = round_up(longest_row, CHUNK), width = round_up(D, CHUNK);
     return 2 * T * D + 2 * T * LANES + 3 * D * LANES + 2 * LANES * width + 2 * T * width;
 }
 
-size_t attention_scratch(size_t longest_row, size_t D) { return work_size(longest_row, D) * (size_t)ops_threads(); }
-
-static Work thread_work(float *scratch, const AttentionShape *a)
+size_t attention_scratch(size_t longest_row, size_t D)
 {
-    size_t T = round_up(a->longest_row, SUMS), width = round_up(a->D, SUMS), D = a->D;
-    float *k = scratch + work_size(a->longest_row, D) * (size_t)omp_get_thread_num(), *v = k + T * D, *p = v + T * D;
-    float *dp = p + T * LANES, *q = dp + T * LANES, *datt = q + D * LANES, *sum = datt + D * LANES, *q_rows = sum + D * LANES;
-    float *datt_rows = q_rows + LANES * width, *dk = datt_rows + LANES * width, *dv = dk + T * width;
-    return (Work){width, k, v, (Lanes *)p, (Lanes *)dp, (Lanes *)q, (Lanes *)datt, (Lanes *)sum, q_rows, datt_rows, dk, dv};
+    return head_memory_size(longest_row, D) * (size_t)ops_threads();
 }
 
-// The T keys and values of a row and head side by side, and zeros up to a multiple of KEYS: where they lie in `kv`, each on
-// a page of its own, long rows are slow to go through.
-static void pack(const Work *w, const float *kv, const AttentionShape *a, size_t T)
+// The share of the thread that calls
+static HeadMemory head_memory(float *scratch, const AttentionShape *a)
+{
+    size_t D = a->D, T = round_up(a->longest_row, CHUNK), width = round_up(D, CHUNK);
+    float *k = scratch + head_memory_size(a->longest_row, D) * (size_t)omp_get_thread_num(), *v = k + T * D;
+    float *p = v + T * D, *dp = p + T * LANES, *q = dp + T * LANES, *datt = q + D * LANES, *sum = datt + D * LANES;
+    float *q_rows = sum + D * LANES, *datt_rows = q_rows + LANES * width, *dk = datt_rows + LANES * width;
+    return (HeadMemory){.width = width, .k = k, .v = v, .p = (Lanes *)p, .dp = (Lanes *)dp, .q = (Lanes *)q,
+                        .datt = (Lanes *)datt, .sum = (Lanes *)sum, .q_rows = q_rows, .datt_rows = datt_rows, .dk = dk,
+                        .dv = dk + T * width};
+}
+
+// The T keys and values of a row and head side by side, and zeros up to a multiple of KEYS. In `kv` each lies on a page
+// of its own, and long rows are slow to go through.
+static void pack(const HeadMemory *w, const float *kv, const AttentionShape *a, size_t T)
 {
     size_t D = a->D, KD = a->K * D, room = (round_up(T, KEYS) - T) * D * sizeof(float);
     for (size_t t = 0; t < T; t++, kv += a->kv_stride)
@@ -67,8 +83,8 @@ static void pack(const Work *w, const float *kv, const AttentionShape *a, size_t
     memset(w->v + T * D, 0, room);
 }
 
-// Up to LANES queries from m on; n_keys: up to the last one's position, and to a multiple of KEYS. Lanes without a query
-// repeat the last position.
+// Up to LANES queries from m on; n_keys: up to the last one's position, and to a multiple of KEYS. Lanes without a
+// query repeat the last position.
 typedef struct {
     size_t m, count, n_keys;
     int position[LANES];
@@ -85,51 +101,54 @@ static Block block_at(const AttentionShape *a, size_t s, size_t m)
 
 // ---- the products -------------------------------------------------------------------------------------------------
 
-// Eight rows of eight become eight columns: three times, each row takes turns with the one four below it.
-static void transpose(Sums v[SUMS])
+// Transposes 8 x 8 numbers: three times, the numbers of each row take turns with those of the row four below it.
+static void transpose_chunks(Chunk v[CHUNK])
 {
     for (int round = 0; round < 3; round++) {
-        Sums w[SUMS];
-        for (size_t i = 0; i < SUMS / 2; i++) {
-            w[2 * i] = SHUFFLE(v[i], v[i + SUMS / 2], 0, 8, 1, 9, 2, 10, 3, 11);
-            w[2 * i + 1] = SHUFFLE(v[i], v[i + SUMS / 2], 4, 12, 5, 13, 6, 14, 7, 15);
+        Chunk w[CHUNK];
+        for (size_t i = 0; i < CHUNK / 2; i++) {
+            w[2 * i] = SHUFFLE(v[i], v[i + CHUNK / 2], 0, 8, 1, 9, 2, 10, 3, 11);
+            w[2 * i + 1] = SHUFFLE(v[i], v[i + CHUNK / 2], 4, 12, 5, 13, 6, 14, 7, 15);
         }
         memcpy(v, w, sizeof w);
     }
 }
 
-// lanes (D, LANES) = scale * x, of which `count` rows are there, the others 0; the same as rows unless that is NULL.
-static void load(Lanes *lanes, float *rows, const float *x, size_t stride, size_t count, size_t D, size_t width, float scale)
+// lanes (D, LANES) = scale * x (count, D), transposed, with 0 for the queries that are not there.
+// rows (LANES, width) = the same, not transposed, unless that is NULL.
+static void to_lanes(Lanes *lanes, float *rows, const float *x, size_t stride, size_t count, size_t D, size_t width,
+                     float scale)
 {
     float *columns = (float *)lanes;
-    for (size_t l = 0; l < LANES; l += SUMS)
-        for (size_t d = 0; d < D; d += SUMS) {
-            size_t n = D - d < SUMS ? D - d : SUMS;
-            Sums v[SUMS] = {0};
-            for (size_t i = 0; i < SUMS && l + i < count; i++) {
+    for (size_t l = 0; l < LANES; l += CHUNK)
+        for (size_t d = 0; d < D; d += CHUNK) {
+            size_t n = D - d < CHUNK ? D - d : CHUNK;
+            Chunk v[CHUNK] = {0};
+            for (size_t i = 0; i < CHUNK && l + i < count; i++) {
                 const float *from = x + (l + i) * stride + d;
-                if (n == SUMS) v[i] = scale * *(const Sums *)from;
+                if (n == CHUNK) v[i] = scale * *(const Chunk *)from;
                 else for (size_t j = 0; j < n; j++) v[i][j] = scale * from[j];
             }
-            if (rows) for (size_t i = 0; i < SUMS; i++) *(Sums *)(rows + (l + i) * width + d) = v[i];
-            transpose(v);
-            for (size_t j = 0; j < n; j++) *(Sums *)(columns + (d + j) * LANES + l) = v[j];
+            if (rows) for (size_t i = 0; i < CHUNK; i++) *(Chunk *)(rows + (l + i) * width + d) = v[i];
+            transpose_chunks(v);
+            for (size_t j = 0; j < n; j++) *(Chunk *)(columns + (d + j) * LANES + l) = v[j];
         }
 }
 
-// x = lanes (D, LANES) * scale, each query's number, as `count` rows
-static void store(float *x, size_t stride, const Lanes *lanes, const Lanes *scale, size_t count, size_t D)
+// x (count, D) = lanes (D, LANES), transposed, each query times its own scale
+static void to_rows(float *x, size_t stride, const Lanes *lanes, const Lanes *scale, size_t count, size_t D)
 {
     const float *columns = (const float *)lanes, *factor = (const float *)scale;
-    for (size_t l = 0; l < count; l += SUMS)
-        for (size_t d = 0; d < D; d += SUMS) {
-            size_t n = D - d < SUMS ? D - d : SUMS;
-            Sums v[SUMS] = {0};
-            for (size_t j = 0; j < n; j++) v[j] = *(const Sums *)(columns + (d + j) * LANES + l) * *(const Sums *)(factor + l);
-            transpose(v);
-            for (size_t i = 0; i < SUMS && l + i < count; i++) {
+    for (size_t l = 0; l < count; l += CHUNK)
+        for (size_t d = 0; d < D; d += CHUNK) {
+            size_t n = D - d < CHUNK ? D - d : CHUNK;
+            Chunk v[CHUNK] = {0};
+            for (size_t j = 0; j < n; j++)
+                v[j] = *(const Chunk *)(columns + (d + j) * LANES + l) * *(const Chunk *)(factor + l);
+            transpose_chunks(v);
+            for (size_t i = 0; i < CHUNK && l + i < count; i++) {
                 float *to = x + (l + i) * stride + d;
-                if (n == SUMS) *(Sums *)to = v[i];
+                if (n == CHUNK) *(Chunk *)to = v[i];
                 else for (size_t j = 0; j < n; j++) to[j] = v[i][j];
             }
         }
@@ -148,7 +167,7 @@ static void dots(Lanes *s, const float *k, const Lanes *q, size_t n, size_t D)
 
 static inline void sum_some(Lanes *to, const Lanes *p, const float *v, size_t n, size_t D, size_t count)
 {
-    Lanes sum[SUMS] = {0};
+    Lanes sum[CHUNK] = {0};
     for (size_t j = 0; j < n; j++)
         for (size_t d = 0; d < count; d++) sum[d] += v[j * D + d] * p[j];
     for (size_t d = 0; d < count; d++) to[d] = sum[d];
@@ -158,21 +177,22 @@ static inline void sum_some(Lanes *to, const Lanes *p, const float *v, size_t n,
 static void weighted_sum(Lanes *to, const Lanes *p, const float *v, size_t n, size_t D)
 {
     size_t d = 0;
-    for (; d + SUMS <= D; d += SUMS) sum_some(to + d, p, v + d, n, D, SUMS);
+    for (; d + CHUNK <= D; d += CHUNK) sum_some(to + d, p, v + d, n, D, CHUNK);
     for (; d < D; d++) sum_some(to + d, p, v + d, n, D, 1);
 }
 
-// rows_j += sum_i p_ji x_i: (n, width) from (n, LANES) and (LANES, width), n a multiple of SUMS
-static void spread(float *rows, const Lanes *p_, const float *x, size_t n, size_t width)
+// rows_j += sum_i p_ji x_i: (n, width) from (n, LANES) and (LANES, width), n a multiple of CHUNK. Each query's share is
+// an outer product: p of all keys times its x.
+static void add_outer(float *rows, const Lanes *p_, const float *x, size_t n, size_t width)
 {
-    for (size_t j = 0; j < n; j += SUMS)
-        for (size_t d = 0; d < width; d += SUMS) {
+    for (size_t j = 0; j < n; j += CHUNK)
+        for (size_t d = 0; d < width; d += CHUNK) {
             const float *p = (const float *)(p_ + j);
-            Sums sum[SUMS];
-            for (size_t i = 0; i < SUMS; i++) sum[i] = *(Sums *)(rows + (j + i) * width + d);
+            Chunk sum[CHUNK];
+            for (size_t i = 0; i < CHUNK; i++) sum[i] = *(Chunk *)(rows + (j + i) * width + d);
             for (size_t l = 0; l < LANES; l++)
-                for (size_t i = 0; i < SUMS; i++) sum[i] += p[i * LANES + l] * *(const Sums *)(x + l * width + d);
-            for (size_t i = 0; i < SUMS; i++) *(Sums *)(rows + (j + i) * width + d) = sum[i];
+                for (size_t i = 0; i < CHUNK; i++) sum[i] += p[i * LANES + l] * *(const Chunk *)(x + l * width + d);
+            for (size_t i = 0; i < CHUNK; i++) *(Chunk *)(rows + (j + i) * width + d) = sum[i];
         }
 }
 
@@ -213,19 +233,20 @@ static void softmax(Lanes *s, size_t n, Lanes *max, Lanes *sum)
     *sum = total;
 }
 
-static void head_forward(float *att, float *lse, const float *q, const AttentionShape *a, size_t s, size_t h, const Work *w)
+static void head_forward(float *att, float *lse, const float *q, const AttentionShape *a, size_t s, size_t h,
+                         const HeadMemory *w)
 {
     size_t H = a->H, D = a->D;
     for (size_t m = a->query_starts[s]; m < a->query_starts[s + 1]; m += LANES) {
         Block b = block_at(a, s, m);
         Lanes max, sum;
-        load(w->q, NULL, q + m * a->q_stride + h * D, a->q_stride, b.count, D, w->width, 1 / sqrtf((float)D));
+        to_lanes(w->q, NULL, q + m * a->q_stride + h * D, a->q_stride, b.count, D, w->width, 1 / sqrtf((float)D));
         scores(w->p, &b, w->k, w->q, D);
         softmax(w->p, b.n_keys, &max, &sum);
         weighted_sum(w->sum, w->p, w->v, b.n_keys, D);
         for (size_t i = 0; i < b.count; i++) lse[(m + i) * H + h] = max[i] + logf(sum[i]);
         sum = 1 / sum;
-        store(att + (m * H + h) * D, H * D, w->sum, &sum, b.count, D);
+        to_rows(att + (m * H + h) * D, H * D, w->sum, &sum, b.count, D);
     }
 }
 
@@ -235,7 +256,7 @@ void attention_forward(float *att, float *lse, const float *q, const float *kv, 
 #pragma omp parallel for schedule(dynamic) collapse(2)
     for (size_t s = 0; s < a->S; s++)
         for (size_t h = 0; h < H; h++) {
-            Work w = thread_work(scratch, a);
+            HeadMemory w = head_memory(scratch, a);
             pack(&w, kv + a->key_starts[s] * a->kv_stride + h / group * D, a, a->key_starts[s + 1] - a->key_starts[s]);
             head_forward(att, lse, q, a, s, h, &w);
         }
@@ -258,27 +279,27 @@ static void softmax_backward(Lanes *s, Lanes *dp, size_t n, const Lanes *lse)
 }
 
 // Query head h of row s: assigns its dq, adds to w->dk and w->dv, which the heads of a group share.
-static void head_backward(float *dq, const float *datt, const float *lse, const float *q, const AttentionShape *a, size_t s,
-                          size_t h, const Work *w)
+static void head_backward(float *dq, const float *datt, const float *lse, const float *q, const AttentionShape *a,
+                          size_t s, size_t h, const HeadMemory *w)
 {
     size_t H = a->H, D = a->D;
     float scale = 1 / sqrtf((float)D);
     Lanes scales = scale - (Lanes){0};
     for (size_t m = a->query_starts[s]; m < a->query_starts[s + 1]; m += LANES) {
         Block b = block_at(a, s, m);
-        size_t n = round_up(b.n_keys, SUMS);
+        size_t n = round_up(b.n_keys, CHUNK);
         Lanes block_lse = {0};
         for (size_t i = 0; i < b.count; i++) block_lse[i] = lse[(m + i) * H + h];
-        load(w->q, w->q_rows, q + m * a->q_stride + h * D, a->q_stride, b.count, D, w->width, scale);
-        load(w->datt, w->datt_rows, datt + (m * H + h) * D, H * D, b.count, D, w->width, 1);
-        scores(w->p, &b, w->k, w->q, D);
-        dots(w->dp, w->v, w->datt, b.n_keys, D);
-        softmax_backward(w->p, w->dp, b.n_keys, &block_lse);
+        to_lanes(w->q, w->q_rows, q + m * a->q_stride + h * D, a->q_stride, b.count, D, w->width, scale);
+        to_lanes(w->datt, w->datt_rows, datt + (m * H + h) * D, H * D, b.count, D, w->width, 1);
+        scores(w->p, &b, w->k, w->q, D);                             // s = q k^T / sqrt(D)
+        dots(w->dp, w->v, w->datt, b.n_keys, D);                     // dp = datt v^T
+        softmax_backward(w->p, w->dp, b.n_keys, &block_lse);         // p, ds
         for (size_t j = b.n_keys; j < n; j++) w->p[j] = w->dp[j] = (Lanes){0};
-        spread(w->dv, w->p, w->datt_rows, n, w->width);                                 // dv += p^T datt
-        spread(w->dk, w->dp, w->q_rows, n, w->width);                                   // dk += ds^T q
-        weighted_sum(w->sum, w->dp, w->k, b.n_keys, D);                      // dq = ds k
-        store(dq + m * a->q_stride + h * D, a->q_stride, w->sum, &scales, b.count, D);
+        add_outer(w->dv, w->p, w->datt_rows, n, w->width);           // dv += p^T datt
+        add_outer(w->dk, w->dp, w->q_rows, n, w->width);             // dk += ds^T q
+        weighted_sum(w->sum, w->dp, w->k, b.n_keys, D);              // dq = ds k
+        to_rows(dq + m * a->q_stride + h * D, a->q_stride, w->sum, &scales, b.count, D);
     }
 }
 
@@ -290,10 +311,10 @@ void attention_backward(float *dq, float *dkv, const float *datt, const float *l
     for (size_t s = 0; s < a->S; s++)
         for (size_t g = 0; g < K; g++) {
             size_t at = a->key_starts[s] * stride + g * D, T = a->key_starts[s + 1] - a->key_starts[s];
-            Work w = thread_work(scratch, a);
+            HeadMemory w = head_memory(scratch, a);
             pack(&w, kv + at, a, T);
-            memset(w.dk, 0, round_up(T, SUMS) * w.width * sizeof(float));
-            memset(w.dv, 0, round_up(T, SUMS) * w.width * sizeof(float));
+            memset(w.dk, 0, round_up(T, CHUNK) * w.width * sizeof(float));
+            memset(w.dv, 0, round_up(T, CHUNK) * w.width * sizeof(float));
             for (size_t h = g * group; h < (g + 1) * group; h++) head_backward(dq, datt, lse, q, a, s, h, &w);
             for (size_t t = 0; t < T; t++) {
                 memcpy(dkv + at + t * stride, w.dk + t * w.width, D * sizeof(float));

@@ -294,7 +294,7 @@ static void tensor_hf_name(TensorId id, size_t layer, char out[96])
 
 static int tensor_hf_shape(const Config *c, TensorId id, size_t shape[MAX_DIMS])
 {
-    bool vector = tensor_table[id].rows == ONE;
+    bool vector = tensor_table[id].rows == SIZE_ONE;
     shape[0] = config_size(c, vector ? tensor_table[id].columns : tensor_table[id].rows);
     shape[1] = config_size(c, tensor_table[id].columns);
     return vector ? 1 : 2;

@@ -7,13 +7,13 @@
 
 typedef struct { char text[128]; } Place;                  // "layer 3: attention scores", "gradient of lm_head.weight"
 
-// The first tensor with a NaN or an infinity in it, in the order of the forward (weights) or of the backward (gradients,
-// of the batch that came last). False if all is finite.
+// The first tensor with a NaN or an infinity in it, in the order of the forward (weights) or of the backward
+// (gradients, of the batch that came last). False if all is finite.
 bool diagnose_weights(const Model *m, Place *place);
 bool diagnose_gradients(const Model *m, Place *place);
 
-// Runs the batch forward and finds the first operation with a result that is not finite. False if there is none. The
-// model has its work memory for training, without checkpointing, since that keeps every layer's activations.
-bool diagnose_forward(Model *m, const Batch *b, TokenLoss *loss, Place *place);
+// Runs the batch forward and finds the first operation with a result that is not finite. False if there is none.
+// w is of kind WORK_GRADIENT, since that keeps every layer's activations.
+bool diagnose_forward(const Model *m, Work *w, const Batch *b, TokenLoss *loss, Place *place);
 
 #endif

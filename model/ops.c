@@ -1,5 +1,5 @@
-// ops: see ops.h. Matrix products go to OpenBLAS, single-threaded, one piece of fixed size at a time; OpenMP threads share
-// the pieces, and inside of a caller's parallel loop a product is one. Everything else is loops over rows or columns.
+// ops: see ops.h. Matrix products go to OpenBLAS, which is single-threaded here: OpenMP's threads share out the cuts.
+// Everything else is loops over rows or columns.
 #include "ops.h"
 
 #include "base.h"
@@ -23,68 +23,70 @@ int ops_threads(void) { return omp_get_max_threads(); }
 
 // ---- matrix products ----------------------------------------------------------------------------------------------
 
+static void sgemm(bool ta, bool tb, size_t m, size_t n, size_t k, const float *a, size_t lda, const float *b,
+                  size_t ldb, float beta, float *c, size_t ldc)
+{
+    cblas_sgemm(CblasRowMajor, ta ? CblasTrans : CblasNoTrans, tb ? CblasTrans : CblasNoTrans, (int)m, (int)n, (int)k,
+                1, a, (int)lda, b, (int)ldb, beta, c, (int)ldc);
+}
+
+// The cuts of ops.h. None may depend on how many threads there are: sgemm may order its sums by the shape it gets.
 static size_t rounded_part(size_t n, size_t parts) { return ((n + parts - 1) / parts + 15) / 16 * 16; }
 
-// Up to 512 rows: a product of few spends its time on packing the weights, and one of many leaves the cache.
 size_t tile_count(size_t N) { return 2 * ((N + 1023) / 1024); }
 
 size_t tile_rows(size_t N) { return rounded_part(N, tile_count(N)); }
 
-// Where tiles are few their products are cut in two, so that there is work for four threads.
-size_t tile_tasks(size_t N) { return tile_count(N) < 4 ? 2 : 1; }
-
-static void sgemm(bool ta, bool tb, size_t m, size_t n, size_t k, const float *a, size_t lda, const float *b, size_t ldb, float beta,
-                  float *c, size_t ldc)
+Tile tile_at(size_t n, size_t N)
 {
-    cblas_sgemm(CblasRowMajor, ta ? CblasTrans : CblasNoTrans, tb ? CblasTrans : CblasNoTrans, (int)m, (int)n, (int)k, 1, a,
-                (int)lda, b, (int)ldb, beta, c, (int)ldc);
+    size_t rows = tile_rows(N);
+    return (Tile){.n = n, .R = N - n < rows ? N - n : rows, .i = n / rows, .tasks = tile_count(N) < 4 ? 2 : 1};
 }
 
-// Columns of a task, of n in all: none has less than four million multiplications, for which starting it would be dear.
-static size_t task_length(size_t n, size_t multiplications, size_t tasks)
+static size_t task_columns(size_t n, size_t multiplications, size_t tasks)
 {
-    size_t most = multiplications >> 22;
+    size_t most = multiplications >> 22;                   // of at least 2^22 each
     return rounded_part(n, most < 1 ? 1 : most < tasks ? most : tasks);
 }
 
-// How a product is cut into pieces must not depend on how many threads there are, since the sums inside sgemm may be
-// ordered by the piece's shape. Each piece packs its own share of both matrices, so pieces are few, and about equal.
 static size_t piece_length(size_t n) { return rounded_part(n, 2 * ((n + 2047) / 2048)); }
 
-// Columns o .. o + piece of y
-static void forward_piece(float *y, const float *add, const float *x, const float *w, size_t N, size_t in, size_t out, size_t o,
-                          size_t piece)
+// Columns o .. o + n of y, or those up to `out`
+static void forward_columns(float *y, const float *add, const float *x, const float *w, size_t N, size_t in, size_t out,
+                            size_t o, size_t n)
 {
-    size_t n = out - o < piece ? out - o : piece;
+    if (n > out - o) n = out - o;
     for (size_t r = 0; add && add != y && r < N; r++) memcpy(y + r * out + o, add + r * out + o, n * sizeof *y);
     sgemm(false, true, N, n, in, x, in, w + o * in, in, add ? 1 : 0, y + o, out);
 }
 
-void linear_forward(float *y, const float *add, const float *x, const float *w, size_t N, size_t in, size_t out, size_t tasks)
+void linear_forward(float *y, const float *add, const float *x, const float *w, size_t N, size_t in, size_t out)
 {
-    size_t piece = tasks ? task_length(out, N * in * out, tasks) : piece_length(out);
-    if (tasks) {
-#pragma omp taskloop grainsize(1)
-        for (size_t o = 0; o < out; o += piece) forward_piece(y, add, x, w, N, in, out, o, piece);
-    } else {
+    size_t piece = piece_length(out);
 #pragma omp parallel for schedule(dynamic)
-        for (size_t o = 0; o < out; o += piece) forward_piece(y, add, x, w, N, in, out, o, piece);
-    }
+    for (size_t o = 0; o < out; o += piece) forward_columns(y, add, x, w, N, in, out, o, piece);
+}
+
+void linear_rows(float *y, const float *add, const float *x, const float *w, Tile t, size_t in, size_t out)
+{
+    size_t N = t.R, task = task_columns(out, N * in * out, t.tasks);
+#pragma omp taskloop grainsize(1)
+    for (size_t o = 0; o < out; o += task) forward_columns(y, add, x, w, N, in, out, o, task);
+}
+
+void linear_rows_backward(float *dx, const float *dy, const float *w, Tile t, size_t in, size_t out)
+{
+    size_t N = t.R, task = task_columns(in, N * in * out, t.tasks);
+#pragma omp taskloop grainsize(1)
+    for (size_t i = 0; i < in; i += task)
+        sgemm(false, false, N, in - i < task ? in - i : task, out, dy, out, w + i, in, 0, dx + i, in);
 }
 
 enum { PARTS = 8 };
 
 size_t linear_scratch(size_t N, size_t in) { return PARTS * N * in; }
 
-void linear_backward_input(float *dx, const float *dy, const float *w, size_t N, size_t in, size_t out, size_t tasks)
-{
-    size_t piece = task_length(in, N * in * out, tasks);
-#pragma omp taskloop grainsize(1)
-    for (size_t i = 0; i < in; i += piece)
-        sgemm(false, false, N, in - i < piece ? in - i : piece, out, dy, out, w + i, in, 0, dx + i, in);
-}
-
-void linear_backward_input_long(float *dx, const float *dy, const float *w, size_t N, size_t in, size_t out, float *scratch)
+void linear_backward_input(float *dx, const float *dy, const float *w, size_t N, size_t in, size_t out, float *scratch)
 {
     size_t part = (out + PARTS - 1) / PARTS;
 #pragma omp parallel
@@ -154,8 +156,8 @@ void rmsnorm_forward(float *y, float *rstd, const float *x, const float *w, floa
     }
 }
 
-void rmsnorm_backward(float *dx, float *dw, const float *add, const float *dy, const float *x, const float *w, const float *rstd,
-                      size_t N, size_t C)
+void rmsnorm_backward(float *dx, float *dw, const float *add, const float *dy, const float *x, const float *w,
+                      const float *rstd, size_t N, size_t C)
 {
     memset(dw, 0, C * sizeof *dw);
     for (size_t n = 0; n < N; n++) {
@@ -171,7 +173,8 @@ void rmsnorm_backward(float *dx, float *dw, const float *add, const float *dy, c
 
 // ---- RoPE ---------------------------------------------------------------------------------------------------------
 
-void rope(float *x, size_t stride, const float *cos_sin, const int *position, size_t N, size_t heads, size_t D, float sign)
+void rope(float *x, size_t stride, const float *cos_sin, const int *position, size_t N, size_t heads, size_t D,
+          float sign)
 {
     for (size_t n = 0; n < N; n++) {
         const float *angle = cos_sin + (size_t)position[n] * D;
@@ -209,8 +212,6 @@ void swiglu_backward(float *gu, float *y, size_t N, size_t F)
     }
 }
 
-float exp_approx(float x) { return exp_inline(x); }
-
 // ---- loss ---------------------------------------------------------------------------------------------------------
 
 static float row_max(const float *x, size_t n)
@@ -243,11 +244,13 @@ static TokenLoss cross_entropy_row(float *p, int target, const float *scale, siz
     }
     float log_sum = logf(sum);
     // entropy = -sum p log p, with log p = z - log_sum
-    return (TokenLoss){.nll = log_sum - (at_target - max), .entropy = log_sum - weighted / sum, .correct = at_target == max};
+    return (TokenLoss){.nll = log_sum - (at_target - max), .entropy = log_sum - weighted / sum,
+                       .correct = at_target == max};
 }
 
 void cross_entropy(TokenLoss *loss, float *logits, const int *target, const float *scale, size_t R, size_t V)
 {
 #pragma omp parallel for schedule(static)
-    for (size_t r = 0; r < R; r++) loss[r] = cross_entropy_row(logits + r * V, target[r], scale ? scale + r : NULL, V);
+    for (size_t r = 0; r < R; r++)
+        loss[r] = cross_entropy_row(logits + r * V, target[r], scale ? scale + r : NULL, V);
 }

@@ -4,13 +4,28 @@
 //           M positions that go on (a subset of N, in order)                     T tokens of one row
 //           C model dim   H query heads   K key/value heads   D head size   F ffn size   V vocabulary
 // A matrix is row-major; "// (N, C)" gives its shape. Outputs come first, then inputs, then sizes.
-// Forward assigns, and backward assigns gradients; those of matrices are computed as dw = beta * dw + ...: beta is 0 for the
-// first micro-batch of a step and 1 for the others.
+// Forward assigns. Backward assigns too, but for matrices: dw = beta * dw + ..., where beta is 0 or 1.
 //
-// Operations on rows (rmsnorm, rope, swiglu) are one thread's work: the caller shares out tiles of rows. There the products
-// of linear become tasks, of which threads without a tile take some. The others share themselves out. The same bits for any
-// number of threads: every loop over threads is over pieces of fixed size, each output element belongs to one piece, and each
-// piece is computed by one thread in an order that depends on the shapes alone.
+// Who cuts what:
+//
+//              columns of y (N, out) = x w^T
+//            +--------------+--------------+       tile    rows that one thread takes through a chain of operations
+//     tile   |     task     |     task     |       task    columns of a tile's product: threads without a tile help
+//            +--------------+--------------+       piece   columns (or rows) of a product outside of tiles
+//     tile   |     task     |     task     |       part    of a long sum (over the vocabulary): each part is summed
+//            +--------------+--------------+               apart, and then the parts are added up in order
+//
+//   tile    up to 512 rows: with fewer, sgemm packs w too often; with more, they leave the cache
+//   task    a tile's product in two if there are two tiles, so that four threads have work; but at least 4 million
+//           multiplications, since to start a task costs time too
+//   piece   1,024 columns at most: few and about equal, since each packs its own share of both matrices
+//   part    one eighth
+//
+// The same bits for any number of threads: all these sizes depend on the shapes alone. Each output element belongs to
+// one piece of work, and one thread computes that piece, in an order that the shapes decide.
+//
+// rmsnorm, rope and swiglu are one thread's work, and linear_rows is for the inside of a tile: their caller shares out
+// the tiles. All other operations have a parallel loop of their own.
 #ifndef OPS_H
 #define OPS_H
 
@@ -23,25 +38,30 @@
 void ops_init(int n_threads);
 int ops_threads(void);
 
-// Rows that a thread takes through a chain of row operations at a time; at most how many such tiles N rows make; into how
-// many tasks a tile's products are cut, for threads that have no tile.
-size_t tile_rows(size_t N);
-size_t tile_count(size_t N);
-size_t tile_tasks(size_t N);
+// R rows of N, from row n on; the i-th tile. Its products are cut into at most `tasks` tasks.
+typedef struct { size_t n, R, i, tasks; } Tile;
+size_t tile_rows(size_t N);                                          // of a tile, but the last may have fewer
+size_t tile_count(size_t N);                                         // N rows make at most so many tiles
+Tile tile_at(size_t n, size_t N);                                    // n is a multiple of tile_rows(N)
 
-// y = add + x w^T, without `add` where it is NULL; it may be y itself
-//                                               (every weight is stored as (out, in), as PyTorch's nn.Linear does)
-// tasks: at most how many the product becomes, inside of a caller's parallel loop; 0: it is a parallel loop of its own.
+// A parallel loop over the tiles of N rows. (The inner for only gives t its value: it runs once.)
+#define FOR_EACH_TILE(t, N)                                     \
+    _Pragma("omp parallel for schedule(dynamic)")               \
+    for (size_t n_ = 0; n_ < (N); n_ += tile_rows(N))           \
+        for (Tile t = tile_at(n_, N); t.R > 0; t.R = 0)
+
+// Every weight is stored as (out, in), as PyTorch's nn.Linear does.
+// y = add + x w^T, without `add` where it is NULL; `add` may be y
 void linear_forward(float *y, const float *add,                      // (N, out)
                     const float *x, const float *w,                  // (N, in), (out, in)
-                    size_t N, size_t in, size_t out, size_t tasks);
-// dx = dy w, in tasks as above.
+                    size_t N, size_t in, size_t out);
+// dx = dy w, for a long `out` such as the vocabulary
 void linear_backward_input(float *dx, const float *dy, const float *w,   // (N, in), (N, out), (out, in)
-                           size_t N, size_t in, size_t out, size_t tasks);
-// The same for a long `out`, as the vocabulary: a parallel loop over parts of it, whose sums are added up from `scratch`,
-// linear_scratch() floats.
-void linear_backward_input_long(float *dx, const float *dy, const float *w, size_t N, size_t in, size_t out, float *scratch);
+                           size_t N, size_t in, size_t out, float *scratch);   // linear_scratch() floats
 size_t linear_scratch(size_t N, size_t in);
+// The same two inside of FOR_EACH_TILE. The pointers are to the tile's first row, and N is t.R.
+void linear_rows(float *y, const float *add, const float *x, const float *w, Tile t, size_t in, size_t out);
+void linear_rows_backward(float *dx, const float *dy, const float *w, Tile t, size_t in, size_t out);
 // dw = beta * dw + dy^T x, for several weights at once, so that there is work for all threads
 typedef struct {
     float *dw;                                                       // (out, in)
@@ -66,7 +86,7 @@ void rmsnorm_backward(float *dx, float *dw,                          // (N, C), 
 
 // Turns each pair (x[2i], x[2i+1]) of each head by the angle of its position: the complex product with
 // cos + i sin (Su et al. 2021, on interleaved pairs as llama2.c). sign = -1 turns back, which is the backward.
-void rope(float *x, size_t stride,                                   // (N, heads * D), in a matrix of rows `stride` long
+void rope(float *x, size_t stride,                                   // (N, heads * D), rows `stride` floats apart
           const float *cos_sin, const int *position,                 // (positions, D/2, 2), (N)
           size_t N, size_t heads, size_t D, float sign);
 
@@ -93,8 +113,8 @@ size_t attention_scratch(size_t longest_row, size_t D);
 
 // y = silu(g) * u,   silu(g) = g / (1 + exp(-g))                    (SwiGLU: Shazeer 2020)
 void swiglu_forward(float *y, const float *gu, size_t N, size_t F);  // (N, F), (N, 2*F): g, then u
-// du = dy * silu(g);   dg = dy * u * sigmoid(g) * (1 + g * (1 - sigmoid(g)));   gu becomes its own gradient, and y, which
-// comes as dy, what it was in the forward
+// du = dy * silu(g);   dg = dy * u * sigmoid(g) * (1 + g * (1 - sigmoid(g)))
+// In place: gu becomes its own gradient; y comes as dy, and becomes what it was in the forward.
 void swiglu_backward(float *gu, float *y, size_t N, size_t F);
 
 // What the loss knows about one target token.
@@ -104,8 +124,5 @@ typedef struct { float nll, entropy; bool correct; } TokenLoss;      // -log p(t
 // the gradient of sum_r scale_r * nll_r.
 void cross_entropy(TokenLoss *loss, float *logits,                   // (R), (R, V)
                    const int *target, const float *scale, size_t R, size_t V);
-
-// exp(x), written so that a loop over it vectorizes: relative error under 2 ulp, 0 below -87.3, NaN stays NaN.
-float exp_approx(float x);
 
 #endif

@@ -1,4 +1,4 @@
-// sample: see sample.h. The same forward as transformer.c's, for one position: matrices times a vector.
+// sample: see sample.h. sampler_feed is the reference for transformer.c: the whole forward, for one token.
 #include "sample.h"
 
 #include <assert.h>
@@ -8,19 +8,18 @@
 
 bool sampler_init(Sampler *s, const Model *m, size_t capacity, Err *e)
 {
-    const Config *c = &m->config;
-    size_t C = config_size(c, DIM), HD = config_size(c, QUERY_DIM), KD = config_size(c, KV_DIM), F = config_size(c, HIDDEN_DIM);
+    const Shape z = m->shape;
     *s = (Sampler){.model = m, .capacity = capacity};
-    s->cache = calloc((size_t)c->n_layers * capacity, 2 * KD * sizeof(float));
+    s->cache = calloc(z.L * capacity, 2 * z.KD * sizeof(float));
     if (!s->cache) return fail(e, "out of memory: a cache of %zu positions", capacity);
-    s->x = mem_alloc(C, sizeof(float));
-    s->norm = mem_alloc(C, sizeof(float));
-    s->q = mem_alloc(HD, sizeof(float));
-    s->att = mem_alloc(HD, sizeof(float));
-    s->gu = mem_alloc(2 * F, sizeof(float));
-    s->y = mem_alloc(F, sizeof(float));
+    s->x = mem_alloc(z.C, sizeof(float));
+    s->norm = mem_alloc(z.C, sizeof(float));
+    s->q = mem_alloc(z.HD, sizeof(float));
+    s->att = mem_alloc(z.HD, sizeof(float));
+    s->gu = mem_alloc(2 * z.F, sizeof(float));
+    s->y = mem_alloc(z.F, sizeof(float));
     s->scores = mem_alloc(capacity, sizeof(float));
-    s->logits = mem_alloc(config_size(c, VOCAB), sizeof(float));
+    s->logits = mem_alloc(z.V, sizeof(float));
     return true;
 }
 
@@ -33,9 +32,9 @@ void sampler_free(Sampler *s)
 
 void sampler_reset(Sampler *s) { s->n_cached = 0; }
 
-// att (D): one query head against the n cached positions, whose rows are `stride` floats apart.
-static void attend(float *att, const float *q, const float *keys, const float *values, size_t n, size_t stride, size_t D,
-                   float *scores)
+// att (D) = softmax(q k^T / sqrt(D)) v: one query head against the n cached positions, `stride` floats apart
+static void attend(float *att, const float *q, const float *keys, const float *values, size_t n, size_t stride,
+                   size_t D, float *scores)
 {
     float max = -INFINITY, sum = 0, scale = 1 / sqrtf((float)D);
     for (size_t t = 0; t < n; t++) {
@@ -46,7 +45,7 @@ static void attend(float *att, const float *q, const float *keys, const float *v
     }
     memset(att, 0, D * sizeof *att);
     for (size_t t = 0; t < n; t++) {
-        float p = expf(scores[t] - max);
+        float p = expf(scores[t] - max);                   // less the largest, so that exp cannot overflow
         sum += p;
         for (size_t d = 0; d < D; d++) att[d] += p * values[t * stride + d];
     }
@@ -56,33 +55,43 @@ static void attend(float *att, const float *q, const float *keys, const float *v
 void sampler_feed(Sampler *s, int token)
 {
     const Model *m = s->model;
-    const Config *c = &m->config;
-    size_t C = config_size(c, DIM), HD = config_size(c, QUERY_DIM), KD = config_size(c, KV_DIM), F = config_size(c, HIDDEN_DIM);
-    size_t D = (size_t)c->head_dim, H = (size_t)c->n_heads, group = H / (size_t)c->n_kv_heads;
+    size_t C = m->shape.C, F = m->shape.F, V = m->shape.V, H = m->shape.H, K = m->shape.K, D = m->shape.D;
+    size_t HD = m->shape.HD, KD = m->shape.KD;
     int position = (int)s->n_cached;
-    float rstd;
-    assert(s->n_cached < s->capacity && token >= 0 && token < c->vocab_size);
+    float rstd, eps = m->config.norm_eps;                  // (rstd is for a backward: not needed here)
+    assert(s->n_cached < s->capacity && token >= 0 && (size_t)token < V);
     s->n_cached++;
+
+    // the token's embedding begins the residual stream x
     embedding_forward(s->x, &token, model_param(m, TOK_EMB, 0), 1, C);
-    for (size_t l = 0; l < (size_t)c->n_layers; l++) {
+    for (size_t l = 0; l < m->shape.L; l++) {
+        // query, key and value of this position; the latter two go straight into the cache: wk|wv is one matrix
         float *cache = s->cache + l * s->capacity * 2 * KD, *kv = cache + (size_t)position * 2 * KD;
-        rmsnorm_forward(s->norm, &rstd, s->x, model_param(m, ATT_NORM, l), c->norm_eps, 1, C);
-        linear_forward(s->q, NULL, s->norm, model_param(m, WQ, l), 1, C, HD, 0);
-        linear_forward(kv, NULL, s->norm, model_param(m, WK, l), 1, C, 2 * KD, 0);
+        rmsnorm_forward(s->norm, &rstd, s->x, model_param(m, ATT_NORM, l), eps, 1, C);
+        linear_forward(s->q, NULL, s->norm, model_param(m, WQ, l), 1, C, HD);
+        linear_forward(kv, NULL, s->norm, model_param(m, WK, l), 1, C, 2 * KD);
+
+        // RoPE: each pair of numbers in queries and keys is turned by an angle that grows with the position
         rope(s->q, HD, m->cos_sin, &position, 1, H, D, 1);
-        rope(kv, 2 * KD, m->cos_sin, &position, 1, KD / D, D, 1);
+        rope(kv, 2 * KD, m->cos_sin, &position, 1, K, D, 1);
+
+        // attention: each query head looks at all positions so far; H/K query heads share a key/value head
         for (size_t h = 0; h < H; h++) {
-            const float *keys = cache + h / group * D;
+            const float *keys = cache + h / (H / K) * D;
             attend(s->att + h * D, s->q + h * D, keys, keys + KD, s->n_cached, 2 * KD, D, s->scores);
         }
-        linear_forward(s->x, s->x, s->att, model_param(m, WO, l), 1, HD, C, 0);
-        rmsnorm_forward(s->norm, &rstd, s->x, model_param(m, FFN_NORM, l), c->norm_eps, 1, C);
-        linear_forward(s->gu, NULL, s->norm, model_param(m, W1, l), 1, C, 2 * F, 0);
+        // x = x + att wo^T
+        linear_forward(s->x, s->x, s->att, model_param(m, WO, l), 1, HD, C);
+
+        // the ffn: x = x + (silu(g) * u) w2^T, where g|u = norm(x) w1|w3^T, one matrix again
+        rmsnorm_forward(s->norm, &rstd, s->x, model_param(m, FFN_NORM, l), eps, 1, C);
+        linear_forward(s->gu, NULL, s->norm, model_param(m, W1, l), 1, C, 2 * F);
         swiglu_forward(s->y, s->gu, 1, F);
-        linear_forward(s->x, s->x, s->y, model_param(m, W2, l), 1, F, C, 0);
+        linear_forward(s->x, s->x, s->y, model_param(m, W2, l), 1, F, C);
     }
-    rmsnorm_forward(s->norm, &rstd, s->x, model_param(m, FINAL_NORM, 0), c->norm_eps, 1, C);
-    linear_forward(s->logits, NULL, s->norm, model_param(m, c->tied ? TOK_EMB : CLASSIFIER, 0), 1, C, config_size(c, VOCAB), 0);
+    // the last norm, and a logit for every token that may follow
+    rmsnorm_forward(s->norm, &rstd, s->x, model_param(m, FINAL_NORM, 0), eps, 1, C);
+    linear_forward(s->logits, NULL, s->norm, model_param(m, classifier_id(&m->config), 0), 1, C, V);
 }
 
 typedef struct { float p; int id; } Candidate;
@@ -110,7 +119,7 @@ static int choose_top_p(const float *p, size_t V, float top_p, double coin)
 
 int sampler_choose(Sampler *s, float temperature, float top_p, Rng *rng)
 {
-    size_t V = config_size(&s->model->config, VOCAB), best = 0;
+    size_t V = s->model->shape.V, best = 0;
     float *p = s->logits;
     double sum = 0, seen = 0;
     for (size_t i = 1; i < V; i++) best = p[i] > p[best] ? i : best;

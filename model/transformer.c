@@ -1,5 +1,6 @@
-// transformer: see transformer.h. The layer is written once; the last one differs only in that its queries are the
-// target positions alone: keys and values are needed of every token, but the rest only where something is predicted.
+// transformer: see transformer.h. The fast forward, and the backward; the reference is sampler_feed in sample.c.
+// The layer is written once. The last one differs only in that its queries are the target positions alone: keys and
+// values are needed of every token, but the rest only where something is predicted.
 #include "transformer.h"
 
 #include <assert.h>
@@ -9,32 +10,36 @@
 
 // ---- the tensor table ---------------------------------------------------------------------------------------------
 
+#define L "model.layers.%d."
 const TensorInfo tensor_table[N_TENSORS] = {
-    [TOK_EMB]    = {"tok_emb",    "model.embed_tokens.weight",                       VOCAB,      DIM,        false, true,  false},
-    [ATT_NORM]   = {"att_norm",   "model.layers.%d.input_layernorm.weight",          ONE,        DIM,        true,  false, false},
-    [WQ]         = {"wq",         "model.layers.%d.self_attn.q_proj.weight",         QUERY_DIM,  DIM,        true,  true,  true},
-    [WK]         = {"wk",         "model.layers.%d.self_attn.k_proj.weight",         KV_DIM,     DIM,        true,  true,  true},
-    [WV]         = {"wv",         "model.layers.%d.self_attn.v_proj.weight",         KV_DIM,     DIM,        true,  true,  false},
-    [WO]         = {"wo",         "model.layers.%d.self_attn.o_proj.weight",         DIM,        QUERY_DIM,  true,  true,  false},
-    [FFN_NORM]   = {"ffn_norm",   "model.layers.%d.post_attention_layernorm.weight", ONE,        DIM,        true,  false, false},
-    [W1]         = {"w1",         "model.layers.%d.mlp.gate_proj.weight",            HIDDEN_DIM, DIM,        true,  true,  false},
-    [W3]         = {"w3",         "model.layers.%d.mlp.up_proj.weight",              HIDDEN_DIM, DIM,        true,  true,  false},
-    [W2]         = {"w2",         "model.layers.%d.mlp.down_proj.weight",            DIM,        HIDDEN_DIM, true,  true,  false},
-    [FINAL_NORM] = {"final_norm", "model.norm.weight",                               ONE,        DIM,        false, false, false},
-    [CLASSIFIER] = {"classifier", "lm_head.weight",                                  VOCAB,      DIM,        false, true,  false},
+    [TOK_EMB]    = {"tok_emb",    "model.embed_tokens.weight",        SIZE_VOCAB,  SIZE_DIM,    false, true,  false},
+    [ATT_NORM]   = {"att_norm",   L "input_layernorm.weight",         SIZE_ONE,    SIZE_DIM,    true,  false, false},
+    [WQ]         = {"wq",         L "self_attn.q_proj.weight",        SIZE_QUERY,  SIZE_DIM,    true,  true,  true},
+    [WK]         = {"wk",         L "self_attn.k_proj.weight",        SIZE_KV,     SIZE_DIM,    true,  true,  true},
+    [WV]         = {"wv",         L "self_attn.v_proj.weight",        SIZE_KV,     SIZE_DIM,    true,  true,  false},
+    [WO]         = {"wo",         L "self_attn.o_proj.weight",        SIZE_DIM,    SIZE_QUERY,  true,  true,  false},
+    [FFN_NORM]   = {"ffn_norm",   L "post_attention_layernorm.weight", SIZE_ONE,    SIZE_DIM,    true,  false, false},
+    [W1]         = {"w1",         L "mlp.gate_proj.weight",           SIZE_HIDDEN, SIZE_DIM,    true,  true,  false},
+    [W3]         = {"w3",         L "mlp.up_proj.weight",             SIZE_HIDDEN, SIZE_DIM,    true,  true,  false},
+    [W2]         = {"w2",         L "mlp.down_proj.weight",           SIZE_DIM,    SIZE_HIDDEN, true,  true,  false},
+    [FINAL_NORM] = {"final_norm", "model.norm.weight",                SIZE_ONE,    SIZE_DIM,    false, false, false},
+    [CLASSIFIER] = {"classifier", "lm_head.weight",                   SIZE_VOCAB,  SIZE_DIM,    false, true,  false},
 };
+#undef L
 
-size_t config_size(const Config *c, Size s)
+Shape config_shape(const Config *c)
 {
-    switch (s) {
-    case ONE:        return 1;
-    case DIM:        return (size_t)c->dim;
-    case QUERY_DIM:  return (size_t)c->n_heads * (size_t)c->head_dim;
-    case KV_DIM:     return (size_t)c->n_kv_heads * (size_t)c->head_dim;
-    case HIDDEN_DIM: return (size_t)c->hidden_dim;
-    case VOCAB:      return (size_t)c->vocab_size;
-    }
-    return 0;
+    size_t L = (size_t)c->n_layers, C = (size_t)c->dim, F = (size_t)c->hidden_dim, V = (size_t)c->vocab_size;
+    size_t H = (size_t)c->n_heads, K = (size_t)c->n_kv_heads, D = (size_t)c->head_dim;
+    return (Shape){.L = L, .C = C, .F = F, .V = V, .H = H, .K = K, .D = D, .HD = H * D, .KD = K * D};
+}
+
+size_t config_size(const Config *c, Size size)
+{
+    const Shape s = config_shape(c);
+    const size_t sizes[] = {[SIZE_ONE] = 1,    [SIZE_DIM] = s.C,    [SIZE_QUERY] = s.HD,
+                            [SIZE_KV] = s.KD,  [SIZE_HIDDEN] = s.F, [SIZE_VOCAB] = s.V};
+    return sizes[size];
 }
 
 size_t tensor_count(const Config *c, TensorId id)
@@ -80,18 +85,47 @@ bool config_check(const Config *c, Err *e)
     if (c->n_heads % c->n_kv_heads)
         return fail(e, "n_heads: expected a multiple of n_kv_heads (%d), found %d", c->n_kv_heads, c->n_heads);
     if (c->head_dim % 2) return fail(e, "head_dim: expected an even number, found %d", c->head_dim);
-    if (!(c->norm_eps >= 0 && c->norm_eps < 1)) return fail(e, "norm_eps: expected 0 to 1, found %g", (double)c->norm_eps);
-    if (!(c->rope_theta > 0)) return fail(e, "rope_theta: expected a positive number, found %g", (double)c->rope_theta);
+    if (!(c->norm_eps >= 0 && c->norm_eps < 1))
+        return fail(e, "norm_eps: expected 0 to 1, found %g", (double)c->norm_eps);
+    if (!(c->rope_theta > 0))
+        return fail(e, "rope_theta: expected a positive number, found %g", (double)c->rope_theta);
     return true;
 }
 
-// ---- making and freeing -------------------------------------------------------------------------------------------
+// ---- a batch ------------------------------------------------------------------------------------------------------
+
+bool batch_init(Batch *b, BatchSize max, Err *e)
+{
+    *b = (Batch){0};
+    b->ids = calloc(max.tokens + 1, sizeof *b->ids);
+    b->starts = calloc(max.rows + 1, sizeof *b->starts);
+    b->at = calloc(max.targets + 1, sizeof *b->at);
+    b->target = calloc(max.targets + 1, sizeof *b->target);
+    b->weight = calloc(max.targets + 1, sizeof *b->weight);
+    if (b->ids && b->starts && b->at && b->target && b->weight) return true;
+    batch_free(b);
+    return fail(e, "out of memory: a batch of %zu tokens", max.tokens);
+}
+
+void batch_free(Batch *b)
+{
+    free(b->ids);
+    free(b->starts);
+    free(b->at);
+    free(b->target);
+    free(b->weight);
+    *b = (Batch){0};
+}
+
+void batch_clear(Batch *b) { b->N = b->S = b->M = 0; }
+
+// ---- the model ----------------------------------------------------------------------------------------------------
 
 static float *floats_alloc(size_t n, Err *e)
 {
     void *p = NULL;
     if (n > SIZE_MAX / sizeof(float) || posix_memalign(&p, 64, n * sizeof(float)) != 0) {
-        fail(e, "out of memory: %.1f MB were not to be had", (double)n * sizeof(float) / 1e6);
+        fail(e, "out of memory: %.1f MB could not be allocated", (double)n * sizeof(float) / 1e6);
         return NULL;
     }
     return p;
@@ -112,7 +146,7 @@ static float rope_frequency(const Config *c, int i)
 
 bool model_init(Model *m, const Config *c, Err *e)
 {
-    *m = (Model){.config = *c};
+    *m = (Model){.config = *c, .shape = config_shape(c)};
     if (!config_check(c, e)) return false;
     m->n_params = params_count(c);
     m->params = floats_alloc(m->n_params, e);
@@ -132,6 +166,20 @@ bool model_init(Model *m, const Config *c, Err *e)
     return true;
 }
 
+bool model_init_grads(Model *m, Err *e)
+{
+    m->grads = floats_alloc(m->n_params, e);
+    return m->grads;
+}
+
+void model_free(Model *m)
+{
+    free(m->params);
+    free(m->grads);
+    free(m->cos_sin);
+    *m = (Model){0};
+}
+
 void model_randomize(Model *m, uint64_t seed)
 {
     const Config *c = &m->config;
@@ -142,10 +190,12 @@ void model_randomize(Model *m, uint64_t seed)
         for (size_t l = 0; l < tensor_count(c, id); l++) {
             float *w = model_param(m, id, l);
             for (size_t i = 0, n = tensor_size(c, id); i < n; i++)
-                w[i] = tensor_table[id].rows == ONE ? 1 : (float)(std * rng_normal(&rng));
+                w[i] = tensor_table[id].rows == SIZE_ONE ? 1 : (float)(std * rng_normal(&rng));
         }
     }
 }
+
+// ---- work memory --------------------------------------------------------------------------------------------------
 
 // Rows of logits at a time: 64 MB of them, so that the matrix products are large and the memory is not.
 size_t model_logit_rows(const Config *c)
@@ -155,116 +205,91 @@ size_t model_logit_rows(const Config *c)
 }
 
 // Hands out pieces of one block. With base NULL it only counts, so that one function both measures and lays out.
-typedef struct { float *base; size_t used; } Arena;
+typedef struct { float *base; size_t used; } Layout;
 
-static float *arena_take(Arena *a, size_t n)
+static float *take(Layout *to, size_t n)
 {
-    float *p = a->base ? a->base + a->used : NULL;
-    a->used += (n + 15) / 16 * 16;
+    float *p = to->base ? to->base + to->used : NULL;
+    to->used += (n + 15) / 16 * 16;
     return p;
 }
 
-static void lay_out_layers(Model *m, Arena *a)
+static void lay_out_layers(Work *w, const Shape *s, Layout *to)
 {
-    const Config *c = &m->config;
-    size_t N = m->max_tokens, C = config_size(c, DIM), HD = config_size(c, QUERY_DIM), KD = config_size(c, KV_DIM);
-    for (int l = 0; l < c->n_layers; l++) {
-        LayerActs *acts = &m->acts[l];
-        bool own = m->training && !m->checkpointing, last = l == c->n_layers - 1;
-        if (l > 0 && !own) {                               // shared, but for the layer's input
-            float *x = m->training || l == 1 ? arena_take(a, N * C) : m->acts[l - 2].x;
-            *acts = m->acts[0];
-            acts->x = x;
+    size_t N = w->max.tokens;
+    for (size_t l = 0; l < s->L; l++) {
+        LayerActs *acts = &w->acts[l];
+        if (l > 0 && w->kind != WORK_GRADIENT) {           // all is shared with layer 0, but for the layer's input
+            *acts = w->acts[0];
+            if (l == 1 || w->kind == WORK_CHECKPOINTING) acts->x = take(to, N * s->C);
+            else acts->x = w->acts[l - 2].x;               // a layer's output is the next one's input: two take turns
             continue;
         }
-        size_t M = last && own ? m->max_targets : N;
+        size_t M = l + 1 == s->L && w->kind == WORK_GRADIENT ? w->max.targets : N;
         *acts = (LayerActs){
-            .x = arena_take(a, N * C), .qkv = arena_take(a, M * HD + N * 2 * KD), .att = arena_take(a, M * HD),
-            .lse = arena_take(a, M * (size_t)c->n_heads), .x_att = arena_take(a, M * C), .gu = arena_take(a, M * 2 * (size_t)c->hidden_dim),
+            .x = take(to, N * s->C), .qkv = take(to, M * s->HD + N * 2 * s->KD), .att = take(to, M * s->HD),
+            .lse = take(to, M * s->H), .x_att = take(to, M * s->C), .gu = take(to, M * 2 * s->F),
         };
     }
 }
 
-static void lay_out(Model *m, Arena *a)
+static void lay_out(Work *w, const Config *c, Layout *to)
 {
-    const Config *c = &m->config;
-    size_t N = m->max_tokens, M = m->max_targets, C = config_size(c, DIM), HD = config_size(c, QUERY_DIM), slice = model_logit_rows(c);
-    lay_out_layers(m, a);
-    m->out = arena_take(a, M * C);
-    m->norm_out = arena_take(a, M * C);
-    m->scale = arena_take(a, M);
-    m->logits = arena_take(a, slice * (size_t)c->vocab_size);
-    m->norm_att = arena_take(a, N * C);
-    m->norm_ffn = arena_take(a, N * C);
-    m->norm_q = arena_take(a, M * C);
-    m->rstd = arena_take(a, N);
-    m->y = arena_take(a, N * (size_t)c->hidden_dim);
-    m->attention = arena_take(a, attention_scratch(m->max_row, (size_t)c->head_dim));
-    if (!m->training) return;
-    m->dx = arena_take(a, N * C);
-    m->dout = arena_take(a, N * C);
-    m->dx_att = arena_take(a, N * C);
-    m->dx_q = arena_take(a, M * C);
-    m->dnorm = arena_take(a, N * C);
-    m->datt = arena_take(a, N * HD);
-    m->dqkv = arena_take(a, N * (HD + 2 * config_size(c, KV_DIM)));
-    m->dw_tiles = arena_take(a, tile_count(N) * C);
-    m->partial = arena_take(a, linear_scratch(slice, C));
+    const Shape s = config_shape(c);
+    size_t N = w->max.tokens, M = w->max.targets, C = s.C, slice = model_logit_rows(c);
+    lay_out_layers(w, &s, to);
+    w->out = take(to, M * C);
+    w->norm_out = take(to, M * C);
+    w->scale = take(to, M);
+    w->logits = take(to, slice * s.V);
+    w->norm_att = take(to, N * C);
+    w->norm_ffn = take(to, N * C);
+    w->norm_q = take(to, M * C);
+    w->rstd = take(to, N);
+    w->y = take(to, N * s.F);
+    w->attention = take(to, attention_scratch(w->max.row, s.D));
+    if (w->kind == WORK_LOSS) return;
+    w->dx = take(to, N * C);
+    w->dout = take(to, N * C);
+    w->dx_att = take(to, N * C);
+    w->dx_q = take(to, M * C);
+    w->dnorm = take(to, N * C);
+    w->datt = take(to, N * s.HD);
+    w->dqkv = take(to, N * (s.HD + 2 * s.KD));
+    w->dw_tiles = take(to, tile_count(N) * C);
+    w->partial = take(to, linear_scratch(slice, C));
 }
 
-size_t model_work_size(const Config *c, size_t max_tokens, size_t max_row, size_t max_rows, size_t max_targets, bool training,
-                       bool checkpointing)
+size_t work_size(const Config *c, BatchSize max, WorkKind kind)
 {
-    Model m = {.config = *c, .max_tokens = max_tokens, .max_row = max_row, .max_rows = max_rows, .max_targets = max_targets,
-               .training = training, .checkpointing = checkpointing, .acts = mem_alloc((size_t)c->n_layers, sizeof *m.acts)};
-    Arena measure = {0};
-    lay_out(&m, &measure);
-    free(m.acts);
-    return measure.used;
+    Work w = {.max = max, .kind = kind, .acts = mem_alloc((size_t)c->n_layers, sizeof *w.acts)};
+    Layout measured = {0};
+    lay_out(&w, c, &measured);
+    free(w.acts);
+    return measured.used;
 }
 
-static void release_work(Model *m)
+bool work_init(Work *w, const Config *c, BatchSize max, WorkKind kind, Err *e)
 {
-    free(m->activations);
-    free(m->acts);
-    free(m->position);
-    free(m->query_position);
-    free(m->query_starts);
-    m->activations = NULL;
-    m->acts = NULL;
-    m->position = m->query_position = NULL;
-    m->query_starts = NULL;
-}
-
-bool model_reserve(Model *m, size_t max_tokens, size_t max_row, size_t max_rows, size_t max_targets, bool training,
-                   bool checkpointing, Err *e)
-{
-    release_work(m);
-    m->max_tokens = max_tokens;
-    m->max_row = max_row;
-    m->max_rows = max_rows;
-    m->max_targets = max_targets;
-    m->training = training;
-    m->checkpointing = checkpointing;
-    m->acts = mem_alloc((size_t)m->config.n_layers, sizeof *m->acts);
-    m->position = mem_alloc(max_tokens, sizeof *m->position);
-    m->query_position = mem_alloc(max_targets, sizeof *m->query_position);
-    m->query_starts = mem_alloc(max_rows + 1, sizeof *m->query_starts);
-    m->n_activations = model_work_size(&m->config, max_tokens, max_row, max_rows, max_targets, training, checkpointing);
-    m->activations = floats_alloc(m->n_activations, e);
-    if (training && !m->grads) m->grads = floats_alloc(m->n_params, e);
-    if (!m->activations || (training && !m->grads)) return false;
-    lay_out(m, &(Arena){.base = m->activations});
+    *w = (Work){.max = max, .kind = kind, .n_floats = work_size(c, max, kind)};
+    w->floats = floats_alloc(w->n_floats, e);
+    if (!w->floats) return false;
+    w->acts = mem_alloc((size_t)c->n_layers, sizeof *w->acts);
+    w->position = mem_alloc(max.tokens, sizeof *w->position);
+    w->query_position = mem_alloc(max.targets, sizeof *w->query_position);
+    w->query_starts = mem_alloc(max.rows + 1, sizeof *w->query_starts);
+    lay_out(w, c, &(Layout){.base = w->floats});
     return true;
 }
 
-void model_free(Model *m)
+void work_free(Work *w)
 {
-    release_work(m);
-    free(m->params);
-    free(m->grads);
-    free(m->cos_sin);
-    *m = (Model){0};
+    free(w->floats);
+    free(w->acts);
+    free(w->position);
+    free(w->query_position);
+    free(w->query_starts);
+    *w = (Work){0};
 }
 
 // ---- rows of a matrix ---------------------------------------------------------------------------------------------
@@ -292,231 +317,277 @@ static void rows_sum(float *y, const float *x, size_t N, size_t C, float beta)
     }
 }
 
-// ---- tiles of rows ------------------------------------------------------------------------------------------------
+// ---- between two attentions ---------------------------------------------------------------------------------------
 // What a row of activations goes through between two attentions does not depend on the other rows. So the threads share
 // out tiles of rows, and take each through a whole chain of operations while it is in the cache.
+// In a backward, the comment at a line's end is the line of the forward that it goes back through.
+// Parameters: first the model, its work memory and what is at hand, then as in ops.h outputs, inputs, sizes.
 
-// Rows (N, C) to queries, keys, values, or some of them: norm, product, and the first `heads` heads turned by position.
+// Rows x (N, C) of layer `layer` to queries, keys, values, or some of them, which are neighbours in the arena.
 typedef struct {
-    size_t N, out, heads;
-    const float *norm_w, *w;                               // (C), (out, C)
+    size_t N, layer, out, heads;                           // out: columns; the first `heads` heads of them are turned
+    TensorId id;                                           // the first of the neighbours: WQ or WK
     const int *position;                                   // (N)
+    float *norm;                                           // (N, C)
 } Projection;
 
-// y (N, out) = rope(norm(x) w^T), by way of `norm` (N, C)
-static void project(const Model *m, const Projection *p, float *y, float *norm, const float *x)
+// y (N, out) = rope(norm(x) w^T)
+static void project(const Model *m, Work *w, const Projection *p, float *y, const float *x)
 {
-    const Config *c = &m->config;
-    size_t N = p->N, C = config_size(c, DIM), out = p->out, tile = tile_rows(N), tasks = tile_tasks(N);
-#pragma omp parallel for schedule(dynamic)
-    for (size_t n = 0; n < N; n += tile) {
-        size_t R = N - n < tile ? N - n : tile;
-        rmsnorm_forward(norm + n * C, m->rstd + n, x + n * C, p->norm_w, c->norm_eps, R, C);
-        linear_forward(y + n * out, NULL, norm + n * C, p->w, R, C, out, tasks);
-        rope(y + n * out, out, m->cos_sin, p->position + n, R, p->heads, (size_t)c->head_dim, 1);
+    size_t N = p->N, C = m->shape.C, D = m->shape.D, out = p->out;
+    const float *norm_w = model_param(m, ATT_NORM, p->layer), *qkv_w = model_param(m, p->id, p->layer);
+    FOR_EACH_TILE(t, N) {
+        float *norm = p->norm + t.n * C, *y_t = y + t.n * out;
+        rmsnorm_forward(norm, w->rstd + t.n, x + t.n * C, norm_w, m->config.norm_eps, t.R, C);
+        linear_rows(y_t, NULL, norm, qkv_w, t, C, out);
+        rope(y_t, out, m->cos_sin, p->position + t.n, t.R, p->heads, D, 1);
     }
 }
 
-// dx = add + its share of dy, without `add` where it is NULL; dx may be x.   dnorm_w = beta * dnorm_w + ...
-// dy is turned back, and norm made again, for the gradient of w.
-static void project_backward(const Model *m, const Projection *p, float *dx, float *dnorm_w, const float *add, float *dy, float *norm,
+// dx = add + its share of dy, without `add` where it is NULL; dx may be x. The norm's gradient goes to m->grads. dy is
+// turned back, and p->norm made again, for the gradient of the weights.
+static void project_backward(Model *m, Work *w, const Projection *p, float *dx, const float *add, float *dy,
                              const float *x, float beta)
 {
-    const Config *c = &m->config;
-    size_t N = p->N, C = config_size(c, DIM), out = p->out, tile = tile_rows(N), tasks = tile_tasks(N);
-#pragma omp parallel for schedule(dynamic)
-    for (size_t n = 0; n < N; n += tile) {
-        size_t R = N - n < tile ? N - n : tile;
-        float *dnorm = m->dnorm + n * C;
-        rope(dy + n * out, out, m->cos_sin, p->position + n, R, p->heads, (size_t)c->head_dim, -1);
-        rmsnorm_forward(norm + n * C, m->rstd + n, x + n * C, p->norm_w, c->norm_eps, R, C);
-        linear_backward_input(dnorm, dy + n * out, p->w, R, C, out, tasks);
-        rmsnorm_backward(dx + n * C, m->dw_tiles + n / tile * C, add ? add + n * C : NULL, dnorm, x + n * C, p->norm_w, m->rstd + n, R, C);
+    size_t N = p->N, C = m->shape.C, D = m->shape.D, out = p->out;
+    const float *norm_w = model_param(m, ATT_NORM, p->layer), *qkv_w = model_param(m, p->id, p->layer);
+    FOR_EACH_TILE(t, N) {
+        const float *x_t = x + t.n * C, *add_t = add ? add + t.n * C : NULL;
+        float *norm = p->norm + t.n * C, *rstd = w->rstd + t.n, *dnorm = w->dnorm + t.n * C, *dy_t = dy + t.n * out;
+        float *dx_t = dx + t.n * C, *dw = w->dw_tiles + t.i * C;
+        rope(dy_t, out, m->cos_sin, p->position + t.n, t.R, p->heads, D, -1);        // y = rope(y)
+        linear_rows_backward(dnorm, dy_t, qkv_w, t, C, out);                         // y = norm w^T
+        rmsnorm_forward(norm, rstd, x_t, norm_w, m->config.norm_eps, t.R, C);
+        rmsnorm_backward(dx_t, dw, add_t, dnorm, x_t, norm_w, rstd, t.R, C);         // norm = rmsnorm(x)
     }
-    rows_sum(dnorm_w, m->dw_tiles, (N + tile - 1) / tile, C, beta);
+    rows_sum(model_grad(m, ATT_NORM, p->layer), w->dw_tiles, (N - 1) / tile_rows(N) + 1, C, beta);
 }
 
-// What follows attention: x_att = x + att wo;   out = x_att + swiglu(norm(x_att)) w2
-static void after_attention(const Model *m, const LayerActs *acts, float *out, const float *x, size_t layer, size_t M)
+// out = x_att + swiglu(norm(x_att) w1|w3^T) w2^T,   x_att = x + att wo^T:   all (M, C)
+static void after_attention(const Model *m, Work *w, const LayerActs *acts, float *out, const float *x, size_t layer,
+                            size_t M)
 {
-    const Config *c = &m->config;
-    size_t C = config_size(c, DIM), F = config_size(c, HIDDEN_DIM), HD = config_size(c, QUERY_DIM);
-    size_t tile = tile_rows(M), tasks = tile_tasks(M);
-#pragma omp parallel for schedule(dynamic)
-    for (size_t n = 0; n < M; n += tile) {
-        size_t R = M - n < tile ? M - n : tile;
-        float *x_att = acts->x_att + n * C, *norm = m->norm_ffn + n * C, *gu = acts->gu + n * 2 * F, *y = m->y + n * F;
-        linear_forward(x_att, x + n * C, acts->att + n * HD, model_param(m, WO, layer), R, HD, C, tasks);
-        rmsnorm_forward(norm, m->rstd + n, x_att, model_param(m, FFN_NORM, layer), c->norm_eps, R, C);
-        linear_forward(gu, NULL, norm, model_param(m, W1, layer), R, C, 2 * F, tasks);         // w1|w3 at once
-        swiglu_forward(y, gu, R, F);
-        linear_forward(out + n * C, x_att, y, model_param(m, W2, layer), R, F, C, tasks);
+    size_t C = m->shape.C, F = m->shape.F, HD = m->shape.HD;
+    const float *norm_w = model_param(m, FFN_NORM, layer);
+    FOR_EACH_TILE(t, M) {
+        float *x_att = acts->x_att + t.n * C, *norm = w->norm_ffn + t.n * C;
+        float *gu = acts->gu + t.n * 2 * F, *y = w->y + t.n * F;
+        linear_rows(x_att, x + t.n * C, acts->att + t.n * HD, model_param(m, WO, layer), t, HD, C);
+        rmsnorm_forward(norm, w->rstd + t.n, x_att, norm_w, m->config.norm_eps, t.R, C);
+        linear_rows(gu, NULL, norm, model_param(m, W1, layer), t, C, 2 * F);         // w1|w3 at once
+        swiglu_forward(y, gu, t.R, F);
+        linear_rows(out + t.n * C, x_att, y, model_param(m, W2, layer), t, F, C);
     }
 }
 
-// m->dx_att and m->datt from dout. acts->gu becomes its own gradient; m->y and m->norm_ffn are made again.
-static void after_attention_backward(const Model *m, const LayerActs *acts, const float *dout, size_t layer, size_t M, float beta)
+//   buffer             before               after
+//   dout     (M, C)    gradient of out      the same
+//   gu       (M, 2F)   g|u                  its gradient, for dW1|W3
+//   y        (M, F)    of any layer         first its gradient, then y as in the forward, for dW2
+//   norm_ffn (M, C)    of any layer         as in the forward, for dW1|W3
+//   dx_att   (M, C)    of any layer         gradient of x_att, for dWo and for x
+//   datt     (M, HD)   of any layer         gradient of att
+static void after_attention_backward(Model *m, Work *w, const LayerActs *acts, const float *dout, size_t layer,
+                                     size_t M, float beta)
 {
-    const Config *c = &m->config;
-    size_t C = config_size(c, DIM), F = config_size(c, HIDDEN_DIM), HD = config_size(c, QUERY_DIM);
-    size_t tile = tile_rows(M), tasks = tile_tasks(M);
-#pragma omp parallel for schedule(dynamic)
-    for (size_t n = 0; n < M; n += tile) {
-        size_t R = M - n < tile ? M - n : tile;
-        float *x_att = acts->x_att + n * C, *norm = m->norm_ffn + n * C, *gu = acts->gu + n * 2 * F, *y = m->y + n * F;
-        float *dx_att = m->dx_att + n * C, *dnorm = m->dnorm + n * C;
-        linear_backward_input(y, dout + n * C, model_param(m, W2, layer), R, F, C, tasks);
-        swiglu_backward(gu, y, R, F);
-        rmsnorm_forward(norm, m->rstd + n, x_att, model_param(m, FFN_NORM, layer), c->norm_eps, R, C);
-        linear_backward_input(dnorm, gu, model_param(m, W1, layer), R, C, 2 * F, tasks);
-        rmsnorm_backward(dx_att, m->dw_tiles + n / tile * C, dout + n * C, dnorm, x_att, model_param(m, FFN_NORM, layer),
-                         m->rstd + n, R, C);
-        linear_backward_input(m->datt + n * HD, dx_att, model_param(m, WO, layer), R, HD, C, tasks);
+    size_t C = m->shape.C, F = m->shape.F, HD = m->shape.HD;
+    const float *norm_w = model_param(m, FFN_NORM, layer);
+    FOR_EACH_TILE(t, M) {
+        const float *x_att = acts->x_att + t.n * C, *dout_t = dout + t.n * C;
+        float *norm = w->norm_ffn + t.n * C, *rstd = w->rstd + t.n, *gu = acts->gu + t.n * 2 * F, *y = w->y + t.n * F;
+        float *dx_att = w->dx_att + t.n * C, *dnorm = w->dnorm + t.n * C, *dw = w->dw_tiles + t.i * C;
+        float *datt = w->datt + t.n * HD;
+        linear_rows_backward(y, dout_t, model_param(m, W2, layer), t, F, C);         // out = x_att + y w2^T
+        swiglu_backward(gu, y, t.R, F);                                              // y = swiglu(gu)
+        linear_rows_backward(dnorm, gu, model_param(m, W1, layer), t, C, 2 * F);     // gu = norm w1|w3^T
+        rmsnorm_forward(norm, rstd, x_att, norm_w, m->config.norm_eps, t.R, C);
+        rmsnorm_backward(dx_att, dw, dout_t, dnorm, x_att, norm_w, rstd, t.R, C);    // norm = rmsnorm(x_att)
+        linear_rows_backward(datt, dx_att, model_param(m, WO, layer), t, HD, C);     // x_att = x + att wo^T
     }
-    rows_sum(model_grad(m, FFN_NORM, layer), m->dw_tiles, (M + tile - 1) / tile, C, beta);
+    rows_sum(model_grad(m, FFN_NORM, layer), w->dw_tiles, (M - 1) / tile_rows(M) + 1, C, beta);
 }
 
 // ---- a layer ------------------------------------------------------------------------------------------------------
 
-// Which positions have queries in a layer: all N (at NULL), or in the last layer the M targets. Where all have, q|k|v lie
-// side by side in rows, and one product makes all three; in the last layer the block holds (M, H*D), then (N, 2*K*D).
+// What a layer computes of which positions:
+//
+//   layers 0 .. L-2   x    (N, C) --norm--> [wq|wk|wv] --> q|k|v of all N tokens, a row each: (N, HD + 2*KD)
+//   the last layer    x_at (M, C) --norm--> [wq] --------> q of the M targets: (M, HD); in the same block, behind them,
+//                     x    (N, C) --norm--> [wk|wv] -----> k|v of all N tokens: (N, 2*KD)
 typedef struct {
     size_t M;
-    const size_t *at;
-    size_t kv;                                             // where k|v begin in a block of q, k, v
-    Projection to_q, to_kv;                                // to q|k|v where all have; to_kv is for the last layer alone
+    const size_t *at;                                      // (M); NULL: M is N, all positions
+    size_t kv;                                             // where k|v begin in the block
+    Projection to_q, to_kv;                                // to q|k|v, and none; or to q, and to k|v
     AttentionShape attention;
 } Queries;
 
-static Queries layer_queries(const Model *m, const Batch *b, int l)
+static Queries all_queries(const Model *m, const Work *w, const Batch *b, size_t layer)
 {
-    const Config *c = &m->config;
-    bool last = l == c->n_layers - 1;
-    size_t layer = (size_t)l, H = (size_t)c->n_heads, K = (size_t)c->n_kv_heads, D = (size_t)c->head_dim, HD = H * D, KD = K * D;
-    size_t M = last ? b->M : b->N, together = HD + 2 * KD, q_stride = last ? HD : together, kv_stride = last ? 2 * KD : together;
-    const int *position = last ? m->query_position : m->position;
-    const float *norm_w = model_param(m, ATT_NORM, layer);
-    return (Queries){M, last ? b->at : NULL, last ? M * HD : HD,
-                     {M, q_stride, last ? H : H + K, norm_w, model_param(m, WQ, layer), position},
-                     {b->N, kv_stride, K, norm_w, model_param(m, WK, layer), m->position},
-                     {b->S, b->starts, last ? m->query_starts : b->starts, position, H, K, D, m->max_row, q_stride, kv_stride}};
+    const Shape *s = &m->shape;
+    size_t N = b->N, stride = s->HD + 2 * s->KD;
+    return (Queries){
+        .M = N, .kv = s->HD,
+        .to_q = {.N = N, .layer = layer, .out = stride, .heads = s->H + s->K, .id = WQ, .position = w->position,
+                 .norm = w->norm_att},
+        .attention = {.S = b->S, .key_starts = b->starts, .query_starts = b->starts, .query_position = w->position,
+                      .H = s->H, .K = s->K, .D = s->D, .longest_row = w->max.row, .q_stride = stride,
+                      .kv_stride = stride},
+    };
 }
 
-// out (M, C) from acts->x (N, C)
-static void layer_forward(Model *m, const Batch *b, int l, float *out)
+static Queries target_queries(const Model *m, const Work *w, const Batch *b, size_t layer)
 {
-    const LayerActs *acts = &m->acts[l];
-    Queries query = layer_queries(m, b, l);
-    float *q = acts->qkv, *kv = q + query.kv;
+    const Shape *s = &m->shape;
+    size_t N = b->N, M = b->M;
+    return (Queries){
+        .M = M, .at = b->at, .kv = M * s->HD,
+        .to_q = {.N = M, .layer = layer, .out = s->HD, .heads = s->H, .id = WQ, .position = w->query_position,
+                 .norm = w->norm_q},
+        .to_kv = {.N = N, .layer = layer, .out = 2 * s->KD, .heads = s->K, .id = WK, .position = w->position,
+                  .norm = w->norm_att},
+        .attention = {.S = b->S, .key_starts = b->starts, .query_starts = w->query_starts,
+                      .query_position = w->query_position, .H = s->H, .K = s->K, .D = s->D,
+                      .longest_row = w->max.row, .q_stride = s->HD, .kv_stride = 2 * s->KD},
+    };
+}
+
+static Queries layer_queries(const Model *m, const Work *w, const Batch *b, size_t layer)
+{
+    return layer + 1 < m->shape.L ? all_queries(m, w, b, layer) : target_queries(m, w, b, layer);
+}
+
+// From acts->x (N, C) to the next layer's x or, in the last layer, w->out (M, C).
+static void layer_forward(const Model *m, Work *w, const Batch *b, size_t layer)
+{
+    const LayerActs *acts = &w->acts[layer];
+    const Queries query = layer_queries(m, w, b, layer);
     const float *x = acts->x;
+    float *q = acts->qkv, *kv = q + query.kv, *out = layer + 1 < m->shape.L ? w->acts[layer + 1].x : w->out;
     if (query.at) {
-        rows_gather(acts->x_att, x, query.at, query.M, config_size(&m->config, DIM));
-        project(m, &query.to_kv, kv, m->norm_att, x);
-        project(m, &query.to_q, q, m->norm_q, x = acts->x_att);
-    } else project(m, &query.to_q, q, m->norm_att, x);
-    attention_forward(acts->att, acts->lse, q, kv, &query.attention, m->attention);
-    after_attention(m, acts, out, x, (size_t)l, query.M);
+        float *x_at = acts->x_att;                         // x at the targets, until it becomes x_at + att wo^T
+        project(m, w, &query.to_kv, kv, x);
+        rows_gather(x_at, x, query.at, query.M, m->shape.C);
+        x = x_at;
+    }
+    project(m, w, &query.to_q, q, x);
+    attention_forward(acts->att, acts->lse, q, kv, &query.attention, w->attention);
+    after_attention(m, w, acts, out, x, layer, query.M);
 }
 
 // dx (N, C) from dout (M, C). Uses up acts->gu.
-static void layer_backward(Model *m, const Batch *b, int l, float *dx, const float *dout)
+static void layer_backward(Model *m, Work *w, const Batch *b, size_t layer, float *dx, const float *dout, float beta)
 {
-    const Config *c = &m->config;
-    const LayerActs *acts = &m->acts[l];
-    Queries query = layer_queries(m, b, l);
-    size_t layer = (size_t)l, N = b->N, M = query.M;
-    size_t C = config_size(c, DIM), F = config_size(c, HIDDEN_DIM), HD = config_size(c, QUERY_DIM);
-    float *dq = m->dqkv, *dkv = dq + query.kv, *dnorm_w = model_grad(m, ATT_NORM, layer), beta = m->accumulate ? 1 : 0;
+    const LayerActs *acts = &w->acts[layer];
+    const Queries query = layer_queries(m, w, b, layer);
+    const Projection *to_q = &query.to_q, *to_kv = &query.to_kv;
+    size_t M = query.M, C = m->shape.C, F = m->shape.F, HD = m->shape.HD;
+    float *dq = w->dqkv, *dkv = dq + query.kv;
     const float *q = acts->qkv, *kv = q + query.kv;
 
-    after_attention_backward(m, acts, dout, layer, M, beta);
-    attention_backward(dq, dkv, m->datt, acts->lse, q, kv, &query.attention, m->attention);
+    after_attention_backward(m, w, acts, dout, layer, M, beta);                      // after_attention(..., out, x...)
+    attention_backward(dq, dkv, w->datt, acts->lse, q, kv, &query.attention, w->attention);    // attention_forward(...)
     if (query.at) {
-        rows_gather(m->dx_q, acts->x, query.at, M, C);     // x at the queries, which becomes its gradient
-        project_backward(m, &query.to_q, m->dx_q, dnorm_w, m->dx_att, dq, m->norm_q, m->dx_q, beta);
-        project_backward(m, &query.to_kv, dx, dnorm_w, NULL, dkv, m->norm_att, acts->x, 1);
-        rows_scatter_add(dx, m->dx_q, query.at, M, C);
-    } else project_backward(m, &query.to_q, dx, dnorm_w, m->dx_att, dq, m->norm_att, acts->x, beta);
+        float *x_at = w->dx_q, *dx_at = w->dx_q;           // the first becomes the second
+        rows_gather(x_at, acts->x, query.at, M, C);
+        project_backward(m, w, to_q, dx_at, w->dx_att, dq, x_at, beta);              // project(..., q, x_at)
+        project_backward(m, w, to_kv, dx, NULL, dkv, acts->x, 1);                    // project(..., kv, x)
+        rows_scatter_add(dx, dx_at, query.at, M, C);                                 // rows_gather(x_at, x)
+    } else project_backward(m, w, to_q, dx, w->dx_att, dq, acts->x, beta);           // project(..., q, x)
 
-    const WeightGradient weights[] = {
-        {model_grad(m, W1, layer), acts->gu, m->norm_ffn, M, C, 2 * F},                          // w1|w3
-        {model_grad(m, W2, layer), dout, m->y, M, F, C},
-        {model_grad(m, WQ, layer), dq, query.at ? m->norm_q : m->norm_att, M, C, query.to_q.out},
-        {model_grad(m, WO, layer), m->dx_att, acts->att, M, HD, C},
-        {model_grad(m, WK, layer), dkv, m->norm_att, N, C, query.to_kv.out},                     // in the last layer alone
+    WeightGradient weights[5] = {
+        {model_grad(m, W1, layer), acts->gu, w->norm_ffn, M, C, 2 * F},              // dW1|W3 += dgu^T norm_ffn
+        {model_grad(m, W2, layer), dout, w->y, M, F, C},                             // dW2 += dout^T y
+        {model_grad(m, WQ, layer), dq, to_q->norm, M, C, to_q->out},                 // dWq|Wk|Wv += dq|dk|dv^T norm
+        {model_grad(m, WO, layer), w->dx_att, acts->att, M, HD, C},                  // dWo += dx_att^T att
     };
-    linear_backward_weights(weights, query.at ? 5 : 4, beta);
+    size_t n = 4;
+    if (query.at)                                          // the third is dWq alone; dWk|Wv += dk|dv^T norm
+        weights[n++] = (WeightGradient){model_grad(m, WK, layer), dkv, to_kv->norm, to_kv->N, C, to_kv->out};
+    linear_backward_weights(weights, n, beta);
 }
 
 // ---- the whole ----------------------------------------------------------------------------------------------------
 
 // Where each token and each target stands in its row, and which targets belong to which row.
-static void batch_positions(Model *m, const Batch *b)
+static void batch_positions(Work *w, const Batch *b)
 {
     size_t target = 0;
-    m->query_starts[0] = 0;
+    w->query_starts[0] = 0;
     for (size_t s = 0; s < b->S; s++) {
-        for (size_t n = b->starts[s]; n < b->starts[s + 1]; n++) m->position[n] = (int)(n - b->starts[s]);
+        for (size_t n = b->starts[s]; n < b->starts[s + 1]; n++) w->position[n] = (int)(n - b->starts[s]);
         for (; target < b->M && b->at[target] < b->starts[s + 1]; target++)
-            m->query_position[target] = (int)(b->at[target] - b->starts[s]);
-        m->query_starts[s + 1] = target;
+            w->query_position[target] = (int)(b->at[target] - b->starts[s]);
+        w->query_starts[s + 1] = target;
     }
     assert(target == b->M);
 }
 
-// The head, forward and backward in one go, so that only a slice of the logits exists at a time.
-// logits = norm(out) classifier^T;  dout becomes the gradient of sum_m scale_m * nll_m (with_gradient).
-static void head(Model *m, const Batch *b, TokenLoss *loss, bool with_gradient)
+// From tokens to w->out, and w->norm_out = rmsnorm(w->out): all that comes before the logits.
+static void body_forward(const Model *m, Work *w, const Batch *b)
 {
-    const Config *c = &m->config;
-    size_t M = b->M, C = config_size(c, DIM), V = config_size(c, VOCAB), slice = model_logit_rows(c), tile = tile_rows(M);
-    TensorId id = c->tied ? TOK_EMB : CLASSIFIER;
-    float beta = m->accumulate ? 1 : 0, *norm = m->norm_out;
-    const float *norm_w = model_param(m, FINAL_NORM, 0);
-#pragma omp parallel for schedule(dynamic)
-    for (size_t i = 0; i < M; i += tile)
-        rmsnorm_forward(norm + i * C, m->rstd + i, m->out + i * C, norm_w, c->norm_eps, M - i < tile ? M - i : tile, C);
-    for (size_t i = 0; i < M; i += slice) {
-        size_t R = M - i < slice ? M - i : slice;
-        linear_forward(m->logits, NULL, norm + i * C, model_param(m, id, 0), R, C, V, 0);
-        cross_entropy(loss + i, m->logits, b->target + i, with_gradient ? m->scale + i : NULL, R, V);
-        if (!with_gradient) continue;
-        const WeightGradient weights = {model_grad(m, id, 0), m->logits, norm + i * C, R, C, V};
-        linear_backward_weights(&weights, 1, i ? 1 : beta);
-        linear_backward_input_long(norm + i * C, m->logits, model_param(m, id, 0), R, C, V, m->partial);
-    }
-    if (!with_gradient) return;
-#pragma omp parallel for schedule(dynamic)
-    for (size_t i = 0; i < M; i += tile)
-        rmsnorm_backward(m->dout + i * C, m->dw_tiles + i / tile * C, NULL, norm + i * C, m->out + i * C, norm_w, m->rstd + i,
-                         M - i < tile ? M - i : tile, C);
-    rows_sum(model_grad(m, FINAL_NORM, 0), m->dw_tiles, (M + tile - 1) / tile, C, beta);
+    size_t M = b->M, C = m->shape.C;
+    assert(M > 0 && b->N <= w->max.tokens && b->S <= w->max.rows && M <= w->max.targets);
+    batch_positions(w, b);
+    embedding_forward(w->acts[0].x, b->ids, model_param(m, TOK_EMB, 0), b->N, C);
+    for (size_t l = 0; l < m->shape.L; l++) layer_forward(m, w, b, l);
+    FOR_EACH_TILE(t, M)
+        rmsnorm_forward(w->norm_out + t.n * C, w->rstd + t.n, w->out + t.n * C, model_param(m, FINAL_NORM, 0),
+                        m->config.norm_eps, t.R, C);
 }
 
-void model_forward(Model *m, const Batch *b, TokenLoss *loss, double divisor)
+// logits = norm_out classifier^T, for a slice of the targets, from i on: all logits (M, V) never exist at once. Fills
+// their loss; with `scale` the logits become their gradient. Returns how many targets they are.
+static size_t head_slice(const Model *m, Work *w, const Batch *b, TokenLoss *loss, const float *scale, size_t i)
 {
-    const Config *c = &m->config;
-    assert(b->M > 0 && b->N <= m->max_tokens && b->S <= m->max_rows && b->M <= m->max_targets);
-    batch_positions(m, b);
-    embedding_forward(m->acts[0].x, b->ids, model_param(m, TOK_EMB, 0), b->N, config_size(c, DIM));
-    for (int l = 0; l < c->n_layers; l++) layer_forward(m, b, l, l + 1 < c->n_layers ? m->acts[l + 1].x : m->out);
-    if (divisor > 0)
-        for (size_t i = 0; i < b->M; i++) m->scale[i] = (float)(b->weight[i] / divisor);
-    head(m, b, loss, divisor > 0);
+    size_t left = b->M - i, most = model_logit_rows(&m->config), R = left < most ? left : most, V = m->shape.V;
+    const float *norm = w->norm_out + i * m->shape.C, *classifier = model_param(m, classifier_id(&m->config), 0);
+    linear_forward(w->logits, NULL, norm, classifier, R, m->shape.C, V);
+    cross_entropy(loss + i, w->logits, b->target + i, scale ? scale + i : NULL, R, V);
+    return R;
 }
 
-void model_backward(Model *m, const Batch *b)
+// The head forward and, before the next slice takes the place of the logits, backward. dout (M, C) is of w->out.
+static void head_gradient(Model *m, Work *w, const Batch *b, TokenLoss *loss, float *dout, float beta)
 {
-    const Config *c = &m->config;
-    for (int l = c->n_layers - 1; l >= 0; l--) {
-        bool last = l == c->n_layers - 1;
-        if (m->checkpointing && !last) layer_forward(m, b, l, m->acts[l + 1].x);
-        layer_backward(m, b, l, m->dx, m->dout);
-        float *dx = m->dx;                                 // is the layer below's dout
-        m->dx = m->dout;
-        m->dout = dx;
+    size_t M = b->M, C = m->shape.C, V = m->shape.V;
+    TensorId id = classifier_id(&m->config);
+    const float *norm_w = model_param(m, FINAL_NORM, 0), *classifier = model_param(m, id, 0);
+    for (size_t i = 0, R; i < M; i += R) {
+        R = head_slice(m, w, b, loss, w->scale, i);
+        float *dlogits = w->logits, *norm = w->norm_out + i * C, *dnorm = norm;      // norm becomes dnorm
+        const WeightGradient weights = {model_grad(m, id, 0), dlogits, norm, R, C, V};
+        linear_backward_weights(&weights, 1, i ? 1 : beta);                          // dclassifier += dlogits^T norm
+        linear_backward_input(dnorm, dlogits, classifier, R, C, V, w->partial);      // logits = norm classifier^T
     }
-    float *dtable = model_grad(m, TOK_EMB, 0);
-    if (!c->tied && !m->accumulate) memset(dtable, 0, tensor_size(c, TOK_EMB) * sizeof(float));
-    embedding_backward(dtable, m->dout, b->ids, b->N, config_size(c, DIM));
+    FOR_EACH_TILE(t, M) {
+        const float *dnorm = w->norm_out + t.n * C, *out = w->out + t.n * C;
+        rmsnorm_backward(dout + t.n * C, w->dw_tiles + t.i * C, NULL, dnorm, out, norm_w, w->rstd + t.n, t.R, C);
+    }
+    rows_sum(model_grad(m, FINAL_NORM, 0), w->dw_tiles, (M - 1) / tile_rows(M) + 1, C, beta);
+}
+
+void model_loss(const Model *m, Work *w, const Batch *b, TokenLoss *loss)
+{
+    body_forward(m, w, b);
+    for (size_t i = 0; i < b->M;) i += head_slice(m, w, b, loss, NULL, i);
+}
+
+void model_gradient(Model *m, Work *w, const Batch *b, TokenLoss *loss, double divisor, bool add)
+{
+    float *dtable = model_grad(m, TOK_EMB, 0), beta = add ? 1 : 0;
+    assert(w->kind != WORK_LOSS && divisor > 0);
+    body_forward(m, w, b);
+    for (size_t i = 0; i < b->M; i++) w->scale[i] = (float)(b->weight[i] / divisor);
+    float *dout = w->dout, *dx = w->dx;
+    head_gradient(m, w, b, loss, dout, beta);
+    for (size_t l = m->shape.L; l-- > 0;) {
+        if (w->kind == WORK_CHECKPOINTING && l + 1 < m->shape.L) layer_forward(m, w, b, l);
+        layer_backward(m, w, b, l, dx, dout, beta);
+        float *swap = dout;                                // dx is the layer below's dout
+        dout = dx;
+        dx = swap;
+    }
+    if (!m->config.tied && !add) memset(dtable, 0, tensor_size(&m->config, TOK_EMB) * sizeof(float));
+    embedding_backward(dtable, dout, b->ids, b->N, m->shape.C);                      // x = table[ids]
 }

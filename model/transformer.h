@@ -1,6 +1,10 @@
-// transformer: a Llama's shape, THE table of its tensors, and its forward and backward over ragged rows.
+// transformer: a Llama's shape, THE table of its tensors, and its loss and gradient over ragged rows.
 // It sees numbers only: no text, no roles. Allocation, checkpoint order, names and shapes, weight decay, tests and
 // printing all walk the table.
+//
+// To read the model for the first time, begin with model/sample.c: sampler_feed is the reference, the whole forward for
+// one token on one page. transformer.c is the fast one: the same operations for all tokens of a batch, and their
+// gradients. Attention in plain loops is attention_plain in tests/test_ops.c, and model/attention.c is the fast one.
 #ifndef TRANSFORMER_H
 #define TRANSFORMER_H
 
@@ -17,16 +21,23 @@ typedef struct {
     struct { float factor, low_freq_factor, high_freq_factor, original_seq_len; } rope_scaling;
 } Config;
 
+// The sizes as they stand in products, made once from a Config.
+typedef struct {
+    size_t L, C, F, V;                                     // n_layers, dim, hidden_dim, vocab_size
+    size_t H, K, D, HD, KD;                                // n_heads, n_kv_heads, head_dim; H * D, K * D
+} Shape;
+Shape config_shape(const Config *c);
+
 // Every size positive and small enough to multiply, heads a multiple of kv heads, head_dim even.
 bool config_check(const Config *c, Err *e);
 
 // ---- the tensor table ---------------------------------------------------------------------------------------------
 typedef enum { TOK_EMB, ATT_NORM, WQ, WK, WV, WO, FFN_NORM, W1, W3, W2, FINAL_NORM, CLASSIFIER, N_TENSORS } TensorId;
-typedef enum { ONE, DIM, QUERY_DIM, KV_DIM, HIDDEN_DIM, VOCAB } Size;
+typedef enum { SIZE_ONE, SIZE_DIM, SIZE_QUERY, SIZE_KV, SIZE_HIDDEN, SIZE_VOCAB } Size;
 
 typedef struct {
     const char *name, *hf_name;                            // hf_name: "%d" stands for the layer
-    Size rows, columns;                                    // the shape; rows ONE: a vector
+    Size rows, columns;                                    // the shape; rows SIZE_ONE: a vector
     bool per_layer, decay;                                 // decay: weight_decay applies
     bool heads_of_pairs;                                   // rows are RoPE pairs: Hugging Face stores them as halves
 } TensorInfo;
@@ -39,11 +50,12 @@ size_t tensor_size(const Config *c, TensorId id);          // floats in one of t
 // wq|wk|wv and w1|w3 are neighbours, so that each group can be used as one matrix.
 size_t tensor_offset(const Config *c, TensorId id, size_t layer);
 size_t params_count(const Config *c);                      // floats in an arena
+static inline TensorId classifier_id(const Config *c) { return c->tied ? TOK_EMB : CLASSIFIER; }
 
-// ---- the model ----------------------------------------------------------------------------------------------------
+// ---- a batch ------------------------------------------------------------------------------------------------------
 // S rows of tokens, end to end; row s is ids[starts[s]] .. ids[starts[s+1]-1] and rows never see each other. The M
 // targets are what the loss is about: at position at[m] (ascending, an index into ids) the model should say target[m],
-// with weight[m]. Positions that are no target cost only what others need of them.
+// with weight[m]. A position that is no target is computed only as far as later positions read it.
 typedef struct {
     size_t N, S, M;
     int *ids;                                              // (N)
@@ -53,6 +65,48 @@ typedef struct {
     float *weight;                                         // (M)
 } Batch;
 
+// At most so many tokens (N), tokens of one row, rows (S), and targets (M).
+typedef struct { size_t tokens, row, rows, targets; } BatchSize;
+
+bool batch_init(Batch *b, BatchSize max, Err *e);          // room for it, empty; false when memory is short
+void batch_free(Batch *b);                                 // accepts {0}
+void batch_clear(Batch *b);
+
+// ---- the model ----------------------------------------------------------------------------------------------------
+typedef struct {
+    Config config;
+    Shape shape;
+    size_t n_params;
+    float *params;                                         // the arena, in tensor_offset order
+    float *grads;                                          // the same shape; NULL without model_init_grads
+    float *cos_sin;                                        // (seq_len, D/2, 2)
+} Model;
+
+// Allocates the parameters (uninitialised) and the RoPE table. False when memory is short.
+bool model_init(Model *m, const Config *c, Err *e);
+bool model_init_grads(Model *m, Err *e);                   // the gradients too (uninitialised), for model_gradient
+// Normal(0, 0.02); wo and w2, which write into the residual stream, smaller by 1/sqrt(2 n_layers); norms 1.
+void model_randomize(Model *m, uint64_t seed);
+void model_free(Model *m);                                 // accepts {0}
+
+static inline float *model_param(const Model *m, TensorId id, size_t layer)
+{
+    return m->params + tensor_offset(&m->config, id, layer);
+}
+
+static inline float *model_grad(Model *m, TensorId id, size_t layer)
+{
+    return m->grads + tensor_offset(&m->config, id, layer);
+}
+
+// ---- work memory --------------------------------------------------------------------------------------------------
+// What model_loss and model_gradient write besides their results. One Work serves one call at a time.
+typedef enum {
+    WORK_LOSS,                                             // for model_loss alone: layers share their activations
+    WORK_GRADIENT,                                         // every layer keeps its own
+    WORK_CHECKPOINTING                                     // every layer keeps its input, and the rest is made again
+} WorkKind;
+
 typedef struct {
     float *x;                                              // (N, C): the layer's input
     float *qkv, *att, *lse;                                // queries, keys and values; (M, H*D), (M, H)
@@ -61,47 +115,38 @@ typedef struct {
 } LayerActs;                                               // M is N in every layer but the last
 
 typedef struct {
-    Config config;
-    size_t n_params;
-    float *params;                                         // the arena, in tensor_offset order
-    float *grads;                                          // the same shape; NULL until model_reserve with training
-    bool accumulate;                                       // grads hold earlier micro-batches of this step
-    float *cos_sin;                                        // (seq_len, D/2, 2)
-    // Work memory for up to max_tokens, made by model_reserve.
-    size_t max_tokens, max_row, max_rows, max_targets;
-    bool training, checkpointing;
-    LayerActs *acts;                                       // one a layer, (eval, checkpointing: all share one but for x)
-    float *out, *norm_out;                                 // (M, C), (M, C): after the last layer
-    float *logits, *scale;                                 // (a slice of M, V), (M)
-    float *norm_att, *norm_q, *norm_ffn, *rstd, *y;        // of the layer at hand: (N, C), (M, C), (N, C), (N), (N, F)
-    float *dout, *dx;                                      // (N, C), (N, C): gradients between layers
-    float *dx_att, *dx_q, *dnorm, *datt, *dqkv;             // (N, C), (M, C), (N, C), (N, H*D), (N, (H + 2*K)*D)
-    float *dw_tiles, *attention, *partial;                 // (tile_count(N), C), attention_scratch, linear_scratch
-    int *position, *query_position;                        // (N), (M): place in the row
+    BatchSize max;                                         // of a batch that there is room for
+    WorkKind kind;
+    LayerActs *acts;                                       // (L); those that are shared are the same pointers
+    // The last layer's output, its norm, which becomes its own gradient, and the logits, a slice of M at a time.
+    float *out, *norm_out, *scale, *logits;                // (M, C), (M, C), (M): weight / divisor, (slice, V)
+    // Scratch of a layer: results that the backward makes again.
+    float *norm_att, *norm_q, *norm_ffn, *rstd, *y;        // (N, C), (M, C), (N, C), (N), (N, F)
+    float *attention;                                      // attention_scratch()
+    // Gradients of activations, not for WORK_LOSS: between layers, then inside of one.
+    float *dout, *dx;                                      // (N, C), (N, C)
+    float *dx_att, *dx_q, *dnorm, *datt, *dqkv;            // (N, C), (M, C), (N, C), (N, H*D), (N, (H + 2*K)*D)
+    float *dw_tiles, *partial;                             // (tile_count(N), C): a norm's; linear_scratch()
+    // Of the batch at hand: place in the row of each token and each target, first target of each row.
+    int *position, *query_position;                        // (N), (M)
     size_t *query_starts;                                  // (S+1)
-    float *activations;                                    // the one block behind all of these
-    size_t n_activations;                                  // floats in it
-} Model;
+    float *floats;                                         // the one block behind all floats
+    size_t n_floats;
+} Work;
 
-// Allocates the parameters (uninitialised) and the RoPE table. False when memory is short.
-bool model_init(Model *m, const Config *c, Err *e);
-// Normal(0, 0.02); wo and w2, which write into the residual stream, smaller by 1/sqrt(2 n_layers); norms 1.
-void model_randomize(Model *m, uint64_t seed);
-// Work memory for batches of at most these sizes; training: gradients too. Says how much is missing if it is.
-bool model_reserve(Model *m, size_t max_tokens, size_t max_row, size_t max_rows, size_t max_targets, bool training,
-                   bool checkpointing, Err *e);
-void model_free(Model *m);                                 // accepts {0}
-// The floats of work memory that model_reserve would allocate; the rows of logits that exist at a time.
-size_t model_work_size(const Config *c, size_t max_tokens, size_t max_row, size_t max_rows, size_t max_targets, bool training,
-                       bool checkpointing);
-size_t model_logit_rows(const Config *c);
+// For a model of this shape, and batches of at most these sizes. Says how much is missing if it is.
+bool work_init(Work *w, const Config *c, BatchSize max, WorkKind kind, Err *e);
+void work_free(Work *w);                                   // accepts {0}
+size_t work_size(const Config *c, BatchSize max, WorkKind kind);       // the floats that work_init would allocate
+size_t model_logit_rows(const Config *c);                  // the rows of logits that exist at a time
 
-static inline float *model_param(const Model *m, TensorId id, size_t layer) { return m->params + tensor_offset(&m->config, id, layer); }
-static inline float *model_grad(const Model *m, TensorId id, size_t layer) { return m->grads + tensor_offset(&m->config, id, layer); }
+// ---- loss and gradient --------------------------------------------------------------------------------------------
+// The batch has at least one target and fits into w->max.
 
-// Fills loss (M). With divisor > 0 it also prepares the gradient of sum_m weight_m * nll_m / divisor, which
-// model_backward then carries through the layers into grads (added to them while m->accumulate is set).
-void model_forward(Model *m, const Batch *b, TokenLoss *loss, double divisor);
-void model_backward(Model *m, const Batch *b);
+// loss (M): of each target.
+void model_loss(const Model *m, Work *w, const Batch *b, TokenLoss *loss);
+// The same; and m->grads becomes the gradient of sum_m weight_m * nll_m / divisor, or, with `add`, that is added to it.
+// w is not of kind WORK_LOSS.
+void model_gradient(Model *m, Work *w, const Batch *b, TokenLoss *loss, double divisor, bool add);
 
 #endif

@@ -12,19 +12,20 @@
 #include <string.h>
 #include <sys/resource.h>
 
-typedef struct { const char *name; Config config; int rows, seq; } Shape;
+typedef struct { const char *name; Config config; int rows, seq; } Case;
 
-static const Shape shapes[] = {
+static const Case cases[] = {
     {"260K", {.dim = 64, .hidden_dim = 172, .n_layers = 5, .n_heads = 8, .n_kv_heads = 4, .vocab_size = 512}, 16, 512},
     {"15M", {.dim = 288, .hidden_dim = 768, .n_layers = 6, .n_heads = 6, .n_kv_heads = 6, .vocab_size = 32000}, 24, 256},
     {"135M", {.dim = 576, .hidden_dim = 1536, .n_layers = 30, .n_heads = 9, .n_kv_heads = 3, .vocab_size = 49152}, 8, 256},
 };
 
-static Batch batch_alloc(size_t tokens, size_t rows)
+static void make_room(Batch *b, size_t tokens, size_t rows)
 {
-    return (Batch){.ids = mem_alloc(tokens, sizeof(int)), .starts = mem_alloc(rows + 1, sizeof(size_t)),
-                   .at = mem_alloc(tokens, sizeof(size_t)), .target = mem_alloc(tokens, sizeof(int)),
-                   .weight = mem_alloc(tokens, sizeof(float))};
+    Err e;
+    if (batch_init(b, (BatchSize){.tokens = tokens, .rows = rows, .targets = tokens}, &e)) return;
+    fprintf(stderr, "%s\n", e.text);
+    exit(1);
 }
 
 // Appends one row, up to its last target; returns its full length.
@@ -44,13 +45,13 @@ static void add_row(Batch *b, const int *ids, const int *targets, int n)
 }
 
 // Chat-like rows: long-tailed lengths (or all of `length`), one to three turns, the end of each turn supervised.
-static size_t make_rows(Batch *b, const Shape *s, double fraction, int length)
+static size_t make_rows(Batch *b, const Case *s, double fraction, int length)
 {
     Rng rng = rng_seed(1);
     size_t total = 0;
     int *ids = mem_alloc((size_t)s->seq, sizeof *ids), *targets = mem_alloc((size_t)s->seq, sizeof *targets);
     int shortest = s->seq / 4 < 64 ? s->seq / 4 : 64;
-    *b = batch_alloc((size_t)(s->rows * s->seq), (size_t)s->rows);
+    make_room(b, (size_t)(s->rows * s->seq), (size_t)s->rows);
     for (int r = 0; r < s->rows; r++) {
         int n = length ? length : (int)fmin(s->seq, fmax(shortest, 0.45 * s->seq * exp(0.6 * rng_normal(&rng)))), turns = 1 + (int)rng_below(&rng, 3);
         for (int t = 0; t < n; t++) {
@@ -75,7 +76,7 @@ static size_t read_rows(Batch *b, const char *path)
     size_t total = 0;
     for (int r = 0; r < n_rows; r++) total += (size_t)lengths[r];
     const int *targets = ids + total;
-    *b = batch_alloc(total, (size_t)n_rows);
+    make_room(b, total, (size_t)n_rows);
     for (int r = 0; r < n_rows; ids += lengths[r], targets += lengths[r], r++) add_row(b, ids, targets, lengths[r]);
     file_unmap(&f);
     return total;
@@ -116,21 +117,20 @@ static double median(double *x, int n)
     return x[n / 2];
 }
 
-static void step(Model *m, Optim *o, const Batch *b, TokenLoss *losses)
+static void step(Model *m, Work *w, Optim *o, const Batch *b, TokenLoss *losses)
 {
-    m->accumulate = false;
-    model_forward(m, b, losses, (double)b->M);
-    model_backward(m, b);
+    model_gradient(m, w, b, losses, (double)b->M, false);
     optim_step(o, m, 1e-4, fmin(1, 1 / (grads_norm(m) + 1e-6)));
 }
 
 int main(int argc, char **argv)
 {
-    const Shape *s = shapes;
+    const Case *s = cases;
     if (argc < 3) return fprintf(stderr, "usage: bench_step SHAPE FRACTION [STEPS [BATCH [checkpointing]]]\n"), 2;
-    while (s < shapes + 3 && strcmp(s->name, argv[1]) != 0) s++;
+    while (s < cases + 3 && strcmp(s->name, argv[1]) != 0) s++;
     int steps = argc > 3 ? atoi(argv[3]) : 5;
-    if (s == shapes + 3 || steps < 1 || steps > 1000) return fprintf(stderr, "bench_step: unknown shape, or steps not 1 to 1000\n"), 2;
+    if (s == cases + 3 || steps < 1 || steps > 1000)
+        return fprintf(stderr, "bench_step: unknown shape, or steps not 1 to 1000\n"), 2;
     Config c = s->config;
     c.head_dim = c.dim / c.n_heads;
     c.seq_len = 8192;
@@ -142,14 +142,17 @@ int main(int argc, char **argv)
     Batch b;
     Err e;
     Model m;
+    Work w;
     Optim o = {.kind = OPTIM_ADAMW, .beta1 = 0.9f, .beta2 = 0.999f, .epsilon = 1e-8f};
     int rows, length;
     size_t tokens, longest = 0;
     if (argc > 4 && sscanf(argv[4], "%dx%d", &rows, &length) == 2 && rows > 0 && length > 0 && length <= c.seq_len)
-        tokens = make_rows(&b, &(Shape){.config = c, .rows = rows, .seq = length}, atof(argv[2]), length);
+        tokens = make_rows(&b, &(Case){.config = c, .rows = rows, .seq = length}, atof(argv[2]), length);
     else tokens = argc > 4 ? read_rows(&b, argv[4]) : make_rows(&b, s, atof(argv[2]), 0);
     for (size_t r = 0; r < b.S; r++) longest = b.starts[r + 1] - b.starts[r] > longest ? b.starts[r + 1] - b.starts[r] : longest;
-    if (!model_init(&m, &c, &e) || !model_reserve(&m, b.N, longest, b.S, b.M, true, argc > 5, &e) || !optim_init(&o, m.n_params, &e))
+    BatchSize size = {b.N, longest, b.S, b.M};
+    if (!model_init(&m, &c, &e) || !model_init_grads(&m, &e) || !optim_init(&o, m.n_params, &e) ||
+        !work_init(&w, &c, size, argc > 5 ? WORK_CHECKPOINTING : WORK_GRADIENT, &e))
         return fprintf(stderr, "%s\n", e.text), 1;
     model_randomize(&m, 1);
     TokenLoss *losses = mem_alloc(b.M, sizeof *losses);
@@ -158,10 +161,10 @@ int main(int argc, char **argv)
     float *ca = canary_data, *cb = ca + 2048 * 2048, *cc = cb + 2048 * 2048;
 
     double seconds[1000], speed[1000], ratio[1000], flops = needed_flops(&c, &b);
-    step(&m, &o, &b, losses);                              // touches all memory
+    step(&m, &w, &o, &b, losses);                              // touches all memory
     for (int i = 0; i < steps; i++) {
         double before = canary(ca, cb, cc), start = now_seconds();
-        step(&m, &o, &b, losses);
+        step(&m, &w, &o, &b, losses);
         seconds[i] = now_seconds() - start;
         speed[i] = (before + canary(ca, cb, cc)) / 2;
         ratio[i] = flops / seconds[i] / 1e9 / speed[i];
@@ -171,6 +174,6 @@ int main(int argc, char **argv)
     double t = median(seconds, steps);
     printf("%-5s %3.0f %%  %5zu tokens %8.1f ms %9.0f tokens/s %7.1f needed GFLOP/s  canary %6.1f  ratio %.3f (best %.3f)  %ld MB, %.0f of activations\n", s->name,
            100 * atof(argv[2]), tokens, 1e3 * t, (double)tokens / t, flops / t / 1e9, median(speed, steps), median(ratio, steps),
-           ratio[steps - 1], usage.ru_maxrss / 1024, (double)m.n_activations * sizeof(float) / 1e6);
+           ratio[steps - 1], usage.ru_maxrss / 1024, (double)w.n_floats * sizeof(float) / 1e6);
     return 0;
 }

@@ -7,18 +7,20 @@
 static char *unmasked;         // ./train whose example.c never writes -100: one line of it was changed by the Makefile
 
 // The loss of one row, as training has it: the weighted mean over its targets.
-static double loss_of(Model *m, const Example *ex)
+static double loss_of(const Model *m, const Example *ex)
 {
     Batch b;
+    Work w;
     Err e;
     BatchSize size = example_size(ex, BATCH_TRAIN);
     TokenLoss losses[8];
     double sum = 0;
-    CHECK(batch_init(&b, size, &e) && model_reserve(m, size.tokens, size.row, size.rows, size.targets, false, false, &e));
+    CHECK(batch_init(&b, size, &e) && work_init(&w, &m->config, size, WORK_LOSS, &e));
     batch_add(&b, ex, BATCH_TRAIN);
-    model_forward(m, &b, losses, 0);
+    model_loss(m, &w, &b, losses);
     for (size_t i = 0; i < b.M; i++) sum += (double)b.weight[i] * (double)losses[i].nll;
     batch_free(&b);
+    work_free(&w);
     return sum / example_weight(ex);
 }
 

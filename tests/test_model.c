@@ -21,14 +21,15 @@ static void must(bool ok, const Err *e)
 // Rows laid end to end; `targets` and `weights` have an entry for every token, IGNORE where it is no target.
 static Batch batch_make(size_t S, const int *lengths, const int *ids, const int *targets, const float *weights)
 {
-    Batch b = {.S = S, .starts = mem_alloc(S + 1, sizeof *b.starts)};
+    Batch b;
+    Err e;
+    size_t N = 0;
+    for (size_t s = 0; s < S; s++) N += (size_t)lengths[s];
+    must(batch_init(&b, (BatchSize){.tokens = N, .rows = S, .targets = N}, &e), &e);
+    b.N = N;
+    b.S = S;
     for (size_t s = 0; s < S; s++) b.starts[s + 1] = b.starts[s] + (size_t)lengths[s];
-    b.N = b.starts[S];
-    b.ids = mem_alloc(b.N, sizeof *b.ids);
-    b.at = mem_alloc(b.N, sizeof *b.at);
-    b.target = mem_alloc(b.N, sizeof *b.target);
-    b.weight = mem_alloc(b.N, sizeof *b.weight);
-    for (size_t n = 0; n < b.N; n++) {
+    for (size_t n = 0; n < N; n++) {
         b.ids[n] = ids[n];
         if (targets[n] == IGNORE) continue;
         b.at[b.M] = n;
@@ -36,15 +37,6 @@ static Batch batch_make(size_t S, const int *lengths, const int *ids, const int 
         b.weight[b.M++] = weights ? weights[n] : 1;
     }
     return b;
-}
-
-static void batch_free(Batch *b)
-{
-    free(b->ids);
-    free(b->starts);
-    free(b->at);
-    free(b->target);
-    free(b->weight);
 }
 
 static double batch_divisor(const Batch *b)
@@ -57,9 +49,10 @@ static double batch_divisor(const Batch *b)
 // Some rows of b, in the order given: "031" is row 0, row 3, row 1. from[m]: which of b's targets target m was.
 static Batch batch_rows(const Batch *b, const char *rows, size_t S, size_t *from)
 {
-    Batch part = {.S = S, .starts = mem_alloc(S + 1, sizeof *part.starts), .ids = mem_alloc(b->N, sizeof *part.ids),
-                  .at = mem_alloc(b->M, sizeof *part.at), .target = mem_alloc(b->M, sizeof *part.target),
-                  .weight = mem_alloc(b->M, sizeof *part.weight)};
+    Batch part;
+    Err e;
+    must(batch_init(&part, (BatchSize){.tokens = b->N, .rows = S, .targets = b->M}, &e), &e);
+    part.S = S;
     for (size_t i = 0; i < S; i++) {
         size_t row = (size_t)(rows[i] - '0'), begin = b->starts[row], end = b->starts[row + 1];
         for (size_t m = 0; m < b->M; m++) {
@@ -77,7 +70,7 @@ static Batch batch_rows(const Batch *b, const char *rows, size_t S, size_t *from
 
 // ---- passes -------------------------------------------------------------------------------------------------------
 
-// What a forward and backward gave.
+// What a loss (grads NULL) or a gradient gave.
 typedef struct { size_t M; float *nll, *entropy, *grads; } Pass;
 
 static void pass_free(Pass *p)
@@ -87,21 +80,24 @@ static void pass_free(Pass *p)
     free(p->grads);
 }
 
-static void model_reserve_for(Model *m, const Batch *b, bool training, bool checkpointing)
+// Work memory for one batch.
+static Work work_for(const Model *m, const Batch *b, WorkKind kind)
 {
-    size_t longest = 0;
+    BatchSize size = {.tokens = b->N, .rows = b->S, .targets = b->M};
     for (size_t s = 0; s < b->S; s++)
-        if (b->starts[s + 1] - b->starts[s] > longest) longest = b->starts[s + 1] - b->starts[s];
+        if (b->starts[s + 1] - b->starts[s] > size.row) size.row = b->starts[s + 1] - b->starts[s];
+    Work w;
     Err e;
-    must(model_reserve(m, b->N, longest, b->S, b->M, training, checkpointing, &e), &e);
+    must(work_init(&w, &m->config, size, kind, &e), &e);
+    return w;
 }
 
 // One micro-batch, whose target m is the pass's target from[m] (NULL: m itself). Divisor 0: no gradient.
-static void pass_add(Pass *p, Model *m, const Batch *b, const size_t *from, double divisor)
+static void pass_add(Pass *p, Model *m, Work *w, const Batch *b, const size_t *from, double divisor, bool add)
 {
     TokenLoss *loss = mem_alloc(b->M, sizeof *loss);
-    model_forward(m, b, loss, divisor);
-    if (divisor > 0) model_backward(m, b);
+    if (divisor > 0) model_gradient(m, w, b, loss, divisor, add);
+    else model_loss(m, w, b, loss);
     for (size_t i = 0; i < b->M; i++) {
         p->nll[from ? from[i] : i] = loss[i].nll;
         p->entropy[from ? from[i] : i] = loss[i].entropy;
@@ -109,37 +105,35 @@ static void pass_add(Pass *p, Model *m, const Batch *b, const size_t *from, doub
     free(loss);
 }
 
-static Pass pass_begin(Model *m, const Batch *b)
+static Pass pass_begin(const Batch *b)
 {
-    m->accumulate = false;
     return (Pass){.M = b->M, .nll = mem_alloc(b->M, sizeof(float)), .entropy = mem_alloc(b->M, sizeof(float))};
 }
 
-static void pass_end(Pass *p, Model *m, double divisor)
+static void pass_end(Pass *p, const Model *m, double divisor)
 {
-    m->accumulate = false;
     if (!(divisor > 0)) return;
     p->grads = mem_alloc(m->n_params, sizeof(float));
     memcpy(p->grads, m->grads, m->n_params * sizeof(float));
 }
 
-static Pass pass_run(Model *m, const Batch *b, double divisor)
+static Pass pass_run(Model *m, Work *w, const Batch *b, double divisor)
 {
-    Pass p = pass_begin(m, b);
-    pass_add(&p, m, b, NULL, divisor);
+    Pass p = pass_begin(b);
+    pass_add(&p, m, w, b, NULL, divisor, false);
     pass_end(&p, m, divisor);
     return p;
 }
 
 // The same in micro-batches: "03|12" is one of rows 0 and 3, then one of rows 1 and 2.
-static Pass pass_in_parts(Model *m, const Batch *b, const char *parts, double divisor)
+static Pass pass_in_parts(Model *m, Work *w, const Batch *b, const char *parts, double divisor)
 {
-    Pass p = pass_begin(m, b);
+    Pass p = pass_begin(b);
     size_t *from = mem_alloc(b->M, sizeof *from);
-    for (const char *rows = parts; *rows; m->accumulate = true) {
+    for (const char *rows = parts; *rows;) {
         size_t S = strcspn(rows, "|");
         Batch part = batch_rows(b, rows, S, from);
-        pass_add(&p, m, &part, from, divisor);
+        pass_add(&p, m, w, &part, from, divisor, rows > parts);
         batch_free(&part);
         rows += S + (rows[S] == '|');
     }
@@ -248,6 +242,7 @@ static Model fixture_model(const SafeTensors *f)
     cJSON *json = fixture_note(f, "config");
     must(config_from_json(&c, json, f->file.path, &e) && model_init(&m, &c, &e), &e);
     cJSON_Delete(json);
+    must(model_init_grads(&m, &e), &e);
     fixture_arena(f, "param.", &c, m.params);
     return m;
 }
@@ -267,7 +262,7 @@ static Batch fixture_batch(const SafeTensors *f, const char *prefix)
 }
 
 // A model and a batch from a fixture, ready to train.
-typedef struct { SafeTensors file; Model model; Batch batch; double divisor; } Case;
+typedef struct { SafeTensors file; Model model; Work work; Batch batch; double divisor; } Case;
 
 static const char *const cases[] = {"model_gqa_untied", "model_gqa_tied", "model_one_layer_tied",
                                     "model_one_layer_untied", "model_llama3_rope", "model_single_tokens"};
@@ -279,12 +274,20 @@ static Case case_open(const char *name)
     c.model = fixture_model(&c.file);
     c.batch = fixture_batch(&c.file, "");
     c.divisor = batch_divisor(&c.batch);
-    model_reserve_for(&c.model, &c.batch, true, false);
+    c.work = work_for(&c.model, &c.batch, WORK_GRADIENT);
     return c;
+}
+
+// Other work memory: as much as the batch needs.
+static void case_work(Case *c, const Batch *b, WorkKind kind)
+{
+    work_free(&c->work);
+    c->work = work_for(&c->model, b, kind);
 }
 
 static void case_close(Case *c)
 {
+    work_free(&c->work);
     model_free(&c->model);
     batch_free(&c->batch);
     safetensors_close(&c->file);
@@ -307,7 +310,7 @@ static void check_case(const char *name)
     want.nll = fixture_floats(&c.file, NULL, "nll");
     want.entropy = fixture_floats(&c.file, NULL, "entropy");
     float *want_loss = fixture_floats(&c.file, NULL, "loss"), loss = 0;
-    Pass got = pass_run(&c.model, &c.batch, c.divisor);
+    Pass got = pass_run(&c.model, &c.work, &c.batch, c.divisor);
     for (size_t m = 0; m < got.M; m++) loss += (float)(c.batch.weight[m] * got.nll[m] / c.divisor);
     CHECK_CLOSE(name, &loss, want_loss, 1, 1e-5);
     CHECK_CLOSE(name, got.nll, want.nll, got.M, 1e-5);
@@ -353,15 +356,13 @@ static Optim run_optim(const cJSON *run, const Model *m)
 enum { MAX_MICRO = 4, STEPS = 10 };
 
 // The micro-batches of a step, all of them divided by the weights of all of them. Returns the loss.
-static double run_micro_batches(Model *m, const Batch *micro, size_t n)
+static double run_micro_batches(Model *m, Work *w, const Batch *micro, size_t n)
 {
     double divisor = 0, loss = 0;
     for (size_t i = 0; i < n; i++) divisor += batch_divisor(&micro[i]);
     for (size_t i = 0; i < n; i++) {
         TokenLoss *token = mem_alloc(micro[i].M, sizeof *token);
-        m->accumulate = i > 0;
-        model_forward(m, &micro[i], token, divisor);
-        model_backward(m, &micro[i]);
+        model_gradient(m, w, &micro[i], token, divisor, i > 0);
         for (size_t t = 0; t < micro[i].M; t++) loss += micro[i].weight[t] * token[t].nll / divisor;
         free(token);
     }
@@ -371,12 +372,12 @@ static double run_micro_batches(Model *m, const Batch *micro, size_t n)
 // What a run logs.
 typedef struct { float losses[STEPS], norms[STEPS], rates[STEPS]; } Log;
 
-static Log run_steps(Model *m, const cJSON *run, Batch sets[2][MAX_MICRO], size_t n_micro)
+static Log run_steps(Model *m, Work *w, const cJSON *run, Batch sets[2][MAX_MICRO], size_t n_micro)
 {
     Log log;
     Optim o = run_optim(run, m);
     for (int step = 0; step < STEPS; step++) {
-        log.losses[step] = (float)run_micro_batches(m, sets[step % 2], n_micro);
+        log.losses[step] = (float)run_micro_batches(m, w, sets[step % 2], n_micro);
         double norm = grads_norm(m), limit = number(run, "max_grad_norm");
         double rate = number(run, "learning_rate") * run_factor(run, step);
         optim_step(&o, m, rate, limit > 0 ? fmin(1, limit / (norm + 1e-6)) : 1);
@@ -405,6 +406,7 @@ static void check_training_run(const char *name)
     SafeTensors f = fixture_open(name);
     cJSON *run = fixture_note(&f, "run");
     Model m = fixture_model(&f);
+    Work w;
     Batch sets[2][MAX_MICRO];                              // the steps take turns with them
     size_t n_micro = (size_t)number(run, "micro_batches");
     for (int s = 0; s < 2; s++)
@@ -413,8 +415,9 @@ static void check_training_run(const char *name)
             snprintf(prefix, sizeof prefix, "set%d.micro%zu.", s, i);
             sets[s][i] = fixture_batch(&f, prefix);
         }
-    must(model_reserve(&m, 128, 128, 8, 128, true, false, &e), &e);
-    Log log = run_steps(&m, run, sets, n_micro);
+    const BatchSize size = {.tokens = 128, .row = 128, .rows = 8, .targets = 128};
+    must(work_init(&w, &m.config, size, WORK_GRADIENT, &e), &e);
+    Log log = run_steps(&m, &w, run, sets, n_micro);
     check_log(name, &f, &log);
     float *final = mem_alloc(m.n_params, sizeof *final);
     fixture_arena(&f, "final.", &m.config, final);
@@ -422,6 +425,7 @@ static void check_training_run(const char *name)
     free(final);
     for (int s = 0; s < 2; s++)
         for (size_t i = 0; i < n_micro; i++) batch_free(&sets[s][i]);
+    work_free(&w);
     model_free(&m);
     cJSON_Delete(run);
     safetensors_close(&f);
@@ -492,8 +496,9 @@ static void a_masked_position_has_no_gradient(void)
     Case c = case_open("model_gqa_untied");
     Batch batches[] = {masked_batch(2, 21, 1), masked_batch(2, IGNORE, 1), masked_batch(2, 21, 0),
                        masked_batch(1, 21, 1)};
-    Pass both = pass_run(&c.model, &batches[0], 1), masked = pass_run(&c.model, &batches[1], 1);
-    Pass weightless = pass_run(&c.model, &batches[2], 1), one_row = pass_run(&c.model, &batches[3], 1);
+    Pass both = pass_run(&c.model, &c.work, &batches[0], 1), masked = pass_run(&c.model, &c.work, &batches[1], 1);
+    Pass weightless = pass_run(&c.model, &c.work, &batches[2], 1);
+    Pass one_row = pass_run(&c.model, &c.work, &batches[3], 1);
     for (int id = 0; id < LONG + SHORT; id++) {
         // What stands at or before a target is its input; what stands behind the last, or in a row without one, is not.
         CHECK_MSG(embedding_untouched(&c.model, &both, id) == (id > 7), "targets at 3 and 7, token %d", id);
@@ -504,7 +509,7 @@ static void a_masked_position_has_no_gradient(void)
     check_tensors("a masked row adds nothing", &c.model.config, both.grads, one_row.grads, 1e-6);
 
     batches[0].weight[0] = batches[0].weight[1] = 0;
-    Pass none = pass_run(&c.model, &batches[0], 1);
+    Pass none = pass_run(&c.model, &c.work, &batches[0], 1);
     CHECK(all_zero(none.grads, c.model.n_params));         // exactly: not a bit reaches any tensor
 
     Pass *passes[] = {&both, &masked, &weightless, &one_row, &none};
@@ -514,12 +519,12 @@ static void a_masked_position_has_no_gradient(void)
 }
 
 // Puts another token at position `at`: which of the two losses (targets at 3 and 7) does that change?
-static void check_context(Model *m, int at, bool first_changes, bool second_changes)
+static void check_context(Case *c, int at, bool first_changes, bool second_changes)
 {
     Batch b = masked_batch(2, 21, 1);
-    Pass before = pass_run(m, &b, 0);
+    Pass before = pass_run(&c->model, &c->work, &b, 0);
     b.ids[at] = 30;
-    Pass after = pass_run(m, &b, 0);
+    Pass after = pass_run(&c->model, &c->work, &b, 0);
     CHECK_MSG((before.nll[0] != after.nll[0]) == first_changes, "token %d, target at 3: %.9g", at, after.nll[0]);
     CHECK_MSG((before.nll[1] != after.nll[1]) == second_changes, "token %d, target at 7: %.9g", at, after.nll[1]);
     pass_free(&before);
@@ -530,7 +535,7 @@ static void check_context(Model *m, int at, bool first_changes, bool second_chan
 static void a_masked_token_is_context(void)
 {
     Case c = case_open("model_gqa_untied");
-    for (int at = 0; at < LONG + SHORT; at++) check_context(&c.model, at, at <= 3, at <= 7);
+    for (int at = 0; at < LONG + SHORT; at++) check_context(&c, at, at <= 3, at <= 7);
     case_close(&c);
 }
 
@@ -544,10 +549,10 @@ static void any_split_gives_the_same_gradient(void)
     static const char *const names[] = {"model_gqa_untied", "model_gqa_tied", "model_one_layer_tied"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         Case c = case_open(names[i]);
-        Pass whole = pass_run(&c.model, &c.batch, c.divisor);
+        Pass whole = pass_run(&c.model, &c.work, &c.batch, c.divisor);
         float *float64_grads = float64_gradient(&c);
         for (size_t j = 0; j < sizeof splits / sizeof *splits; j++) {
-            Pass parts = pass_in_parts(&c.model, &c.batch, splits[j], c.divisor);
+            Pass parts = pass_in_parts(&c.model, &c.work, &c.batch, splits[j], c.divisor);
             check_same_sums(splits[j], &c.model, &parts, &whole);
             // Measured: at most 1.4e-6, with OpenBLAS's AVX2 kernels; 1.2e-6 with its AVX-512 ones.
             CHECK_CLOSE(splits[j], parts.grads, float64_grads, c.model.n_params, 2e-6);
@@ -572,9 +577,9 @@ static void the_head_in_slices_is_the_head(void)
     }
     Batch b = batch_make(ROWS, lengths, ids, targets, NULL);
     Case c = case_open("model_gqa_tied");
-    model_reserve_for(&c.model, &b, true, false);
-    Pass whole = pass_run(&c.model, &b, ROWS * LENGTH);
-    Pass parts = pass_in_parts(&c.model, &b, "0|1|2|3|4|5", ROWS * LENGTH);
+    case_work(&c, &b, WORK_GRADIENT);
+    Pass whole = pass_run(&c.model, &c.work, &b, ROWS * LENGTH);
+    Pass parts = pass_in_parts(&c.model, &c.work, &b, "0|1|2|3|4|5", ROWS * LENGTH);
     check_same_sums("rows alone", &c.model, &parts, &whole);
     pass_free(&whole);
     pass_free(&parts);
@@ -588,11 +593,11 @@ static void checkpointing_and_eval_change_no_bit(void)
 {
     for (int i = 0; i < N_CASES; i++) {
         Case c = case_open(cases[i]);
-        Pass plain = pass_run(&c.model, &c.batch, c.divisor);
-        model_reserve_for(&c.model, &c.batch, true, true);
-        Pass checkpointed = pass_run(&c.model, &c.batch, c.divisor);
-        model_reserve_for(&c.model, &c.batch, false, false);
-        Pass eval = pass_run(&c.model, &c.batch, 0);
+        Pass plain = pass_run(&c.model, &c.work, &c.batch, c.divisor);
+        case_work(&c, &c.batch, WORK_CHECKPOINTING);
+        Pass checkpointed = pass_run(&c.model, &c.work, &c.batch, c.divisor);
+        case_work(&c, &c.batch, WORK_LOSS);
+        Pass eval = pass_run(&c.model, &c.work, &c.batch, 0);
         check_passes_same_bits("gradient checkpointing", &c.model, &checkpointed, &plain);
         check_passes_same_bits("evaluation", &c.model, &eval, &plain);
         pass_free(&plain);
@@ -605,8 +610,8 @@ static void checkpointing_and_eval_change_no_bit(void)
 static Pass pass_with_threads(Case *c, int n)
 {
     ops_init(n);
-    model_reserve_for(&c->model, &c->batch, true, false);  // its work memory is as large as there are threads
-    return pass_run(&c->model, &c->batch, c->divisor);
+    case_work(c, &c->batch, WORK_GRADIENT);                // work memory is as large as there are threads
+    return pass_run(&c->model, &c->work, &c->batch, c->divisor);
 }
 
 static void threads_change_no_bit(void)
@@ -650,7 +655,7 @@ static void cross_entropy_is_the_notebooks(void)
 }
 
 // Calls `check` for each line of a JSONL file but the first, which is its header.
-static void each_line(const char *path, Model *m, void (*check)(Model *m, const cJSON *line))
+static void each_line(const char *path, Model *m, Work *w, void (*check)(Model *m, Work *w, const cJSON *line))
 {
     File f;
     Err e;
@@ -660,7 +665,7 @@ static void each_line(const char *path, Model *m, void (*check)(Model *m, const 
         const char *newline = memchr(p, '\n', (size_t)(end - p)), *stop = newline ? newline : end;
         cJSON *json = json_parse(p, (size_t)(stop - p), path, line, &e);
         must(json, &e);
-        if (line > 1) check(m, json);
+        if (line > 1) check(m, w, json);
         cJSON_Delete(json);
         p = stop + 1;
     }
@@ -685,12 +690,12 @@ static Batch line_batch(const cJSON *line, bool masked)
     return b;
 }
 
-static void check_line_losses(Model *m, const cJSON *line)
+static void check_line_losses(Model *m, Work *w, const cJSON *line)
 {
     const char *name = json_string(line, "conv");
     const cJSON *want = json_get(line, "nll")->child;
     Batch full = line_batch(line, false), masked = line_batch(line, true);
-    Pass all = pass_run(m, &full, 0), supervised = pass_run(m, &masked, 0);
+    Pass all = pass_run(m, w, &full, 0), supervised = pass_run(m, w, &masked, 0);
     double mean = 0, masked_mean = 0;
     for (size_t t = 0; t < all.M; t++, want = want->next) {
         CHECK_MSG(fabs(all.nll[t] - want->valuedouble) <= 1e-4, "%s[%zu]: %.6f, expected %.6f", name, t, all.nll[t],
@@ -722,10 +727,10 @@ static float gradient_entry(const Model *m, const Pass *p, const cJSON *entry)
     return p->grads[tensor_offset(c, id, layer) + at];
 }
 
-static void check_line_gradient(Model *m, const cJSON *line)
+static void check_line_gradient(Model *m, Work *w, const cJSON *line)
 {
     Batch b = line_batch(line, true);
-    Pass p = pass_run(m, &b, batch_divisor(&b));
+    Pass p = pass_run(m, w, &b, batch_divisor(&b));
     const cJSON *entry;
     cJSON_ArrayForEach(entry, json_get(line, "grads")) {
         double got = gradient_entry(m, &p, entry), want = number(entry, "grad");
@@ -737,13 +742,16 @@ static void check_line_gradient(Model *m, const cJSON *line)
     batch_free(&b);
 }
 
-static void with_stories260K(const char *vectors, void (*check)(Model *m, const cJSON *line))
+static void with_stories260K(const char *vectors, void (*check)(Model *m, Work *w, const cJSON *line))
 {
     Model m;
+    Work w;
     Err e;
-    must(checkpoint_load(&m, "../shared/models/stories260K.bin", &e), &e);
-    must(model_reserve(&m, 512, 512, 1, 512, true, false, &e), &e);
-    each_line(vectors, &m, check);
+    const BatchSize size = {.tokens = 512, .row = 512, .rows = 1, .targets = 512};
+    must(checkpoint_load(&m, "../shared/models/stories260K.bin", &e) && model_init_grads(&m, &e), &e);
+    must(work_init(&w, &m.config, size, WORK_GRADIENT, &e), &e);
+    each_line(vectors, &m, &w, check);
+    work_free(&w);
     model_free(&m);
 }
 

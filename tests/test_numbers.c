@@ -10,7 +10,7 @@
 
 // Six chats, of which only the fourth has a "z"; the byte tokenizer; a model of two layers, made here so that single
 // weights of it can be chosen. Column ODD of everything that reads the residual stream is 0, and nothing writes there.
-enum { DIM_ = 16, HIDDEN = 24, ODD = 15, LINE_OF_Z = 4, Z = 'z' + 3 };
+enum { DIM = 16, HIDDEN = 24, ODD = 15, LINE_OF_Z = 4, Z = 'z' + 3 };
 
 static const char CONFIG[] =
     "{\"model_name_or_path\": \"%s/model.bin\", \"tokenizer_name_or_path\": \"%s/tokenizer.bin\","
@@ -53,7 +53,7 @@ static void scale(Model *m, TensorId id, size_t layer, float by)
 
 static void make_model(Model *m)
 {
-    Config c = {.dim = DIM_, .hidden_dim = HIDDEN, .n_layers = 2, .n_heads = 2, .n_kv_heads = 1, .head_dim = 8, .vocab_size = BYTE_TOKENIZER_SIZE,
+    Config c = {.dim = DIM, .hidden_dim = HIDDEN, .n_layers = 2, .n_heads = 2, .n_kv_heads = 1, .head_dim = 8, .vocab_size = BYTE_TOKENIZER_SIZE,
                 .seq_len = 64, .tied = false, .rope_theta = 10000, .norm_eps = 1e-5f};
     Err e;
     if (!CHECK_MSG(model_init(m, &c, &e), "%s", e.text)) exit(1);
@@ -64,14 +64,14 @@ static void make_model(Model *m)
         static const TensorId readers[] = {WQ, WK, WV, W1, W3}, writers[] = {WO, W2};
         for (size_t i = 0; i < 5; i++) set_column(m, readers[i], l, ODD, 0);
         for (size_t i = 0; i < 2; i++) {
-            size_t n = tensor_size(&c, writers[i]) / DIM_;
+            size_t n = tensor_size(&c, writers[i]) / DIM;
             memset(model_param(m, writers[i], l) + ODD * n, 0, n * sizeof(float));
         }
     }
 }
 
 // What only "z" has in its embedding, and so only the rows with a z feel.
-static void mark_z(Model *m) { model_param(m, TOK_EMB, 0)[Z * DIM_ + ODD] = 1; }
+static void mark_z(Model *m) { model_param(m, TOK_EMB, 0)[Z * DIM + ODD] = 1; }
 
 static void damage_scores(Model *m, size_t layer)
 {
@@ -85,7 +85,7 @@ static void scores_1(Model *m)                             // in the last layer 
     mark_z(m);
     set_column(m, WK, 1, ODD, 1e30f);
     for (int i = 0; i < 2 * 8; i++)
-        for (int c = 0; c < DIM_; c++) model_param(m, WQ, 1)[i * DIM_ + c] = c == ODD ? 0 : 1e10f * (float)(1 + (i * 7 + c * 3) % 5);
+        for (int c = 0; c < DIM; c++) model_param(m, WQ, 1)[i * DIM + c] = c == ODD ? 0 : 1e10f * (float)(1 + (i * 7 + c * 3) % 5);
 }
 static void queries(Model *m)
 {

@@ -2,6 +2,7 @@
 // does to sums, what the exponential is worth, and what becomes of inputs that are huge or no number.
 #include "check.h"
 
+#include "../model/exp.h"
 #include "../model/ops.h"
 
 // ---- helpers ------------------------------------------------------------------------------------------------------
@@ -115,32 +116,30 @@ static void check_linear(size_t N, size_t in, size_t out)
     product(want_dx, dy, out, 1, w, in, 1, N, in, out);                         // dx = dy w
     product(want_dw, dy, 1, out, x, in, 1, out, in, N);                         // dw = dy^T x
 
-    linear_forward(y, NULL, x, w, N, in, out, 0);
+    linear_forward(y, NULL, x, w, N, in, out);
     linear_backward_weights(&gradient, 1, 0);
-    linear_backward_input(dx, dy, w, N, in, out, 1);
+    linear_rows_backward(dx, dy, w, (Tile){.R = N, .tasks = 1}, in, out);
     CHECK_CLOSE("y", y, narrowed(want_y, N * out), N * out, 1e-6);
     CHECK_CLOSE("dx", dx, narrowed(want_dx, N * in), N * in, 1e-6);
     CHECK_CLOSE("dw", dw, narrowed(want_dw, out * in), out * in, 1e-6);
 
     float *cut = filled(N * in, NAN);
-    linear_backward_input_long(cut, dy, w, N, in, out, scratch);
+    linear_backward_input(cut, dy, w, N, in, out, scratch);
     CHECK_CLOSE("dx, cut", cut, narrowed(want_dx, N * in), N * in, 1e-6);
 
     float *sum = copied(dy, N * out), *sum_dw = copied(w, out * in);
     gradient.dw = sum_dw;
-    linear_forward(sum, sum, x, w, N, in, out, 0);
+    linear_forward(sum, sum, x, w, N, in, out);
     linear_backward_weights(&gradient, 1, 1);
     check_added("y + ", sum, dy, y, N * out);
     check_added("dw + ", sum_dw, w, dw, out * in);
 
-    for (size_t tasks = 1; tasks < 4; tasks++) {           // inside of a parallel loop, where a tile is one thread's, or some tasks
+    for (size_t tasks = 1; tasks < 4; tasks++) {           // a tile is one thread's, or some tasks
         float *inside = filled(N * out, NAN), *inside_dx = filled(N * in, NAN);
-        size_t tile = tile_rows(N);
-#pragma omp parallel for
-        for (size_t n = 0; n < N; n += tile) {
-            size_t R = N - n < tile ? N - n : tile;
-            linear_forward(inside + n * out, dy + n * out, x + n * in, w, R, in, out, tasks);
-            linear_backward_input(inside_dx + n * in, dy + n * out, w, R, in, out, tasks);
+        FOR_EACH_TILE(t, N) {
+            t.tasks = tasks;
+            linear_rows(inside + t.n * out, dy + t.n * out, x + t.n * in, w, t, in, out);
+            linear_rows_backward(inside_dx + t.n * in, dy + t.n * out, w, t, in, out);
         }
         check_added("tiles of y + ", inside, dy, y, N * out);
         CHECK_CLOSE("tiles of dx", inside_dx, narrowed(want_dx, N * in), N * in, 1e-6);
@@ -185,7 +184,8 @@ static void gradients_of_several_weights(void)
 
 static void threads_change_no_bit_of_a_product(void)
 {
-    enum { N = 700, IN = 130, OUT = 4530, TASKS = 5 };
+    enum { N = 700, IN = 130, OUT = 4530 };
+    const Tile all = {.R = N, .tasks = 5};
     static const int threads[] = {1, 2, 3, 7};
     float *x = random_floats(N * IN), *w = random_floats(OUT * IN), *dy = random_floats(N * OUT), *scratch = floats(linear_scratch(N, IN));
     float *y[4], *dx[4], *dw[4], *y_tasks[4], *dx_tasks[4];
@@ -193,15 +193,15 @@ static void threads_change_no_bit_of_a_product(void)
         WeightGradient gradient = {dw[i] = floats(OUT * IN), dy, x, N, IN, OUT};
         ops_init(threads[i]);
         CHECK(ops_threads() == threads[i]);
-        linear_forward(y[i] = floats(N * OUT), NULL, x, w, N, IN, OUT, 0);
-        linear_backward_input_long(dx[i] = floats(N * IN), dy, w, N, IN, OUT, scratch);
+        linear_forward(y[i] = floats(N * OUT), NULL, x, w, N, IN, OUT);
+        linear_backward_input(dx[i] = floats(N * IN), dy, w, N, IN, OUT, scratch);
         linear_backward_weights(&gradient, 1, 0);
         y_tasks[i] = floats(N * OUT), dx_tasks[i] = floats(N * IN);
 #pragma omp parallel
 #pragma omp single
         {
-            linear_forward(y_tasks[i], NULL, x, w, N, IN, OUT, TASKS);
-            linear_backward_input(dx_tasks[i], dy, w, N, IN, OUT, TASKS);
+            linear_rows(y_tasks[i], NULL, x, w, all, IN, OUT);
+            linear_rows_backward(dx_tasks[i], dy, w, all, IN, OUT);
         }
         CHECK_MSG(memcmp(y_tasks[0], y_tasks[i], N * OUT * sizeof *y[0]) == 0, "y of tasks, %d threads", threads[i]);
         CHECK_MSG(memcmp(dx_tasks[0], dx_tasks[i], N * IN * sizeof *dx[0]) == 0, "dx of tasks, %d threads", threads[i]);
@@ -341,8 +341,10 @@ static void rope_turns_each_pair(void)
 
 typedef struct { AttentionShape shape; size_t N, M; const float *datt; } Attention;
 
-// One query and head, over the keys 0 .. position of its row; returns log(sum(exp(scores))).
-static double attend(double *att, const double *q, const double *k, size_t stride, size_t position, size_t KD, size_t D)
+// Attention in plain loops, which model/attention.c does for sixteen queries at once. One query and head, over the keys
+// 0 .. position of its row: att = softmax(q k^T / sqrt(D)) v; returns log(sum(exp(scores))).
+static double attention_plain(double *att, const double *q, const double *k, size_t stride, size_t position, size_t KD,
+                              size_t D)
 {
     double *p = mem_alloc(position + 1, sizeof *p), sum = 0;
     for (size_t t = 0; t <= position; t++) {
@@ -366,9 +368,9 @@ static void attention_reference(double *att, double *lse, const double *in, cons
     for (size_t s = 0; s < a->S; s++)
         for (size_t m = a->query_starts[s]; m < a->query_starts[s + 1]; m++)
             for (size_t h = 0; h < H; h++)
-                lse[m * H + h] = attend(att + (m * H + h) * D, in + (m * H + h) * D,
-                                        kv + a->key_starts[s] * 2 * KD + h / (H / a->K) * D, 2 * KD,
-                                        (size_t)a->query_position[m], KD, D);
+                lse[m * H + h] = attention_plain(att + (m * H + h) * D, in + (m * H + h) * D,
+                                                 kv + a->key_starts[s] * 2 * KD + h / (H / a->K) * D, 2 * KD,
+                                                 (size_t)a->query_position[m], KD, D);
 }
 
 static double attention_objective(const double *in, const void *op_)
@@ -585,7 +587,7 @@ static double exp_error(float x)
 {
     double want = exp((double)x);
     float nearest = (float)want;
-    return fabs(exp_approx(x) - want) / (nextafterf(nearest, INFINITY) - nearest);
+    return fabs(exp_inline(x) - want) / (nextafterf(nearest, INFINITY) - nearest);
 }
 
 // Every 500th float there is between -87.3 and 88: some four million, most of them small.
@@ -607,11 +609,11 @@ static void exp_is_within_two_ulps(void)
 
 static void exp_at_its_ends(void)
 {
-    CHECK(exp_approx(0) == 1 && exp_approx(-0.0f) == 1);
+    CHECK(exp_inline(0) == 1 && exp_inline(-0.0f) == 1);
     CHECK(exp_error(-87.3f) < 2 && exp_error(88) < 2);
-    CHECK(exp_approx(-87.31f) == 0 && exp_approx(-1e30f) == 0 && exp_approx(-INFINITY) == 0);
-    CHECK(exp_approx(1e30f) == exp_approx(88));            // it saturates: sums of it stay finite
-    CHECK(isnan(exp_approx(NAN)) && isnan(exp_approx(-NAN)));
+    CHECK(exp_inline(-87.31f) == 0 && exp_inline(-1e30f) == 0 && exp_inline(-INFINITY) == 0);
+    CHECK(exp_inline(1e30f) == exp_inline(88));            // it saturates: sums of it stay finite
+    CHECK(isnan(exp_inline(NAN)) && isnan(exp_inline(-NAN)));
 }
 
 // ---- NaN in, NaN out ----------------------------------------------------------------------------------------------
@@ -626,7 +628,7 @@ static void nan_stays_nan(void)
         logits[at] = x[at] = NAN;
         cross_entropy(&loss, logits, &target, NULL, 1, V);
         rmsnorm_forward(y, &rstd, x, w, 1e-5f, 1, V);
-        linear_forward(&sum, NULL, x, w, 1, V, 1, 0);
+        linear_forward(&sum, NULL, x, w, 1, V, 1);
         CHECK_MSG(isnan(loss.nll) && isnan(loss.entropy) && isnan(rstd) && isnan(y[0]) && isnan(sum), "NaN at %d", at);
     }
     float gu[] = {NAN, 1, 1, NAN}, y[2];

@@ -94,7 +94,7 @@ static void read_row(ShownRow *row, size_t model, Run *r)
     float *nll = row->nll + model * row->example->n;
     batch_clear(&r->batch);
     batch_add(&r->batch, row->example, BATCH_EVAL);        // every token but the first is a target
-    model_forward(&r->model, &r->batch, r->losses, 0);
+    model_loss(&r->model, &r->work, &r->batch, r->losses);
     for (size_t m = 0; m < r->batch.M; m++) nll[m + 1] = r->losses[m].nll;
 }
 

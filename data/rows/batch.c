@@ -1,34 +1,8 @@
 // batch: see batch.h.
 #include "batch.h"
 
-#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
-
-bool batch_init(Batch *b, BatchSize max, Err *e)
-{
-    *b = (Batch){0};
-    b->ids = calloc(max.tokens + 1, sizeof *b->ids);
-    b->starts = calloc(max.rows + 1, sizeof *b->starts);
-    b->at = calloc(max.targets + 1, sizeof *b->at);
-    b->target = calloc(max.targets + 1, sizeof *b->target);
-    b->weight = calloc(max.targets + 1, sizeof *b->weight);
-    if (b->ids && b->starts && b->at && b->target && b->weight) return true;
-    batch_free(b);
-    return fail(e, "out of memory: a batch of %zu tokens", max.tokens);
-}
-
-void batch_free(Batch *b)
-{
-    free(b->ids);
-    free(b->starts);
-    free(b->at);
-    free(b->target);
-    free(b->weight);
-    *b = (Batch){0};
-}
-
-void batch_clear(Batch *b) { b->N = b->S = b->M = 0; }
 
 // Is token t, which position t - 1 predicts, a target?
 static bool is_target(const Example *ex, size_t t, BatchKind kind) { return kind == BATCH_EVAL || ex->labels[t] != IGNORE; }

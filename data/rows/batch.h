@@ -6,13 +6,6 @@
 #include "../../model/transformer.h"
 #include "example.h"
 
-// Sizes that a batch of some examples needs.
-typedef struct { size_t tokens, row, rows, targets; } BatchSize;
-
-bool batch_init(Batch *b, BatchSize max, Err *e);
-void batch_free(Batch *b);                                 // accepts {0}
-void batch_clear(Batch *b);
-
 // The targets of training are the labels that are not -100. Tokens after a row's last target are not kept: nothing needs
 // them. The targets of an evaluation are all tokens but each row's first, with or without a label, so that every run is
 // judged on the same tokens; their weights are those of training.

@@ -21,7 +21,7 @@ static void evaluate_batch(Run *r, EvalSums *sums)
 {
     const Batch *b = &r->batch;
     if (b->M == 0) return;
-    model_forward(&r->model, b, r->losses, 0);
+    model_loss(&r->model, &r->work, b, r->losses);
     for (size_t m = 0; m < b->M; m++) {
         double w = (double)b->weight[m], nll = (double)r->losses[m].nll;
         sums->nll[r->roles[m]] += nll;

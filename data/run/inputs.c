@@ -14,6 +14,7 @@ void run_free(Run *r)
     free(r->roles);
     batch_free(&r->batch);
     optim_free(&r->optim);
+    work_free(&r->work);
     model_free(&r->model);
     dataset_free(&r->data);
     dataset_free(&r->eval_data);
@@ -184,6 +185,7 @@ bool run_make_room(Run *r, const Example *const *rows, size_t n_rows, bool train
     r->max = run_batch_size(r, rows, n_rows);
     r->losses = mem_alloc(r->max.targets, sizeof *r->losses);
     r->roles = mem_alloc(r->max.targets, 1);
-    return batch_init(&r->batch, r->max, e) && model_reserve(&r->model, r->max.tokens, r->max.row, r->max.rows, r->max.targets, training,
-                                                              training && o->gradient_checkpointing, e);
+    WorkKind kind = !training ? WORK_LOSS : o->gradient_checkpointing ? WORK_CHECKPOINTING : WORK_GRADIENT;
+    return batch_init(&r->batch, r->max, e) && work_init(&r->work, &r->model.config, r->max, kind, e) &&
+           (!training || model_init_grads(&r->model, e));
 }

@@ -19,6 +19,7 @@ typedef struct {
     Example *eval;                                         // borrowed from one of the two: the held-out rows
     size_t n_train, n_eval;                                // examples of data to train on; of eval
     Model model;
+    Work work;
     Optim optim;
     BatchSize max;                                         // what the model has room for
     Batch batch;

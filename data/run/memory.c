@@ -135,7 +135,7 @@ static size_t examples_size(const Example *ex, size_t n)
 
 static size_t activations_size(const Config *c, BatchSize s, bool training, bool checkpointing)
 {
-    return sizeof(float) * model_work_size(c, s.tokens, s.row, s.rows, s.targets, training, checkpointing);
+    return sizeof(float) * work_size(c, s, checkpointing ? WORK_CHECKPOINTING : training ? WORK_GRADIENT : WORK_LOSS);
 }
 
 MemoryPlan memory_plan(const Run *r, const Config *c, BatchSize size, bool training)
