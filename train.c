@@ -3,6 +3,7 @@
 // model/transformer runs forward and backward, model/optim updates. data/run opens what a config names and writes what
 // comes out; data/report shows it.
 #include "data/report/page.h"
+#include "data/report/report.h"
 #include "data/run/generate.h"
 #include "data/run/memory.h"
 #include "data/run/nonfinite.h"
@@ -98,14 +99,14 @@ static bool train_step(Run *r, Training *t, Err *e)
     TrainSums sums = {.rows = end - first};
     for (size_t i = first; i < end; i += n) {              // a micro-batch of n rows
         n = end - i < batch ? end - i : batch;
-        batch_clear(&r->batch);
+        batch_clear(&r->room.batch);
         for (size_t k = i; k < i + n; k++) {
-            batch_add(&r->batch, t->rows[t->order[k]], BATCH_TRAIN);
+            batch_add(&r->room.batch, t->rows[t->order[k]], BATCH_TRAIN);
             sums.tokens += t->rows[t->order[k]]->n;
         }
-        model_gradient(&r->model, &r->work, &r->batch, r->losses, divisor, i > first);
-        sums_add_batch(&sums, &r->batch, r->losses);
-        p->supervised_tokens += r->batch.M;
+        model_gradient(&r->model, &r->room.work, &r->room.batch, r->room.losses, divisor, i > first);
+        sums_add_batch(&sums, &r->room.batch, r->room.losses);
+        p->supervised_tokens += r->room.batch.M;
     }
     p->grad_norm = grads_norm(&r->model);
     if (!isfinite(sums.nll) || !isfinite(p->grad_norm))
@@ -138,9 +139,8 @@ static bool log_training(Run *r, Training *t, Err *e)
 static bool log_evaluation(Run *r, const Training *t, Err *e)
 {
     if (!r->n_eval) return true;
-    EvalSums sums = run_evaluate(r, r->eval, r->n_eval);
-    ARRAY_ROOM(r->evals, r->n_evals, r->cap_evals);
-    r->evals[r->n_evals++] = eval_point(t->done.step, &sums);
+    EvalSums sums = run_evaluate(r);
+    eval_curve_add(&r->curve, t->done.step, &sums);
     cJSON *line = progress_line(&t->done, t->steps_per_epoch);
     eval_add_json(line, &sums, false);
     if (!t->label) {
@@ -171,7 +171,7 @@ static bool train_loop(Run *r, Training *t, Err *e)
     }
     ok = ok && check_update(r, t, e);
     if (ok && p->since_log.weight > 0) ok = log_training(r, t, e);
-    bool evaluated = r->n_evals && r->evals[r->n_evals - 1].step == p->step;
+    bool evaluated = r->curve.n && r->curve.points[r->curve.n - 1].step == p->step;
     if (ok && !evaluated) ok = log_evaluation(r, t, e);
     return ok && run_write_log(r, progress_end_line(p, t->steps_per_epoch, now_seconds() - t->started), e);
 }
@@ -180,7 +180,7 @@ static bool train_loop(Run *r, Training *t, Err *e)
 static bool recall_evaluations(Run *r, Err *e)
 {
     char *path = run_log_path(r);
-    bool ok = eval_read_log(path, &r->evals, &r->n_evals, &r->cap_evals, e);
+    bool ok = eval_curve_read(&r->curve, path, e);
     free(path);
     return ok;
 }
@@ -191,15 +191,18 @@ static bool open_trainee(Run *r, const Training *t, const Config *c, const char 
 {
     const Options *o = &r->options;
     const char *whose = checkpoint ? checkpoint : o->model_name_or_path ? o->model_name_or_path : "model_init";
-    if (!memory_check(r, c, run_batch_size(r, t->rows, t->n_rows), true, e)) return false;
-    if (!run_open_model(r, c, checkpoint, e) || !check_weights(&r->model, whose, e)) {
+    BatchSize max = run_batch_size(r, t->rows, t->n_rows);
+    if (!memory_check(r, c, max, true, e)) return false;
+    if (!run_open_model(r, &r->model, c, checkpoint, e) || !check_weights(&r->model, whose, e)) {
         if (checkpoint) resume_offer_older(o, checkpoint, e);
         return false;
     }
     r->optim = (Optim){.kind = strcmp(o->optim, "sgd") == 0 ? OPTIM_SGD : OPTIM_ADAMW, .beta1 = (float)o->adam_beta1,
                        .beta2 = (float)o->adam_beta2, .epsilon = (float)o->adam_epsilon,
                        .weight_decay = (float)o->weight_decay};
-    return run_make_room(r, t->rows, t->n_rows, true, e) && optim_init(&r->optim, r->model.n_params, e);
+    WorkKind kind = o->gradient_checkpointing ? WORK_CHECKPOINTING : WORK_GRADIENT;
+    return room_init(&r->room, c, max, kind, e) && model_init_grads(&r->model, e) &&
+           optim_init(&r->optim, r->model.n_params, e);
 }
 
 // To the step where the run begins: 0, or where its checkpoint left it.
@@ -227,7 +230,7 @@ static void print_plan(const Run *r, const Training *t, const Config *c)
 {
     const Options *o = &r->options;
     size_t tokens = batch_bound(t->rows, t->n_rows, (size_t)o->per_device_train_batch_size, BATCH_TRAIN).tokens;
-    MemoryPlan plan = memory_plan(r, c, r->max, true);
+    MemoryPlan plan = memory_plan(r, c, r->room.work.max, true);
     printf("%zu parameters, %lld steps of up to %zu tokens, %d threads\n", r->model.n_params, (long long)t->n_steps,
            tokens * (size_t)o->gradient_accumulation_steps, ops_threads());
     memory_print(stdout, &plan);
@@ -245,8 +248,8 @@ static bool train_run(Run *r, const Config *c, const char *label, Showcase *show
         fflush(stdout);
         signal(SIGINT, on_signal);
         signal(SIGTERM, on_signal);
-        ok = (!show || show->seen[0] || showcase_add(show, 0, r, e)) && train_loop(r, &t, e) &&
-             (!show || stop_signal || showcase_add(show, model, r, e));
+        ok = (!show || show->seen[0] || showcase_add(show, 0, &r->model, &r->room, e)) && train_loop(r, &t, e) &&
+             (!show || stop_signal || showcase_add(show, model, &r->model, &r->room, e));
     }
     if (ok && !label) {
         ok = run_save_model(r, r->options.output_dir, e);
@@ -288,9 +291,9 @@ static bool train(Run *r, Err *e)
     showcase_init(&show, r, 2);
     if (r->options.resume_from_checkpoint && r->n_eval) showcase_add_first(&show, r, &c);
     bool ok = train_run(r, &c, NULL, show.seen ? &show : NULL, 1, e);
-    if (ok && r->n_evals && !stop_signal) {
+    if (ok && r->curve.n && !stop_signal) {
         ok = comparison_init(&alone, "0", 1, r->options.seed, e);
-        if (ok) comparison_add(&alone, 0, 0, r->evals, r->n_evals);
+        if (ok) comparison_add(&alone, 0, 0, &r->curve);
         ok = ok && write_page(r, &c, "./train", &alone, &show, e);
         comparison_free(&alone);
     }
@@ -306,7 +309,7 @@ static void print_run(const Comparison *c, size_t arm, const Run *r)
     progress_clear();
     printf("%-14s seed %lld:", arm_name(c->weights[arm], name), (long long)r->options.seed);
     for (Metric m = 0; m < N_METRICS; m++) {
-        double v = r->evals[r->n_evals - 1].value[m];
+        double v = r->curve.points[r->curve.n - 1].value[m];
         if (!isnan(v)) printf("  %s %.4f", metric_table[m].key, v);
     }
     printf("\n");
@@ -333,7 +336,7 @@ static bool compare_run(const Options *base, Comparison *c, size_t arm, size_t s
               train_run(&r, &config, label, seed == 0 ? show : NULL, 1 + arm, e);
     if (ok && !stop_signal) {
         if (seed == 0) ok = run_save_model(&r, o->output_dir, e);
-        comparison_add(c, arm, seed, r.evals, r.n_evals);
+        comparison_add(c, arm, seed, &r.curve);
         print_run(c, arm, &r);
     }
     run_free(&r);
@@ -416,11 +419,12 @@ static bool eval(Run *r, Err *e)
         r->eval = r->data.examples;
         r->n_eval = r->data.n;
     }
-    if (!memory_check(r, &c, run_batch_size(r, NULL, 0), false, e) || !run_open_model(r, &c, NULL, e) ||
-        !run_make_room(r, NULL, 0, false, e)) return false;
+    BatchSize max = run_batch_size(r, NULL, 0);
+    if (!memory_check(r, &c, max, false, e) || !run_open_model(r, &r->model, &c, NULL, e) ||
+        !room_init(&r->room, &c, max, WORK_LOSS, e)) return false;
     Summary summary = dataset_summary(r->eval, r->n_eval, r->tokenizer);
     if (!summary.first) return fail(e, "nothing to evaluate: the labels of all %zu rows are -100", r->n_eval);
-    EvalSums sums = run_evaluate(r, r->eval, r->n_eval);
+    EvalSums sums = run_evaluate(r);
     if (o->json) {
         cJSON *json = cJSON_CreateObject();
         eval_add_json(json, &sums, true);

@@ -42,15 +42,16 @@ static EvalPoint *points_of(const Comparison *c, size_t arm, size_t seed)
     return c->points + (arm * c->n_seeds + seed) * c->n_points;
 }
 
-void comparison_add(Comparison *c, size_t arm, size_t seed, const EvalPoint *points, size_t n_points)
+void comparison_add(Comparison *c, size_t arm, size_t seed, const EvalCurve *curve)
 {
+    size_t n = curve->n;
     if (!c->points) {
-        c->n_points = n_points;
-        c->steps = mem_alloc(n_points, sizeof *c->steps);
-        c->points = mem_alloc(c->n_arms * c->n_seeds * n_points, sizeof *c->points);
-        for (size_t i = 0; i < n_points; i++) c->steps[i] = points[i].step;
+        c->n_points = n;
+        c->steps = mem_alloc(n, sizeof *c->steps);
+        c->points = mem_alloc(c->n_arms * c->n_seeds * n, sizeof *c->points);
+        for (size_t i = 0; i < n; i++) c->steps[i] = curve->points[i].step;
     }
-    for (size_t i = 0; i < n_points && i < c->n_points; i++) points_of(c, arm, seed)[i] = points[i];
+    for (size_t i = 0; i < n && i < c->n_points; i++) points_of(c, arm, seed)[i] = curve->points[i];
     c->done[arm * c->n_seeds + seed] = true;
 }
 

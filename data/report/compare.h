@@ -3,7 +3,7 @@
 #ifndef COMPARE_H
 #define COMPARE_H
 
-#include "report.h"
+#include "../run/evaluate.h"
 
 typedef struct {
     size_t n_arms, n_seeds, n_points;
@@ -18,7 +18,7 @@ typedef struct {
 bool comparison_init(Comparison *c, const char *weights, size_t n_seeds, int64_t first_seed, Err *e);
 void comparison_free(Comparison *c);                       // accepts {0}
 // The evaluations of one run; all runs must have been evaluated at the same steps.
-void comparison_add(Comparison *c, size_t arm, size_t seed, const EvalPoint *points, size_t n_points);
+void comparison_add(Comparison *c, size_t arm, size_t seed, const EvalCurve *curve);
 
 // How many seeds every arm was run with.
 size_t comparison_whole_seeds(const Comparison *c);

@@ -2,6 +2,7 @@
 #include "page.h"
 
 #include "plot.h"
+#include "report.h"
 
 #include <assert.h>
 #include <math.h>

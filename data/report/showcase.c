@@ -89,13 +89,13 @@ void showcase_text(Buf *out, const Tokenizer *t, const int *ids, size_t n)
     buf_free(&text);
 }
 
-static void read_row(ShownRow *row, size_t model, Run *r)
+static void read_row(ShownRow *row, size_t model, const Model *m, Room *room)
 {
     float *nll = row->nll + model * row->example->n;
-    batch_clear(&r->batch);
-    batch_add(&r->batch, row->example, BATCH_EVAL);        // every token but the first is a target
-    model_loss(&r->model, &r->work, &r->batch, r->losses);
-    for (size_t m = 0; m < r->batch.M; m++) nll[m + 1] = r->losses[m].nll;
+    batch_clear(&room->batch);
+    batch_add(&room->batch, row->example, BATCH_EVAL);     // every token but the first is a target
+    model_loss(m, &room->work, &room->batch, room->losses);
+    for (size_t i = 0; i < room->batch.M; i++) nll[i + 1] = room->losses[i].nll;
 }
 
 // The most likely tokens after the question: up to a special token, or until they are the whole reference.
@@ -122,29 +122,29 @@ static void answer(Question *q, size_t model, Sampler *sampler, const Tokenizer 
     buf_free(&text);
 }
 
-bool showcase_add(Showcase *s, size_t model, Run *r, Err *e)
+bool showcase_add(Showcase *s, size_t model, const Model *m, Room *room, Err *e)
 {
-    size_t capacity = MAX_PROMPT + MAX_ANSWER, limit = (size_t)r->model.config.seq_len;
+    size_t capacity = MAX_PROMPT + MAX_ANSWER, limit = (size_t)m->config.seq_len;
     Sampler sampler = {0};
-    for (size_t i = 0; i < s->n_rows; i++) read_row(&s->rows[i], model, r);
-    if (s->n_questions && !sampler_init(&sampler, &r->model, capacity < limit ? capacity : limit, e)) return false;
+    for (size_t i = 0; i < s->n_rows; i++) read_row(&s->rows[i], model, m, room);
+    if (s->n_questions && !sampler_init(&sampler, m, capacity < limit ? capacity : limit, e)) return false;
     for (size_t i = 0; i < s->n_questions; i++) answer(&s->questions[i], model, &sampler, s->tokenizer);
     sampler_free(&sampler);
     s->seen[model] = true;
     return true;
 }
 
-void showcase_add_first(Showcase *show, const Run *r, const Config *c)
+void showcase_add_first(Showcase *s, const Run *r, const Config *c)
 {
-    Run beginning = *r;                                    // its own: model, batch, losses, roles
+    Model first = {0};
+    Room room = {0};
     Err e;
-    bool ok = run_open_model(&beginning, c, NULL, &e) && run_make_room(&beginning, NULL, 0, false, &e) && showcase_add(show, 0, &beginning, &e);
+    bool ok = run_open_model(r, &first, c, NULL, &e) &&
+              room_init(&room, c, run_batch_size(r, NULL, 0), WORK_LOSS, &e) && showcase_add(s, 0, &first, &room, &e);
     if (!ok) {
         fprintf(stderr, "train: the report will show no answers, since the first model cannot be read again: %s\n", e.text);
-        showcase_free(show);
+        showcase_free(s);
     }
-    model_free(&beginning.model);
-    batch_free(&beginning.batch);
-    free(beginning.losses);
-    free(beginning.roles);
+    room_free(&room);
+    model_free(&first);
 }

@@ -1,10 +1,29 @@
 // evaluate: see evaluate.h.
 #include "evaluate.h"
 
+#include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
+bool room_init(Room *room, const Config *c, BatchSize max, WorkKind kind, Err *e)
+{
+    *room = (Room){.losses = mem_alloc(max.targets, sizeof *room->losses), .roles = mem_alloc(max.targets, 1)};
+    return batch_init(&room->batch, max, e) && work_init(&room->work, c, max, kind, e);
+}
+
+void room_free(Room *room)
+{
+    work_free(&room->work);
+    batch_free(&room->batch);
+    free(room->losses);
+    free(room->roles);
+    *room = (Room){0};
+}
+
+// ---- losses -------------------------------------------------------------------------------------------------------
+
 // An answer is a run of assistant tokens in one row.
-static void count_answers(const Run *r, EvalSums *sums)
+static void count_answers(EvalSums *sums, const Room *r)
 {
     const Batch *b = &r->batch;
     for (size_t s = 0, m = 0; s < b->S; s++)
@@ -16,12 +35,12 @@ static void count_answers(const Run *r, EvalSums *sums)
         }
 }
 
-// Adds the losses of the batch at hand to the sums. Roles are those of the predicted tokens.
-static void evaluate_batch(Run *r, EvalSums *sums)
+// Adds the losses of the batch at hand to the sums.
+static void evaluate_batch(EvalSums *sums, const Model *model, Room *r)
 {
     const Batch *b = &r->batch;
     if (b->M == 0) return;
-    model_loss(&r->model, &r->work, b, r->losses);
+    model_loss(model, &r->work, b, r->losses);
     for (size_t m = 0; m < b->M; m++) {
         double w = (double)b->weight[m], nll = (double)r->losses[m].nll;
         sums->nll[r->roles[m]] += nll;
@@ -30,23 +49,144 @@ static void evaluate_batch(Run *r, EvalSums *sums)
         sums->weight += w;
         sums->weighted_correct += w * r->losses[m].correct;
     }
-    count_answers(r, sums);
+    count_answers(sums, r);
 }
 
-EvalSums run_evaluate(Run *r, const Example *rows, size_t n)
+EvalSums evaluate(const Model *m, Room *room, const Example *rows, size_t n, size_t batch_rows)
 {
     EvalSums sums = {0};
-    Batch *b = &r->batch;
+    Batch *b = &room->batch;
     batch_clear(b);
     for (size_t i = 0; i < n; i++) {
         if (rows[i].dropped) continue;
-        if (b->S == (size_t)r->options.per_device_train_batch_size) {
-            evaluate_batch(r, &sums);
+        if (b->S == batch_rows) {
+            evaluate_batch(&sums, m, room);
             batch_clear(b);
         }
-        memcpy(r->roles + b->M, rows[i].roles + 1, example_size(&rows[i], BATCH_EVAL).targets);
+        memcpy(room->roles + b->M, rows[i].roles + 1, example_size(&rows[i], BATCH_EVAL).targets);
         batch_add(b, &rows[i], BATCH_EVAL);
     }
-    evaluate_batch(r, &sums);
+    evaluate_batch(&sums, m, room);
     return sums;
+}
+
+// ---- metrics ------------------------------------------------------------------------------------------------------
+
+const MetricRow metric_table[N_METRICS] = {
+    [METRIC_ASSISTANT] = {.key = "eval_assistant_loss", .title = "Loss on held-out answers",
+                          .note = "nats per token; lower is better"},
+    [METRIC_PROMPT] = {.key = "eval_prompt_loss", .title = "Loss on held-out prompts",
+                       .note = "nats per token, over all tokens outside the answers"},
+    [METRIC_EXACT] = {.key = "eval_exact_match", .title = "Exact match", .as_percent = true,
+                      .note = "share of answers that greedy decoding reproduces; higher is better"},
+};
+const Metric metric_order[N_METRICS] = {METRIC_ASSISTANT, METRIC_EXACT, METRIC_PROMPT};
+
+// A mean before its division.
+typedef struct { double sum, count; } Ratio;
+
+static Ratio metric_ratio(const EvalSums *s, Metric metric)
+{
+    if (metric == METRIC_ASSISTANT) return (Ratio){s->nll[ROLE_ASSISTANT], (double)s->n[ROLE_ASSISTANT]};
+    if (metric == METRIC_EXACT) return (Ratio){(double)s->exact, (double)s->answers};
+    Ratio prompt = {0};                                    // every other role
+    for (int r = 0; r < N_ROLES; r++)
+        if (r != ROLE_ASSISTANT) prompt.sum += s->nll[r], prompt.count += (double)s->n[r];
+    return prompt;
+}
+
+double eval_metric(const EvalSums *s, Metric metric)
+{
+    Ratio r = metric_ratio(s, metric);
+    return r.count > 0 ? r.sum / r.count : NAN;
+}
+
+void eval_curve_add(EvalCurve *curve, int64_t step, const EvalSums *sums)
+{
+    EvalPoint p = {.step = step};
+    for (Metric m = 0; m < N_METRICS; m++) p.value[m] = eval_metric(sums, m);
+    ARRAY_ROOM(curve->points, curve->n, curve->cap);
+    curve->points[curve->n++] = p;
+}
+
+bool eval_curve_read(EvalCurve *curve, const char *path, Err *e)
+{
+    File f;
+    bool ok = file_map(&f, path, e);
+    if (!ok) return false;
+    const char *text = (const char *)f.data, *end = text + f.size, *next;
+    for (size_t number = 1; ok && text < end; text = next, number++) {
+        const char *newline = memchr(text, '\n', (size_t)(end - text));
+        next = newline ? newline + 1 : end;
+        cJSON *line = json_parse(text, (size_t)(next - text), path, number, e);
+        const cJSON *step = json_get(line, "step");
+        ok = line && (json_is_int(step, 0, (int64_t)1 << 53) ||
+                      fail(e, "%s:%zu: step: expected a count, found %s", path, number, json_kind(step)));
+        if (ok && json_get(line, "eval_loss")) {
+            EvalPoint p = {.step = (int64_t)step->valuedouble};
+            for (Metric m = 0; m < N_METRICS; m++) {
+                const cJSON *v = json_get(line, metric_table[m].key);
+                p.value[m] = cJSON_IsNumber(v) ? v->valuedouble : NAN;
+            }
+            ARRAY_ROOM(curve->points, curve->n, curve->cap);
+            curve->points[curve->n++] = p;
+        }
+        cJSON_Delete(line);
+    }
+    file_unmap(&f);
+    return ok;
+}
+
+static void add_ratio(cJSON *json, const char *key, double sum, double count)
+{
+    if (count > 0) cJSON_AddNumberToObject(json, key, sum / count);
+    else cJSON_AddNullToObject(json, key);
+}
+
+static void add_metric(cJSON *json, const EvalSums *s, Metric metric)
+{
+    Ratio r = metric_ratio(s, metric);
+    add_ratio(json, metric_table[metric].key, r.sum, r.count);
+}
+
+void eval_add_json(cJSON *json, const EvalSums *s, bool counts)
+{
+    add_ratio(json, "eval_loss", s->weighted_nll, s->weight);
+    add_metric(json, s, METRIC_ASSISTANT);
+    add_metric(json, s, METRIC_PROMPT);
+    add_ratio(json, "eval_mean_token_accuracy", s->weighted_correct, s->weight);
+    add_metric(json, s, METRIC_EXACT);
+    if (!counts) return;
+    cJSON_AddNumberToObject(json, "eval_tokens", s->weight);
+    cJSON_AddNumberToObject(json, "eval_assistant_tokens", (double)s->n[ROLE_ASSISTANT]);
+    cJSON_AddNumberToObject(json, "eval_prompt_tokens", metric_ratio(s, METRIC_PROMPT).count);
+    for (int r = 0; r < N_ROLES; r++) {
+        char key[40];
+        if (r == ROLE_ASSISTANT || !s->n[r]) continue;
+        snprintf(key, sizeof key, "eval_%s_loss", role_names[r]);
+        add_ratio(json, key, s->nll[r], (double)s->n[r]);
+        snprintf(key, sizeof key, "eval_%s_tokens", role_names[r]);
+        cJSON_AddNumberToObject(json, key, (double)s->n[r]);
+    }
+}
+
+static void print_loss(FILE *out, const char *name, double nll, double n)
+{
+    if (n > 0) fprintf(out, "  %-22s %8.4f   over %.0f tokens\n", name, nll / n, n);
+}
+
+void eval_print(FILE *out, const EvalSums *s)
+{
+    Ratio prompt = metric_ratio(s, METRIC_PROMPT);
+    print_loss(out, "eval_loss", s->weighted_nll, s->weight);
+    print_loss(out, "eval_assistant_loss", s->nll[ROLE_ASSISTANT], (double)s->n[ROLE_ASSISTANT]);
+    print_loss(out, "eval_prompt_loss", prompt.sum, prompt.count);
+    for (int r = 0; r < N_ROLES; r++) {
+        char name[32];
+        snprintf(name, sizeof name, "  %s", role_names[r]);
+        if (r != ROLE_ASSISTANT && (double)s->n[r] < prompt.count) print_loss(out, name, s->nll[r], (double)s->n[r]);
+    }
+    if (s->weight > 0) fprintf(out, "  %-22s %8.4f\n", "mean_token_accuracy", s->weighted_correct / s->weight);
+    if (s->answers)
+        fprintf(out, "  %-22s %8.4f   over %zu answers\n", "exact_match", eval_metric(s, METRIC_EXACT), s->answers);
 }

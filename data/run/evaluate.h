@@ -1,11 +1,57 @@
-// evaluate: what a model's losses are on rows, by role.
+// evaluate: the loss of a model on rows, by role, over masks that are the same for every run; and a run's curve of it.
 #ifndef EVALUATE_H
 #define EVALUATE_H
 
-#include "inputs.h"
+#include "../rows/batch.h"
 
-// Loss per token over fixed masks, summed over all rows and divided once. In batches of per_device_train_batch_size rows,
-// whatever the run trains on, so that all runs over the same rows come to the same bits from the same weights.
-EvalSums run_evaluate(Run *r, const Example *rows, size_t n);
+// What a model needs besides itself to go over batches of rows.
+typedef struct {
+    Work work;
+    Batch batch;
+    TokenLoss *losses;                                     // (work.max.targets)
+    unsigned char *roles;                                  // (work.max.targets): of the targets of an evaluation
+} Room;
+bool room_init(Room *room, const Config *c, BatchSize max, WorkKind kind, Err *e);
+void room_free(Room *room);                                // accepts {0}
+
+// Losses of an evaluation by role: sums over tokens, divided once.
+typedef struct {
+    double nll[N_ROLES], weighted_nll, weight, weighted_correct;
+    size_t n[N_ROLES];                                     // predicted tokens of the role
+    size_t answers, exact;                                 // the assistant's turns; those with every token the model's
+                                                           // first choice: greedy decoding would give them
+} EvalSums;
+
+// The numbers that runs are compared by. To add one: its name here; in evaluate.c a row of metric_table, a place in
+// metric_order, what it is in metric_ratio, and a line of eval_add_json, which writes it to log.jsonl. Everything else
+// reads the table: the terminal, compare.csv, the page and its curves.
+typedef enum { METRIC_ASSISTANT, METRIC_PROMPT, METRIC_EXACT, N_METRICS } Metric;
+
+typedef struct {
+    const char *key;                                       // in log.jsonl and compare.csv
+    const char *title, *note;                              // for people; the note has the unit, and which way is better
+    bool as_percent;                                       // a share from 0 to 1, shown as per cent; otherwise a loss
+} MetricRow;
+
+extern const MetricRow metric_table[N_METRICS];
+extern const Metric metric_order[N_METRICS];               // the order in which the page and the verdict show them
+// NAN where the evaluation had nothing of the kind.
+double eval_metric(const EvalSums *sums, Metric metric);
+
+typedef struct { int64_t step; double value[N_METRICS]; } EvalPoint;   // a point of a run's curve
+typedef struct { EvalPoint *points; size_t n, cap; } EvalCurve;
+void eval_curve_add(EvalCurve *curve, int64_t step, const EvalSums *sums);
+// Appends the evaluations that a log.jsonl holds.
+bool eval_curve_read(EvalCurve *curve, const char *path, Err *e);
+
+// eval_loss (the training objective), eval_assistant_loss, eval_prompt_loss (everything that is not the assistant's),
+// eval_mean_token_accuracy, eval_exact_match; with `counts` also the tokens behind each, and the loss of each role.
+// What has no token is null.
+void eval_add_json(cJSON *json, const EvalSums *sums, bool counts);
+void eval_print(FILE *out, const EvalSums *sums);
+
+// The losses of all rows that are not dropped, in batches of at most batch_rows rows. The tokens are the same whatever a
+// run trains on, so that all runs over the same rows come to the same bits from the same weights.
+EvalSums evaluate(const Model *m, Room *room, const Example *rows, size_t n, size_t batch_rows);
 
 #endif

@@ -9,12 +9,9 @@
 void run_free(Run *r)
 {
     if (r->lock) close(r->lock);
-    free(r->evals);
-    free(r->losses);
-    free(r->roles);
-    batch_free(&r->batch);
+    free(r->curve.points);
     optim_free(&r->optim);
-    work_free(&r->work);
+    room_free(&r->room);
     model_free(&r->model);
     dataset_free(&r->data);
     dataset_free(&r->eval_data);
@@ -144,22 +141,22 @@ static bool same_shape(const Config *a, const Config *b)
            a->tied == b->tied;
 }
 
-bool run_open_model(Run *r, const Config *c, const char *checkpoint, Err *e)
+bool run_open_model(const Run *r, Model *m, const Config *c, const char *checkpoint, Err *e)
 {
     const Options *o = &r->options;
     if (checkpoint) {
         char *bin = path_join(checkpoint, "model.bin");
-        bool ok = checkpoint_load(&r->model, run_is_folder(r) ? checkpoint : bin, e) &&
-                  (same_shape(&r->model.config, c) ||
+        bool ok = checkpoint_load(m, run_is_folder(r) ? checkpoint : bin, e) &&
+                  (same_shape(&m->config, c) ||
                    fail(e, "%s: expected a model of %zu parameters and seq_len %d, found %zu and %d%s", checkpoint, params_count(c),
-                        c->seq_len, r->model.n_params, r->model.config.seq_len, r->model.n_params == params_count(c) ? ", of another shape" : ""));
+                        c->seq_len, m->n_params, m->config.seq_len, m->n_params == params_count(c) ? ", of another shape" : ""));
         free(bin);
         return ok;
     }
-    if (!o->model_init) return checkpoint_load(&r->model, o->model_name_or_path, e);
+    if (!o->model_init) return checkpoint_load(m, o->model_name_or_path, e);
     if (!run_is_folder(r) && !config_fits_bin(c, e)) return fail_prefix(e, "model_init: ");
-    if (!model_init(&r->model, c, e)) return false;
-    model_randomize(&r->model, (uint64_t)o->seed);
+    if (!model_init(m, c, e)) return false;
+    model_randomize(m, (uint64_t)o->seed);
     return true;
 }
 
@@ -179,13 +176,7 @@ BatchSize run_batch_size(const Run *r, const Example *const *rows, size_t n_rows
     return size_max(eval, batch_bound(rows, n_rows, batch, BATCH_TRAIN));
 }
 
-bool run_make_room(Run *r, const Example *const *rows, size_t n_rows, bool training, Err *e)
+EvalSums run_evaluate(Run *r)
 {
-    const Options *o = &r->options;
-    r->max = run_batch_size(r, rows, n_rows);
-    r->losses = mem_alloc(r->max.targets, sizeof *r->losses);
-    r->roles = mem_alloc(r->max.targets, 1);
-    WorkKind kind = !training ? WORK_LOSS : o->gradient_checkpointing ? WORK_CHECKPOINTING : WORK_GRADIENT;
-    return batch_init(&r->batch, r->max, e) && work_init(&r->work, &r->model.config, r->max, kind, e) &&
-           (!training || model_init_grads(&r->model, e));
+    return evaluate(&r->model, &r->room, r->eval, r->n_eval, (size_t)r->options.per_device_train_batch_size);
 }

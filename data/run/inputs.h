@@ -7,7 +7,7 @@
 #include "../rows/batch.h"
 #include "../rows/dataset.h"
 #include "options.h"
-#include "../report/report.h"
+#include "evaluate.h"
 
 typedef struct {
     Options options;
@@ -19,15 +19,10 @@ typedef struct {
     Example *eval;                                         // borrowed from one of the two: the held-out rows
     size_t n_train, n_eval;                                // examples of data to train on; of eval
     Model model;
-    Work work;
+    Room room;
     Optim optim;
-    BatchSize max;                                         // what the model has room for
-    Batch batch;
-    TokenLoss *losses;                                     // (max.targets)
-    unsigned char *roles;                                  // (max.targets)
     int lock;                                              // on output_dir, once it is claimed; else 0
-    EvalPoint *evals;                                      // what was logged of evaluations so far
-    size_t n_evals, cap_evals;
+    EvalCurve curve;                                       // the evaluations so far
 } Run;
 
 void run_free(Run *r);                                     // accepts {0}
@@ -41,10 +36,10 @@ bool run_open_inputs(Run *r, bool need_model, Config *c, Err *e);
 // Is the model kept in a folder, or in a .bin? As it came; a new one goes by its tokenizer.
 bool run_is_folder(const Run *r);
 // Loads the model, or makes it as model_init says; or takes the one of a checkpoint folder (NULL: none).
-bool run_open_model(Run *r, const Config *c, const char *checkpoint, Err *e);
+bool run_open_model(const Run *r, Model *m, const Config *c, const char *checkpoint, Err *e);
 // The largest batches that these rows (NULL: none) make in training, or the held-out ones in an evaluation.
 BatchSize run_batch_size(const Run *r, const Example *const *rows, size_t n_rows);
-// Room for them.
-bool run_make_room(Run *r, const Example *const *rows, size_t n_rows, bool training, Err *e);
+// The run's model on its held-out rows.
+EvalSums run_evaluate(Run *r);
 
 #endif

@@ -15,21 +15,22 @@ bool explain_step(Run *r, const BadStep *s, Err *e)
 {
     Model *m = &r->model;
     Place weights = {""}, sum = {"the loss"}, place = {""};
-    size_t row = 0, n_targets = r->max.row < r->max.targets ? r->max.row : r->max.targets;
-    BatchSize one_row = {r->max.row, r->max.row, 1, n_targets};
+    Room *room = &r->room;
+    BatchSize max = room->work.max, one_row = {max.row, max.row, 1, max.row < max.targets ? max.row : max.targets};
+    size_t row = 0;
     bool found = false, bad_weights = diagnose_weights(m, &weights), roomy = true;
     diagnose_gradients(m, &sum);                           // before those of single rows take their place
-    if (r->work.kind != WORK_GRADIENT) {
-        work_free(&r->work);
-        roomy = work_init(&r->work, &m->config, one_row, WORK_GRADIENT, e);
+    if (room->work.kind != WORK_GRADIENT) {
+        work_free(&room->work);
+        roomy = work_init(&room->work, &m->config, one_row, WORK_GRADIENT, e);
     }
     for (int backward = 0; roomy && backward < 2 && !found; backward++)
         for (size_t i = 0; i < s->n && !found; i++) {
-            batch_clear(&r->batch);
-            batch_add(&r->batch, s->rows[s->order[row = i]], BATCH_TRAIN);
-            if (!backward) found = diagnose_forward(m, &r->work, &r->batch, r->losses, &place);
+            batch_clear(&room->batch);
+            batch_add(&room->batch, s->rows[s->order[row = i]], BATCH_TRAIN);
+            if (!backward) found = diagnose_forward(m, &room->work, &room->batch, room->losses, &place);
             else {
-                model_gradient(m, &r->work, &r->batch, r->losses, s->divisor, false);
+                model_gradient(m, &room->work, &room->batch, room->losses, s->divisor, false);
                 found = diagnose_gradients(m, &place);
             }
         }

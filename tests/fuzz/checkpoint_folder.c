@@ -52,7 +52,7 @@ void fuzz_checkpoint_folder(const char *data, size_t size)
     char *folder = resume_find(&r.options, &e);
     if (!folder) abort();
     cJSON *opened = resume_open(&r, folder, &e);
-    bool has_model = opened && run_open_model(&r, &c, folder, &e);
+    bool has_model = opened && run_open_model(&r, &r.model, &c, folder, &e);
     if (has_model && (r.model.config.seq_len != c.seq_len || r.model.config.vocab_size != c.vocab_size)) abort();
     if (has_model && resume_read(&r, &at, opened, folder, &e) && at.step < 0) abort();
     cJSON_Delete(opened);
