@@ -40,7 +40,8 @@ static const char CONFIG[] =
     " \"num_attention_heads\": 2, \"max_position_embeddings\": 256, \"tie_word_embeddings\": true},"
     " \"tokenizer_name_or_path\": \"%s/tokenizer.bin\", \"chat_template_path\": \"configs/templates/plain.jinja\","
     " \"dataset_name\": \"%s/rows<b>&'.jsonl\", \"eval_split\": 0.25, \"max_steps\": 4, \"learning_rate\": 0.01,"
-    " \"n_threads\": 1, \"eval_steps\": 2, \"per_device_train_batch_size\": 2, \"max_length\": 256, \"output_dir\": \"%s/out\"}";
+    " \"n_threads\": 1, \"eval_steps\": 2, \"per_device_train_batch_size\": 2, \"max_length\": 256,"
+    " \"output_dir\": \"%s/out\"}";
 
 #define HOSTILE "<script>document.title='ran'</script> & </bdi> \\\" \\u202E\\u0001"
 
@@ -159,7 +160,8 @@ static void test_compare(void)
         "<h2>The configuration</h2>", "<caption>", "./train compare", "rows&lt;b&gt;&amp;&#39;.jsonl",
         "Exact match", "box-sizing: border-box", "Segoe UI",
         "&lt;script&gt;document.title=&#39;ran&#39;&lt;/script&gt; &amp; &lt;/bdi&gt; &quot; [U+202E][U+0001]",
-        "&lt;img src=x onerror=alert(1)&gt;", "label -100 (masked), role user; loss before ", "(learned), role assistant"};
+        "&lt;img src=x onerror=alert(1)&gt;", "label -100 (masked), role user; loss before ",
+        "(learned), role assistant"};
     for (size_t i = 0; i < sizeof expected / sizeof *expected; i++) CHECK_MSG(has(expected[i]), "%s", expected[i]);
     for (int column = 3; column <= 4; column++) {
         check_number("0", column, 4);
@@ -244,8 +246,8 @@ static void test_interrupt(void)
     CHECK(!file_exists(temp_path("cut/report.html")) && !file_exists(temp_path("cut/compare.csv")));
 }
 
-// A run that goes on from a checkpoint writes the page of the run that never stopped, byte for byte: the beginning of its
-// curve is in the log, and the model that it began with is made or read again.
+// A run that goes on from a checkpoint writes the page of the run that never stopped, byte for byte: the beginning of
+// its curve is in the log, and the model that it began with is made or read again.
 static void test_resumed_run(void)
 {
     char arguments[400];

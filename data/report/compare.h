@@ -28,7 +28,7 @@ Spread comparison_spread(const Comparison *c, size_t arm, size_t point, Metric m
 
 // The metric's title; in rows without answers the prompts are called text.
 const char *comparison_title(const Comparison *c, Metric metric);
-// The least and the greatest mean; false if one of them is not finite.
+// The least and the greatest mean; false if a mean is not finite.
 bool comparison_range(const Comparison *c, Metric metric, double *low, double *high);
 // Does a loss fall so far that the differences at its end show on a logarithmic scale only?
 bool comparison_is_steep(const Comparison *c, Metric metric);

@@ -4,7 +4,6 @@
 #include "plot.h"
 #include "report.h"
 
-#include <assert.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -103,10 +102,7 @@ static void add_found(Buf *b, const Page *p)
     Buf verdict = {0};
     comparison_verdict(&verdict, p->comparison);
     buf_adds(b, "<ul class=\"found\">\n");
-    for (char *line = verdict.data, *next; line && *line; line = next) {
-        next = strchr(line, '\n');
-        assert(next);                                      // each finding ends its line
-        *next++ = 0;
+    for (char *rest = verdict.data, *line; (line = strsep(&rest, "\n")) && *line;) {    // each finding ends its line
         buf_adds(b, "<li>");
         html_escape(b, line);
         buf_adds(b, "</li>\n");
@@ -170,17 +166,6 @@ static void add_head(Buf *b, const Page *p)
 
 // ---- the curves ---------------------------------------------------------------------------------------------------
 
-static void add_range(Buf *b, const Page *p, Metric m)
-{
-    const Comparison *c = p->comparison;
-    for (size_t a = 0; a < c->n_arms; a++) {
-        char name[32], from[32], to[32];
-        metric_text(m, comparison_spread(c, a, 0, m).mean, from);
-        metric_text(m, comparison_spread(c, a, c->n_points - 1, m).mean, to);
-        buf_addf(b, "%s%s: from %s to %s", a ? "; " : "", model_name(p, 1 + a, name), from, to);
-    }
-}
-
 static bool has_metric(const Comparison *c, Metric m)
 {
     return !isnan(comparison_spread(c, 0, c->n_points - 1, m).mean);
@@ -188,25 +173,27 @@ static bool has_metric(const Comparison *c, Metric m)
 
 static bool add_plot(Buf *b, const Page *p, Metric m)
 {
-    Buf figure = {0}, range = {0};
-    const char *title = comparison_title(p->comparison, m);
-    add_range(&range, p, m);
-    buf_addf(&figure, "<figure>\n<figcaption>%s <span>%s%s</span></figcaption>\n", title, metric_table[m].note,
-             comparison_is_steep(p->comparison, m) ? "; log scale" : "");
-    bool ok = plot_svg(&figure, p->comparison, m, title, range.data);
+    const Comparison *c = p->comparison;
+    Buf figure = {0}, ends = {0};
+    for (size_t a = 0; a < c->n_arms; a++) {
+        char name[32], from[32], to[32];
+        metric_text(m, comparison_spread(c, a, 0, m).mean, from);
+        metric_text(m, comparison_spread(c, a, c->n_points - 1, m).mean, to);
+        buf_addf(&ends, "%s%s: from %s to %s", a ? "; " : "", model_name(p, 1 + a, name), from, to);
+    }
+    buf_addf(&figure, "<figure>\n<figcaption>%s <span>%s%s</span></figcaption>\n", comparison_title(c, m),
+             metric_table[m].note, comparison_is_steep(c, m) ? "; log scale" : "");
+    bool ok = plot_svg(&figure, c, m, comparison_title(c, m), ends.data);
     if (ok) buf_addf(b, "%s</figure>\n", figure.data);
     buf_free(&figure);
-    buf_free(&range);
+    buf_free(&ends);
     return ok;
 }
 
 static void add_spread(Buf *b, Metric m, Spread s)
 {
     char mean[32], deviation[32];
-    if (isnan(s.mean)) {
-        buf_adds(b, "<td>–</td>");
-        return;
-    }
+    if (isnan(s.mean)) return buf_adds(b, "<td>–</td>");
     buf_addf(b, "<td><span>%s</span>", metric_text(m, s.mean, mean));
     if (!isnan(s.deviation)) buf_addf(b, " <span class=\"soft\">± %s</span>", metric_text(m, s.deviation, deviation));
     buf_adds(b, "</td>");
@@ -247,8 +234,7 @@ static void add_curves(Buf *b, const Page *p)
         buf_adds(b, "</ul>\n");
     }
     if (drawn) buf_addf(b, "<div class=\"plots\">\n%s</div>\n", plots.data);
-    else if (c->n_points < 2)
-        buf_adds(b, "<p class=\"note\">There is no curve: there was only one evaluation.</p>\n");
+    else if (c->n_points < 2) buf_adds(b, "<p class=\"note\">No curves: there was only one evaluation.</p>\n");
     else buf_adds(b, "<p class=\"note\">The curves are missing because gnuplot, which draws them, was not found or "
                      "failed. Install it (the package is gnuplot-nox, gnuplot or gnuplot-minimal) and run the same "
                      "command again. The numbers are below.</p>\n");

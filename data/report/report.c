@@ -75,11 +75,8 @@ static void supervised_text(Buf *out, const Example *ex, const Tokenizer *t)
 {
     for (size_t i = 0; i < ex->n; i++) {
         if (ex->labels[i] == IGNORE) continue;
-        Buf piece = {0};
         if (i && ex->labels[i - 1] == IGNORE && out->len) buf_adds(out, " … ");
-        token_text(&piece, ex, i, t);
-        buf_adds(out, piece.data);
-        buf_free(&piece);
+        token_text(out, ex, i, t);
     }
 }
 

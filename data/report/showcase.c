@@ -85,7 +85,6 @@ void showcase_text(Buf *out, const Tokenizer *t, const int *ids, size_t n)
     while (begin < end && strchr(" \n\t\r", *begin)) begin++;
     while (end > begin && strchr(" \n\t\r", end[-1])) end--;
     buf_add(out, begin, (size_t)(end - begin));
-    buf_adds(out, "");                                     // terminated, even if nothing was added
     buf_free(&text);
 }
 
@@ -117,9 +116,8 @@ static void answer(Question *q, size_t model, Sampler *sampler, const Tokenizer 
     Buf text = {0};
     showcase_text(&text, t, said, n);
     free(q->answers[model]);
-    q->answers[model] = mem_strdup(text.data ? text.data : "");
+    q->answers[model] = text.data;                         // the text is the question's now
     q->exact[model] = same == reference;
-    buf_free(&text);
 }
 
 bool showcase_add(Showcase *s, size_t model, const Model *m, Room *room, Err *e)

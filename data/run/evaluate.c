@@ -82,29 +82,25 @@ const MetricRow metric_table[N_METRICS] = {
 };
 const Metric metric_order[N_METRICS] = {METRIC_ASSISTANT, METRIC_EXACT, METRIC_PROMPT};
 
-// A mean before its division.
-typedef struct { double sum, count; } Ratio;
+typedef struct { double sum, count; } Ratio;               // a mean before its division
 
 static Ratio metric_ratio(const EvalSums *s, Metric metric)
 {
-    if (metric == METRIC_ASSISTANT) return (Ratio){s->nll[ROLE_ASSISTANT], (double)s->n[ROLE_ASSISTANT]};
-    if (metric == METRIC_EXACT) return (Ratio){(double)s->exact, (double)s->answers};
-    Ratio prompt = {0};                                    // every other role
+    Ratio ratios[N_METRICS] = {[METRIC_ASSISTANT] = {s->nll[ROLE_ASSISTANT], (double)s->n[ROLE_ASSISTANT]},
+                               [METRIC_EXACT] = {(double)s->exact, (double)s->answers}};
+    Ratio *prompt = &ratios[METRIC_PROMPT];                // every role but the assistant
     for (int r = 0; r < N_ROLES; r++)
-        if (r != ROLE_ASSISTANT) prompt.sum += s->nll[r], prompt.count += (double)s->n[r];
-    return prompt;
-}
-
-double eval_metric(const EvalSums *s, Metric metric)
-{
-    Ratio r = metric_ratio(s, metric);
-    return r.count > 0 ? r.sum / r.count : NAN;
+        if (r != ROLE_ASSISTANT) prompt->sum += s->nll[r], prompt->count += (double)s->n[r];
+    return ratios[metric];
 }
 
 void eval_curve_add(EvalCurve *curve, int64_t step, const EvalSums *sums)
 {
     EvalPoint p = {.step = step};
-    for (Metric m = 0; m < N_METRICS; m++) p.value[m] = eval_metric(sums, m);
+    for (Metric m = 0; m < N_METRICS; m++) {
+        Ratio r = metric_ratio(sums, m);
+        p.value[m] = r.count > 0 ? r.sum / r.count : NAN;
+    }
     ARRAY_ROOM(curve->points, curve->n, curve->cap);
     curve->points[curve->n++] = p;
 }
@@ -137,24 +133,23 @@ bool eval_curve_read(EvalCurve *curve, const char *path, Err *e)
     return ok;
 }
 
-static void add_ratio(cJSON *json, const char *key, double sum, double count)
+static void add_ratio(cJSON *json, const char *key, Ratio r)
 {
-    if (count > 0) cJSON_AddNumberToObject(json, key, sum / count);
+    if (r.count > 0) cJSON_AddNumberToObject(json, key, r.sum / r.count);
     else cJSON_AddNullToObject(json, key);
 }
 
 static void add_metric(cJSON *json, const EvalSums *s, Metric metric)
 {
-    Ratio r = metric_ratio(s, metric);
-    add_ratio(json, metric_table[metric].key, r.sum, r.count);
+    add_ratio(json, metric_table[metric].key, metric_ratio(s, metric));
 }
 
 void eval_add_json(cJSON *json, const EvalSums *s, bool counts)
 {
-    add_ratio(json, "eval_loss", s->weighted_nll, s->weight);
+    add_ratio(json, "eval_loss", (Ratio){s->weighted_nll, s->weight});
     add_metric(json, s, METRIC_ASSISTANT);
     add_metric(json, s, METRIC_PROMPT);
-    add_ratio(json, "eval_mean_token_accuracy", s->weighted_correct, s->weight);
+    add_ratio(json, "eval_mean_token_accuracy", (Ratio){s->weighted_correct, s->weight});
     add_metric(json, s, METRIC_EXACT);
     if (!counts) return;
     cJSON_AddNumberToObject(json, "eval_tokens", s->weight);
@@ -164,29 +159,30 @@ void eval_add_json(cJSON *json, const EvalSums *s, bool counts)
         char key[40];
         if (r == ROLE_ASSISTANT || !s->n[r]) continue;
         snprintf(key, sizeof key, "eval_%s_loss", role_names[r]);
-        add_ratio(json, key, s->nll[r], (double)s->n[r]);
+        add_ratio(json, key, (Ratio){s->nll[r], (double)s->n[r]});
         snprintf(key, sizeof key, "eval_%s_tokens", role_names[r]);
         cJSON_AddNumberToObject(json, key, (double)s->n[r]);
     }
 }
 
-static void print_loss(FILE *out, const char *name, double nll, double n)
+static void print_loss(FILE *out, const char *name, Ratio r)
 {
-    if (n > 0) fprintf(out, "  %-22s %8.4f   over %.0f tokens\n", name, nll / n, n);
+    if (r.count > 0) fprintf(out, "  %-22s %8.4f   over %.0f tokens\n", name, r.sum / r.count, r.count);
 }
 
 void eval_print(FILE *out, const EvalSums *s)
 {
-    Ratio prompt = metric_ratio(s, METRIC_PROMPT);
-    print_loss(out, "eval_loss", s->weighted_nll, s->weight);
-    print_loss(out, "eval_assistant_loss", s->nll[ROLE_ASSISTANT], (double)s->n[ROLE_ASSISTANT]);
-    print_loss(out, "eval_prompt_loss", prompt.sum, prompt.count);
+    Ratio prompt = metric_ratio(s, METRIC_PROMPT), exact = metric_ratio(s, METRIC_EXACT);
+    print_loss(out, "eval_loss", (Ratio){s->weighted_nll, s->weight});
+    print_loss(out, "eval_assistant_loss", metric_ratio(s, METRIC_ASSISTANT));
+    print_loss(out, "eval_prompt_loss", prompt);
     for (int r = 0; r < N_ROLES; r++) {
         char name[32];
         snprintf(name, sizeof name, "  %s", role_names[r]);
-        if (r != ROLE_ASSISTANT && (double)s->n[r] < prompt.count) print_loss(out, name, s->nll[r], (double)s->n[r]);
+        Ratio loss = {s->nll[r], (double)s->n[r]};
+        if (r != ROLE_ASSISTANT && loss.count < prompt.count) print_loss(out, name, loss);
     }
     if (s->weight > 0) fprintf(out, "  %-22s %8.4f\n", "mean_token_accuracy", s->weighted_correct / s->weight);
-    if (s->answers)
-        fprintf(out, "  %-22s %8.4f   over %zu answers\n", "exact_match", eval_metric(s, METRIC_EXACT), s->answers);
+    if (exact.count > 0)
+        fprintf(out, "  %-22s %8.4f   over %.0f answers\n", "exact_match", exact.sum / exact.count, exact.count);
 }

@@ -35,10 +35,8 @@ typedef struct {
 
 extern const MetricRow metric_table[N_METRICS];
 extern const Metric metric_order[N_METRICS];               // the order in which the page and the verdict show them
-// NAN where the evaluation had nothing of the kind.
-double eval_metric(const EvalSums *sums, Metric metric);
-
-typedef struct { int64_t step; double value[N_METRICS]; } EvalPoint;   // a point of a run's curve
+// A point of a run's curve; NAN where the evaluation had nothing of the kind.
+typedef struct { int64_t step; double value[N_METRICS]; } EvalPoint;
 typedef struct { EvalPoint *points; size_t n, cap; } EvalCurve;
 void eval_curve_add(EvalCurve *curve, int64_t step, const EvalSums *sums);
 // Appends the evaluations that a log.jsonl holds.
