@@ -35,7 +35,7 @@ typedef struct {
     int64_t n_steps, steps_per_epoch, warmup;
     Progress done;
     double started;
-    Schedule schedule;
+    const Schedule *schedule;
     const char *label;                                     // of a run of a comparison: evaluations go to its log only
 } Training;
 
@@ -52,11 +52,7 @@ static bool training_init(Training *t, const Run *r, Err *e)
     t->steps_per_epoch = (micro + accumulation - 1) / accumulation;
     t->n_steps = o->max_steps >= 0 ? o->max_steps : (int64_t)ceil(o->num_train_epochs * (double)t->steps_per_epoch);
     t->warmup = o->warmup_steps ? o->warmup_steps : (int64_t)ceil(o->warmup_ratio * (double)t->n_steps);
-    static const struct { const char *name; Schedule schedule; } schedules[] = {
-        {"linear", SCHEDULE_LINEAR}, {"cosine", SCHEDULE_COSINE}, {"constant", SCHEDULE_CONSTANT},
-        {"constant_with_warmup", SCHEDULE_CONSTANT_WITH_WARMUP}};
-    for (size_t i = 0; i < 4; i++)
-        if (strcmp(o->lr_scheduler_type, schedules[i].name) == 0) t->schedule = schedules[i].schedule;
+    t->schedule = schedule_find(o->lr_scheduler_type);
     epoch_order(t->order, t->n_rows, o->shuffle, (uint64_t)o->seed, 0);
     return true;
 }
@@ -112,7 +108,7 @@ static bool train_step(Run *r, Training *t, Err *e)
     if (!isfinite(sums.nll) || !isfinite(p->grad_norm))
         return explain_step(r, &(BadStep){t->rows, t->order + first, end - first, p->step + 1, divisor,
                                           sums.nll / divisor, p->grad_norm}, e);
-    p->lr = o->learning_rate * schedule_factor(t->schedule, p->step, t->warmup, t->n_steps);
+    p->lr = o->learning_rate * t->schedule->factor(p->step, t->warmup, t->n_steps);
     double clip = o->max_grad_norm > 0 ? fmin(1, o->max_grad_norm / (p->grad_norm + 1e-6)) : 1;
     optim_step(&r->optim, &r->model, p->lr, clip);
 
@@ -197,9 +193,8 @@ static bool open_trainee(Run *r, const Training *t, const Config *c, const char 
         if (checkpoint) resume_offer_older(o, checkpoint, e);
         return false;
     }
-    r->optim = (Optim){.kind = strcmp(o->optim, "sgd") == 0 ? OPTIM_SGD : OPTIM_ADAMW, .beta1 = (float)o->adam_beta1,
-                       .beta2 = (float)o->adam_beta2, .epsilon = (float)o->adam_epsilon,
-                       .weight_decay = (float)o->weight_decay};
+    r->optim = (Optim){.id = optim_find(o->optim), .beta1 = (float)o->adam_beta1, .beta2 = (float)o->adam_beta2,
+                       .epsilon = (float)o->adam_epsilon, .weight_decay = (float)o->weight_decay};
     WorkKind kind = o->gradient_checkpointing ? WORK_CHECKPOINTING : WORK_GRADIENT;
     return room_init(&r->room, c, max, kind, e) && model_init_grads(&r->model, e) &&
            optim_init(&r->optim, r->model.n_params, e);

@@ -7,8 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-bool checkpoint_is_folder(const char *path) { return file_is_dir(path); }
-
 // ---- llama2.c .bin ------------------------------------------------------------------------------------------------
 
 enum { BIN_MAGIC = 0x616B3432, V0_HEADER = 7 * 4, V1_HEADER = 256 };   // "ak42"
@@ -48,11 +46,11 @@ static bool bin_header(const File *f, Config *c, BinLayout *layout, Err *e)
     return true;
 }
 
-static bool load_bin(Model *m, const char *path, Err *e)
+static bool bin_load(Model *m, const char *path, Err *e)
 {
     File f;
     Config c;
-    BinLayout layout;
+    BinLayout layout = {0};
     if (!file_map(&f, path, e)) return false;
     bool ok = bin_header(&f, &c, &layout, e) && model_init(m, &c, e);
     const unsigned char *from = f.data + (ok ? layout.header : 0);
@@ -66,7 +64,17 @@ static bool load_bin(Model *m, const char *path, Err *e)
     return ok;
 }
 
-bool config_fits_bin(const Config *c, Err *e)
+static bool bin_config(Config *c, const char *path, Err *e)
+{
+    File f;
+    BinLayout layout = {0};
+    if (!file_map(&f, path, e)) return false;
+    bool ok = bin_header(&f, c, &layout, e);
+    file_unmap(&f);
+    return ok;
+}
+
+static bool bin_fits(const Config *c, Err *e)
 {
     if (c->n_heads * c->head_dim != c->dim)
         return fail(e, "a .bin file cannot say head_dim: expected %d (dim / n_heads), found %d", c->dim / c->n_heads, c->head_dim);
@@ -76,13 +84,14 @@ bool config_fits_bin(const Config *c, Err *e)
     return true;
 }
 
-bool checkpoint_save_bin(const Model *m, const char *path, Err *e)
+static bool bin_save(const Model *m, const char *path, const cJSON *other_keys, Err *e)
 {
+    (void)other_keys;                                      // a .bin has no room for them
     const Config *c = &m->config;
     int32_t header[7] = {c->dim, c->hidden_dim, c->n_layers, c->n_heads, c->n_kv_heads, c->tied ? c->vocab_size : -c->vocab_size,
                          c->seq_len};
     FileWriter w;
-    if (!config_fits_bin(c, e)) return fail_prefix(e, "%s: ", path);
+    if (!bin_fits(c, e)) return fail_prefix(e, "%s: ", path);
     if (!file_create(&w, path, e) || !file_write(&w, header, sizeof header, e)) return false;
     for (int i = 0; i < N_TENSORS; i++) {
         TensorId id = v0_order[i];
@@ -199,7 +208,7 @@ bool config_from_json(Config *c, const cJSON *json, const char *where, Err *e)
     return parse_config(c, json, e) || fail_prefix(e, "%s: ", where);
 }
 
-static bool load_config(Config *c, const char *folder, Err *e)
+static bool folder_config(Config *c, const char *folder, Err *e)
 {
     char *path = path_join(folder, "config.json");
     cJSON *json = json_load(path, e);
@@ -375,11 +384,11 @@ static void load_tensor(Model *m, const Shards *s, TensorId id, size_t layer)
     safetensors_forget(file, t);
 }
 
-static bool load_folder(Model *m, const char *folder, Err *e)
+static bool folder_load(Model *m, const char *folder, Err *e)
 {
     Config c;
     Shards s = {0};
-    bool ok = load_config(&c, folder, e) && shards_open(&s, folder, e) && check_tensors(&s, &c, folder, e) && model_init(m, &c, e);
+    bool ok = folder_config(&c, folder, e) && shards_open(&s, folder, e) && check_tensors(&s, &c, folder, e) && model_init(m, &c, e);
     for (TensorId id = 0; ok && id < N_TENSORS; id++)
         for (size_t l = 0; l < tensor_count(&c, id); l++) load_tensor(m, &s, id, l);
     shards_close(&s);
@@ -498,26 +507,44 @@ static bool save_tensors(const Model *m, const char *folder, Err *e)
     return ok;
 }
 
-bool checkpoint_save_folder(const Model *m, const char *path, const cJSON *other_keys, Err *e)
+static bool folder_save(const Model *m, const char *path, const cJSON *other_keys, Err *e)
 {
     return save_config(&m->config, path, other_keys, e) && save_tensors(m, path, e);
 }
 
-// ---- either format ------------------------------------------------------------------------------------------------
-
-bool checkpoint_config(Config *c, const char *path, Err *e)
+static bool folder_fits(const Config *c, Err *e)
 {
-    if (checkpoint_is_folder(path)) return load_config(c, path, e);
-    File f;
-    BinLayout layout;
-    if (!file_map(&f, path, e)) return false;
-    bool ok = bin_header(&f, c, &layout, e);
-    file_unmap(&f);
-    return ok;
+    (void)c, (void)e;
+    return true;
 }
+
+// ---- the table ----------------------------------------------------------------------------------------------------
+
+const Format formats[N_FORMATS] = {
+    [FORMAT_FOLDER] = {.is_folder = true, .ending = "", .model_file = "config.json", .tokenizer_file = "tokenizer.json",
+                       .config = folder_config, .load = folder_load, .fits = folder_fits, .save = folder_save},
+    [FORMAT_BIN] = {.ending = ".bin", .model_file = "model.bin", .tokenizer_file = "tokenizer.bin",
+                    .config = bin_config, .load = bin_load, .fits = bin_fits, .save = bin_save},
+};
+
+const Format *format_of(const char *path) { return &formats[file_is_dir(path) ? FORMAT_FOLDER : FORMAT_BIN]; }
+
+const Format *format_for(const char *path)
+{
+    size_t n = strlen(path);
+    for (size_t i = N_FORMATS; i-- > 1;) {
+        size_t end = strlen(formats[i].ending);
+        if (n >= end && strcmp(path + n - end, formats[i].ending) == 0) return &formats[i];
+    }
+    return &formats[FORMAT_FOLDER];
+}
+
+char *format_path(const Format *f, const char *dir) { return f->is_folder ? mem_strdup(dir) : path_join(dir, f->model_file); }
+
+bool checkpoint_config(Config *c, const char *path, Err *e) { return format_of(path)->config(c, path, e); }
 
 bool checkpoint_load(Model *m, const char *path, Err *e)
 {
     *m = (Model){0};
-    return checkpoint_is_folder(path) ? load_folder(m, path, e) : load_bin(m, path, e);
+    return format_of(path)->load(m, path, e);
 }

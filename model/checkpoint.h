@@ -1,27 +1,36 @@
-// checkpoint: models in files, read and written by the tensor table. Two formats: llama2.c's .bin (version 0 and 1
-// read, version 0 written, which llama2.c's run loads) and the Hugging Face folder (config.json, model.safetensors or
-// its shards; F32, F16, BF16 read, F32 written). RoPE pair order is converted here and nowhere else.
+// checkpoint: models in files, read and written by the tensor table. RoPE pair order is converted here and nowhere else.
+//   FORMAT_FOLDER  Hugging Face: config.json, model.safetensors or its shards; F32, F16, BF16 read, F32 written
+//   FORMAT_BIN     llama2.c: version 0 and 1 read; version 0 written, which llama2.c's run loads
 #ifndef CHECKPOINT_H
 #define CHECKPOINT_H
 
 #include "transformer.h"
 
-// Is `path` a Hugging Face folder (a folder), or a .bin (anything else)?
-bool checkpoint_is_folder(const char *path);
+// What all others need to know of a format. To add one: its name here, its row and functions in checkpoint.c, and how
+// format_of tells it from the others; what its tokenizer is like belongs in tokenizer/export.
+typedef enum { FORMAT_FOLDER, FORMAT_BIN, N_FORMATS } FormatId;
 
-// The model's shape alone, from the header or config.json.
+typedef struct {
+    bool is_folder;                                        // a model's path is a folder, or one file
+    const char *ending;                                    // of the path of a new one; "": any other
+    const char *model_file, *tokenizer_file;               // their names in a folder that has both
+    bool (*config)(Config *c, const char *path, Err *e);   // the shape alone
+    bool (*load)(Model *m, const char *path, Err *e);      // model_init and all the weights
+    bool (*fits)(const Config *c, Err *e);                 // refuses a shape that the format cannot express
+    // other_keys (NULL: none) go into a config.json too: those of the one that the model came from. A folder must exist.
+    bool (*save)(const Model *m, const char *path, const cJSON *other_keys, Err *e);
+} Format;
+extern const Format formats[N_FORMATS];
+
+const Format *format_of(const char *path);                 // of a model that is read
+const Format *format_for(const char *path);                // of one that is to be written, by its name
+char *format_path(const Format *f, const char *dir);       // where the model is in a folder; owned by the caller
+
+// By the path's format. Every size, name, dtype and shape is checked before it is used.
 bool checkpoint_config(Config *c, const char *path, Err *e);
-// A Config from transformers' LlamaConfig names: config.json, or the option model_init. `where` goes into messages.
-bool config_from_json(Config *c, const cJSON *json, const char *where, Err *e);
-
-// model_init and all the weights. Every size, name, dtype and shape is checked before it is used.
 bool checkpoint_load(Model *m, const char *path, Err *e);
 
-// The path is the .bin file itself. Refuses what the format cannot say (rope_theta, head_dim, ...).
-bool checkpoint_save_bin(const Model *m, const char *path, Err *e);
-bool config_fits_bin(const Config *c, Err *e);
-// The path is the folder; config.json and model.safetensors are written there. other_keys (NULL: none) go into the
-// config.json too: those of the one the model came from, or bos_token_id and eos_token_id.
-bool checkpoint_save_folder(const Model *m, const char *path, const cJSON *other_keys, Err *e);
+// A Config from transformers' LlamaConfig names: config.json, or the option model_init. `where` goes into messages.
+bool config_from_json(Config *c, const cJSON *json, const char *where, Err *e);
 
 #endif

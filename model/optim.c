@@ -1,6 +1,7 @@
 // optim: see optim.h.
 #include "optim.h"
 
+#include <assert.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,12 +23,12 @@ bool optim_init(Optim *o, size_t n_params, Err *e)
 {
     o->step = 0;
     o->moment1 = o->moment2 = NULL;
-    if (o->kind != OPTIM_ADAMW) return true;
+    if (optim_table[o->id].n_moments == 0) return true;
     o->moment1 = zeros(n_params);
     o->moment2 = zeros(n_params);
     if (o->moment1 && o->moment2) return true;
     optim_free(o);
-    return fail(e, "out of memory: AdamW's two moments need %.1f MB", 2.0 * sizeof(float) * (double)n_params / 1e6);
+    return fail(e, "out of memory: the optimizer's two moments need %.1f MB", 2.0 * sizeof(float) * (double)n_params / 1e6);
 }
 
 void optim_free(Optim *o)
@@ -56,11 +57,12 @@ double grads_norm(const Model *m)
     return sqrt(total);
 }
 
+// m1 and m2 are the running means of the gradient and of its square; the bias of their start at 0 is divided out.
 static void adamw(const Optim *o, float *restrict p, const float *restrict g, float *restrict m1, float *restrict m2,
-                  size_t n, float lr, float scale, float decay)
+                  size_t n, float decay)
 {
-    float b1 = o->beta1, b2 = o->beta2, epsilon = o->epsilon, keep = 1 - lr * decay;
-    float rate = (float)(lr / (1 - pow((double)b1, (double)o->step)));
+    float b1 = o->beta1, b2 = o->beta2, epsilon = o->epsilon, scale = o->grad_scale, keep = 1 - o->lr * decay;
+    float rate = (float)(o->lr / (1 - pow((double)b1, (double)o->step)));
     float unbias = (float)(1 / sqrt(1 - pow((double)b2, (double)o->step)));
     for (size_t i = 0; i < n; i++) {
         float grad = g[i] * scale;
@@ -70,15 +72,35 @@ static void adamw(const Optim *o, float *restrict p, const float *restrict g, fl
     }
 }
 
-static void sgd(float *restrict p, const float *restrict g, size_t n, float lr, float scale, float decay)
+static void sgd(const Optim *o, float *restrict p, const float *restrict g, float *restrict m1, float *restrict m2,
+                size_t n, float decay)
 {
-    for (size_t i = 0; i < n; i++) p[i] -= lr * (g[i] * scale + decay * p[i]);
+    (void)m1, (void)m2;
+    for (size_t i = 0; i < n; i++) p[i] -= o->lr * (g[i] * o->grad_scale + decay * p[i]);
+}
+
+const OptimRow optim_table[N_OPTIMS] = {
+    [OPTIM_ADAMW] = {"adamw", 2, adamw},
+    [OPTIM_SGD] = {"sgd", 0, sgd},
+};
+
+const char *optim_name(size_t i) { return i < N_OPTIMS ? optim_table[i].name : NULL; }
+
+OptimId optim_find(const char *name)
+{
+    OptimId id = 0;
+    while (id < N_OPTIMS && strcmp(optim_table[id].name, name) != 0) id++;
+    assert(id < N_OPTIMS);
+    return id;
 }
 
 void optim_step(Optim *o, Model *m, double lr, double grad_scale)
 {
     const Config *c = &m->config;
+    bool moments = o->moment1 != NULL;
     o->step++;
+    o->lr = (float)lr;
+    o->grad_scale = (float)grad_scale;
 #pragma omp parallel
     for (TensorId id = 0; id < N_TENSORS; id++) {
         float decay = tensor_table[id].decay ? o->weight_decay : 0;
@@ -87,20 +109,58 @@ void optim_step(Optim *o, Model *m, double lr, double grad_scale)
 #pragma omp for schedule(static) nowait
             for (size_t i = at; i < end; i += PIECE) {
                 size_t n = i + PIECE < end ? PIECE : end - i;
-                if (o->kind == OPTIM_SGD) sgd(m->params + i, m->grads + i, n, (float)lr, (float)grad_scale, decay);
-                else
-                    adamw(o, m->params + i, m->grads + i, o->moment1 + i, o->moment2 + i, n, (float)lr, (float)grad_scale, decay);
+                float *m1 = moments ? o->moment1 + i : NULL, *m2 = moments ? o->moment2 + i : NULL;
+                optim_table[o->id].update(o, m->params + i, m->grads + i, m1, m2, n, decay);
             }
         }
     }
 }
 
-double schedule_factor(Schedule s, int64_t step, int64_t warmup, int64_t total)
+// ---- schedules ----------------------------------------------------------------------------------------------------
+
+// The share of the peak while it warms up, 1 after.
+static double warm(int64_t step, int64_t warmup)
 {
-    if (s == SCHEDULE_CONSTANT) return 1;
-    if (step < warmup) return (double)step / (double)(warmup > 1 ? warmup : 1);
-    if (s == SCHEDULE_CONSTANT_WITH_WARMUP) return 1;
-    double length = (double)(total - warmup > 1 ? total - warmup : 1);
-    if (s == SCHEDULE_LINEAR) return fmax(0, (double)(total - step) / length);
-    return fmax(0, 0.5 * (1 + cos(M_PI * (double)(step - warmup) / length)));
+    return step < warmup ? (double)step / (double)(warmup > 1 ? warmup : 1) : 1;
+}
+
+// The updates after the warm-up, at least 1.
+static double length_after(int64_t warmup, int64_t total) { return (double)(total - warmup > 1 ? total - warmup : 1); }
+
+static double linear(int64_t step, int64_t warmup, int64_t total)
+{
+    return step < warmup ? warm(step, warmup) : fmax(0, (double)(total - step) / length_after(warmup, total));
+}
+
+static double cosine(int64_t step, int64_t warmup, int64_t total)
+{
+    if (step < warmup) return warm(step, warmup);
+    return fmax(0, 0.5 * (1 + cos(M_PI * (double)(step - warmup) / length_after(warmup, total))));
+}
+
+static double constant(int64_t step, int64_t warmup, int64_t total)
+{
+    (void)step, (void)warmup, (void)total;                 // transformers' constant ignores the warm-up
+    return 1;
+}
+
+static double constant_with_warmup(int64_t step, int64_t warmup, int64_t total)
+{
+    (void)total;
+    return warm(step, warmup);
+}
+
+static const Schedule schedules[] = {
+    {"linear", linear}, {"cosine", cosine}, {"constant", constant}, {"constant_with_warmup", constant_with_warmup},
+};
+enum { N_SCHEDULES = sizeof schedules / sizeof *schedules };
+
+const char *schedule_name(size_t i) { return i < N_SCHEDULES ? schedules[i].name : NULL; }
+
+const Schedule *schedule_find(const char *name)
+{
+    size_t i = 0;
+    while (i < N_SCHEDULES && strcmp(schedules[i].name, name) != 0) i++;
+    assert(i < N_SCHEDULES);
+    return &schedules[i];
 }

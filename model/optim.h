@@ -4,16 +4,29 @@
 
 #include "transformer.h"
 
-typedef enum { OPTIM_ADAMW, OPTIM_SGD } OptimKind;
+// An optimizer: how one slice of n parameters is updated. To add one: its name, its row and its function in optim.c; what
+// it keeps beside a parameter counts as a moment, and checkpoints and memory follow.
+typedef enum { OPTIM_ADAMW, OPTIM_SGD, N_OPTIMS } OptimId;
 
+typedef struct Optim Optim;
 typedef struct {
-    OptimKind kind;
-    float beta1, beta2, epsilon, weight_decay;             // decay applies where the tensor table says so
-    float *moment1, *moment2;                              // as long as the parameters; NULL for SGD
-    int64_t step;                                          // updates done
-} Optim;
+    const char *name;                                      // of the config key "optim"
+    int n_moments;                                         // numbers kept beside each parameter: 0 or 2
+    void (*update)(const Optim *o, float *p, const float *g, float *m1, float *m2, size_t n, float decay);
+} OptimRow;
+extern const OptimRow optim_table[N_OPTIMS];
+const char *optim_name(size_t i);                          // of row i; NULL from N_OPTIMS on
+OptimId optim_find(const char *name);                      // a name of the table (assert)
 
-bool optim_init(Optim *o, size_t n_params, Err *e);        // kind and the numbers are already set
+struct Optim {
+    OptimId id;
+    float beta1, beta2, epsilon, weight_decay;             // decay applies where the tensor table says so
+    float *moment1, *moment2;                              // as long as the parameters; NULL without moments
+    int64_t step;                                          // updates done
+    float lr, grad_scale;                                  // of the update at hand
+};
+
+bool optim_init(Optim *o, size_t n_params, Err *e);        // id and the numbers are already set
 void optim_free(Optim *o);                                 // accepts {0}
 
 // The L2 norm of all gradients together, summed in double in a fixed order.
@@ -24,10 +37,14 @@ double grads_norm(const Model *m);
 // SGD, as PyTorch's without momentum: p -= lr * (g + wd * p).
 void optim_step(Optim *o, Model *m, double lr, double grad_scale);
 
-typedef enum { SCHEDULE_LINEAR, SCHEDULE_COSINE, SCHEDULE_CONSTANT, SCHEDULE_CONSTANT_WITH_WARMUP } Schedule;
-
-// What the peak rate is multiplied with at update `step` (0-based) of `total`: transformers' get_scheduler. The first
-// update of a warm-up has rate 0 there, and so it has here.
-double schedule_factor(Schedule s, int64_t step, int64_t warmup, int64_t total);
+// A learning-rate schedule: what the peak rate is multiplied by at update `step` (0-based) of `total`, as transformers'
+// get_scheduler has it. The first update of a warm-up has rate 0 there, and so it has here. To add one: a row and its
+// function in optim.c.
+typedef struct {
+    const char *name;                                      // of the config key "lr_scheduler_type"
+    double (*factor)(int64_t step, int64_t warmup, int64_t total);
+} Schedule;
+const char *schedule_name(size_t i);                       // of row i; NULL after the last
+const Schedule *schedule_find(const char *name);           // a name of the table (assert)
 
 #endif

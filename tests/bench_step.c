@@ -143,7 +143,7 @@ int main(int argc, char **argv)
     Err e;
     Model m;
     Work w;
-    Optim o = {.kind = OPTIM_ADAMW, .beta1 = 0.9f, .beta2 = 0.999f, .epsilon = 1e-8f};
+    Optim o = {.id = OPTIM_ADAMW, .beta1 = 0.9f, .beta2 = 0.999f, .epsilon = 1e-8f};
     int rows, length;
     size_t tokens, longest = 0;
     if (argc > 4 && sscanf(argv[4], "%dx%d", &rows, &length) == 2 && rows > 0 && length > 0 && length <= c.seq_len)

@@ -133,7 +133,7 @@ static void bin_files_load(void)
         check_config(&m.config, &c);
         check_marks(&m);
         if (CHECK(checkpoint_config(&shape, temp_path("model.bin"), &e))) check_config(&shape, &c);
-        CHECK(!checkpoint_is_folder(temp_path("model.bin")));
+        CHECK(format_of(temp_path("model.bin")) == &formats[FORMAT_BIN]);
         model_free(&m);
         buf_free(&b);
     }
@@ -146,7 +146,7 @@ static void bin_files_come_back_to_the_bit(void)
         Config c = small_config(tied);
         Model m = marked_model(&c);
         model_randomize(&m, 1);
-        must(checkpoint_save_bin(&m, temp_path("saved.bin"), &e), &e);
+        must(formats[FORMAT_BIN].save(&m, temp_path("saved.bin"), NULL, &e), &e);
         Model again = loaded(temp_path("saved.bin"));
         check_same_model(&again, &m);
         model_free(&again);
@@ -162,7 +162,7 @@ static void bin_files_are_llama2cs(void)
     Buf want = bin_version_0(&c);
     File f;
     Err e;
-    must(checkpoint_save_bin(&m, temp_path("saved.bin"), &e) && file_map(&f, temp_path("saved.bin"), &e), &e);
+    must(formats[FORMAT_BIN].save(&m, temp_path("saved.bin"), NULL, &e) && file_map(&f, temp_path("saved.bin"), &e), &e);
     size_t classifier = 4 * tensor_size(&c, CLASSIFIER), tables = 4 * (size_t)(c.seq_len * c.head_dim);
     size_t table = want.len - classifier - tables;
     if (CHECK(f.size == want.len)) {
@@ -192,8 +192,8 @@ static void check_unsayable(int head_dim, float rope_theta, float norm_eps, floa
     c.norm_eps = norm_eps;
     c.rope_scaling.factor = factor;
     Model m = {.config = c};
-    CHECK_FAILS(checkpoint_save_bin(&m, temp_path("refused.bin"), &e), e, message);
-    CHECK_FAILS(config_fits_bin(&c, &e), e, message);
+    CHECK_FAILS(formats[FORMAT_BIN].save(&m, temp_path("refused.bin"), NULL, &e), e, message);
+    CHECK_FAILS(formats[FORMAT_BIN].fits(&c, &e), e, message);
     CHECK(!file_exists(temp_path("refused.bin")));
 }
 
@@ -201,7 +201,7 @@ static void bin_files_say_no_more_than_they_can(void)
 {
     Err e;
     Config c = small_config(true);
-    CHECK(config_fits_bin(&c, &e));
+    CHECK(formats[FORMAT_BIN].fits(&c, &e));
     check_unsayable(8, 10000, 1e-5f, 0, "cannot say head_dim: expected 6");
     check_unsayable(6, 500, 1e-5f, 0, "expected 10000, null and 1e-5, found 500, null and 1e-05");
     check_unsayable(6, 10000, 1e-6f, 0, "found 10000, null and 1e-06");
@@ -230,7 +230,7 @@ static Model saved_folder(const char *name, const Config *c)
 {
     Err e;
     Model m = marked_model(c);
-    must(checkpoint_save_folder(&m, temp_folder(name), NULL, &e), &e);
+    must(formats[FORMAT_FOLDER].save(&m, temp_folder(name), NULL, &e), &e);
     return m;
 }
 
@@ -251,7 +251,7 @@ static void folders_come_back_to_the_bit(void)
         Model m = saved_folder("hf", &c), again = loaded(temp_path("hf"));
         check_same_model(&again, &m);
         check_marks(&again);
-        CHECK(checkpoint_is_folder(temp_path("hf")));
+        CHECK(format_of(temp_path("hf")) == &formats[FORMAT_FOLDER]);
         model_free(&again);
         model_free(&m);
     }
@@ -289,7 +289,7 @@ static void a_folder_keeps_the_other_keys(void)
     Config c = small_config(true);
     Model m = marked_model(&c);
     cJSON *source = cJSON_Parse(text);
-    must(checkpoint_save_folder(&m, temp_folder("kept"), source, &e), &e);
+    must(formats[FORMAT_FOLDER].save(&m, temp_folder("kept"), source, &e), &e);
     cJSON *json = json_load(temp_path("kept/config.json"), &e);
     must(json, &e);
     CHECK(cJSON_GetArraySize(json_get(json, "eos_token_id")) == 2 && json_get(json_get(json, "mine"), "a"));
@@ -825,8 +825,8 @@ static void files_that_are_not_there(void)
     CHECK_FAILS(checkpoint_load(&none, temp_path("nothing"), &e), e, "expected model.safetensors or model.");
     temp_folder("nothing/model.safetensors");
     CHECK_FAILS(checkpoint_load(&none, temp_path("nothing"), &e), e, "safetensors: expected a file, found a folder");
-    CHECK_FAILS(checkpoint_save_bin(&m, temp_path("nowhere/model.bin"), &e), e, "nowhere/model.bin: cannot write");
-    CHECK_FAILS(checkpoint_save_folder(&m, temp_path("nowhere"), NULL, &e), e, "nowhere/config.json: cannot write");
+    CHECK_FAILS(formats[FORMAT_BIN].save(&m, temp_path("nowhere/model.bin"), NULL, &e), e, "nowhere/model.bin: cannot write");
+    CHECK_FAILS(formats[FORMAT_FOLDER].save(&m, temp_path("nowhere"), NULL, &e), e, "nowhere/config.json: cannot write");
     model_free(&m);
 }
 

@@ -333,18 +333,16 @@ static double number(const cJSON *run, const char *key) { return cJSON_GetNumber
 
 static double run_factor(const cJSON *run, int step)
 {
-    static const char *const names[] = {"linear", "cosine", "constant", "constant_with_warmup"};
-    int s = 0;
-    while (strcmp(names[s], json_string(run, "lr_scheduler_type")) != 0) s++;
-    return schedule_factor((Schedule)s, step, (int64_t)number(run, "warmup_steps"), (int64_t)number(run, "max_steps"));
+    const Schedule *s = schedule_find(json_string(run, "lr_scheduler_type"));
+    return s->factor(step, (int64_t)number(run, "warmup_steps"), (int64_t)number(run, "max_steps"));
 }
 
 static Optim run_optim(const cJSON *run, const Model *m)
 {
     Err e;
-    Optim o = {.kind = OPTIM_SGD, .weight_decay = (float)number(run, "weight_decay")};
+    Optim o = {.id = OPTIM_SGD, .weight_decay = (float)number(run, "weight_decay")};
     if (strcmp(json_string(run, "optim"), "adamw") == 0) {
-        o.kind = OPTIM_ADAMW;
+        o.id = OPTIM_ADAMW;
         o.beta1 = (float)number(run, "adam_beta1");
         o.beta2 = (float)number(run, "adam_beta2");
         o.epsilon = (float)number(run, "adam_epsilon");

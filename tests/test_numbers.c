@@ -152,7 +152,7 @@ static void gradient(Model *m)
 static void save_model(Model *m)
 {
     Err e;
-    CHECK_MSG(checkpoint_save_bin(m, temp_path("model.bin"), &e), "%s", e.text);
+    CHECK_MSG(formats[FORMAT_BIN].save(m, temp_path("model.bin"), NULL, &e), "%s", e.text);
 }
 
 // Damages a new model, trains, and expects the first step to fail with both texts.

@@ -21,11 +21,12 @@ void run_free(Run *r)
     options_free(&r->options);
 }
 
-// The tokenizer's own place: beside the model, tokenizer.bin for a .bin and tokenizer.json in a folder.
+// Beside the model: a folder has its tokenizer in it.
 static char *default_tokenizer(const char *model)
 {
-    if (checkpoint_is_folder(model)) return mem_strdup(model);
-    char *dir = path_dir(model), *path = path_join(dir, "tokenizer.bin");
+    const Format *f = format_of(model);
+    if (f->is_folder) return mem_strdup(model);
+    char *dir = path_dir(model), *path = path_join(dir, f->tokenizer_file);
     free(dir);
     return path;
 }
@@ -127,10 +128,10 @@ bool run_open_inputs(Run *r, bool need_model, Config *c, Err *e)
 
 // ---- the model ----------------------------------------------------------------------------------------------------
 
-bool run_is_folder(const Run *r)
+const Format *run_format(const Run *r)
 {
     const char *model = r->options.model_name_or_path;
-    return model ? checkpoint_is_folder(model) : !tokenizer_is_bin(r->tokenizer);
+    return model ? format_of(model) : &formats[tokenizer_is_bin(r->tokenizer) ? FORMAT_BIN : FORMAT_FOLDER];
 }
 
 // Not only as many parameters: the rows were made for this vocab_size and seq_len.
@@ -145,16 +146,17 @@ bool run_open_model(const Run *r, Model *m, const Config *c, const char *checkpo
 {
     const Options *o = &r->options;
     if (checkpoint) {
-        char *bin = path_join(checkpoint, "model.bin");
-        bool ok = checkpoint_load(m, run_is_folder(r) ? checkpoint : bin, e) &&
+        char *path = format_path(run_format(r), checkpoint);
+        bool ok = run_format(r)->load(m, path, e) &&
                   (same_shape(&m->config, c) ||
-                   fail(e, "%s: expected a model of %zu parameters and seq_len %d, found %zu and %d%s", checkpoint, params_count(c),
-                        c->seq_len, m->n_params, m->config.seq_len, m->n_params == params_count(c) ? ", of another shape" : ""));
-        free(bin);
+                   fail(e, "%s: expected a model of %zu parameters and seq_len %d, found %zu and %d%s", checkpoint,
+                        params_count(c), c->seq_len, m->n_params, m->config.seq_len,
+                        m->n_params == params_count(c) ? ", of another shape" : ""));
+        free(path);
         return ok;
     }
     if (!o->model_init) return checkpoint_load(m, o->model_name_or_path, e);
-    if (!run_is_folder(r) && !config_fits_bin(c, e)) return fail_prefix(e, "model_init: ");
+    if (!run_format(r)->fits(c, e)) return fail_prefix(e, "model_init: ");
     if (!model_init(m, c, e)) return false;
     model_randomize(m, (uint64_t)o->seed);
     return true;

@@ -33,8 +33,8 @@ bool run_open_template(Run *r, Err *e);
 bool run_check_vocabulary(const Run *r, const Config *c, Err *e);
 // Tokenizer, template, rows and (need_model, or if one is named) the model's shape.
 bool run_open_inputs(Run *r, bool need_model, Config *c, Err *e);
-// Is the model kept in a folder, or in a .bin? As it came; a new one goes by its tokenizer.
-bool run_is_folder(const Run *r);
+// The format that the model is kept in: the one that it came in; a new model goes by its tokenizer.
+const Format *run_format(const Run *r);
 // Loads the model, or makes it as model_init says; or takes the one of a checkpoint folder (NULL: none).
 bool run_open_model(const Run *r, Model *m, const Config *c, const char *checkpoint, Err *e);
 // The largest batches that these rows (NULL: none) make in training, or the held-out ones in an evaluation.

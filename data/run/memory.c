@@ -141,8 +141,9 @@ static size_t activations_size(const Config *c, BatchSize s, bool training, bool
 MemoryPlan memory_plan(const Run *r, const Config *c, BatchSize size, bool training)
 {
     size_t params = params_count(c) * sizeof(float);
-    bool checkpointing = training && r->options.gradient_checkpointing, adamw = strcmp(r->options.optim, "adamw") == 0;
-    return (MemoryPlan){.weights = params, .gradients = training ? params : 0, .moments = training && adamw ? 2 * params : 0,
+    size_t moments = (size_t)optim_table[optim_find(r->options.optim)].n_moments;
+    bool checkpointing = training && r->options.gradient_checkpointing;
+    return (MemoryPlan){.weights = params, .gradients = training ? params : 0, .moments = training ? moments * params : 0,
                         .activations = activations_size(c, size, training, checkpointing), .checkpointing = checkpointing,
                         .logit_rows = model_logit_rows(c),
                         .data = r->data.file.size + r->eval_data.file.size + examples_size(r->data.examples, r->data.n) +

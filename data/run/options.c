@@ -1,6 +1,8 @@
 // options: see options.h.
 #include "options.h"
 
+#include "../../model/optim.h"
+
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
@@ -17,71 +19,73 @@ typedef struct {
     unsigned uses;
     const char *initial;
     double min, max;
-    const char *choices;                                   // "a|b", of a CHOICE
+    const char *(*choice)(size_t i);                       // of a CHOICE: its values, NULL after the last
     const char *help;
 } Option;
 
 #define AT(field) offsetof(Options, field)
 #define MANY 1e15
 
+static const char *error_or_warn(size_t i) { return i == 0 ? "error" : i == 1 ? "warn" : NULL; }
+
 static const Option table[] = {
-    {"model_name_or_path", STRING, AT(model_name_or_path), FOR_CONFIG, "null", 0, 0, "", "a llama2.c .bin, or a Hugging Face folder"},
-    {"tokenizer_name_or_path", STRING, AT(tokenizer_name_or_path), FOR_CONFIG | FOR_GENERATE | FOR_EXPORT, "null", 0, 0, "",
+    {"model_name_or_path", STRING, AT(model_name_or_path), FOR_CONFIG, "null", 0, 0, NULL, "a llama2.c .bin, or a Hugging Face folder"},
+    {"tokenizer_name_or_path", STRING, AT(tokenizer_name_or_path), FOR_CONFIG | FOR_GENERATE | FOR_EXPORT, "null", 0, 0, NULL,
      "tokenizer.bin, tokenizer.json or a folder; the model's own if not given"},
-    {"model_init", JSON, AT(model_init), FOR_CONFIG, "null", 0, 0, "", "train from scratch: an object with LlamaConfig's names"},
-    {"chat_template_path", STRING, AT(chat_template_path), FOR_CONFIG | FOR_GENERATE, "null", 0, 0, "",
+    {"model_init", JSON, AT(model_init), FOR_CONFIG, "null", 0, 0, NULL, "train from scratch: an object with LlamaConfig's names"},
+    {"chat_template_path", STRING, AT(chat_template_path), FOR_CONFIG | FOR_GENERATE, "null", 0, 0, NULL,
      "a Jinja file; the tokenizer's own template if not given"},
-    {"chat_template_kwargs", JSON, AT(chat_template_kwargs), FOR_CONFIG | FOR_GENERATE, "null", 0, 0, "", "more variables for the template"},
-    {"dataset_name", STRING, AT(dataset_name), FOR_CONFIG, "null", 0, 0, "", "training rows: a .jsonl or .json file"},
-    {"eval_dataset_name", STRING, AT(eval_dataset_name), FOR_CONFIG, "null", 0, 0, "", "held-out rows: a .jsonl or .json file"},
-    {"eval_split", REAL, AT(eval_split), FOR_CONFIG, "0", 0, 0.999, "", "part of the training file, from its end, held out instead"},
-    {"dataset_text_field", STRING, AT(dataset_text_field), FOR_CONFIG, "\"text\"", 0, 0, "", "the key of plain-text rows"},
-    {"assistant_only_loss", BOOL, AT(assistant_only_loss), FOR_CONFIG, "null", 0, 1, "",
+    {"chat_template_kwargs", JSON, AT(chat_template_kwargs), FOR_CONFIG | FOR_GENERATE, "null", 0, 0, NULL, "more variables for the template"},
+    {"dataset_name", STRING, AT(dataset_name), FOR_CONFIG, "null", 0, 0, NULL, "training rows: a .jsonl or .json file"},
+    {"eval_dataset_name", STRING, AT(eval_dataset_name), FOR_CONFIG, "null", 0, 0, NULL, "held-out rows: a .jsonl or .json file"},
+    {"eval_split", REAL, AT(eval_split), FOR_CONFIG, "0", 0, 0.999, NULL, "part of the training file, from its end, held out instead"},
+    {"dataset_text_field", STRING, AT(dataset_text_field), FOR_CONFIG, "\"text\"", 0, 0, NULL, "the key of plain-text rows"},
+    {"assistant_only_loss", BOOL, AT(assistant_only_loss), FOR_CONFIG, "null", 0, 1, NULL,
      "learn the assistant's tokens only; true for messages rows if not given"},
-    {"completion_only_loss", BOOL, AT(completion_only_loss), FOR_CONFIG, "null", 0, 1, "",
+    {"completion_only_loss", BOOL, AT(completion_only_loss), FOR_CONFIG, "null", 0, 1, NULL,
      "learn the completion only; true for prompt + completion rows if not given"},
-    {"prompt_loss_weight", REAL, AT(prompt_loss_weight), FOR_CONFIG, "0", 0, 1000, "",
+    {"prompt_loss_weight", REAL, AT(prompt_loss_weight), FOR_CONFIG, "0", 0, 1000, NULL,
      "weight of the tokens that the mask leaves out: 0 masked, 1 unmasked"},
-    {"on_prefix_mismatch", CHOICE, AT(on_prefix_mismatch), FOR_CONFIG, "\"error\"", 0, 0, "error|warn",
+    {"on_prefix_mismatch", CHOICE, AT(on_prefix_mismatch), FOR_CONFIG, "\"error\"", 0, 0, error_or_warn,
      "what to do where a prompt's tokens are not how the row begins"},
-    {"max_length", INT, AT(max_length), FOR_CONFIG, "1024", 1, MANY, "", "longer rows are cut at their end; at most the model's"},
-    {"per_device_train_batch_size", INT, AT(per_device_train_batch_size), FOR_CONFIG, "8", 1, 1 << 20, "", "rows at a time"},
-    {"gradient_accumulation_steps", INT, AT(gradient_accumulation_steps), FOR_CONFIG, "1", 1, 1 << 20, "", "times that, before an update"},
-    {"num_train_epochs", REAL, AT(num_train_epochs), FOR_CONFIG, "3", 0, 1e6, "", "times through the rows"},
-    {"max_steps", INT, AT(max_steps), FOR_CONFIG, "-1", -1, MANY, "", "updates; -1: as num_train_epochs says"},
-    {"learning_rate", REAL, AT(learning_rate), FOR_CONFIG, "2e-5", 0, 100, "", "the peak"},
-    {"lr_scheduler_type", CHOICE, AT(lr_scheduler_type), FOR_CONFIG, "\"linear\"", 0, 0, "linear|cosine|constant|constant_with_warmup",
+    {"max_length", INT, AT(max_length), FOR_CONFIG, "1024", 1, MANY, NULL, "longer rows are cut at their end; at most the model's"},
+    {"per_device_train_batch_size", INT, AT(per_device_train_batch_size), FOR_CONFIG, "8", 1, 1 << 20, NULL, "rows at a time"},
+    {"gradient_accumulation_steps", INT, AT(gradient_accumulation_steps), FOR_CONFIG, "1", 1, 1 << 20, NULL, "times that, before an update"},
+    {"num_train_epochs", REAL, AT(num_train_epochs), FOR_CONFIG, "3", 0, 1e6, NULL, "times through the rows"},
+    {"max_steps", INT, AT(max_steps), FOR_CONFIG, "-1", -1, MANY, NULL, "updates; -1: as num_train_epochs says"},
+    {"learning_rate", REAL, AT(learning_rate), FOR_CONFIG, "2e-5", 0, 100, NULL, "the peak"},
+    {"lr_scheduler_type", CHOICE, AT(lr_scheduler_type), FOR_CONFIG, "\"linear\"", 0, 0, schedule_name,
      "how it changes"},
-    {"warmup_steps", INT, AT(warmup_steps), FOR_CONFIG, "0", 0, MANY, "", "updates until the peak"},
-    {"warmup_ratio", REAL, AT(warmup_ratio), FOR_CONFIG, "0", 0, 1, "", "the same as a part of all updates, if warmup_steps is 0"},
-    {"optim", CHOICE, AT(optim), FOR_CONFIG, "\"adamw\"", 0, 0, "adamw|sgd", "the optimizer"},
-    {"adam_beta1", REAL, AT(adam_beta1), FOR_CONFIG, "0.9", 0, 0.9999999, "", "decay of the mean of gradients"},
-    {"adam_beta2", REAL, AT(adam_beta2), FOR_CONFIG, "0.999", 0, 0.9999999, "", "decay of the mean of their squares"},
-    {"adam_epsilon", REAL, AT(adam_epsilon), FOR_CONFIG, "1e-8", 0, 1, "", "added to the root of the latter"},
-    {"weight_decay", REAL, AT(weight_decay), FOR_CONFIG, "0", 0, 100, "", "of all matrices; norms have none"},
-    {"max_grad_norm", REAL, AT(max_grad_norm), FOR_CONFIG, "1", 0, 1e9, "", "longer gradients are cut to it; 0: never"},
-    {"gradient_checkpointing", BOOL, AT(gradient_checkpointing), FOR_CONFIG, "false", 0, 1, "",
+    {"warmup_steps", INT, AT(warmup_steps), FOR_CONFIG, "0", 0, MANY, NULL, "updates until the peak"},
+    {"warmup_ratio", REAL, AT(warmup_ratio), FOR_CONFIG, "0", 0, 1, NULL, "the same as a part of all updates, if warmup_steps is 0"},
+    {"optim", CHOICE, AT(optim), FOR_CONFIG, "\"adamw\"", 0, 0, optim_name, "the optimizer"},
+    {"adam_beta1", REAL, AT(adam_beta1), FOR_CONFIG, "0.9", 0, 0.9999999, NULL, "decay of the mean of gradients"},
+    {"adam_beta2", REAL, AT(adam_beta2), FOR_CONFIG, "0.999", 0, 0.9999999, NULL, "decay of the mean of their squares"},
+    {"adam_epsilon", REAL, AT(adam_epsilon), FOR_CONFIG, "1e-8", 0, 1, NULL, "added to the root of the latter"},
+    {"weight_decay", REAL, AT(weight_decay), FOR_CONFIG, "0", 0, 100, NULL, "of all matrices; norms have none"},
+    {"max_grad_norm", REAL, AT(max_grad_norm), FOR_CONFIG, "1", 0, 1e9, NULL, "longer gradients are cut to it; 0: never"},
+    {"gradient_checkpointing", BOOL, AT(gradient_checkpointing), FOR_CONFIG, "false", 0, 1, NULL,
      "less memory: compute each layer again in the backward"},
-    {"seed", INT, AT(seed), FOR_CONFIG | FOR_GENERATE, "42", 0, 9e15, "", "of the order, of model_init, of sampling"},
-    {"shuffle", BOOL, AT(shuffle), FOR_CONFIG, "true", 0, 1, "", "a new order of rows each epoch"},
-    {"logging_steps", INT, AT(logging_steps), FOR_CONFIG, "10", 1, MANY, "", "updates between lines of log.jsonl"},
-    {"eval_steps", INT, AT(eval_steps), FOR_CONFIG, "null", 1, MANY, "", "updates between evaluations; null: first and last only"},
-    {"save_steps", INT, AT(save_steps), FOR_CONFIG, "null", 1, MANY, "", "updates between checkpoints; null: none"},
-    {"save_total_limit", INT, AT(save_total_limit), FOR_CONFIG, "null", 1, MANY, "", "checkpoints to keep; null: all"},
-    {"output_dir", STRING, AT(output_dir), FOR_CONFIG, "null", 0, 0, "", "where the model, log.jsonl and train_config.json go"},
-    {"overwrite_output_dir", BOOL, AT(overwrite_output_dir), FOR_CONFIG, "false", 0, 1, "", "also if it holds a model"},
-    {"resume_from_checkpoint", STRING, AT(resume_from_checkpoint), FOR_CONFIG, "null", 0, 0, "", "a checkpoint folder, or \"latest\""},
-    {"n_threads", INT, AT(n_threads), FOR_CONFIG | FOR_GENERATE, "null", 1, 4096, "", "null: all cores"},
-    {"rows", INT, AT(rows), FOR_INSPECT, "null", 1, MANY, "", "show the first N rows"},
-    {"row", INT, AT(row), FOR_INSPECT, "null", 0, MANY, "", "show row I, counted from 0"},
-    {"json", BOOL, AT(json), FOR_INSPECT | FOR_EVAL, "false", 0, 1, "", "for machines"},
-    {"seeds", INT, AT(seeds), FOR_COMPARE, "1", 1, 1000, "", "repeat each arm with so many seeds: seed, seed + 1, ..."},
-    {"prompt_loss_weights", STRING, AT(prompt_loss_weights), FOR_COMPARE, "\"0,1\"", 0, 0, "", "one arm a weight"},
-    {"prompt", STRING, AT(prompt), FOR_GENERATE, "null", 0, 0, "", "what to begin with, or what the user says"},
-    {"system", STRING, AT(system), FOR_GENERATE, "null", 0, 0, "", "the system message (chat)"},
-    {"temperature", REAL, AT(temperature), FOR_GENERATE, "1", 0, 100, "", "0: always the most likely token"},
-    {"top_p", REAL, AT(top_p), FOR_GENERATE, "0.9", 0, 1, "", "the most likely tokens that together reach it; 1: all"},
-    {"max_new_tokens", INT, AT(max_new_tokens), FOR_GENERATE, "256", 1, MANY, "", "how many at most"},
+    {"seed", INT, AT(seed), FOR_CONFIG | FOR_GENERATE, "42", 0, 9e15, NULL, "of the order, of model_init, of sampling"},
+    {"shuffle", BOOL, AT(shuffle), FOR_CONFIG, "true", 0, 1, NULL, "a new order of rows each epoch"},
+    {"logging_steps", INT, AT(logging_steps), FOR_CONFIG, "10", 1, MANY, NULL, "updates between lines of log.jsonl"},
+    {"eval_steps", INT, AT(eval_steps), FOR_CONFIG, "null", 1, MANY, NULL, "updates between evaluations; null: first and last only"},
+    {"save_steps", INT, AT(save_steps), FOR_CONFIG, "null", 1, MANY, NULL, "updates between checkpoints; null: none"},
+    {"save_total_limit", INT, AT(save_total_limit), FOR_CONFIG, "null", 1, MANY, NULL, "checkpoints to keep; null: all"},
+    {"output_dir", STRING, AT(output_dir), FOR_CONFIG, "null", 0, 0, NULL, "where the model, log.jsonl and train_config.json go"},
+    {"overwrite_output_dir", BOOL, AT(overwrite_output_dir), FOR_CONFIG, "false", 0, 1, NULL, "also if it holds a model"},
+    {"resume_from_checkpoint", STRING, AT(resume_from_checkpoint), FOR_CONFIG, "null", 0, 0, NULL, "a checkpoint folder, or \"latest\""},
+    {"n_threads", INT, AT(n_threads), FOR_CONFIG | FOR_GENERATE, "null", 1, 4096, NULL, "null: all cores"},
+    {"rows", INT, AT(rows), FOR_INSPECT, "null", 1, MANY, NULL, "show the first N rows"},
+    {"row", INT, AT(row), FOR_INSPECT, "null", 0, MANY, NULL, "show row I, counted from 0"},
+    {"json", BOOL, AT(json), FOR_INSPECT | FOR_EVAL, "false", 0, 1, NULL, "for machines"},
+    {"seeds", INT, AT(seeds), FOR_COMPARE, "1", 1, 1000, NULL, "repeat each arm with so many seeds: seed, seed + 1, ..."},
+    {"prompt_loss_weights", STRING, AT(prompt_loss_weights), FOR_COMPARE, "\"0,1\"", 0, 0, NULL, "one arm a weight"},
+    {"prompt", STRING, AT(prompt), FOR_GENERATE, "null", 0, 0, NULL, "what to begin with, or what the user says"},
+    {"system", STRING, AT(system), FOR_GENERATE, "null", 0, 0, NULL, "the system message (chat)"},
+    {"temperature", REAL, AT(temperature), FOR_GENERATE, "1", 0, 100, NULL, "0: always the most likely token"},
+    {"top_p", REAL, AT(top_p), FOR_GENERATE, "0.9", 0, 1, NULL, "the most likely tokens that together reach it; 1: all"},
+    {"max_new_tokens", INT, AT(max_new_tokens), FOR_GENERATE, "256", 1, MANY, NULL, "how many at most"},
 };
 enum { N_OPTIONS = sizeof table / sizeof *table };
 _Static_assert((int)N_OPTIONS <= (int)MAX_OPTIONS, "Options.given is too short");
@@ -89,12 +93,23 @@ _Static_assert((int)N_OPTIONS <= (int)MAX_OPTIONS, "Options.given is too short")
 static void *field(const Options *o, const Option *option) { return (char *)o + option->offset; }
 static bool can_be_null(const Option *o) { return strcmp(o->initial, "null") == 0; }
 
+static void add_choices(Buf *out, const Option *o)
+{
+    for (size_t i = 0; o->choice(i); i++) buf_addf(out, "%s%s", i ? "|" : "", o->choice(i));
+}
+
 // "expected 0 to 1", and so on.
 static bool fail_expected(Err *e, const Option *o, const char *found)
 {
     static const char *const kinds[] = {[STRING] = "a string", [BOOL] = "true or false", [JSON] = "an object"};
     const char *null = can_be_null(o) ? " or null" : "";
-    if (o->type == CHOICE) return fail(e, "%s: expected one of %s, found %s", o->key, o->choices, found);
+    if (o->type == CHOICE) {
+        Buf choices = {0};
+        add_choices(&choices, o);
+        fail(e, "%s: expected one of %s, found %s", o->key, choices.data, found);
+        buf_free(&choices);
+        return false;
+    }
     if (o->type == STRING || o->type == BOOL || o->type == JSON)
         return fail(e, "%s: expected %s%s, found %s", o->key, kinds[o->type], null, found);
     Buf range = {0};
@@ -105,11 +120,10 @@ static bool fail_expected(Err *e, const Option *o, const char *found)
     return false;
 }
 
-static bool is_choice(const char *choices, const char *value)
+static bool is_choice(const Option *o, const char *value)
 {
-    size_t n = strlen(value);
-    for (const char *p = choices; p; p = strchr(p, '|') ? strchr(p, '|') + 1 : NULL)
-        if (strncmp(p, value, n) == 0 && (p[n] == '|' || !p[n])) return true;
+    for (size_t i = 0; o->choice(i); i++)
+        if (strcmp(o->choice(i), value) == 0) return true;
     return false;
 }
 
@@ -138,7 +152,7 @@ static bool set_value(Options *o, const Option *option, const cJSON *v, Err *e)
     case STRING:
     case CHOICE:
         if (!cJSON_IsString(v)) return fail_expected(e, option, what);
-        if (option->type == CHOICE && !is_choice(option->choices, v->valuestring)) return fail_expected(e, option, v->valuestring);
+        if (option->type == CHOICE && !is_choice(option, v->valuestring)) return fail_expected(e, option, v->valuestring);
         free(*(char **)field(o, option));
         *(char **)field(o, option) = mem_strdup(v->valuestring);
         return true;
@@ -299,8 +313,10 @@ void options_help(FILE *out, unsigned uses)
     for (size_t i = 0; i < N_OPTIONS; i++) {
         const Option *o = &table[i];
         if (!(o->uses & uses)) continue;
-        fprintf(out, "  %-28s %s", o->key, o->help);
-        if (o->type == CHOICE) fprintf(out, ": %s", o->choices);
-        fprintf(out, " [%s]\n", o->initial);
+        Buf choices = {0};
+        if (o->type == CHOICE) add_choices(&choices, o);
+        fprintf(out, "  %-28s %s%s%s [%s]\n", o->key, o->help, choices.len ? ": " : "", choices.len ? choices.data : "",
+                o->initial);
+        buf_free(&choices);
     }
 }

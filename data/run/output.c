@@ -18,15 +18,21 @@ int64_t run_step_of(const char *name)
     return *end ? -1 : n;
 }
 
+static bool holds(const char *dir, const char *name)
+{
+    char *path = path_join(dir, name);
+    bool there = file_exists(path);
+    free(path);
+    return there;
+}
+
 bool run_holds_model(const char *dir)
 {
-    static const char *const names[] = {"model.bin", "model.safetensors", "model.safetensors.index.json", "config.json", "compare.csv"};
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        char *path = path_join(dir, names[i]);
-        bool there = file_exists(path);
-        free(path);
-        if (there) return true;
-    }
+    static const char *const names[] = {"model.safetensors", "model.safetensors.index.json", "compare.csv"};
+    for (size_t i = 0; i < N_FORMATS; i++)
+        if (holds(dir, formats[i].model_file)) return true;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (holds(dir, names[i])) return true;
     DIR *folder = opendir(dir);
     bool there = false;
     for (struct dirent *d; folder && (d = readdir(folder));) there |= run_step_of(d->d_name) >= 0;
@@ -151,7 +157,7 @@ bool run_save_tokenizer(const Run *r, const char *dir, Err *e)
 cJSON *run_config_keys(const Run *r, Err *e)
 {
     cJSON *json;
-    if (r->options.model_name_or_path && checkpoint_is_folder(r->options.model_name_or_path)) {
+    if (r->options.model_name_or_path && format_of(r->options.model_name_or_path) == &formats[FORMAT_FOLDER]) {
         char *path = path_join(r->options.model_name_or_path, "config.json");
         json = json_load(path, e);
         free(path);
@@ -165,17 +171,12 @@ cJSON *run_config_keys(const Run *r, Err *e)
 
 bool run_write_model(const Run *r, const char *dir, Err *e)
 {
-    bool ok;
-    if (run_is_folder(r)) {
-        cJSON *keys = run_config_keys(r, e);
-        ok = keys && checkpoint_save_folder(&r->model, dir, keys, e);
-        cJSON_Delete(keys);
-    } else {
-        char *path = path_join(dir, "model.bin");
-        ok = checkpoint_save_bin(&r->model, path, e);
-        free(path);
-    }
-    return ok && run_save_tokenizer(r, dir, e);
+    char *path = format_path(run_format(r), dir);
+    cJSON *keys = run_config_keys(r, e);
+    bool ok = keys && run_format(r)->save(&r->model, path, keys, e) && run_save_tokenizer(r, dir, e);
+    cJSON_Delete(keys);
+    free(path);
+    return ok;
 }
 
 bool run_save_model(const Run *r, const char *dir, Err *e)
@@ -187,20 +188,15 @@ bool run_save_model(const Run *r, const char *dir, Err *e)
 
 // ---- another format -----------------------------------------------------------------------------------------------
 
-static bool ends_with(const char *text, const char *end)
-{
-    size_t n = strlen(text), m = strlen(end);
-    return n >= m && strcmp(text + n - m, end) == 0;
-}
-
 // The tokenizer of an exported model: copied, or written in the other format.
-static bool export_tokenizer(const Run *r, const char *out, bool to_bin, Err *e)
+static bool export_tokenizer(const Run *r, const Format *f, const char *out, Err *e)
 {
-    if (!to_bin) return tokenizer_is_bin(r->tokenizer) ? tokenizer_export_folder(r->tokenizer, out, e) : run_save_tokenizer(r, out, e);
-    char *dir = path_dir(out), *path = path_join(dir, "tokenizer.bin");
+    bool from_bin = tokenizer_is_bin(r->tokenizer);
+    if (f->is_folder) return from_bin ? tokenizer_export_folder(r->tokenizer, out, e) : run_save_tokenizer(r, out, e);
+    char *dir = path_dir(out), *path = path_join(dir, f->tokenizer_file);
     bool ok = true;
     if (file_exists(path)) fprintf(stderr, "train: %s is there already and was left as it is\n", path);
-    else ok = tokenizer_is_bin(r->tokenizer) ? file_copy(r->tokenizer_path, path, e) : tokenizer_export_bin(r->tokenizer, path, e);
+    else ok = from_bin ? file_copy(r->tokenizer_path, path, e) : tokenizer_export_bin(r->tokenizer, path, e);
     free(dir);
     free(path);
     return ok;
@@ -208,18 +204,17 @@ static bool export_tokenizer(const Run *r, const char *out, bool to_bin, Err *e)
 
 bool run_export(Run *r, const char *model, const char *out, Err *e)
 {
-    bool to_bin = ends_with(out, ".bin");
-    if (to_bin ? file_exists(out) : run_holds_model(out)) return fail(e, "%s: there is a model already", out);
+    const Format *f = format_for(out);
+    if (f->is_folder ? run_holds_model(out) : file_exists(out)) return fail(e, "%s: there is a model already", out);
     r->options.model_name_or_path = mem_strdup(model);
-    if (!checkpoint_load(&r->model, model, e) || !run_open_tokenizer(r, model, e) || !run_check_vocabulary(r, &r->model.config, e)) return false;
-    cJSON *keys = to_bin ? NULL : run_config_keys(r, e);
-    bool ok;
-    if (to_bin) ok = export_tokenizer(r, out, true, e) && checkpoint_save_bin(&r->model, out, e);
-    else {
-        char *stage;
-        ok = dir_stage(out, &stage, e) && keys && checkpoint_save_folder(&r->model, stage, keys, e) && export_tokenizer(r, stage, false, e);
-        ok = dir_publish(out, stage, ok, e);
-    }
+    if (!checkpoint_load(&r->model, model, e) || !run_open_tokenizer(r, model, e) ||
+        !run_check_vocabulary(r, &r->model.config, e)) return false;
+    cJSON *keys = run_config_keys(r, e);
+    char *stage = NULL;
+    bool ok = keys && (!f->is_folder || dir_stage(out, &stage, e));
+    const char *to = stage ? stage : out;
+    ok = ok && export_tokenizer(r, f, to, e) && f->save(&r->model, to, keys, e);
+    if (stage) ok = dir_publish(out, stage, ok, e);
     cJSON_Delete(keys);
     if (ok) printf("%s: %zu parameters\n", out, r->model.n_params);
     return ok;

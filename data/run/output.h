@@ -18,7 +18,7 @@ bool run_write_model(const Run *r, const char *dir, Err *e);           // the sa
 bool dir_stage(const char *dir, char **stage, Err *e);     // a new folder in `dir`, owned by the caller, for files that belong together
 bool dir_publish(const char *dir, char *stage, bool ok, Err *e);       // moves them into `dir` if all is ok; ends the stage
 bool run_save_tokenizer(const Run *r, const char *dir, Err *e);
-cJSON *run_config_keys(const Run *r, Err *e);              // for checkpoint_save_folder; owned by the caller
+cJSON *run_config_keys(const Run *r, Err *e);              // for Format.save; owned by the caller
 // The model and its tokenizer to `out`: a .bin, or else a Hugging Face folder. Refused where there is one already.
 bool run_export(Run *r, const char *model, const char *out, Err *e);
 

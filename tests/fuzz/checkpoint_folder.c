@@ -26,7 +26,7 @@ static bool open_run(Run *r, Config *c, const char *rows, Err *e)
     ok = ok && dataset_open(&r->data, rows, e) && dataset_build(&r->data, &r->recipe, e);
     r->n_train = r->n_eval = 1;
     r->eval = ok ? r->data.examples + 1 : NULL;
-    r->optim = (Optim){.kind = OPTIM_ADAMW};
+    r->optim = (Optim){.id = OPTIM_ADAMW};
     return ok && optim_init(&r->optim, params_count(c), e);
 }
 

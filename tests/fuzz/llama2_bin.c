@@ -12,7 +12,7 @@ void fuzz_llama2_bin(const char *data, size_t size)
     const char *path = fuzz_file("input", data, size);
     bool shape = checkpoint_config(&c, path, &e), ok = checkpoint_load(&m, path, &e);
     if (ok != shape) abort();
-    if (ok && !checkpoint_save_bin(&m, fuzz_path("out.bin"), &e)) abort();
+    if (ok && !formats[FORMAT_BIN].save(&m, fuzz_path("out.bin"), NULL, &e)) abort();
     if (ok) model_free(&m);
 }
 
