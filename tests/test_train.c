@@ -358,7 +358,8 @@ static void test_bad_arguments(void)
         {"--model_init=null --model_name_or_path=%s/absent.bin", "absent.bin: cannot open"},
         {"--model_init=null --model_name_or_path=%s/rows.jsonl", "rows.jsonl: header:"},
         {"--model_init=null --model_name_or_path=%s", "config.json"},
-        {"--model_init='{\"hidden_size\": 16}'", "model_init: intermediate_size: expected a whole number from 1 to 2147483647, found nothing"},
+        {"--model_init='{\"hidden_size\": 16}'",
+         "model_init: intermediate_size: expected a whole number from 1 to 2147483647, found nothing"},
         {"--tokenizer_name_or_path=%s/rows.jsonl", "rows.jsonl"},
         {"--tokenizer_name_or_path=%s/absent.bin", "absent.bin"},
     };

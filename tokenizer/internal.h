@@ -63,8 +63,9 @@ int trie_match(const Trie *t, const char *p, const char *end, size_t *len);     
 // ---- the steps of normalizers (normalize.c), pre-tokenizers (split.c) and decoders (decode.c) ----------------------
 // One element of a tokenizer.json may become several steps: Metaspace is REPLACE, PREPEND and SPLIT_BEFORE.
 // ORDER STEP: the kinds that change a text come first, REPLACE last of them (step_changes_text in normalize.c).
-// To add a kind: a line here; its row in normalizers[] or decoders[] of load_json.c, and a case in read_step there if
-// it has fields (a pre-tokenizer: a line in read_pre_tokenizer); the code in step_apply, step_split or decode_step.
+// To add a kind: a line here; its row in normalizers[] or decoders[] of load_json.c, and a line in read_step there if
+// it has fields (a pre-tokenizer: a line in read_pre_tokenizer); the code in step_apply, step_split or decode_step; a
+// case in test_bad_json. Is the text longer afterwards? check_growth in load_json.c must know.
 typedef enum {
     STEP_NFC,
     STEP_PREPEND,          // `to`, on condition `when`

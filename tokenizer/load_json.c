@@ -8,7 +8,7 @@
 // ---- fields --------------------------------------------------------------------------------------------------------
 
 // The String pattern of a Replace.
-static bool get_replace(const cJSON *node, const char *where, const char **pattern, const char **content, Err *e)
+static bool get_replace(const char **pattern, const char **content, const cJSON *node, const char *where, Err *e)
 {
     const cJSON *value = json_get(node, "pattern");
     *pattern = json_string(value, "String");
@@ -19,7 +19,7 @@ static bool get_replace(const cJSON *node, const char *where, const char **patte
     return json_get_string(content, node, where, "content", e);
 }
 
-static bool get_char(const cJSON *node, const char *where, const char *key, const char **out, Err *e)
+static bool get_char(const char **out, const cJSON *node, const char *where, const char *key, Err *e)
 {
     uint32_t code;
     if (!json_get_string(out, node, where, key, e)) return false;
@@ -100,13 +100,13 @@ static bool read_step(Steps *steps, const StepType *types, const cJSON *node, co
     const char *from = NULL, *to = NULL, *scheme = json_string(node, "prepend_scheme");
     bool ok = true, prefix = true;
     if (step->kind == STEP_PREPEND) ok = json_get_string(&to, node, where, "prepend", e);
-    if (step->kind == STEP_REPLACE) ok = get_replace(node, where, &from, &to, e);
+    if (step->kind == STEP_REPLACE) ok = get_replace(&from, &to, node, where, e);
     if (step->kind == STEP_STRIP)
-        ok = get_char(node, where, "content", &from, e) &&
+        ok = get_char(&from, node, where, "content", e) &&
              json_get_int(&step->start, node, where, "start", 0, INT_MAX, JSON_REQUIRED, e) &&
              json_get_int(&step->stop, node, where, "stop", 0, INT_MAX, JSON_REQUIRED, e);
     if (step->kind == STEP_METASPACE)
-        ok = get_char(node, where, "replacement", &from, e) &&
+        ok = get_char(&from, node, where, "replacement", e) &&
              json_get_flag(&prefix, node, where, "add_prefix_space", true, e);
     step->whole = scheme ? strcmp(scheme, "never") == 0 : !prefix;    // read for Metaspace only
     if (ok) step_set(step, from, to);
@@ -158,7 +158,7 @@ static bool read_metaspace(Tokenizer *t, const cJSON *node, const char *where, E
 {
     const char *letter, *scheme = json_string(node, "prepend_scheme");
     bool prefix, split;
-    if (!get_char(node, where, "replacement", &letter, e) || !json_get_flag(&split, node, where, "split", true, e) ||
+    if (!get_char(&letter, node, where, "replacement", e) || !json_get_flag(&split, node, where, "split", true, e) ||
         !json_get_flag(&prefix, node, where, "add_prefix_space", true, e)) return false;
     if (!scheme) scheme = prefix ? "always" : "never";
     bool first = strcmp(scheme, "first") == 0;

@@ -32,8 +32,8 @@ static inline void use_tokenizer(const Tokenizer *t, const char *text, size_t le
 
 static inline void use_tokenizer_in_every_way(const Tokenizer *t, const char *data, size_t size)
 {
-    static const char text[] = "Hello,  w\xC3\xB6rld! It's 123456 e\xCC\x81\xCC\xA7 \xEA\xB0\x80\xE1\x86\xA8 <s>a b</s>\n\n \t"
-                               "\xE2\x96\x81x \xF0\x9F\x98\x80 <0x0A> user\r\n";
+    static const char text[] = "Hello,  w\xC3\xB6rld! It's 123456 e\xCC\x81\xCC\xA7 \xEA\xB0\x80\xE1\x86\xA8"
+                               " <s>a b</s>\n\n \t\xE2\x96\x81x \xF0\x9F\x98\x80 <0x0A> user\r\n";
     use_tokenizer(t, text, sizeof text - 1);
     use_tokenizer(t, data, size < 300 ? size : 300);
     use_tokenizer(t, "", 0);
