@@ -11,7 +11,7 @@
 #                   PEER=tuned: beside a PyTorch that keeps its memory
 #   make check      the rules of the tree: which part may include which
 #   make tools      valgrind, ThreadSanitizer, gcc -fanalyzer and clang-tidy over all of it, those of them that are installed
-#   make fuzz       every reader of foreign files against libFuzzer: FUZZ_SECONDS=60 each, with clang
+#   make fuzz       every reader of foreign files against libFuzzer, FUZZ_SECONDS=60 each, with clang; FUZZ=rows: one alone
 #   make clean
 # Settings:
 #   CC=clang        another compiler (gcc and clang are tested)
@@ -136,7 +136,7 @@ $(BUILD)/fuzz_%: $(BUILD)/tests/fuzz/%.o $(OBJECTS)
 	@echo "  link $@"; $(LINK) -fsanitize=fuzzer
 
 fuzz:
-	@MAKE="$(MAKE)" FUZZ_SECONDS=$(or $(FUZZ_SECONDS),60) sh tests/fuzz.sh
+	@MAKE="$(MAKE)" FUZZ_SECONDS=$(or $(FUZZ_SECONDS),60) sh tests/fuzz.sh $(FUZZ)
 
 tools: deps
 	@MAKE="$(MAKE)" FLAGS="$(filter-out -fopenmp,$(STRICT)) $$(pkg-config --cflags $(PKGS))" SOURCES="$(PARTS:=.c) train.c" \

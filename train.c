@@ -391,7 +391,7 @@ static bool inspect(Run *r, Err *e)
     if (!run_open_inputs(r, false, &c, e)) return false;
     size_t n = r->data.n, first = 0, end = o->json ? n : 1;
     if (o->rows > 0) end = (size_t)o->rows < n ? (size_t)o->rows : n;
-    if (o->row >= 0) {
+    if (options_given(o, "row")) {
         if ((size_t)o->row >= n) return fail(e, "row: expected 0 to %zu, found %lld", n - 1, (long long)o->row);
         first = (size_t)o->row;
         end = first + 1;

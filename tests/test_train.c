@@ -292,17 +292,17 @@ static void test_generation(void)
     CHECK(strncmp(output, "User", 4) == 0);
 }
 
-// The README's table of keys is what --help prints, line by line.
+// The list of keys in configs/README.md is what --help prints, line by line.
 static void test_readme_has_the_keys(void)
 {
     File readme;
     Err e;
-    if (!CHECK(run("--help") == 0) || !CHECK_MSG(file_map(&readme, "README.md", &e), "%s", e.text)) return;
+    if (!CHECK(run("--help") == 0) || !CHECK_MSG(file_map(&readme, "configs/README.md", &e), "%s", e.text)) return;
     char *text = mem_strndup((const char *)readme.data, readme.size), *end = strstr(output, "\nOf inspect");
     CHECK(end && strstr(output, "\n  learning_rate"));
     if (end) *end = 0;
     char *line = strtok(strstr(output, "Keys of a config"), "\n");
-    while ((line = strtok(NULL, "\n"))) CHECK_MSG(strstr(text, line), "README.md lacks: %s", line);
+    while ((line = strtok(NULL, "\n"))) CHECK_MSG(strstr(text, line), "configs/README.md lacks: %s", line);
     free(text);
     file_unmap(&readme);
 }

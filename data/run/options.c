@@ -10,8 +10,11 @@
 
 typedef enum { STRING, CHOICE, INT, REAL, BOOL, JSON } Type;
 
-// Defaults are written as JSON. Where that is "null" the option may be unset: NULL, -1 for a BOOL, 0 for an INT (-1 for
-// those of inspect, where 0 is a row).
+// THE table of keys: the JSON config, --key=value and --help all read it. To add a key: a field of Options, a row here, a
+// line in configs/README.md (a test compares it with --help), and the place that uses it. Two questions to ask: may a run
+// that is resumed have another value (may_differ in resume.c)? Do the same config and rows now come to other bits
+// (PROGRAM_VERSION in resume.h)?
+// Defaults are written as JSON. One that is "null" may be unset: then the field is NULL, 0 for an INT, -1 for a BOOL.
 typedef struct {
     const char *key;
     Type type;
@@ -29,63 +32,97 @@ typedef struct {
 static const char *error_or_warn(size_t i) { return i == 0 ? "error" : i == 1 ? "warn" : NULL; }
 
 static const Option table[] = {
-    {"model_name_or_path", STRING, AT(model_name_or_path), FOR_CONFIG, "null", 0, 0, NULL, "a llama2.c .bin, or a Hugging Face folder"},
+    {"model_name_or_path", STRING, AT(model_name_or_path), FOR_CONFIG, "null", 0, 0, NULL,
+     "the model: a llama2.c .bin, or a Hugging Face folder"},
     {"tokenizer_name_or_path", STRING, AT(tokenizer_name_or_path), FOR_CONFIG | FOR_GENERATE | FOR_EXPORT, "null", 0, 0, NULL,
-     "tokenizer.bin, tokenizer.json or a folder; the model's own if not given"},
-    {"model_init", JSON, AT(model_init), FOR_CONFIG, "null", 0, 0, NULL, "train from scratch: an object with LlamaConfig's names"},
+     "a tokenizer.bin, a tokenizer.json or a folder; null: the model's own"},
+    {"model_init", JSON, AT(model_init), FOR_CONFIG, "null", 0, 0, NULL,
+     "train from scratch: an object with the names of transformers' LlamaConfig"},
     {"chat_template_path", STRING, AT(chat_template_path), FOR_CONFIG | FOR_GENERATE, "null", 0, 0, NULL,
-     "a Jinja file; the tokenizer's own template if not given"},
-    {"chat_template_kwargs", JSON, AT(chat_template_kwargs), FOR_CONFIG | FOR_GENERATE, "null", 0, 0, NULL, "more variables for the template"},
-    {"dataset_name", STRING, AT(dataset_name), FOR_CONFIG, "null", 0, 0, NULL, "training rows: a .jsonl or .json file"},
-    {"eval_dataset_name", STRING, AT(eval_dataset_name), FOR_CONFIG, "null", 0, 0, NULL, "held-out rows: a .jsonl or .json file"},
-    {"eval_split", REAL, AT(eval_split), FOR_CONFIG, "0", 0, 0.999, NULL, "part of the training file, from its end, held out instead"},
-    {"dataset_text_field", STRING, AT(dataset_text_field), FOR_CONFIG, "\"text\"", 0, 0, NULL, "the key of plain-text rows"},
+     "a Jinja file with the chat template; null: the tokenizer's own template"},
+    {"chat_template_kwargs", JSON, AT(chat_template_kwargs), FOR_CONFIG | FOR_GENERATE, "null", 0, 0, NULL,
+     "an object with more variables for the chat template"},
+    {"dataset_name", STRING, AT(dataset_name), FOR_CONFIG, "null", 0, 0, NULL,
+     "the training rows: a .jsonl or .json file"},
+    {"eval_dataset_name", STRING, AT(eval_dataset_name), FOR_CONFIG, "null", 0, 0, NULL,
+     "the held-out rows: a .jsonl or .json file"},
+    {"eval_split", REAL, AT(eval_split), FOR_CONFIG, "0", 0, 0.999, NULL,
+     "part of the training file, cut from its end, that is held out for evaluation"},
+    {"dataset_text_field", STRING, AT(dataset_text_field), FOR_CONFIG, "\"text\"", 0, 0, NULL,
+     "the key under which a row of plain text has its text"},
     {"assistant_only_loss", BOOL, AT(assistant_only_loss), FOR_CONFIG, "null", 0, 1, NULL,
-     "learn the assistant's tokens only; true for messages rows if not given"},
+     "learn the assistant's tokens only; null: true for rows of messages"},
     {"completion_only_loss", BOOL, AT(completion_only_loss), FOR_CONFIG, "null", 0, 1, NULL,
-     "learn the completion only; true for prompt + completion rows if not given"},
+     "learn the completion only; null: true for rows of prompt and completion"},
     {"prompt_loss_weight", REAL, AT(prompt_loss_weight), FOR_CONFIG, "0", 0, 1000, NULL,
-     "weight of the tokens that the mask leaves out: 0 masked, 1 unmasked"},
+     "weight in the loss of the tokens that the mask leaves out; 0: masked, 1: unmasked"},
     {"on_prefix_mismatch", CHOICE, AT(on_prefix_mismatch), FOR_CONFIG, "\"error\"", 0, 0, error_or_warn,
-     "what to do where a prompt's tokens are not how the row begins"},
-    {"max_length", INT, AT(max_length), FOR_CONFIG, "1024", 1, MANY, NULL, "longer rows are cut at their end; at most the model's"},
-    {"per_device_train_batch_size", INT, AT(per_device_train_batch_size), FOR_CONFIG, "8", 1, 1 << 20, NULL, "rows at a time"},
-    {"gradient_accumulation_steps", INT, AT(gradient_accumulation_steps), FOR_CONFIG, "1", 1, 1 << 20, NULL, "times that, before an update"},
-    {"num_train_epochs", REAL, AT(num_train_epochs), FOR_CONFIG, "3", 0, 1e6, NULL, "times through the rows"},
-    {"max_steps", INT, AT(max_steps), FOR_CONFIG, "-1", -1, MANY, NULL, "updates; -1: as num_train_epochs says"},
-    {"learning_rate", REAL, AT(learning_rate), FOR_CONFIG, "2e-5", 0, 100, NULL, "the peak"},
+     "what to do where the row does not begin with the prompt's tokens"},
+    {"max_length", INT, AT(max_length), FOR_CONFIG, "1024", 1, MANY, NULL,
+     "a longer row is cut at its end; at most the model's own limit"},
+    {"per_device_train_batch_size", INT, AT(per_device_train_batch_size), FOR_CONFIG, "8", 1, 1 << 20, NULL,
+     "training rows in one batch"},
+    {"gradient_accumulation_steps", INT, AT(gradient_accumulation_steps), FOR_CONFIG, "1", 1, 1 << 20, NULL,
+     "batches whose gradients are added up before each update of the weights"},
+    {"num_train_epochs", REAL, AT(num_train_epochs), FOR_CONFIG, "3", 0, 1e6, NULL, "passes over the training rows"},
+    {"max_steps", INT, AT(max_steps), FOR_CONFIG, "-1", -1, MANY, NULL,
+     "updates of the weights in the whole run; -1: as many as num_train_epochs takes"},
+    {"learning_rate", REAL, AT(learning_rate), FOR_CONFIG, "2e-5", 0, 100, NULL,
+     "the highest learning rate of the run"},
     {"lr_scheduler_type", CHOICE, AT(lr_scheduler_type), FOR_CONFIG, "\"linear\"", 0, 0, schedule_name,
-     "how it changes"},
-    {"warmup_steps", INT, AT(warmup_steps), FOR_CONFIG, "0", 0, MANY, NULL, "updates until the peak"},
-    {"warmup_ratio", REAL, AT(warmup_ratio), FOR_CONFIG, "0", 0, 1, NULL, "the same as a part of all updates, if warmup_steps is 0"},
+     "how the learning rate changes over the run"},
+    {"warmup_steps", INT, AT(warmup_steps), FOR_CONFIG, "0", 0, MANY, NULL,
+     "updates in which the learning rate rises from 0 to its highest"},
+    {"warmup_ratio", REAL, AT(warmup_ratio), FOR_CONFIG, "0", 0, 1, NULL,
+     "the warm-up as a part of all updates, where warmup_steps is 0"},
     {"optim", CHOICE, AT(optim), FOR_CONFIG, "\"adamw\"", 0, 0, optim_name, "the optimizer"},
-    {"adam_beta1", REAL, AT(adam_beta1), FOR_CONFIG, "0.9", 0, 0.9999999, NULL, "decay of the mean of gradients"},
-    {"adam_beta2", REAL, AT(adam_beta2), FOR_CONFIG, "0.999", 0, 0.9999999, NULL, "decay of the mean of their squares"},
-    {"adam_epsilon", REAL, AT(adam_epsilon), FOR_CONFIG, "1e-8", 0, 1, NULL, "added to the root of the latter"},
-    {"weight_decay", REAL, AT(weight_decay), FOR_CONFIG, "0", 0, 100, NULL, "of all matrices; norms have none"},
-    {"max_grad_norm", REAL, AT(max_grad_norm), FOR_CONFIG, "1", 0, 1e9, NULL, "longer gradients are cut to it; 0: never"},
+    {"adam_beta1", REAL, AT(adam_beta1), FOR_CONFIG, "0.9", 0, 0.9999999, NULL,
+     "AdamW: decay of the running mean of the gradient"},
+    {"adam_beta2", REAL, AT(adam_beta2), FOR_CONFIG, "0.999", 0, 0.9999999, NULL,
+     "AdamW: decay of the running mean of the squared gradient"},
+    {"adam_epsilon", REAL, AT(adam_epsilon), FOR_CONFIG, "1e-8", 0, 1, NULL,
+     "AdamW: added to the denominator of the update"},
+    {"weight_decay", REAL, AT(weight_decay), FOR_CONFIG, "0", 0, 100, NULL,
+     "how strongly each update pulls the matrices towards 0; norms are left alone"},
+    {"max_grad_norm", REAL, AT(max_grad_norm), FOR_CONFIG, "1", 0, 1e9, NULL,
+     "a gradient with a larger norm is scaled down to this one (clipping); 0: never"},
     {"gradient_checkpointing", BOOL, AT(gradient_checkpointing), FOR_CONFIG, "false", 0, 1, NULL,
-     "less memory: compute each layer again in the backward"},
-    {"seed", INT, AT(seed), FOR_CONFIG | FOR_GENERATE, "42", 0, 9e15, NULL, "of the order, of model_init, of sampling"},
-    {"shuffle", BOOL, AT(shuffle), FOR_CONFIG, "true", 0, 1, NULL, "a new order of rows each epoch"},
-    {"logging_steps", INT, AT(logging_steps), FOR_CONFIG, "10", 1, MANY, NULL, "updates between lines of log.jsonl"},
-    {"eval_steps", INT, AT(eval_steps), FOR_CONFIG, "null", 1, MANY, NULL, "updates between evaluations; null: first and last only"},
-    {"save_steps", INT, AT(save_steps), FOR_CONFIG, "null", 1, MANY, NULL, "updates between checkpoints; null: none"},
-    {"save_total_limit", INT, AT(save_total_limit), FOR_CONFIG, "null", 1, MANY, NULL, "checkpoints to keep; null: all"},
-    {"output_dir", STRING, AT(output_dir), FOR_CONFIG, "null", 0, 0, NULL, "where the model, log.jsonl and train_config.json go"},
-    {"overwrite_output_dir", BOOL, AT(overwrite_output_dir), FOR_CONFIG, "false", 0, 1, NULL, "also if it holds a model"},
-    {"resume_from_checkpoint", STRING, AT(resume_from_checkpoint), FOR_CONFIG, "null", 0, 0, NULL, "a checkpoint folder, or \"latest\""},
-    {"n_threads", INT, AT(n_threads), FOR_CONFIG | FOR_GENERATE, "null", 1, 4096, NULL, "null: all cores"},
+     "save memory: the backward pass computes each layer again"},
+    {"seed", INT, AT(seed), FOR_CONFIG | FOR_GENERATE, "42", 0, 9e15, NULL,
+     "seed of the order of rows, of model_init and of sampling"},
+    {"shuffle", BOOL, AT(shuffle), FOR_CONFIG, "true", 0, 1, NULL,
+     "take the training rows in a new random order in each epoch"},
+    {"logging_steps", INT, AT(logging_steps), FOR_CONFIG, "10", 1, MANY, NULL,
+     "updates between two lines of log.jsonl"},
+    {"eval_steps", INT, AT(eval_steps), FOR_CONFIG, "null", 1, MANY, NULL,
+     "updates between two evaluations; null: only before the first update and after the last"},
+    {"save_steps", INT, AT(save_steps), FOR_CONFIG, "null", 1, MANY, NULL,
+     "updates between two checkpoints; null: no checkpoints"},
+    {"save_total_limit", INT, AT(save_total_limit), FOR_CONFIG, "null", 1, MANY, NULL,
+     "how many checkpoints are kept, the newest; null: all"},
+    {"output_dir", STRING, AT(output_dir), FOR_CONFIG, "null", 0, 0, NULL,
+     "the folder for the model, log.jsonl, the report and train_config.json"},
+    {"overwrite_output_dir", BOOL, AT(overwrite_output_dir), FOR_CONFIG, "false", 0, 1, NULL,
+     "write into output_dir even if it holds a model"},
+    {"resume_from_checkpoint", STRING, AT(resume_from_checkpoint), FOR_CONFIG, "null", 0, 0, NULL,
+     "continue a run: a checkpoint folder, or \"latest\" of output_dir"},
+    {"n_threads", INT, AT(n_threads), FOR_CONFIG | FOR_GENERATE, "null", 1, 4096, NULL,
+     "threads to compute with; null: one for each core"},
     {"rows", INT, AT(rows), FOR_INSPECT, "null", 1, MANY, NULL, "show the first N rows"},
     {"row", INT, AT(row), FOR_INSPECT, "null", 0, MANY, NULL, "show row I, counted from 0"},
-    {"json", BOOL, AT(json), FOR_INSPECT | FOR_EVAL, "false", 0, 1, NULL, "for machines"},
-    {"seeds", INT, AT(seeds), FOR_COMPARE, "1", 1, 1000, NULL, "repeat each arm with so many seeds: seed, seed + 1, ..."},
-    {"prompt_loss_weights", STRING, AT(prompt_loss_weights), FOR_COMPARE, "\"0,1\"", 0, 0, NULL, "one arm a weight"},
-    {"prompt", STRING, AT(prompt), FOR_GENERATE, "null", 0, 0, NULL, "what to begin with, or what the user says"},
-    {"system", STRING, AT(system), FOR_GENERATE, "null", 0, 0, NULL, "the system message (chat)"},
-    {"temperature", REAL, AT(temperature), FOR_GENERATE, "1", 0, 100, NULL, "0: always the most likely token"},
-    {"top_p", REAL, AT(top_p), FOR_GENERATE, "0.9", 0, 1, NULL, "the most likely tokens that together reach it; 1: all"},
-    {"max_new_tokens", INT, AT(max_new_tokens), FOR_GENERATE, "256", 1, MANY, NULL, "how many at most"},
+    {"json", BOOL, AT(json), FOR_INSPECT | FOR_EVAL, "false", 0, 1, NULL, "print JSON, for other programs"},
+    {"seeds", INT, AT(seeds), FOR_COMPARE, "1", 1, 1000, NULL,
+     "train each arm once for each of so many seeds: seed, seed + 1, ..."},
+    {"prompt_loss_weights", STRING, AT(prompt_loss_weights), FOR_COMPARE, "\"0,1\"", 0, 0, NULL,
+     "the arms: the values of prompt_loss_weight to compare"},
+    {"prompt", STRING, AT(prompt), FOR_GENERATE, "null", 0, 0, NULL,
+     "sample: the beginning of the text; chat: what the user says"},
+    {"system", STRING, AT(system), FOR_GENERATE, "null", 0, 0, NULL, "chat: the system message"},
+    {"temperature", REAL, AT(temperature), FOR_GENERATE, "1", 0, 100, NULL,
+     "how random the choice of a token is; 0: always the most likely one"},
+    {"top_p", REAL, AT(top_p), FOR_GENERATE, "0.9", 0, 1, NULL,
+     "choose among the most likely tokens whose probabilities add up to this; 1: among all"},
+    {"max_new_tokens", INT, AT(max_new_tokens), FOR_GENERATE, "256", 1, MANY, NULL, "the most tokens to generate"},
 };
 enum { N_OPTIONS = sizeof table / sizeof *table };
 _Static_assert((int)N_OPTIONS <= (int)MAX_OPTIONS, "Options.given is too short");
@@ -129,7 +166,7 @@ static bool is_choice(const Option *o, const char *value)
 
 static void set_null(Options *o, const Option *option)
 {
-    if (option->type == INT) *(int64_t *)field(o, option) = option->uses & FOR_INSPECT ? -1 : 0;
+    if (option->type == INT) *(int64_t *)field(o, option) = 0;
     if (option->type == BOOL) *(int64_t *)field(o, option) = -1;
     if (option->type == STRING) {
         free(*(char **)field(o, option));
@@ -291,7 +328,7 @@ static cJSON *option_json(const Options *o, const Option *option)
         const char *text = *(char **)field(o, option);
         return text ? cJSON_CreateString(text) : cJSON_CreateNull();
     }
-    case INT:  return can_be_null(option) && i <= 0 ? cJSON_CreateNull() : cJSON_CreateNumber((double)i);
+    case INT:  return can_be_null(option) && i < option->min ? cJSON_CreateNull() : cJSON_CreateNumber((double)i);
     case REAL: return cJSON_CreateNumber(*(double *)field(o, option));
     case BOOL: return i < 0 ? cJSON_CreateNull() : cJSON_CreateBool((int)i);
     case JSON: break;

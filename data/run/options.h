@@ -30,7 +30,7 @@ typedef struct {
     int64_t overwrite_output_dir;
     int64_t n_threads;                                     // 0: all cores
     // Of single commands
-    int64_t rows, row, json;                               // inspect, eval; rows and row: -1 if not given
+    int64_t rows, row, json;                               // inspect, eval; 0 if rows or row is not given
     int64_t seeds;                                         // compare
     char *prompt_loss_weights;
     char *prompt, *system;                                 // chat, sample
