@@ -264,10 +264,16 @@ static void report_start(const Run *r)
     report_summary(stdout, "held out", &s, &r->recipe);
 }
 
-static bool write_page(const Run *r, const Config *c, const char *command, const Comparison *comparison, const Showcase *show, Err *e)
+static bool write_page(const Run *r, const Config *c, const char *command, const Comparison *comparison,
+                       const Showcase *show, Err *e)
 {
-    Page page = {.command = command, .options = &r->options, .comparison = comparison, .showcase = show, .n_params = params_count(c),
-                 .train = dataset_summary(r->data.examples, r->n_train, r->tokenizer), .eval = dataset_summary(r->eval, r->n_eval, r->tokenizer)};
+    Page page = {.command = command,
+                 .options = &r->options,
+                 .comparison = comparison,
+                 .showcase = show,
+                 .n_params = params_count(c),
+                 .train = dataset_summary(r->data.examples, r->n_train, r->tokenizer),
+                 .eval = dataset_summary(r->eval, r->n_eval, r->tokenizer)};
     char *path = path_join(r->options.output_dir, "report.html");
     bool ok = page_write(path, &page, e);
     if (ok) printf("the report is %s\n", path);
@@ -326,7 +332,8 @@ static bool compare_run(const Options *base, Comparison *c, size_t arm, size_t s
     buf_addf(&dir, "%s/weight-%g/seed-%lld", base->output_dir, c->weights[arm], (long long)o->seed);
     free(o->output_dir);
     o->output_dir = dir.data;
-    snprintf(label, sizeof label, "run %zu/%zu: %s", seed * c->n_arms + arm + 1, c->n_arms * c->n_seeds, arm_name(c->weights[arm], name));
+    snprintf(label, sizeof label, "run %zu/%zu: %s", seed * c->n_arms + arm + 1, c->n_arms * c->n_seeds,
+             arm_name(c->weights[arm], name));
     bool ok = run_claim_output(&r, e) && run_open_inputs(&r, true, &config, e) &&
               train_run(&r, &config, label, seed == 0 ? show : NULL, 1 + arm, e);
     if (ok && !stop_signal) {
@@ -364,15 +371,17 @@ static bool compare(Run *r, Err *e)
     Comparison c;
     Config config;
     Showcase show = {0};
-    if (!run_claim_output(r, e) || !comparison_init(&c, o->prompt_loss_weights, (size_t)o->seeds, o->seed, e)) return false;
+    if (!run_claim_output(r, e) || !comparison_init(&c, o->prompt_loss_weights, (size_t)o->seeds, o->seed, e))
+        return false;
     bool ok = run_open_inputs(r, true, &config, e);
     if (ok) report_start(r);
     if (ok && !r->n_eval) ok = fail(e, "compare needs held-out rows: give eval_dataset_name or eval_split");
     Summary s = ok ? dataset_summary(r->data.examples, r->n_train, r->tokenizer) : (Summary){0};
     if (ok && s.left_out == 0)
         ok = fail(e, "compare: the mask (%s) leaves no token out%s, so all arms would be the same run", s.mask,
-                  s.supervised == s.tokens ? "" : " that prompt_loss_weight could bring back (what a row's own labels, or "
-                  "a message's weight 0, leave out is never learned)");
+                  s.supervised == s.tokens ? ""
+                                           : " that prompt_loss_weight could bring back (what a row's own labels, or "
+                                             "a message's weight 0, leave out is never learned)");
     if (ok) showcase_init(&show, r, 1 + c.n_arms);
     for (size_t seed = 0; ok && seed < c.n_seeds; seed++)
         for (size_t arm = 0; ok && arm < c.n_arms && !stop_signal; arm++) ok = compare_run(o, &c, arm, seed, &show, e);
@@ -400,7 +409,8 @@ static bool inspect(Run *r, Err *e)
     Summary s = dataset_summary(r->data.examples, r->data.n, r->tokenizer);
     report_summary(stdout, o->dataset_name, &s, &r->recipe);
     printf("\n");
-    for (size_t i = first; i < end; i++) report_row(stdout, &r->data.examples[i], i, r->tokenizer, isatty(STDOUT_FILENO));
+    for (size_t i = first; i < end; i++)
+        report_row(stdout, &r->data.examples[i], i, r->tokenizer, isatty(STDOUT_FILENO));
     if (end - first > 1) report_padded(stdout, r->data.examples + first, end - first, r->tokenizer);
     return true;
 }
@@ -444,7 +454,8 @@ static bool generate(Run *r, const char *model, bool chat, Err *e)
     Config c;
     if (!checkpoint_config(&c, model, e) || !run_open_tokenizer(r, model, e) || !run_open_template(r, e) ||
         !run_check_vocabulary(r, &c, e) || !checkpoint_load(&r->model, model, e)) return false;
-    r->recipe = (Recipe){.tokenizer = r->tokenizer, .template = r->template, .template_kwargs = o->chat_template_kwargs};
+    r->recipe =
+        (Recipe){.tokenizer = r->tokenizer, .template = r->template, .template_kwargs = o->chat_template_kwargs};
     g.recipe = &r->recipe;
     g.model_path = model;
     return chat ? generate_chat(&g, o->system, o->prompt, e) : generate_sample(&g, o->prompt ? o->prompt : "", e);
@@ -453,13 +464,15 @@ static bool generate(Run *r, const char *model, bool chat, Err *e)
 static void usage(FILE *out)
 {
     fprintf(out,
-            "usage: ./train CONFIG.json [--key=value ...]           train; --key=value overrides any key of the config\n"
+            "usage: ./train CONFIG.json [--key=value ...]           train; --key=value overrides any key of the "
+            "config\n"
             "       ./train inspect CONFIG.json [--rows=N] [--row=I] [--json]   show rows as tokens, labels and roles\n"
             "       ./train eval CONFIG.json [--json]               losses per role\n"
             "       ./train compare CONFIG.json [--seeds=N] [--prompt_loss_weights=0,1]   masked against unmasked\n"
             "       ./train chat MODEL [--prompt=TEXT] [--system=TEXT] ...      talk with a model\n"
             "       ./train sample MODEL [--prompt=TEXT] ...        go on with a text\n"
-            "       ./train export MODEL OUT                        OUT.bin, or a folder: between llama2.c .bin and a Hugging Face folder\n"
+            "       ./train export MODEL OUT                        OUT.bin, or a folder: between llama2.c .bin and a "
+            "Hugging Face folder\n"
             "MODEL is a llama2.c .bin or a Hugging Face folder. Exit status: 0 done, 1 failed, 2 wrong usage.\n\n"
             "Keys of a config, with their defaults:\n");
     options_help(out, FOR_CONFIG);
@@ -473,9 +486,12 @@ static void usage(FILE *out)
 
 typedef struct { const char *name; int n_arguments; unsigned uses; } Command;
 static const Command commands[] = {
-    {"inspect", 1, FOR_CONFIG | FOR_INSPECT}, {"eval", 1, FOR_CONFIG | FOR_EVAL}, {"compare", 1, FOR_CONFIG | FOR_COMPARE},
+    {"inspect", 1, FOR_CONFIG | FOR_INSPECT},
+    {"eval", 1, FOR_CONFIG | FOR_EVAL},
+    {"compare", 1, FOR_CONFIG | FOR_COMPARE},
     {"chat", 1, FOR_GENERATE},
-    {"sample", 1, FOR_GENERATE}, {"export", 2, FOR_EXPORT},
+    {"sample", 1, FOR_GENERATE},
+    {"export", 2, FOR_EXPORT},
 };
 
 static bool run_command(Run *r, const char *name, char **arguments, Err *e)
@@ -521,7 +537,8 @@ int main(int argc, char **argv)
     bool ok = !(uses & FOR_CONFIG) || options_load(&run.options, argv[at], &e);
     for (int i = at + n_arguments; i < argc && ok; i++) ok = options_set(&run.options, argv[i], uses, &e);
     ok = ok && run_command(&run, name, argv + at, &e);
-    if ((fflush(stdout) != 0 || ferror(stdout)) && ok) ok = fail(&e, "standard output: cannot write: %s", strerror(errno));
+    if ((fflush(stdout) != 0 || ferror(stdout)) && ok)
+        ok = fail(&e, "standard output: cannot write: %s", strerror(errno));
     if (!ok) fprintf(stderr, "train: %s\n", e.text);
     run_free(&run);
     return !ok ? 1 : stop_signal ? 128 + stop_signal : 0;

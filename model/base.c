@@ -168,7 +168,7 @@ bool file_is_dir(const char *path)
 bool file_sync(const char *path, Err *e)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
-    bool ok = fd >= 0 && (fsync(fd) == 0 || errno == EINVAL || errno == EROFS);      // some file systems sync no folders
+    bool ok = fd >= 0 && (fsync(fd) == 0 || errno == EINVAL || errno == EROFS); // some file systems sync no folders
     if (!ok) fail(e, "%s: cannot write: %s", path, strerror(errno));
     if (fd >= 0) close(fd);
     return ok;
@@ -192,7 +192,8 @@ bool dir_make(const char *path, Err *e)
         char end = *p;
         *p = 0;
         if (mkdir(part, 0777) == 0) ok = parent_sync(part, e);
-        else if (errno != EEXIST || !file_is_dir(part)) ok = fail(e, "%s: cannot make the folder: %s", path, strerror(errno));
+        else if (errno != EEXIST || !file_is_dir(part))
+            ok = fail(e, "%s: cannot make the folder: %s", path, strerror(errno));
         *p = end;
         if (!end) break;
     }
@@ -291,7 +292,8 @@ static bool file_give_up(FileWriter *w, Err *e)
     return false;
 }
 
-// A write may take a part only, when a disk fills or a signal comes: then the rest is written, or there is an error to tell.
+// A write may take a part only, when a disk fills or a signal comes: then the rest is written, or there is an error to
+// tell.
 static bool write_all(int fd, const char *bytes, size_t n)
 {
     while (n > 0) {

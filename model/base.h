@@ -1,5 +1,6 @@
 // base: the bottom of the program, and the only model/ header that every other file may include.
-// Errors as values, checked allocation, growing buffers, mapped files, atomic writes, strict JSON, UTF-8, random numbers.
+// Errors as values, checked allocation, growing buffers, mapped files, atomic writes, strict JSON, UTF-8, random
+// numbers.
 #ifndef BASE_H
 #define BASE_H
 
@@ -63,12 +64,13 @@ char *path_join(const char *dir, const char *name);       // owned by the caller
 char *path_dir(const char *path);                         // the folder part ("." if none), owned by the caller
 
 bool file_sync(const char *path, Err *e);                 // what a file or a folder holds reaches the disk
-// The folder for this process alone: a descriptor, or -1 and an error that says who has it. The lock goes with close() or with
-// the process, however it ends. Where the file system has no locks there is none.
+// The folder for this process alone: a descriptor, or -1 and an error that says who has it. The lock goes with close()
+// or with the process, however it ends. Where the file system has no locks there is none.
 int dir_lock(const char *path, Err *e);
 void dir_remove(const char *path);                        // with the files in it; not what lies deeper
 
-// An atomic write: everything goes to PATH.tmp.PID; file_commit syncs and renames it onto PATH, file_abandon removes it.
+// An atomic write: everything goes to PATH.tmp.PID; file_commit syncs and renames it onto PATH, file_abandon removes
+// it.
 typedef struct { int fd; Buf waiting; char *path, *tmp; } FileWriter;
 bool file_create(FileWriter *w, const char *path, Err *e);
 bool file_write(FileWriter *w, const void *bytes, size_t n, Err *e);  // abandons on failure

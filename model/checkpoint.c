@@ -11,8 +11,10 @@
 
 enum { BIN_MAGIC = 0x616B3432, V0_HEADER = 7 * 4, V1_HEADER = 256 };   // "ak42"
 
-static const TensorId v0_order[N_TENSORS] = {TOK_EMB, ATT_NORM, WQ, WK, WV, WO, FFN_NORM, W1, W2, W3, FINAL_NORM, CLASSIFIER};
-static const TensorId v1_order[N_TENSORS] = {ATT_NORM, FFN_NORM, FINAL_NORM, TOK_EMB, WQ, WK, WV, WO, W1, W2, W3, CLASSIFIER};
+static const TensorId v0_order[N_TENSORS] = {TOK_EMB, ATT_NORM, WQ, WK, WV, WO, FFN_NORM, W1, W2, W3,
+                                             FINAL_NORM, CLASSIFIER};
+static const TensorId v1_order[N_TENSORS] = {ATT_NORM, FFN_NORM, FINAL_NORM, TOK_EMB, WQ, WK, WV, WO,
+                                             W1, W2, W3, CLASSIFIER};
 
 typedef struct { int version; size_t header, rope_tables; const TensorId *order; } BinLayout;
 
@@ -21,28 +23,32 @@ typedef struct { int version; size_t header, rope_tables; const TensorId *order;
 static bool bin_header(const File *f, Config *c, BinLayout *layout, Err *e)
 {
     int32_t v[7] = {0};
-    if (f->size < V0_HEADER) return fail(e, "%s: expected a header of %d bytes, found %zu bytes", f->path, V0_HEADER, f->size);
+    if (f->size < V0_HEADER)
+        return fail(e, "%s: expected a header of %d bytes, found %zu bytes", f->path, V0_HEADER, f->size);
     memcpy(v, f->data, sizeof v);
     bool v1 = v[0] == BIN_MAGIC, tied = v[5] > 0;
     if (v1) {
-        if (f->size < V1_HEADER) return fail(e, "%s: expected a header of %d bytes, found %zu bytes", f->path, V1_HEADER, f->size);
+        if (f->size < V1_HEADER)
+            return fail(e, "%s: expected a header of %d bytes, found %zu bytes", f->path, V1_HEADER, f->size);
         if (v[1] != 1) return fail(e, "%s: expected version 1, found %d", f->path, v[1]);
         memcpy(v, f->data + 8, sizeof v);
         tied = f->data[36] != 0;
     } else if (v[5] < 0 && v[5] > INT32_MIN) v[5] = -v[5];
-    *c = (Config){.dim = v[0], .hidden_dim = v[1], .n_layers = v[2], .n_heads = v[3], .n_kv_heads = v[4], .vocab_size = v[5],
-                  .seq_len = v[6], .tied = tied, .rope_theta = 10000, .norm_eps = 1e-5f};
+    *c = (Config){.dim = v[0], .hidden_dim = v[1], .n_layers = v[2], .n_heads = v[3], .n_kv_heads = v[4],
+                  .vocab_size = v[5], .seq_len = v[6], .tied = tied, .rope_theta = 10000, .norm_eps = 1e-5f};
     if (c->n_heads < 1 || c->dim % c->n_heads)
-        return fail(e, "%s: header: expected dim to be a multiple of n_heads, found %d and %d", f->path, c->dim, c->n_heads);
+        return fail(e, "%s: header: expected dim to be a multiple of n_heads, found %d and %d", f->path, c->dim,
+                    c->n_heads);
     c->head_dim = c->dim / c->n_heads;
     if (!config_check(c, e)) return fail_prefix(e, "%s: header: ", f->path);
     *layout = v1 ? (BinLayout){1, V1_HEADER, 0, v1_order}
                  : (BinLayout){0, V0_HEADER, (size_t)c->seq_len * (size_t)c->head_dim, v0_order};
     size_t expected = layout->header + 4 * (layout->rope_tables + params_count(c));
     if (f->size != expected)
-        return fail(e, "%s: expected %zu bytes for dim %d, hidden_dim %d, n_layers %d, n_heads %d, n_kv_heads %d, vocab_size %d (%s), "
-                    "seq_len %d, found %zu", f->path, expected, c->dim, c->hidden_dim, c->n_layers, c->n_heads, c->n_kv_heads,
-                    c->vocab_size, tied ? "tied" : "untied", c->seq_len, f->size);
+        return fail(e, "%s: expected %zu bytes for dim %d, hidden_dim %d, n_layers %d, n_heads %d, n_kv_heads %d, "
+                    "vocab_size %d (%s), seq_len %d, found %zu",
+                    f->path, expected, c->dim, c->hidden_dim, c->n_layers, c->n_heads, c->n_kv_heads, c->vocab_size,
+                    tied ? "tied" : "untied", c->seq_len, f->size);
     return true;
 }
 
@@ -77,9 +83,11 @@ static bool bin_config(Config *c, const char *path, Err *e)
 static bool bin_fits(const Config *c, Err *e)
 {
     if (c->n_heads * c->head_dim != c->dim)
-        return fail(e, "a .bin file cannot say head_dim: expected %d (dim / n_heads), found %d", c->dim / c->n_heads, c->head_dim);
+        return fail(e, "a .bin file has no place for head_dim: expected %d (dim / n_heads), found %d",
+                    c->dim / c->n_heads, c->head_dim);
     if (c->rope_theta != 10000 || c->rope_scaling.factor != 0 || c->norm_eps != 1e-5f)
-        return fail(e, "a .bin file cannot say rope_theta, rope_scaling and rms_norm_eps: expected 10000, null and 1e-5, found %g, %s and %g",
+        return fail(e, "a .bin file has no place for rope_theta, rope_scaling and rms_norm_eps: expected 10000, null "
+                    "and 1e-5, found %g, %s and %g",
                     (double)c->rope_theta, c->rope_scaling.factor != 0 ? "llama3" : "null", (double)c->norm_eps);
     return true;
 }
@@ -88,7 +96,8 @@ static bool bin_save(const Model *m, const char *path, const cJSON *other_keys, 
 {
     (void)other_keys;                                      // a .bin has no room for them
     const Config *c = &m->config;
-    int32_t header[7] = {c->dim, c->hidden_dim, c->n_layers, c->n_heads, c->n_kv_heads, c->tied ? c->vocab_size : -c->vocab_size,
+    int32_t header[7] = {c->dim, c->hidden_dim, c->n_layers, c->n_heads, c->n_kv_heads,
+                         c->tied ? c->vocab_size : -c->vocab_size,
                          c->seq_len};
     FileWriter w;
     if (!bin_fits(c, e)) return fail_prefix(e, "%s: ", path);
@@ -139,7 +148,8 @@ static bool check_fixed(const cJSON *json, Err *e)
 static bool check_architecture(const cJSON *json, Err *e)
 {
     const cJSON *list = json_get(json, "architectures");
-    const char *name = cJSON_IsArray(list) ? cJSON_GetStringValue(list->child) : NULL, *type = json_string(json, "model_type");
+    const char *name = cJSON_IsArray(list) ? cJSON_GetStringValue(list->child) : NULL,
+               *type = json_string(json, "model_type");
     if (name && strcmp(name, "LlamaForCausalLM") != 0 && strcmp(name, "MistralForCausalLM") != 0)
         return fail(e, "architectures: expected LlamaForCausalLM or MistralForCausalLM, found %s", name);
     if (type && strcmp(type, "llama") != 0 && strcmp(type, "mistral") != 0)
@@ -152,7 +162,8 @@ static bool get_rope(Config *c, const cJSON *json, Err *e)
 {
     const cJSON *parameters = json_get(json, "rope_parameters"), *scaling = json_get(json, "rope_scaling");
     if (cJSON_IsObject(parameters)) scaling = parameters;
-    if (!get_float(&c->rope_theta, cJSON_IsObject(parameters) ? parameters : json, "rope_theta", 10000, e)) return false;
+    if (!get_float(&c->rope_theta, cJSON_IsObject(parameters) ? parameters : json, "rope_theta", 10000, e))
+        return false;
     if (json_is_absent(scaling)) return true;
     const char *type = json_string(scaling, "rope_type");
     if (!type) type = json_string(scaling, "type");
@@ -176,7 +187,8 @@ static bool check_seq_len(const Config *c, Err *e)
     size_t floats = (size_t)c->seq_len * (size_t)c->head_dim, enough = (size_t)1 << 24, weights = params_count(c);
     size_t most = (weights > enough ? weights : enough) / (size_t)c->head_dim;
     return floats <= weights || floats <= enough ||
-           fail(e, "max_position_embeddings: expected at most %zu for a model of %zu weights, found %d", most, weights, c->seq_len);
+           fail(e, "max_position_embeddings: expected at most %zu for a model of %zu weights, found %d", most, weights,
+                c->seq_len);
 }
 
 static bool parse_config(Config *c, const cJSON *json, Err *e)
@@ -199,7 +211,8 @@ static bool parse_config(Config *c, const cJSON *json, Err *e)
         return fail(e, "hidden_size: expected a multiple of num_attention_heads (%d), found %d", c->n_heads, c->dim);
     if (!get_size(&c->head_dim, json, "head_dim", c->dim / c->n_heads, e)) return false;
     // Attention here is always full: a Mistral may be used up to its window, where the two are the same.
-    if (type && strcmp(type, "mistral") == 0 && json_is_int(window, 1, c->seq_len - 1)) c->seq_len = (int)window->valuedouble;
+    if (type && strcmp(type, "mistral") == 0 && json_is_int(window, 1, c->seq_len - 1))
+        c->seq_len = (int)window->valuedouble;
     return config_check(c, e) && check_seq_len(c, e);
 }
 
@@ -253,12 +266,14 @@ static bool shards_from_index(Shards *s, const char *folder, const char *index_p
 {
     cJSON *index = json_load(index_path, e);
     const cJSON *map = json_get(index, "weight_map");
-    bool ok = index && (cJSON_IsObject(map) || fail(e, "%s: weight_map: expected an object, found %s", index_path, json_kind(map)));
+    bool ok = index && (cJSON_IsObject(map) ||
+                        fail(e, "%s: weight_map: expected an object, found %s", index_path, json_kind(map)));
     cJSON *seen = cJSON_CreateObject();
     for (const cJSON *entry = ok ? map->child : NULL; entry; entry = entry->next) {
         const char *file = cJSON_GetStringValue(entry);
         if (!file || !*file || strchr(file, '/'))
-            ok = fail(e, "%s: weight_map: %s: expected a file name, found %s", index_path, entry->string, file ? file : json_kind(entry));
+            ok = fail(e, "%s: weight_map: %s: expected a file name, found %s", index_path, entry->string,
+                      file ? file : json_kind(entry));
         else if (!json_get(seen, file)) {
             if (s->n == MAX_SHARDS) {
                 ok = fail(e, "%s: weight_map: expected at most %d files, found more", index_path, MAX_SHARDS);
@@ -277,15 +292,17 @@ static bool shards_from_index(Shards *s, const char *folder, const char *index_p
 static bool shards_open(Shards *s, const char *folder, Err *e)
 {
     char *whole = path_join(folder, "model.safetensors"), *index = path_join(folder, "model.safetensors.index.json");
-    bool ok = file_exists(whole)   ? shards_add(s, folder, "model.safetensors", e)
-              : file_exists(index) ? shards_from_index(s, folder, index, e)
-                                   : fail(e, "%s: expected model.safetensors or model.safetensors.index.json, found neither", folder);
+    bool ok;
+    if (file_exists(whole)) ok = shards_add(s, folder, "model.safetensors", e);
+    else if (file_exists(index)) ok = shards_from_index(s, folder, index, e);
+    else ok = fail(e, "%s: expected model.safetensors or model.safetensors.index.json, found neither", folder);
     free(whole);
     free(index);
     return ok;
 }
 
-// Interleaved row 2i + j of each head is Hugging Face's row i + j * D/2. Copies matrix rows from one order to the other.
+// Interleaved row 2i + j of each head is Hugging Face's row i + j * D/2. Copies matrix rows from one order to the
+// other.
 static void rope_reorder(float *to, const float *from, size_t rows, size_t columns, size_t head_dim, bool to_halves)
 {
     for (size_t r = 0; r < rows; r++) {
@@ -353,8 +370,8 @@ static bool check_tensors(const Shards *s, const Config *c, const char *folder, 
             const StTensor *t = shards_find(s, name, &file);
             if (!t) list_name(&missing, name);
             else if (t->n_dims != n_dims || memcmp(t->shape, shape, sizeof *shape * (size_t)n_dims) != 0)
-                ok = fail(e, "%s: %s: expected shape %s, found %s", file->file.path, name, shape_text(shape, n_dims, want),
-                          shape_text(t->shape, t->n_dims, got));
+                ok = fail(e, "%s: %s: expected shape %s, found %s", file->file.path, name,
+                          shape_text(shape, n_dims, want), shape_text(t->shape, t->n_dims, got));
         }
     for (size_t i = 0; i < s->n && ok; i++)
         for (size_t j = 0; j < s->files[i].n; j++)
@@ -388,7 +405,8 @@ static bool folder_load(Model *m, const char *folder, Err *e)
 {
     Config c;
     Shards s = {0};
-    bool ok = folder_config(&c, folder, e) && shards_open(&s, folder, e) && check_tensors(&s, &c, folder, e) && model_init(m, &c, e);
+    bool ok = folder_config(&c, folder, e) && shards_open(&s, folder, e) && check_tensors(&s, &c, folder, e) &&
+              model_init(m, &c, e);
     for (TensorId id = 0; ok && id < N_TENSORS; id++)
         for (size_t l = 0; l < tensor_count(&c, id); l++) load_tensor(m, &s, id, l);
     shards_close(&s);
@@ -439,7 +457,8 @@ static void add_rope_scaling(cJSON *json, const Config *c)
 static void config_to_json(const Config *c, cJSON *json)
 {
     const char *name = "LlamaForCausalLM", *dtype = json_get(json, "dtype") ? "dtype" : "torch_dtype";
-    if (!json_get(json, "architectures")) cJSON_AddItemToObject(json, "architectures", cJSON_CreateStringArray(&name, 1));
+    if (!json_get(json, "architectures"))
+        cJSON_AddItemToObject(json, "architectures", cJSON_CreateStringArray(&name, 1));
     add_missing_string(json, "model_type", "llama");
     add_missing_string(json, "hidden_act", "silu");
     add_missing_number(json, "max_position_embeddings", c->seq_len);
@@ -539,7 +558,10 @@ const Format *format_for(const char *path)
     return &formats[FORMAT_FOLDER];
 }
 
-char *format_path(const Format *f, const char *dir) { return f->is_folder ? mem_strdup(dir) : path_join(dir, f->model_file); }
+char *format_path(const Format *f, const char *dir)
+{
+    return f->is_folder ? mem_strdup(dir) : path_join(dir, f->model_file);
+}
 
 bool checkpoint_config(Config *c, const char *path, Err *e) { return format_of(path)->config(c, path, e); }
 

@@ -1,4 +1,5 @@
-// checkpoint: models in files, read and written by the tensor table. RoPE pair order is converted here and nowhere else.
+// checkpoint: models in files, read and written by the tensor table. RoPE pair order is converted here and nowhere
+// else.
 //   FORMAT_FOLDER  Hugging Face: config.json, model.safetensors or its shards; F32, F16, BF16 read, F32 written
 //   FORMAT_BIN     llama2.c: version 0 and 1 read; version 0 written, which llama2.c's run loads
 #ifndef CHECKPOINT_H
@@ -17,7 +18,8 @@ typedef struct {
     bool (*config)(Config *c, const char *path, Err *e);   // the shape alone
     bool (*load)(Model *m, const char *path, Err *e);      // model_init and all the weights
     bool (*fits)(const Config *c, Err *e);                 // refuses a shape that the format cannot express
-    // other_keys (NULL: none) go into a config.json too: those of the one that the model came from. A folder must exist.
+    // other_keys (NULL: none) go into a config.json too: those of the one that the model came from. A folder must
+    // exist.
     bool (*save)(const Model *m, const char *path, const cJSON *other_keys, Err *e);
 } Format;
 extern const Format formats[N_FORMATS];

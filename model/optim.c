@@ -8,8 +8,8 @@
 
 enum { PIECE = 1 << 15, LANES = 64 };      // parameters handled as one piece of work
 
-// Zeros, written by all threads: a page of calloc's that is first read and then written costs two faults, and the second
-// interrupts the other threads.
+// Zeros, written by all threads: a page of calloc's that is first read and then written costs two faults, and the
+// second interrupts the other threads.
 static float *zeros(size_t n)
 {
     float *x = malloc(n * sizeof *x);
@@ -28,7 +28,8 @@ bool optim_init(Optim *o, size_t n_params, Err *e)
     o->moment2 = zeros(n_params);
     if (o->moment1 && o->moment2) return true;
     optim_free(o);
-    return fail(e, "out of memory: the optimizer's two moments need %.1f MB", 2.0 * sizeof(float) * (double)n_params / 1e6);
+    return fail(e, "out of memory: the optimizer's two moments need %.1f MB",
+                2.0 * sizeof(float) * (double)n_params / 1e6);
 }
 
 void optim_free(Optim *o)

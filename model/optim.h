@@ -4,8 +4,8 @@
 
 #include "transformer.h"
 
-// An optimizer: how one slice of n parameters is updated. To add one: its name, its row and its function in optim.c; what
-// it keeps beside a parameter counts as a moment, and checkpoints and memory follow.
+// An optimizer: how one slice of n parameters is updated. To add one: its name, its row and its function in optim.c;
+// what it keeps beside a parameter counts as a moment, and checkpoints and memory follow.
 typedef enum { OPTIM_ADAMW, OPTIM_SGD, N_OPTIMS } OptimId;
 
 typedef struct Optim Optim;

@@ -45,13 +45,16 @@ static bool parse_tensor(StTensor *t, const cJSON *entry, size_t data, size_t fi
     const cJSON *offsets = json_get(entry, "data_offsets");
     const cJSON *begin = cJSON_GetArrayItem(offsets, 0), *end = cJSON_GetArrayItem(offsets, 1);
     int64_t data_size = (int64_t)(file_size - data);
-    if (!cJSON_IsArray(offsets) || cJSON_GetArraySize(offsets) != 2 || !json_is_int(begin, 0, data_size) || !json_is_int(end, 0, data_size))
+    if (!cJSON_IsArray(offsets) || cJSON_GetArraySize(offsets) != 2 || !json_is_int(begin, 0, data_size) ||
+        !json_is_int(end, 0, data_size))
         return fail(e, "data_offsets: expected two offsets inside the file's %lld data bytes", (long long)data_size);
     size_t bytes;
-    if (__builtin_mul_overflow(t->count, dtypes[t->dtype].bytes, &bytes) || end->valuedouble - begin->valuedouble != (double)bytes) {
+    if (__builtin_mul_overflow(t->count, dtypes[t->dtype].bytes, &bytes) ||
+        end->valuedouble - begin->valuedouble != (double)bytes) {
         char shape[96];
-        return fail(e, "data_offsets: expected %zu bytes for %s of shape %s, found %.0f", t->count * dtypes[t->dtype].bytes,
-                    dtype, shape_text(t->shape, t->n_dims, shape), end->valuedouble - begin->valuedouble);
+        return fail(e, "data_offsets: expected %zu bytes for %s of shape %s, found %.0f",
+                    t->count * dtypes[t->dtype].bytes, dtype, shape_text(t->shape, t->n_dims, shape),
+                    end->valuedouble - begin->valuedouble);
     }
     t->begin = data + (size_t)begin->valuedouble;
     t->end = t->begin + bytes;
@@ -65,7 +68,10 @@ static int by_offset(const void *a, const void *b)
     return x->end < y->end ? -1 : x->end > y->end;
 }
 
-static int by_name(const void *a, const void *b) { return strcmp(((const StTensor *)a)->name, ((const StTensor *)b)->name); }
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(((const StTensor *)a)->name, ((const StTensor *)b)->name);
+}
 
 static bool check_layout(SafeTensors *st, size_t data, Err *e)
 {
@@ -92,9 +98,11 @@ bool safetensors_open(SafeTensors *st, const char *path, Err *e)
     bool ok = st->file.size >= 8 || fail(e, "%s: expected at least 8 bytes, found %zu", path, st->file.size);
     if (ok) memcpy(&length, st->file.data, 8);
     if (ok && (length > st->file.size - 8 || length > MAX_HEADER))
-        ok = fail(e, "%s: header length: expected at most %zu, found %llu", path, st->file.size - 8, (unsigned long long)length);
+        ok = fail(e, "%s: header length: expected at most %zu, found %llu", path, st->file.size - 8,
+                  (unsigned long long)length);
     if (ok) ok = (st->header = json_parse((const char *)st->file.data + 8, length, path, 0, e)) != NULL;
-    if (ok && !cJSON_IsObject(st->header)) ok = fail(e, "%s: header: expected an object, found %s", path, json_kind(st->header));
+    if (ok && !cJSON_IsObject(st->header))
+        ok = fail(e, "%s: header: expected an object, found %s", path, json_kind(st->header));
     size_t cap = 0;
     ARRAY_ROOM(st->tensors, st->n, cap);                   // not NULL, which qsort would not take
     for (const cJSON *entry = ok ? st->header->child : NULL; entry; entry = entry->next) {

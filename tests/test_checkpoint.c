@@ -202,7 +202,7 @@ static void bin_files_say_no_more_than_they_can(void)
     Err e;
     Config c = small_config(true);
     CHECK(formats[FORMAT_BIN].fits(&c, &e));
-    check_unsayable(8, 10000, 1e-5f, 0, "cannot say head_dim: expected 6");
+    check_unsayable(8, 10000, 1e-5f, 0, "has no place for head_dim: expected 6");
     check_unsayable(6, 500, 1e-5f, 0, "expected 10000, null and 1e-5, found 500, null and 1e-05");
     check_unsayable(6, 10000, 1e-6f, 0, "found 10000, null and 1e-06");
     check_unsayable(6, 10000, 1e-5f, 8, "found 10000, llama3 and 1e-05");

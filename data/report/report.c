@@ -144,9 +144,9 @@ static void report_token(FILE *out, const Example *ex, size_t i, const Tokenizer
     bool learns = ex->labels[i] != IGNORE;
     if (t) report_token_cell(&text, ex, i, t);
     fit(&cell, text.data ? text.data : "", 24);
-    fprintf(out, "%s%-6zu%s  %-8d  %-8d  %-6g  %-10s %s%s\n", !colour ? "" : learns ? "\033[32m" : "\033[2m", i, cell.data,
-            ex->ids[i], ex->labels[i], (double)ex->weights[i], role_names[ex->roles[i]], learns ? "LEARNS" : "MASKED",
-            colour ? "\033[0m" : "");
+    const char *on = !colour ? "" : learns ? "\033[32m" : "\033[2m", *off = colour ? "\033[0m" : "";
+    fprintf(out, "%s%-6zu%s  %-8d  %-8d  %-6g  %-10s %s%s\n", on, i, cell.data, ex->ids[i], ex->labels[i],
+            (double)ex->weights[i], role_names[ex->roles[i]], learns ? "LEARNS" : "MASKED", off);
     buf_free(&text);
     buf_free(&cell);
 }

@@ -31,10 +31,11 @@ typedef struct {
 // Chooses from r's held-out rows. The tokenizer and the rows are borrowed: r must outlive the showcase.
 void showcase_init(Showcase *s, const Run *r, size_t n_models);
 void showcase_free(Showcase *s);                           // accepts {0}
-// Reads the rows with a model as it is now, and has it answer. The room must do for a batch of one of r's held-out rows.
+// Reads the rows with a model as it is now, and has it answer. The room must do for a batch of one of r's held-out
+// rows.
 bool showcase_add(Showcase *s, size_t model, const Model *m, Room *room, Err *e);
-// For a run that goes on: adds model 0, the one that the run once began with, read anew. Where it cannot be read any more
-// the showcase is emptied, with a warning.
+// For a run that goes on: adds model 0, the one that the run once began with, read anew. Where it cannot be read any
+// more the showcase is emptied, with a warning.
 void showcase_add_first(Showcase *s, const Run *r, const Config *c);
 
 // The text of n tokens, without special tokens and outer white space. Appends.

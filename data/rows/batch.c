@@ -5,7 +5,10 @@
 #include <string.h>
 
 // Is token t, which position t - 1 predicts, a target?
-static bool is_target(const Example *ex, size_t t, BatchKind kind) { return kind == BATCH_EVAL || ex->labels[t] != IGNORE; }
+static bool is_target(const Example *ex, size_t t, BatchKind kind)
+{
+    return kind == BATCH_EVAL || ex->labels[t] != IGNORE;
+}
 
 double example_weight(const Example *ex)
 {

@@ -6,9 +6,9 @@
 #include "../../model/transformer.h"
 #include "example.h"
 
-// The targets of training are the labels that are not -100. Tokens after a row's last target are not kept: nothing needs
-// them. The targets of an evaluation are all tokens but each row's first, with or without a label, so that every run is
-// judged on the same tokens; their weights are those of training.
+// The targets of training are the labels that are not -100. Tokens after a row's last target are not kept: nothing
+// needs them. The targets of an evaluation are all tokens but each row's first, with or without a label, so that every
+// run is judged on the same tokens; their weights are those of training.
 typedef enum { BATCH_TRAIN, BATCH_EVAL } BatchKind;
 
 BatchSize example_size(const Example *ex, BatchKind kind); // row and tokens are 0 if it has no target

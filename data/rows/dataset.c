@@ -142,9 +142,11 @@ static void find_symptoms(Summary *s, const Example *ex, const Tokenizer *t)
     bool kept = !ex->dropped, two = ex->n > 1 && t && tokenizer_bos(t) >= 0;
     bool found[N_SYMPTOMS] = {
         [SYSTEM_LEARNED] = learns_role(ex, ROLE_SYSTEM), [USER_LEARNED] = learns_role(ex, ROLE_USER),
-        [NO_END_LEARNED] = kept && t && !ends_in_special(ex, t), [ANSWER_CUT] = ex->truncated, [ALL_MASKED] = ex->dropped,
+        [NO_END_LEARNED] = kept && t && !ends_in_special(ex, t),
+        [ANSWER_CUT] = ex->truncated, [ALL_MASKED] = ex->dropped,
         [ONLY_FIRST_LABEL] = kept && ex->n_learned == 0,
-        [DOUBLE_BOS] = two && ex->ids[0] == tokenizer_bos(t) && ex->ids[1] == tokenizer_bos(t), [PREFIX_MISMATCH] = ex->prefix_mismatch,
+        [DOUBLE_BOS] = two && ex->ids[0] == tokenizer_bos(t) && ex->ids[1] == tokenizer_bos(t),
+        [PREFIX_MISMATCH] = ex->prefix_mismatch,
     };
     for (Symptom i = 0; i < N_SYMPTOMS; i++)
         if (found[i] && s->symptoms[i].rows++ == 0) s->symptoms[i].first_line = ex->line;

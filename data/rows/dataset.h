@@ -28,7 +28,7 @@ void dataset_free(Dataset *d);                             // accepts {0}
 // What can be seen to go wrong before anything is trained.
 typedef enum {
     SYSTEM_LEARNED, USER_LEARNED,                          // words of the system or the user have labels
-    NO_END_LEARNED,                                        // the last label is no special token: nothing that ends a turn
+    NO_END_LEARNED,                                        // the last label is no special token that ends a turn
     ANSWER_CUT, ALL_MASKED,                                // by max_length; no label (left), so the row is dropped
     ONLY_FIRST_LABEL,                                      // which is never predicted
     DOUBLE_BOS, PREFIX_MISMATCH, N_SYMPTOMS
@@ -38,7 +38,7 @@ typedef enum {
 typedef struct {
     size_t rows, dropped, truncated;
     size_t tokens, supervised;                             // of the rows that are not dropped; supervised: has a label
-    size_t left_out;                                       // of these, predicted tokens that prompt_loss_weight is about
+    size_t left_out;                                       // of these, tokens that prompt_loss_weight is about
     struct { size_t rows, first_line; } symptoms[N_SYMPTOMS];
     bool spans_by_rendering;
     const char *mask;                                      // Example's, or "mixed"

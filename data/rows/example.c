@@ -1,11 +1,11 @@
-// example: see example.h. The way of a row: kind -> messages -> rendered text and byte spans -> tokens -> labels.
+// example: see example.h. The steps of a row: kind -> messages -> rendered text and byte spans -> tokens -> labels.
 #include "example.h"
 
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
-// A row on its way. Byte roles and spans speak of `text`; `learn` and `never` of tokens.
+// A row while it becomes an example. Byte roles and spans are about `text`; is_assistant, off and mask about tokens.
 typedef struct {
     const Recipe *recipe;
     const cJSON *row;
@@ -73,8 +73,8 @@ cJSON *template_variables(const Recipe *r, const cJSON *row, const cJSON *messag
     return vars;
 }
 
-static bool render(const Recipe *r, const cJSON *row, const cJSON *messages, bool add_generation_prompt, Buf *out, Spans *spans,
-                   Err *e)
+static bool render(const Recipe *r, const cJSON *row, const cJSON *messages, bool add_generation_prompt, Buf *out,
+                   Spans *spans, Err *e)
 {
     if (!r->template)
         return fail(e, "messages need a chat template and the tokenizer has none: give chat_template_path, for example "
@@ -91,7 +91,8 @@ static bool render(const Recipe *r, const cJSON *row, const cJSON *messages, boo
 static cJSON *first_messages(const cJSON *messages, size_t n)
 {
     cJSON *list = cJSON_CreateArray();
-    for (const cJSON *m = messages->child; m && n > 0; m = m->next, n--) cJSON_AddItemReferenceToArray(list, (cJSON *)m);
+    for (const cJSON *m = messages->child; m && n > 0; m = m->next, n--)
+        cJSON_AddItemReferenceToArray(list, (cJSON *)m);
     return list;
 }
 
@@ -102,8 +103,8 @@ static bool fail_difference(Err *e, const char *what, const Buf *a, const Buf *b
     while (at < a->len && at < b->len && a->data[at] == b->data[at]) at++;
     size_t from = at > 20 ? at - 20 : 0;
     while (from > 0 && ((unsigned char)a->data[from] & 0xC0) == 0x80) from--;
-    return fail(e, "%s: \"...%.*s\" became \"...%.*s\"", what, (int)(a->len - from < 60 ? a->len - from : 60), a->data + from,
-                (int)(b->len - from < 60 ? b->len - from : 60), b->data + from);
+    return fail(e, "%s: \"...%.*s\" became \"...%.*s\"", what, (int)(a->len - from < 60 ? a->len - from : 60),
+                a->data + from, (int)(b->len - from < 60 ? b->len - from : 60), b->data + from);
 }
 
 static bool is_prefix(const Buf *a, const Buf *b) { return a->len <= b->len && memcmp(a->data, b->data, a->len) == 0; }
@@ -112,13 +113,16 @@ static bool is_prefix(const Buf *a, const Buf *b) { return a->len <= b->len && m
 static bool span_by_rendering(Draft *d, const cJSON *messages, size_t i, Buf *before, Buf *after, Err *e)
 {
     cJSON *head = first_messages(messages, i), *with = first_messages(messages, i + 1);
-    bool ok = render(d->recipe, d->row, head, true, before, NULL, e) && render(d->recipe, d->row, with, false, after, NULL, e);
+    bool ok = render(d->recipe, d->row, head, true, before, NULL, e) &&
+              render(d->recipe, d->row, with, false, after, NULL, e);
     cJSON_Delete(head);
     cJSON_Delete(with);
     if (!ok) return false;
     if (!is_prefix(before, after))
-        return fail_difference(e, "the template's generation prompt is not how the assistant's message begins", before, after);
-    if (!is_prefix(after, &d->text)) return fail_difference(e, "the template rewrites it when more messages follow", after, &d->text);
+        return fail_difference(e, "the template's generation prompt is not how the assistant's message begins", before,
+                               after);
+    if (!is_prefix(after, &d->text))
+        return fail_difference(e, "the template rewrites it when more messages follow", after, &d->text);
     ARRAY_ROOM(d->assistant.spans, d->assistant.n, d->assistant.cap);
     d->assistant.spans[d->assistant.n++] = (Span){before->len, after->len};
     return true;
@@ -136,7 +140,8 @@ static bool spans_by_rendering(Draft *d, const cJSON *messages, Err *e)
     d->spans_by_rendering = true;
     for (const cJSON *m = messages->child; m && ok; m = m->next, i++)
         if (i >= MAX_RENDERED && message_is_assistant(m))
-            ok = fail(e, "messages[%zu]: expected at most %d messages for a template without {%% generation %%} blocks", i, MAX_RENDERED);
+            ok = fail(e, "messages[%zu]: expected at most %d messages for a template without {%% generation %%} blocks",
+                      i, MAX_RENDERED);
         else if (message_is_assistant(m) && !span_by_rendering(d, messages, i, &before, &after, e))
             ok = fail_prefix(e, "messages[%zu]: the assistant's span cannot be found: ", i);
     buf_free(&before);
@@ -164,7 +169,8 @@ static bool render_messages(Draft *d, const cJSON *messages, bool need_spans, Er
         n++;
     }
     if (n_off && n != d->assistant.n)
-        return fail(e, "a message has weight 0, but the template gives %zu spans for %zu assistant messages", d->assistant.n, n);
+        return fail(e, "a message has weight 0, but the template gives %zu spans for %zu assistant messages",
+                    d->assistant.n, n);
     return true;
 }
 
@@ -288,8 +294,8 @@ static bool encode(Draft *d, const Buf *text, bool add_special_tokens, Encoding 
     if (!tokenizer_encode(r->tokenizer, text->data, text->len, flags, out, e)) return false;
     for (size_t i = 0; i < out->n && r->vocab_size; i++)
         if (out->ids[i] >= r->vocab_size)
-            return fail(e, "token \"%s\" has id %d, and the model's vocabulary ends at %d", tokenizer_piece(r->tokenizer, out->ids[i]),
-                        out->ids[i], r->vocab_size - 1);
+            return fail(e, "token \"%s\" has id %d, and the model's vocabulary ends at %d",
+                        tokenizer_piece(r->tokenizer, out->ids[i]), out->ids[i], r->vocab_size - 1);
     return true;
 }
 
@@ -345,6 +351,12 @@ static void example_alloc(Example *ex, size_t n)
     ex->roles = (unsigned char *)(block + 3 * n);
 }
 
+static const char *mask_name(bool by_assistant, bool by_completion)
+{
+    if (by_assistant) return by_completion ? "both" : "assistant";
+    return by_completion ? "completion" : "none";
+}
+
 // What the loss mask says of a token: it is learned; it is left out, unless prompt_loss_weight brings it back; or it is
 // never learned, whatever the weight: its message has weight 0, or the row itself gives -100.
 typedef enum { LEARNED, LEFT_OUT, NEVER } Mask;
@@ -364,7 +376,7 @@ static void fill_example(Draft *d, Example *ex, bool by_assistant, bool by_compl
     size_t n = d->tokens.n;
     example_alloc(ex, n);
     d->mask = mem_alloc(n, 1);
-    ex->mask = by_assistant && by_completion ? "both" : by_assistant ? "assistant" : by_completion ? "completion" : "none";
+    ex->mask = mask_name(by_assistant, by_completion);
     for (size_t i = 0; i < n; i++) {
         bool learned = (!by_assistant || d->is_assistant[i]) && (!by_completion || i >= d->n_prompt);
         d->mask[i] = d->off && d->off[i] ? NEVER : learned ? LEARNED : LEFT_OUT;
@@ -428,10 +440,11 @@ static bool count_prompt(Draft *d, const Buf *prompt, bool add_special_tokens, E
     if (d->prefix_mismatch && !d->recipe->warn_on_prefix_mismatch) {
         const Tokenizer *t = d->recipe->tokenizer;
         bool ended = same >= d->tokens.n;
-        ok = fail(e, "the prompt's tokens are not how prompt + completion begins: token %zu is \"%s\" (%d) in the prompt alone and "
-                     "\"%s\" (%d) in the whole; on_prefix_mismatch=warn masks the first %zu tokens all the same, as TRL does",
-                  same, tokenizer_piece(t, p.ids[same]), p.ids[same], ended ? "" : tokenizer_piece(t, d->tokens.ids[same]),
-                  ended ? -1 : d->tokens.ids[same], p.n);
+        ok = fail(e, "the prompt's tokens are not how prompt + completion begins: token %zu is \"%s\" (%d) in the "
+                  "prompt alone and \"%s\" (%d) in the whole; on_prefix_mismatch=warn masks the first %zu tokens all "
+                  "the same, as TRL does",
+                  same, tokenizer_piece(t, p.ids[same]), p.ids[same],
+                  ended ? "" : tokenizer_piece(t, d->tokens.ids[same]), ended ? -1 : d->tokens.ids[same], p.n);
     }
     encoding_free(&p);
     return ok;
@@ -495,14 +508,15 @@ static bool build_prompt(Draft *d, Example *ex, const cJSON *prompt, Err *e)
     if (cJSON_IsString(prompt) && cJSON_IsString(completion))
         return build_prompt_text(d, ex, prompt->valuestring, completion->valuestring, e);
     if (cJSON_IsArray(prompt) && cJSON_IsArray(completion)) return build_prompt_messages(d, ex, prompt, completion, e);
-    return fail(e, "prompt and completion: expected two strings or two lists of messages, found %s and %s", json_kind(prompt),
-                json_kind(completion));
+    return fail(e, "prompt and completion: expected two strings or two lists of messages, found %s and %s",
+                json_kind(prompt), json_kind(completion));
 }
 
 static bool build_text(Draft *d, Example *ex, const char *text, Err *e)
 {
     if (!not_conversational(d->recipe, "plain text", e)) return false;
-    if (d->recipe->completion_only_loss == 1) return fail(e, "completion_only_loss: expected prompt and completion, found plain text");
+    if (d->recipe->completion_only_loss == 1)
+        return fail(e, "completion_only_loss: expected prompt and completion, found plain text");
     buf_adds(&d->text, text);
     add_eos(d);
     d->byte_roles = mem_alloc(d->text.len, 1);
@@ -523,7 +537,8 @@ static bool get_ints(const cJSON *row, const char *key, int max, int other, size
     if (found != n) return fail(e, "%s: expected %zu numbers, as many as input_ids, found %zu", key, n, found);
     *out = mem_alloc(n, sizeof **out);
     cJSON_ArrayForEach(v, list) {
-        if (!json_is_int(v, 0, max) && !json_is_int(v, other, other)) return fail(e, "%s[%zu]: expected a whole number from 0 to %d", key, i, max);
+        if (!json_is_int(v, 0, max) && !json_is_int(v, other, other))
+            return fail(e, "%s[%zu]: expected a whole number from 0 to %d", key, i, max);
         (*out)[i++] = (int)v->valuedouble;
     }
     return true;
@@ -532,10 +547,12 @@ static bool get_ints(const cJSON *row, const char *key, int max, int other, size
 static bool build_tokens(Draft *d, Example *ex, const cJSON *input_ids, Err *e)
 {
     const Recipe *r = d->recipe;
-    int *ids = NULL, *labels = NULL, *assistant = NULL, *completion = NULL, max_id = r->vocab_size ? r->vocab_size - 1 : INT32_MAX;
+    int *ids = NULL, *labels = NULL, *assistant = NULL, *completion = NULL,
+        max_id = r->vocab_size ? r->vocab_size - 1 : INT32_MAX;
     size_t n = cJSON_IsArray(input_ids) ? (size_t)cJSON_GetArraySize(input_ids) : 0;
     if (n == 0 && cJSON_IsArray(input_ids)) return fail(e, "input_ids: expected at least one token, found none");
-    bool ok = get_ints(d->row, "input_ids", max_id, 0, n, &ids, e) && get_ints(d->row, "labels", max_id, IGNORE, n, &labels, e) &&
+    bool ok = get_ints(d->row, "input_ids", max_id, 0, n, &ids, e) &&
+              get_ints(d->row, "labels", max_id, IGNORE, n, &labels, e) &&
               get_ints(d->row, "assistant_masks", 1, 0, n, &assistant, e) &&
               get_ints(d->row, "completion_mask", 1, 0, n, &completion, e);
     if (ok && !labels && !assistant && r->assistant_only_loss == 1)
@@ -544,10 +561,9 @@ static bool build_tokens(Draft *d, Example *ex, const cJSON *input_ids, Err *e)
         ok = fail(e, "completion_only_loss: expected labels or completion_mask beside input_ids, found neither");
     if (ok) {
         bool by_completion = completion && r->completion_only_loss != 0;
-        const char *mask = labels ? "given" : assistant && by_completion ? "both" : assistant ? "assistant" : by_completion ? "completion" : "none";
         assert(ids);                                       // the row has input_ids
         example_alloc(ex, n);
-        ex->mask = mask;
+        ex->mask = labels ? "given" : mask_name(assistant, by_completion);
         d->mask = mem_alloc(n, 1);
         for (size_t i = 0; i < n; i++) {
             bool learned = (!assistant || assistant[i]) && (!by_completion || completion[i]);
@@ -556,7 +572,7 @@ static bool build_tokens(Draft *d, Example *ex, const cJSON *input_ids, Err *e)
             d->mask[i] = labels ? labels[i] == IGNORE ? NEVER : LEARNED : learned ? LEARNED : LEFT_OUT;
         }
         label_tokens(ex, d->mask, r->prompt_loss_weight);
-        for (size_t i = 0; labels && i < n; i++)           // a row may ask for another token than the one that stands there
+        for (size_t i = 0; labels && i < n; i++) // a row may ask for another token than the one that stands there
             if (ex->labels[i] != IGNORE && labels[i] != IGNORE) ex->labels[i] = labels[i];
     }
     free(ids);
@@ -577,8 +593,10 @@ static bool build(Draft *d, Example *ex, Err *e)
     if (json_get(row, "instruction")) return build_alpaca(d, ex, e);
     value = json_get(row, d->recipe->text_field);
     if (cJSON_IsString(value)) return build_text(d, ex, value->valuestring, e);
-    return fail(e, "expected messages, prompt and completion, instruction and output, input_ids or \"%s\", found %s%s%s",
-                d->recipe->text_field, row->child ? "\"" : "none of them", row->child ? row->child->string : "", row->child ? "\"" : "");
+    return fail(e,
+                "expected messages, prompt and completion, instruction and output, input_ids or \"%s\", found %s%s%s",
+                d->recipe->text_field, row->child ? "\"" : "none of them", row->child ? row->child->string : "",
+                row->child ? "\"" : "");
 }
 
 // Cuts the row, and counts what the mask says of the rest. Which rows take part is up to the mask, not to

@@ -31,10 +31,10 @@ enum { IGNORE = -100 };        // the label that the loss ignores: ignore_index 
 typedef struct {
     size_t n;                                              // tokens
     int *ids, *labels;                                     // (n), (n): the label of a token stands beside the token
-    float *weights;                                        // (n): scales the loss on it; 0 exactly where the label is -100
+    float *weights;                                        // (n): of the loss on it; 0 exactly where the label is -100
     unsigned char *roles;                                  // (n)
-    size_t n_learned, n_left_out;                          // of the n - 1 tokens that are predicted: those that the mask
-                                                           // learns, and those that prompt_loss_weight could bring back
+    size_t n_learned, n_left_out;                          // of all tokens but the first: those that the mask learns,
+                                                           // and those that prompt_loss_weight could bring back
     size_t line;                                           // where the row begins in its file, from 1
     bool truncated, dropped;                               // cut at max_length; the mask learns no token of it
     bool spans_by_rendering;                               // the template had no generation blocks to tell

@@ -16,11 +16,15 @@ Role message_role_of(const char *name)
     return ROLE_USER;
 }
 
-bool message_is_assistant(const cJSON *message) { return message_role_of(json_string(message, "role")) == ROLE_ASSISTANT; }
+bool message_is_assistant(const cJSON *message)
+{
+    return message_role_of(json_string(message, "role")) == ROLE_ASSISTANT;
+}
 
 static const char *sharegpt_role(const char *from)
 {
-    static const char *const map[][2] = {{"human", "user"}, {"gpt", "assistant"}, {"function_call", "assistant"}, {"observation", "tool"}};
+    static const char *const map[][2] = {
+        {"human", "user"}, {"gpt", "assistant"}, {"function_call", "assistant"}, {"observation", "tool"}};
     for (size_t i = 0; i < sizeof map / sizeof *map; i++)
         if (strcmp(from, map[i][0]) == 0) return map[i][1];
     return from;
@@ -48,8 +52,9 @@ bool messages_check(const cJSON *messages, const char *key, Err *e)
         bool calls = json_get(m, "tool_calls") != NULL;    // such a message may have nothing to say
         if (!(content ? cJSON_IsString(content) || cJSON_IsArray(content) || cJSON_IsNull(content) : calls))
             return fail(e, "%s[%zu].content: expected a string, found %s", key, i, json_kind(content));
-        if (weight && !json_is_int(weight, 0, 1)) return fail(e, "%s[%zu].weight: expected 0 or 1, found %s", key, i,
-                                                              cJSON_IsNumber(weight) ? "another number" : json_kind(weight));
+        if (weight && !json_is_int(weight, 0, 1))
+            return fail(e, "%s[%zu].weight: expected 0 or 1, found %s", key, i,
+                        cJSON_IsNumber(weight) ? "another number" : json_kind(weight));
     }
     return true;
 }
@@ -76,7 +81,8 @@ cJSON *messages_from_alpaca(const cJSON *row, Err *e)
     if (system && *system) message_add(messages, "system", system);
     const cJSON *pair, *history = json_get(row, "history");
     cJSON_ArrayForEach(pair, history) {
-        const char *asked = cJSON_GetStringValue(cJSON_GetArrayItem(pair, 0)), *said = cJSON_GetStringValue(cJSON_GetArrayItem(pair, 1));
+        const char *asked = cJSON_GetStringValue(cJSON_GetArrayItem(pair, 0)),
+                   *said = cJSON_GetStringValue(cJSON_GetArrayItem(pair, 1));
         if (!asked || !said) {
             fail(e, "history: expected pairs of strings");
             cJSON_Delete(messages);

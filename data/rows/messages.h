@@ -7,7 +7,7 @@
 typedef enum { ROLE_SYSTEM, ROLE_USER, ROLE_ASSISTANT, ROLE_TOOL, ROLE_TEMPLATE, ROLE_TEXT, N_ROLES } Role;
 extern const char *const role_names[N_ROLES];
 
-Role message_role_of(const char *name);                    // "developer" is system, "function" is tool; unknown ones are user
+Role message_role_of(const char *name);                    // "developer" is system, "function" is tool; others are user
 bool message_is_assistant(const cJSON *message);
 void message_add(cJSON *messages, const char *role, const char *content);
 

@@ -48,8 +48,8 @@ bool eval_curve_read(EvalCurve *curve, const char *path, Err *e);
 void eval_add_json(cJSON *json, const EvalSums *sums, bool counts);
 void eval_print(FILE *out, const EvalSums *sums);
 
-// The losses of all rows that are not dropped, in batches of at most batch_rows rows. The tokens are the same whatever a
-// run trains on, so that all runs over the same rows come to the same bits from the same weights.
+// The losses of all rows that are not dropped, in batches of at most batch_rows rows. The tokens are the same whatever
+// a run trains on, so that all runs over the same rows come to the same bits from the same weights.
 EvalSums evaluate(const Model *m, Room *room, const Example *rows, size_t n, size_t batch_rows);
 
 #endif

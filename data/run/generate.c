@@ -7,7 +7,7 @@
 
 enum { MAX_ENDS = 16 };
 
-// A text on its way: the tokens so far and how much of them was printed.
+// A text while it is written: the tokens so far, and how much of them was printed.
 typedef struct {
     const Generation *g;
     Sampler sampler;
@@ -88,7 +88,7 @@ static bool stream_run(Stream *s, Err *e)
 {
     size_t limit = s->sampler.capacity;
     if (s->n > limit) return fail(e, "the text so far has %zu tokens, and the model takes %zu", s->n, limit);
-    if (s->n == 0) return fail(e, "nothing to go on with: the tokenizer has no BOS and there is no prompt");
+    if (s->n == 0) return fail(e, "nothing to begin with: there is no prompt, and the tokenizer has no BOS");
     while (s->sampler.n_cached < s->n) sampler_feed(&s->sampler, s->ids[s->sampler.n_cached]);
     for (size_t i = 0; i < s->g->max_new_tokens; i++) {
         int id = sampler_choose(&s->sampler, s->g->temperature, s->g->top_p, &s->rng);
@@ -135,7 +135,8 @@ static bool answer(Stream *s, cJSON *messages, Err *e)
     size_t n_old = s->n, same = 0;
     s->ids = NULL;
     s->n = s->cap = 0;
-    bool ok = template_render(r->template, vars, &text, NULL, e) && stream_encode(s, text.len ? text.data : "", false, e);
+    bool ok =
+        template_render(r->template, vars, &text, NULL, e) && stream_encode(s, text.len ? text.data : "", false, e);
     while (same < n_old && same < s->n && same < s->sampler.n_cached && old[same] == s->ids[same]) same++;
     s->sampler.n_cached = same < s->n || !same ? same : same - 1;      // the last token is fed again for its logits
     s->first = s->n;

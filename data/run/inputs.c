@@ -37,7 +37,8 @@ bool run_open_tokenizer(Run *r, const char *model, Err *e)
     if (!given && !model) return fail(e, "tokenizer_name_or_path: expected a path, found nothing");
     r->tokenizer_path = given ? mem_strdup(given) : default_tokenizer(model);
     r->tokenizer = tokenizer_load(r->tokenizer_path, e);
-    if (!r->tokenizer && !given) fail_prefix(e, "the tokenizer is looked for beside the model (or give tokenizer_name_or_path): ");
+    if (!r->tokenizer && !given)
+        fail_prefix(e, "the tokenizer is looked for beside the model (or give tokenizer_name_or_path): ");
     return r->tokenizer != NULL;
 }
 
@@ -72,7 +73,8 @@ bool run_check_vocabulary(const Run *r, const Config *c, Err *e)
 {
     int n = tokenizer_vocab_size(r->tokenizer);
     return !tokenizer_is_bin(r->tokenizer) || n == c->vocab_size ||
-           fail(e, "%s: expected a tokenizer of %d pieces, the model's vocab_size, found %d", r->tokenizer_path, c->vocab_size, n);
+           fail(e, "%s: expected a tokenizer of %d pieces, the model's vocab_size, found %d", r->tokenizer_path,
+                c->vocab_size, n);
 }
 
 // What rows become. `c` NULL: no model, so no limits from it.
@@ -81,7 +83,8 @@ static bool make_recipe(Run *r, const Config *c, Err *e)
     const Options *o = &r->options;
     int64_t limit = c ? c->seq_len : INT64_MAX, length = o->max_length;
     if (length > limit && options_given(o, "max_length"))
-        return fail(e, "max_length: expected at most the model's %lld, found %lld", (long long)limit, (long long)length);
+        return fail(e, "max_length: expected at most the model's %lld, found %lld", (long long)limit,
+                    (long long)length);
     r->recipe = (Recipe){
         .tokenizer = r->tokenizer, .template = r->template, .template_kwargs = o->chat_template_kwargs,
         .text_field = o->dataset_text_field, .assistant_only_loss = (int)o->assistant_only_loss,
@@ -92,21 +95,25 @@ static bool make_recipe(Run *r, const Config *c, Err *e)
     return true;
 }
 
-// The training rows, and the held-out ones from a file of their own or off the end of the same one.
+// The training rows, and the held-out ones from a file of their own or from the end of the same one.
 static bool open_data(Run *r, Err *e)
 {
     const Options *o = &r->options;
     if (!o->dataset_name) return fail(e, "dataset_name: expected a path, found nothing");
-    if (o->eval_dataset_name && o->eval_split > 0) return fail(e, "eval_split and eval_dataset_name: expected one of the two, found both");
+    if (o->eval_dataset_name && o->eval_split > 0)
+        return fail(e, "eval_split and eval_dataset_name: expected one of the two, found both");
     if (!dataset_open(&r->data, o->dataset_name, e) || !dataset_build(&r->data, &r->recipe, e)) return false;
     r->n_train = r->data.n;
     if (o->eval_dataset_name) {
-        if (!dataset_open(&r->eval_data, o->eval_dataset_name, e) || !dataset_build(&r->eval_data, &r->recipe, e)) return false;
+        if (!dataset_open(&r->eval_data, o->eval_dataset_name, e) || !dataset_build(&r->eval_data, &r->recipe, e))
+            return false;
         r->eval = r->eval_data.examples;
         r->n_eval = r->eval_data.n;
     } else if (o->eval_split > 0) {
         r->n_eval = (size_t)ceil(o->eval_split * (double)r->data.n);
-        if (r->n_eval >= r->data.n) return fail(e, "eval_split: expected to leave rows to train on, found %zu of %zu held out", r->n_eval, r->data.n);
+        if (r->n_eval >= r->data.n)
+            return fail(e, "eval_split: expected to leave rows to train on, found %zu of %zu held out", r->n_eval,
+                        r->data.n);
         r->n_train -= r->n_eval;
         r->eval = r->data.examples + r->n_train;
     }
@@ -117,8 +124,10 @@ bool run_open_inputs(Run *r, bool need_model, Config *c, Err *e)
 {
     const Options *o = &r->options;
     ops_init((int)o->n_threads);
-    if (o->model_init && o->model_name_or_path) return fail(e, "model_init and model_name_or_path: expected one of the two, found both");
-    if (need_model && !o->model_init && !o->model_name_or_path) return fail(e, "model_name_or_path: expected a path, found nothing");
+    if (o->model_init && o->model_name_or_path)
+        return fail(e, "model_init and model_name_or_path: expected one of the two, found both");
+    if (need_model && !o->model_init && !o->model_name_or_path)
+        return fail(e, "model_name_or_path: expected a path, found nothing");
     bool has_model = o->model_init || (o->model_name_or_path && (need_model || file_exists(o->model_name_or_path)));
     if (need_model && o->model_name_or_path && !checkpoint_config(c, o->model_name_or_path, e)) return false;
     if (!run_open_tokenizer(r, o->model_name_or_path, e) || !run_open_template(r, e)) return false;
@@ -137,9 +146,9 @@ const Format *run_format(const Run *r)
 // Not only as many parameters: the rows were made for this vocab_size and seq_len.
 static bool same_shape(const Config *a, const Config *b)
 {
-    return a->dim == b->dim && a->hidden_dim == b->hidden_dim && a->n_layers == b->n_layers && a->n_heads == b->n_heads &&
-           a->n_kv_heads == b->n_kv_heads && a->head_dim == b->head_dim && a->vocab_size == b->vocab_size && a->seq_len == b->seq_len &&
-           a->tied == b->tied;
+    return a->dim == b->dim && a->hidden_dim == b->hidden_dim && a->n_layers == b->n_layers &&
+           a->n_heads == b->n_heads && a->n_kv_heads == b->n_kv_heads && a->head_dim == b->head_dim &&
+           a->vocab_size == b->vocab_size && a->seq_len == b->seq_len && a->tied == b->tied;
 }
 
 bool run_open_model(const Run *r, Model *m, const Config *c, const char *checkpoint, Err *e)

@@ -58,8 +58,9 @@ static size_t cgroup_left(const char *root, const char *dir, bool v2)
     return limit > used ? limit - used : 0;
 }
 
-// The least that the cgroup of this process and those around it leave. Lines of /proc/self/cgroup are ID:CONTROLLERS:PATH,
-// without controllers in version 2. Inside a container the path may be one of the outside: then its root is the nearest.
+// The least that the cgroup of this process and those around it leave. Lines of /proc/self/cgroup are
+// ID:CONTROLLERS:PATH, without controllers in version 2. Inside a container the path may be one of the outside: then
+// its root is the nearest.
 static size_t cgroups_left(const char *root)
 {
     char *groups = read_small(root, "/proc/self/cgroup");
@@ -143,10 +144,14 @@ MemoryPlan memory_plan(const Run *r, const Config *c, BatchSize size, bool train
     size_t params = params_count(c) * sizeof(float);
     size_t moments = (size_t)optim_table[optim_find(r->options.optim)].n_moments;
     bool checkpointing = training && r->options.gradient_checkpointing;
-    return (MemoryPlan){.weights = params, .gradients = training ? params : 0, .moments = training ? moments * params : 0,
-                        .activations = activations_size(c, size, training, checkpointing), .checkpointing = checkpointing,
+    return (MemoryPlan){.weights = params,
+                        .gradients = training ? params : 0,
+                        .moments = training ? moments * params : 0,
+                        .activations = activations_size(c, size, training, checkpointing),
+                        .checkpointing = checkpointing,
                         .logit_rows = model_logit_rows(c),
-                        .data = r->data.file.size + r->eval_data.file.size + examples_size(r->data.examples, r->data.n) +
+                        .data = r->data.file.size + r->eval_data.file.size +
+                                examples_size(r->data.examples, r->data.n) +
                                 examples_size(r->eval_data.examples, r->eval_data.n)};
 }
 
@@ -156,8 +161,8 @@ static size_t to_allocate(const MemoryPlan *p) { return p->weights + p->gradient
 
 void memory_print(FILE *out, const MemoryPlan *p)
 {
-    fprintf(out, "memory: weights %.0f MB, gradients %.0f, optimizer %.0f, activations%s %.0f (%zu rows of logits at a time), data %.0f, "
-                 "together %.0f\n", mb(p->weights), mb(p->gradients), mb(p->moments),
+    fprintf(out, "memory: weights %.0f MB, gradients %.0f, optimizer %.0f, activations%s %.0f (%zu rows of logits at a "
+            "time), data %.0f, together %.0f\n", mb(p->weights), mb(p->gradients), mb(p->moments),
             p->checkpointing ? " (computed again in the backward)" : "", mb(p->activations), p->logit_rows, mb(p->data),
             mb(to_allocate(p) + p->data));
 }
@@ -219,10 +224,12 @@ bool memory_check(const Run *r, const Config *c, BatchSize size, bool training, 
     if (to_allocate(&p) <= available) return true;
     Buf advice = {0};
     if (fixed < available) add_advice(&advice, c, size, training, p.checkpointing, available - fixed);
-    fail(e, "out of memory: %s needs %.0f MB (weights %.0f, gradients %.0f, optimizer %.0f, activations %.0f), and %.0f MB %s are free: "
-            "%s%s", training ? "training" : "evaluation", mb(to_allocate(&p)), mb(p.weights), mb(p.gradients), mb(p.moments),
+    fail(e, "out of memory: %s needs %.0f MB (weights %.0f, gradients %.0f, optimizer %.0f, activations %.0f), and %.0f "
+         "MB %s are free: %s%s",
+         training ? "training" : "evaluation", mb(to_allocate(&p)), mb(p.weights), mb(p.gradients), mb(p.moments),
          mb(p.activations), mb(available), what,
-         advice.len ? "try " : "no batch is small enough, it takes a smaller model or more memory", advice.len ? advice.data : "");
+         advice.len ? "try " : "no batch is small enough, it takes a smaller model or more memory",
+         advice.len ? advice.data : "");
     buf_free(&advice);
     return false;
 }

@@ -1,5 +1,5 @@
-// memory: what a run will need and what there is, before anything large is allocated: a system that promises more than it
-// has would end the program without a word in the middle of the run.
+// memory: what a run will need and what there is, before anything large is allocated: a system that promises more than
+// it has would end the program without a word in the middle of the run.
 #ifndef MEMORY_H
 #define MEMORY_H
 
@@ -19,8 +19,8 @@ void memory_print(FILE *out, const MemoryPlan *p);
 // Fails if a run needs more than there is, and says which options would make it fit.
 bool memory_check(const Run *r, const Config *c, BatchSize size, bool training, Err *e);
 
-// Bytes that this process can still get, by whatever is tightest: free memory and swap, the limits of its cgroups, that of
-// its address space; without /proc the machine's memory; SIZE_MAX if nothing is known. *what names it. `root` comes
+// Bytes that this process can still get, by whatever is tightest: free memory and swap, the limits of its cgroups, that
+// of its address space; without /proc the machine's memory; SIZE_MAX if nothing is known. *what names it. `root` comes
 // before "/proc" and "/sys" ("": those of this system).
 size_t memory_available(const char *root, const char **what);
 

@@ -8,7 +8,8 @@
 bool check_weights(const Model *m, const char *whose, Err *e)
 {
     Place place;
-    return !diagnose_weights(m, &place) || fail(e, "%s: %s: expected finite numbers, found NaN or Inf", whose, place.text);
+    return !diagnose_weights(m, &place) ||
+           fail(e, "%s: %s: expected finite numbers, found NaN or Inf", whose, place.text);
 }
 
 bool explain_step(Run *r, const BadStep *s, Err *e)
@@ -38,8 +39,9 @@ bool explain_step(Run *r, const BadStep *s, Err *e)
         snprintf(place.text, sizeof place.text, "%.90s, summed over %zu rows", sum.text, s->n);
         row = 0;
     }
-    return fail(e, "step %lld: the loss is %g and the gradient's norm %g: the first in %s:%zu: %s%s%s; weights and checkpoints are as they "
-                   "were before this step", (long long)s->step, isnan(s->loss) ? (double)NAN : s->loss, fabs(s->grad_norm),
-                r->options.dataset_name, s->rows[s->order[row]]->line, place.text,
-                bad_weights ? ", because of NaN or Inf in " : "", weights.text);
+    return fail(e, "step %lld: the loss is %g and the gradient's norm %g: the first in %s:%zu: %s%s%s; weights and "
+                "checkpoints are as they were before this step",
+                (long long)s->step, isnan(s->loss) ? (double)NAN : s->loss, fabs(s->grad_norm), r->options.dataset_name,
+                s->rows[s->order[row]]->line, place.text, bad_weights ? ", because of NaN or Inf in " : "",
+                weights.text);
 }

@@ -16,8 +16,8 @@ typedef struct {
     double divisor, loss, grad_norm;                       // the divisor of the step's sums, and what it came to
 } BadStep;
 
-// Looks at it again, row by row, and says which row (file:line) and which operation or tensor is the first to be so. Uses up
-// the run's batch, gradients and work memory. Always fails.
+// Looks at it again, row by row, and says which row (file:line) and which operation or tensor is the first to be so.
+// Uses up the run's batch, gradients and work memory. Always fails.
 bool explain_step(Run *r, const BadStep *s, Err *e);
 
 #endif

@@ -10,9 +10,9 @@
 
 typedef enum { STRING, CHOICE, INT, REAL, BOOL, JSON } Type;
 
-// THE table of keys: the JSON config, --key=value and --help all read it. To add a key: a field of Options, a row here, a
-// line in configs/README.md (a test compares it with --help), and the place that uses it. Two questions to ask: may a run
-// that is resumed have another value (may_differ in resume.c)? Do the same config and rows now come to other bits
+// THE table of keys: the JSON config, --key=value and --help all read it. To add a key: a field of Options, a row here,
+// a line in configs/README.md (a test compares it with --help), and the place that uses it. Two questions to ask: may a
+// run that is resumed have another value (may_differ in resume.c)? Do the same config and rows now come to other bits
 // (PROGRAM_VERSION in resume.h)?
 // Defaults are written as JSON. One that is "null" may be unset: then the field is NULL, 0 for an INT, -1 for a BOOL.
 typedef struct {
@@ -34,8 +34,8 @@ static const char *error_or_warn(size_t i) { return i == 0 ? "error" : i == 1 ? 
 static const Option table[] = {
     {"model_name_or_path", STRING, AT(model_name_or_path), FOR_CONFIG, "null", 0, 0, NULL,
      "the model: a llama2.c .bin, or a Hugging Face folder"},
-    {"tokenizer_name_or_path", STRING, AT(tokenizer_name_or_path), FOR_CONFIG | FOR_GENERATE | FOR_EXPORT, "null", 0, 0, NULL,
-     "a tokenizer.bin, a tokenizer.json or a folder; null: the model's own"},
+    {"tokenizer_name_or_path", STRING, AT(tokenizer_name_or_path), FOR_CONFIG | FOR_GENERATE | FOR_EXPORT, "null", 0, 0,
+     NULL, "a tokenizer.bin, a tokenizer.json or a folder; null: the model's own"},
     {"model_init", JSON, AT(model_init), FOR_CONFIG, "null", 0, 0, NULL,
      "train from scratch: an object with the names of transformers' LlamaConfig"},
     {"chat_template_path", STRING, AT(chat_template_path), FOR_CONFIG | FOR_GENERATE, "null", 0, 0, NULL,
@@ -189,12 +189,14 @@ static bool set_value(Options *o, const Option *option, const cJSON *v, Err *e)
     case STRING:
     case CHOICE:
         if (!cJSON_IsString(v)) return fail_expected(e, option, what);
-        if (option->type == CHOICE && !is_choice(option, v->valuestring)) return fail_expected(e, option, v->valuestring);
+        if (option->type == CHOICE && !is_choice(option, v->valuestring))
+            return fail_expected(e, option, v->valuestring);
         free(*(char **)field(o, option));
         *(char **)field(o, option) = mem_strdup(v->valuestring);
         return true;
     case INT:
-        if (!(number >= option->min && number <= option->max && number == floor(number))) return fail_expected(e, option, what);
+        if (!(number >= option->min && number <= option->max && number == floor(number)))
+            return fail_expected(e, option, what);
         *(int64_t *)field(o, option) = (int64_t)number;
         return true;
     case REAL:

@@ -40,7 +40,9 @@ typedef struct {
 } Options;
 
 // Which keys a command takes: those of a config file, and its own.
-typedef enum { FOR_CONFIG = 1, FOR_INSPECT = 2, FOR_EVAL = 4, FOR_GENERATE = 8, FOR_EXPORT = 16, FOR_COMPARE = 32 } OptionUse;
+typedef enum {
+    FOR_CONFIG = 1, FOR_INSPECT = 2, FOR_EVAL = 4, FOR_GENERATE = 8, FOR_EXPORT = 16, FOR_COMPARE = 32
+} OptionUse;
 
 void options_init(Options *o);                             // all defaults
 void options_free(Options *o);

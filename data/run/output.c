@@ -40,7 +40,8 @@ bool run_holds_model(const char *dir)
     return there;
 }
 
-// What a killed run left half done: files and folders under temporary names of ours. Whoever holds the lock may remove them.
+// What a killed run left half done: files and folders under temporary names of ours. Whoever holds the lock may remove
+// them.
 static void remove_unfinished(const char *dir)
 {
     static const char *const names[] = {"train_config.json", "log.jsonl", "report.html", "compare.csv", "model"};
@@ -65,9 +66,11 @@ bool run_claim_output(Run *r, Err *e)
     if (lock < 0) return fail_prefix(e, "output_dir: ");
     r->lock = lock;
     if (!o->overwrite_output_dir && !o->resume_from_checkpoint && run_holds_model(o->output_dir))
-        return fail(e, "output_dir: %s holds a model or checkpoints already: choose another folder, or give overwrite_output_dir=true or "
-                       "resume_from_checkpoint=latest", o->output_dir);
-    if (access(o->output_dir, W_OK) != 0) return fail(e, "output_dir: %s: cannot write: %s", o->output_dir, strerror(errno));
+        return fail(e, "output_dir: %s holds a model or checkpoints already: choose another folder, or give "
+                    "overwrite_output_dir=true or resume_from_checkpoint=latest",
+                    o->output_dir);
+    if (access(o->output_dir, W_OK) != 0)
+        return fail(e, "output_dir: %s: cannot write: %s", o->output_dir, strerror(errno));
     remove_unfinished(o->output_dir);
     return true;
 }
@@ -79,7 +82,8 @@ bool run_open_output(Run *r, Err *e)
     const Options *o = &r->options;
     char *log = run_log_path(r), *config = path_join(o->output_dir, "train_config.json");
     cJSON *json = options_json(o);
-    bool ok = json_save(json, config, e) && (o->resume_from_checkpoint || file_put(log, "", 0, e));    // resume_read takes the old one
+    bool ok = json_save(json, config, e) &&
+              (o->resume_from_checkpoint || file_put(log, "", 0, e)); // resume_read takes the old one
     cJSON_Delete(json);
     free(log);
     free(config);
@@ -136,15 +140,17 @@ static bool copy_if_there(const char *from_dir, const char *to_dir, const char *
 // Everything that the tokenizer was read from, and the template in force.
 bool run_save_tokenizer(const Run *r, const char *dir, Err *e)
 {
-    static const char *const names[] = {"tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "tokenizer.model",
-                                        "chat_template.jinja", "generation_config.json"};
+    static const char *const names[] = {"tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
+                                        "tokenizer.model", "chat_template.jinja", "generation_config.json"};
     const char *template = r->options.chat_template_path;
     char *from = file_is_dir(r->tokenizer_path) ? mem_strdup(r->tokenizer_path) : path_dir(r->tokenizer_path);
-    char *main_from = file_is_dir(r->tokenizer_path) ? path_join(from, "tokenizer.json") : mem_strdup(r->tokenizer_path);
+    char *main_from =
+        file_is_dir(r->tokenizer_path) ? path_join(from, "tokenizer.json") : mem_strdup(r->tokenizer_path);
     char *main_to = path_join(dir, tokenizer_is_bin(r->tokenizer) ? "tokenizer.bin" : "tokenizer.json");
     char *template_to = path_join(dir, "chat_template.jinja");
     bool ok = file_copy(main_from, main_to, e);
-    for (size_t i = 0; ok && !tokenizer_is_bin(r->tokenizer) && i < sizeof names / sizeof *names; i++) ok = copy_if_there(from, dir, names[i], e);
+    for (size_t i = 0; ok && !tokenizer_is_bin(r->tokenizer) && i < sizeof names / sizeof *names; i++)
+        ok = copy_if_there(from, dir, names[i], e);
     if (ok && template) ok = file_copy(template, template_to, e);
     free(from);
     free(main_from);

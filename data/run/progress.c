@@ -72,8 +72,9 @@ void progress_show(const Progress *p, int64_t n_steps, const char *label)
     double left = s->seconds / (double)p->step * (double)(n_steps - p->step);
     progress_clear();
     if (label) fprintf(stderr, "%s  ", label);
-    fprintf(stderr, "step %lld/%lld  loss %.4f  lr %.2e  %.0f tokens/s  %d:%02d left", (long long)p->step, (long long)n_steps,
-            shown->nll / shown->weight, p->lr, (double)s->tokens / s->seconds, (int)left / 60, (int)left % 60);
+    fprintf(stderr, "step %lld/%lld  loss %.4f  lr %.2e  %.0f tokens/s  %d:%02d left", (long long)p->step,
+            (long long)n_steps, shown->nll / shown->weight, p->lr, (double)s->tokens / s->seconds, (int)left / 60,
+            (int)left % 60);
     if (p->step < n_steps) return;
     if (label) progress_clear();
     else fprintf(stderr, "\n");

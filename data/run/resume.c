@@ -52,15 +52,18 @@ static Hash data_hash(const Run *r)
 static Hash weights_hash(const Run *r)
 {
     uint64_t hash = hash_words(HASH_START, r->model.params, r->model.n_params);
-    if (r->optim.moment1) hash = hash_words(hash_words(hash, r->optim.moment1, r->model.n_params), r->optim.moment2, r->model.n_params);
+    if (r->optim.moment1)
+        hash = hash_words(hash_words(hash, r->optim.moment1, r->model.n_params), r->optim.moment2, r->model.n_params);
     return hash_text(hash);
 }
 
-// Keys that may differ between a run and its continuation: where things lie and how they are saved, not what is computed.
+// Keys that may differ between a run and its continuation: where things lie and how they are saved, not what is
+// computed.
 static bool may_differ(const char *key)
 {
-    static const char *const keys[] = {"output_dir", "overwrite_output_dir", "resume_from_checkpoint", "n_threads", "save_steps",
-                                       "save_total_limit", "model_name_or_path", "tokenizer_name_or_path", "gradient_checkpointing"};
+    static const char *const keys[] = {
+        "output_dir", "overwrite_output_dir", "resume_from_checkpoint", "n_threads", "save_steps", "save_total_limit",
+        "model_name_or_path", "tokenizer_name_or_path", "gradient_checkpointing"};
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
         if (strcmp(key, keys[i]) == 0) return true;
     return false;
@@ -72,7 +75,8 @@ static bool same_config(const cJSON *then, const cJSON *now, const char *path, E
         const cJSON *old = json_get(then, v->string);
         if (may_differ(v->string) || cJSON_Compare(old, v, true)) continue;
         char *was = cJSON_PrintUnformatted(old), *is = cJSON_PrintUnformatted(v);
-        fail(e, "%s: the checkpoint is of another config: %s was %s and is %s", path, v->string, was ? was : "absent", is);
+        fail(e, "%s: the checkpoint is of another config: %s was %s and is %s", path, v->string, was ? was : "absent",
+             is);
         cJSON_free(was);
         cJSON_free(is);
         return false;
@@ -94,8 +98,9 @@ static void add_exact(cJSON *json, const char *key, double value)
 typedef struct { const char *key; size_t offset; } Field;
 #define FIELD(name) {#name, offsetof(Progress, name)}
 static const Field exact_fields[] = {
-    FIELD(since_log.nll), FIELD(since_log.entropy), FIELD(since_log.correct), FIELD(since_log.weight), FIELD(since_log.seconds),
-    FIELD(grad_norm), FIELD(lr), FIELD(total.nll), FIELD(total.entropy), FIELD(total.correct), FIELD(total.weight), FIELD(total.seconds),
+    FIELD(since_log.nll), FIELD(since_log.entropy), FIELD(since_log.correct), FIELD(since_log.weight),
+    FIELD(since_log.seconds), FIELD(grad_norm), FIELD(lr), FIELD(total.nll), FIELD(total.entropy),
+    FIELD(total.correct), FIELD(total.weight), FIELD(total.seconds),
 };
 static const Field count_fields[] = {
     FIELD(step), FIELD(epoch), FIELD(next), FIELD(num_tokens), FIELD(supervised_tokens), FIELD(since_log.tokens),
@@ -112,8 +117,11 @@ static cJSON *state_json(const Run *r, const Progress *p, off_t log_bytes)
     cJSON_AddStringToObject(json, "weights_hash", weights_hash(r).text);
     cJSON_AddNumberToObject(json, "optimizer_step", (double)r->optim.step);
     cJSON_AddNumberToObject(json, "log_bytes", (double)log_bytes);
-    for (int i = 0; i < N_COUNTS; i++) cJSON_AddNumberToObject(json, count_fields[i].key, (double)*(const int64_t *)((const char *)p + count_fields[i].offset));
-    for (int i = 0; i < N_EXACT; i++) add_exact(json, exact_fields[i].key, *(const double *)((const char *)p + exact_fields[i].offset));
+    for (int i = 0; i < N_COUNTS; i++)
+        cJSON_AddNumberToObject(json, count_fields[i].key,
+                                (double)*(const int64_t *)((const char *)p + count_fields[i].offset));
+    for (int i = 0; i < N_EXACT; i++)
+        add_exact(json, exact_fields[i].key, *(const double *)((const char *)p + exact_fields[i].offset));
     cJSON_AddItemToObject(json, "config", options_json(&r->options));
     return json;
 }
@@ -122,14 +130,16 @@ static bool state_fields(Progress *p, const cJSON *json, const char *path, Err *
 {
     for (int i = 0; i < N_COUNTS; i++) {
         const cJSON *v = json_get(json, count_fields[i].key);
-        if (!json_is_int(v, 0, (int64_t)1 << 53)) return fail(e, "%s: %s: expected a count, found %s", path, count_fields[i].key, json_kind(v));
+        if (!json_is_int(v, 0, (int64_t)1 << 53))
+            return fail(e, "%s: %s: expected a count, found %s", path, count_fields[i].key, json_kind(v));
         *(int64_t *)((char *)p + count_fields[i].offset) = (int64_t)v->valuedouble;
     }
     for (int i = 0; i < N_EXACT; i++) {
         const char *text = json_string(json, exact_fields[i].key);
         char *end = NULL;
         double value = text ? strtod(text, &end) : 0;
-        if (!text || end == text || *end) return fail(e, "%s: %s: expected a number as text", path, exact_fields[i].key);
+        if (!text || end == text || *end)
+            return fail(e, "%s: %s: expected a number as text", path, exact_fields[i].key);
         *(double *)((char *)p + exact_fields[i].offset) = value;
     }
     return true;
@@ -156,7 +166,8 @@ static bool write_state(const Run *r, const Progress *p, const char *dir, Err *e
 {
     struct stat log;
     char *path = path_join(dir, "trainer_state.json"), *log_path = run_log_path(r);
-    bool ok = file_sync(log_path, e) && (stat(log_path, &log) == 0 || fail(e, "%s: cannot open: %s", log_path, strerror(errno)));
+    bool ok = file_sync(log_path, e) &&
+              (stat(log_path, &log) == 0 || fail(e, "%s: cannot open: %s", log_path, strerror(errno)));
     if (ok) {
         cJSON *json = state_json(r, p, log.st_size);
         ok = json_save(json, path, e);
@@ -202,7 +213,8 @@ static bool remove_checkpoint(const Options *o, int64_t step, Err *e)
 {
     char *path = checkpoint_path(o->output_dir, step, ""), *gone = temporary_path(o->output_dir, step, "");
     char *mark = path_join(path, "optimizer.safetensors");               // no one else's checkpoints have it
-    bool ours = file_exists(mark), ok = !ours || rename(path, gone) == 0 || fail(e, "%s: cannot remove: %s", path, strerror(errno));
+    bool ours = file_exists(mark),
+         ok = !ours || rename(path, gone) == 0 || fail(e, "%s: cannot remove: %s", path, strerror(errno));
     if (ours && ok) dir_remove(gone);
     free(path);
     free(gone);
@@ -222,7 +234,8 @@ static bool prune(const Options *o, Err *e)
 bool resume_remove_after(const Options *o, int64_t step, Err *e)
 {
     bool ok = true;
-    for (int64_t n = INT64_MAX; ok && (n = newest_checkpoint(o->output_dir, n)) > step;) ok = remove_checkpoint(o, n, e);
+    for (int64_t n = INT64_MAX; ok && (n = newest_checkpoint(o->output_dir, n)) > step;)
+        ok = remove_checkpoint(o, n, e);
     return ok;
 }
 
@@ -242,7 +255,8 @@ bool resume_write(const Run *r, const Progress *p, Err *e)
     char *final = checkpoint_path(o->output_dir, p->step, "");
     char *temporary = temporary_path(o->output_dir, p->step, ""), *aside = temporary_path(o->output_dir, p->step, "0");
     bool ok = dir_make(temporary, e) && run_write_model(r, temporary, e) && write_moments(r, temporary, e) &&
-              write_state(r, p, temporary, e) && replace_folder(temporary, final, aside, e) && file_sync(o->output_dir, e);
+              write_state(r, p, temporary, e) && replace_folder(temporary, final, aside, e) &&
+              file_sync(o->output_dir, e);
     dir_remove(ok ? aside : temporary);
     free(final);
     free(temporary);
@@ -293,10 +307,12 @@ static bool cut_log(Run *r, const cJSON *state, Err *e)
     const cJSON *bytes = json_get(state, "log_bytes");
     char *path = run_log_path(r);
     struct stat st;
-    bool ok = json_is_int(bytes, 0, (int64_t)1 << 53) && stat(path, &st) == 0 && (double)st.st_size >= bytes->valuedouble;
+    bool ok =
+        json_is_int(bytes, 0, (int64_t)1 << 53) && stat(path, &st) == 0 && (double)st.st_size >= bytes->valuedouble;
     if (!ok) fail(e, "%s: expected the log that the checkpoint was written with, of %.0f bytes or more", path,
                   bytes ? bytes->valuedouble : 0);
-    else if (truncate(path, (off_t)bytes->valuedouble) != 0) ok = fail(e, "%s: cannot write: %s", path, strerror(errno));
+    else if (truncate(path, (off_t)bytes->valuedouble) != 0)
+        ok = fail(e, "%s: cannot write: %s", path, strerror(errno));
     free(path);
     return ok;
 }
@@ -304,10 +320,11 @@ static bool cut_log(Run *r, const cJSON *state, Err *e)
 static bool check_version(const cJSON *state, const char *path, Err *e)
 {
     const cJSON *version = json_get(state, "version");
-    if (!json_is_int(version, 0, INT32_MAX)) return fail(e, "%s: version: expected a whole number, found %s", path, json_kind(version));
+    if (!json_is_int(version, 0, INT32_MAX))
+        return fail(e, "%s: version: expected a whole number, found %s", path, json_kind(version));
     return version->valuedouble == PROGRAM_VERSION ||
-           fail(e, "%s: the checkpoint is of another program version: it was written by version %.0f and this is version %d, "
-                   "whose steps may come to other bits", path, version->valuedouble, PROGRAM_VERSION);
+           fail(e, "%s: the checkpoint is of another program version: it was written by version %.0f and this is "
+                   "version %d, whose steps may come to other bits", path, version->valuedouble, PROGRAM_VERSION);
 }
 
 static bool check_state(const Run *r, const cJSON *state, const char *path, Err *e)
@@ -319,7 +336,8 @@ static bool check_state(const Run *r, const cJSON *state, const char *path, Err 
     Hash hash = data_hash(r);
     const char *then = json_string(state, "data_hash");
     return (then && strcmp(then, hash.text) == 0) ||
-           fail(e, "%s: the checkpoint is of another data set: the hash of its rows is %s, of these %s", path, then ? then : "absent", hash.text);
+           fail(e, "%s: the checkpoint is of another data set: the hash of its rows is %s, of these %s", path,
+                then ? then : "absent", hash.text);
 }
 
 cJSON *resume_open(const Run *r, const char *folder, Err *e)
@@ -338,14 +356,16 @@ static bool check_weights_hash(const Run *r, const cJSON *state, const char *pat
     Hash hash = weights_hash(r);
     const char *then = json_string(state, "weights_hash");
     return (then && strcmp(then, hash.text) == 0) ||
-           fail(e, "%s: weights_hash: expected %s, found %s in %s: its weights or moments are damaged", path, then ? then : "a hash", hash.text, folder);
+           fail(e, "%s: weights_hash: expected %s, found %s in %s: its weights or moments are damaged", path,
+                then ? then : "a hash", hash.text, folder);
 }
 
 bool resume_read(Run *r, Progress *p, const cJSON *state, const char *folder, Err *e)
 {
     char *path = path_join(folder, "trainer_state.json");
     const cJSON *step = json_get(state, "optimizer_step");
-    bool ok = state_fields(p, state, path, e) && read_moments(r, folder, e) && check_weights_hash(r, state, path, folder, e) &&
+    bool ok = state_fields(p, state, path, e) && read_moments(r, folder, e) &&
+              check_weights_hash(r, state, path, folder, e) &&
               (json_is_int(step, 0, (int64_t)1 << 53) || fail(e, "%s: optimizer_step: expected a count", path));
     if (ok) r->optim.step = (int64_t)step->valuedouble;
     else resume_offer_older(&r->options, folder, e);

@@ -1,7 +1,7 @@
-// resume: checkpoint folders. output_dir/checkpoint-N holds the model and its tokenizer as output_dir will in the end, the
-// optimizer's moments (optimizer.safetensors) and where the run stood (trainer_state.json). The order of rows is a
-// function of seed and epoch, so nothing of it is kept. A run that goes on from one ends with the same bits, so one by a
-// program that may have computed other bits is refused.
+// resume: checkpoint folders. output_dir/checkpoint-N holds the model and its tokenizer as output_dir will in the end,
+// the optimizer's moments (optimizer.safetensors) and where the run stood (trainer_state.json). The order of rows is a
+// function of seed and epoch, so nothing of it is kept. A run that goes on from one ends with the same bits, so one by
+// a program that may have computed other bits is refused.
 #ifndef RESUME_H
 #define RESUME_H
 
@@ -11,23 +11,24 @@
 // Counts up whenever a checkpoint holds something else, or a step computes other bits from the same config and rows.
 enum { PROGRAM_VERSION = 5 };
 
-// Writes checkpoint-<step> under a temporary name, syncs it, renames it and syncs that; only then removes what is beyond
-// save_total_limit.
+// Writes checkpoint-<step> under a temporary name, syncs it, renames it and syncs that; only then removes what is
+// beyond save_total_limit.
 bool resume_write(const Run *r, const Progress *p, Err *e);
 
-// Removes the checkpoints of output_dir that are of later steps: all (-1) where a run begins anew, since the log that they
-// belong to is gone. Folders that are not ours stay, whatever their name.
+// Removes the checkpoints of output_dir that are of later steps: all (-1) where a run begins anew, since the log that
+// they belong to is gone. Folders that are not ours stay, whatever their name.
 bool resume_remove_after(const Options *o, int64_t step, Err *e);
 
-// resume_from_checkpoint as a folder: itself, or the newest checkpoint of output_dir if it is "latest". Owned by the caller.
+// resume_from_checkpoint as a folder: itself, or the newest checkpoint of output_dir if it is "latest". Owned by the
+// caller.
 char *resume_find(const Options *o, Err *e);
 
 // The state in a checkpoint folder, owned by the caller. NULL if it is of another program version, config or data set,
 // with what differs.
 cJSON *resume_open(const Run *r, const char *folder, Err *e);
 
-// Takes the state over, once model and optimizer stand: reads the moments, cuts log.jsonl back to where it stood and removes
-// the checkpoints of later steps.
+// Takes the state over, once model and optimizer stand: reads the moments, cuts log.jsonl back to where it stood and
+// removes the checkpoints of later steps.
 bool resume_read(Run *r, Progress *p, const cJSON *state, const char *folder, Err *e);
 
 // Adds to the message which checkpoint is the one before it, if there is one.
