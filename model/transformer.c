@@ -12,18 +12,18 @@
 
 #define L "model.layers.%d."
 const TensorInfo tensor_table[N_TENSORS] = {
-    [TOK_EMB]    = {"tok_emb",    "model.embed_tokens.weight",        SIZE_VOCAB,  SIZE_DIM,    false, true,  false},
-    [ATT_NORM]   = {"att_norm",   L "input_layernorm.weight",         SIZE_ONE,    SIZE_DIM,    true,  false, false},
-    [WQ]         = {"wq",         L "self_attn.q_proj.weight",        SIZE_QUERY,  SIZE_DIM,    true,  true,  true},
-    [WK]         = {"wk",         L "self_attn.k_proj.weight",        SIZE_KV,     SIZE_DIM,    true,  true,  true},
-    [WV]         = {"wv",         L "self_attn.v_proj.weight",        SIZE_KV,     SIZE_DIM,    true,  true,  false},
-    [WO]         = {"wo",         L "self_attn.o_proj.weight",        SIZE_DIM,    SIZE_QUERY,  true,  true,  false},
+    [TOK_EMB]    = {"tok_emb",    "model.embed_tokens.weight",         SIZE_VOCAB,  SIZE_DIM,    false, true,  false},
+    [ATT_NORM]   = {"att_norm",   L "input_layernorm.weight",          SIZE_ONE,    SIZE_DIM,    true,  false, false},
+    [WQ]         = {"wq",         L "self_attn.q_proj.weight",         SIZE_QUERY,  SIZE_DIM,    true,  true,  true},
+    [WK]         = {"wk",         L "self_attn.k_proj.weight",         SIZE_KV,     SIZE_DIM,    true,  true,  true},
+    [WV]         = {"wv",         L "self_attn.v_proj.weight",         SIZE_KV,     SIZE_DIM,    true,  true,  false},
+    [WO]         = {"wo",         L "self_attn.o_proj.weight",         SIZE_DIM,    SIZE_QUERY,  true,  true,  false},
     [FFN_NORM]   = {"ffn_norm",   L "post_attention_layernorm.weight", SIZE_ONE,    SIZE_DIM,    true,  false, false},
-    [W1]         = {"w1",         L "mlp.gate_proj.weight",           SIZE_HIDDEN, SIZE_DIM,    true,  true,  false},
-    [W3]         = {"w3",         L "mlp.up_proj.weight",             SIZE_HIDDEN, SIZE_DIM,    true,  true,  false},
-    [W2]         = {"w2",         L "mlp.down_proj.weight",           SIZE_DIM,    SIZE_HIDDEN, true,  true,  false},
-    [FINAL_NORM] = {"final_norm", "model.norm.weight",                SIZE_ONE,    SIZE_DIM,    false, false, false},
-    [CLASSIFIER] = {"classifier", "lm_head.weight",                   SIZE_VOCAB,  SIZE_DIM,    false, true,  false},
+    [W1]         = {"w1",         L "mlp.gate_proj.weight",            SIZE_HIDDEN, SIZE_DIM,    true,  true,  false},
+    [W3]         = {"w3",         L "mlp.up_proj.weight",              SIZE_HIDDEN, SIZE_DIM,    true,  true,  false},
+    [W2]         = {"w2",         L "mlp.down_proj.weight",            SIZE_DIM,    SIZE_HIDDEN, true,  true,  false},
+    [FINAL_NORM] = {"final_norm", "model.norm.weight",                 SIZE_ONE,    SIZE_DIM,    false, false, false},
+    [CLASSIFIER] = {"classifier", "lm_head.weight",                    SIZE_VOCAB,  SIZE_DIM,    false, true,  false},
 };
 #undef L
 
@@ -575,11 +575,10 @@ void model_loss(const Model *m, Work *w, const Batch *b, TokenLoss *loss)
 
 void model_gradient(Model *m, Work *w, const Batch *b, TokenLoss *loss, double divisor, bool add)
 {
-    float *dtable = model_grad(m, TOK_EMB, 0), beta = add ? 1 : 0;
-    assert(w->kind != WORK_LOSS && divisor > 0);
+    assert(m->grads && w->kind != WORK_LOSS && divisor > 0);
+    float *dtable = model_grad(m, TOK_EMB, 0), *dout = w->dout, *dx = w->dx, beta = add ? 1 : 0;
     body_forward(m, w, b);
     for (size_t i = 0; i < b->M; i++) w->scale[i] = (float)(b->weight[i] / divisor);
-    float *dout = w->dout, *dx = w->dx;
     head_gradient(m, w, b, loss, dout, beta);
     for (size_t l = m->shape.L; l-- > 0;) {
         if (w->kind == WORK_CHECKPOINTING && l + 1 < m->shape.L) layer_forward(m, w, b, l);

@@ -134,7 +134,8 @@ typedef struct {
     size_t n_floats;
 } Work;
 
-// For a model of this shape, and batches of at most these sizes. Says how much is missing if it is.
+// For a model of this shape, batches of at most these sizes, and the threads that ops_init has set. False when memory is
+// short: e says how much was asked for.
 bool work_init(Work *w, const Config *c, BatchSize max, WorkKind kind, Err *e);
 void work_free(Work *w);                                   // accepts {0}
 size_t work_size(const Config *c, BatchSize max, WorkKind kind);       // the floats that work_init would allocate
@@ -145,8 +146,8 @@ size_t model_logit_rows(const Config *c);                  // the rows of logits
 
 // loss (M): of each target.
 void model_loss(const Model *m, Work *w, const Batch *b, TokenLoss *loss);
-// The same; and m->grads becomes the gradient of sum_m weight_m * nll_m / divisor, or, with `add`, that is added to it.
-// w is not of kind WORK_LOSS.
+// The same, and the gradient of sum_m weight_m * nll_m / divisor. With `add` it is added to m->grads, else it replaces
+// what is there. w is not of kind WORK_LOSS.
 void model_gradient(Model *m, Work *w, const Batch *b, TokenLoss *loss, double divisor, bool add);
 
 #endif

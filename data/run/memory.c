@@ -224,8 +224,8 @@ bool memory_check(const Run *r, const Config *c, BatchSize size, bool training, 
     if (to_allocate(&p) <= available) return true;
     Buf advice = {0};
     if (fixed < available) add_advice(&advice, c, size, training, p.checkpointing, available - fixed);
-    fail(e, "out of memory: %s needs %.0f MB (weights %.0f, gradients %.0f, optimizer %.0f, activations %.0f), and %.0f "
-         "MB %s are free: %s%s",
+    fail(e, "out of memory: %s needs %.0f MB (weights %.0f, gradients %.0f, optimizer %.0f, activations %.0f), "
+         "and %.0f MB %s are free: %s%s",
          training ? "training" : "evaluation", mb(to_allocate(&p)), mb(p.weights), mb(p.gradients), mb(p.moments),
          mb(p.activations), mb(available), what,
          advice.len ? "try " : "no batch is small enough, it takes a smaller model or more memory",

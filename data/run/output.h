@@ -7,7 +7,7 @@
 // Claims output_dir for this run, before anything costs time: makes and locks the folder, checks that it can be written
 // to, and removes what a killed run left unfinished. Refused if it holds a model and may not be overwritten.
 bool run_claim_output(Run *r, Err *e);
-bool run_open_output(Run *r, Err *e);                      // train_config.json; log.jsonl, emptied but for a resumed run
+bool run_open_output(Run *r, Err *e);                      // train_config.json; an empty log.jsonl unless it resumes
 char *run_log_path(const Run *r);                          // owned by the caller
 bool run_write_log(Run *r, cJSON *line, Err *e);           // takes the line over
 bool run_holds_model(const char *dir);                     // does it hold a model, checkpoints or a comparison?
