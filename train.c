@@ -264,23 +264,6 @@ static void report_start(const Run *r)
     report_summary(stdout, "held out", &s, &r->recipe);
 }
 
-static bool write_page(const Run *r, const Config *c, const char *command, const Comparison *comparison,
-                       const Showcase *show, Err *e)
-{
-    Page page = {.command = command,
-                 .options = &r->options,
-                 .comparison = comparison,
-                 .showcase = show,
-                 .n_params = params_count(c),
-                 .train = dataset_summary(r->data.examples, r->n_train, r->tokenizer),
-                 .eval = dataset_summary(r->eval, r->n_eval, r->tokenizer)};
-    char *path = path_join(r->options.output_dir, "report.html");
-    bool ok = page_write(path, &page, e);
-    if (ok) printf("the report is %s\n", path);
-    free(path);
-    return ok;
-}
-
 // A run of its own, reported as a comparison of one.
 static bool train(Run *r, Err *e)
 {
@@ -295,7 +278,7 @@ static bool train(Run *r, Err *e)
     if (ok && r->curve.n && !stop_signal) {
         ok = comparison_init(&alone, "0", 1, r->options.seed, e);
         if (ok) comparison_add(&alone, 0, 0, &r->curve);
-        ok = ok && write_page(r, &c, "./train", &alone, &show, e);
+        ok = ok && page_report(r, &c, "./train", &alone, &show, e);
         comparison_free(&alone);
     }
     showcase_free(&show);
@@ -358,7 +341,7 @@ static bool compare_report(const Run *r, const Config *config, const Comparison 
     comparison_verdict(&verdict, c);
     printf("\n%s\n", verdict.len ? verdict.data : "");
     char *csv = path_join(r->options.output_dir, "compare.csv");
-    bool ok = comparison_write_csv(c, csv, e) && write_page(r, config, "./train compare", c, show, e);
+    bool ok = comparison_write_csv(c, csv, e) && page_report(r, config, "./train compare", c, show, e);
     if (ok) printf("%s and the logs of each run are in %s\n", csv, r->options.output_dir);
     buf_free(&verdict);
     free(csv);
@@ -430,51 +413,47 @@ static bool eval(Run *r, Err *e)
     Summary summary = dataset_summary(r->eval, r->n_eval, r->tokenizer);
     if (!summary.first) return fail(e, "nothing to evaluate: the labels of all %zu rows are -100", r->n_eval);
     EvalSums sums = run_evaluate(r);
-    if (o->json) {
-        cJSON *json = cJSON_CreateObject();
-        eval_add_json(json, &sums, true);
-        char *line = cJSON_PrintUnformatted(json);
-        puts(line);
-        cJSON_free(line);
-        cJSON_Delete(json);
-    } else {
+    if (o->json) eval_print_json(&sums);
+    else {
         printf("%zu rows of %s\n", r->n_eval, o->eval_dataset_name ? o->eval_dataset_name : o->dataset_name);
         eval_print(stdout, &sums);
     }
     return true;
 }
 
-// sample and chat: a model that only speaks.
-static bool generate(Run *r, const char *model, bool chat, Err *e)
-{
-    const Options *o = &r->options;
-    ops_init((int)o->n_threads);
-    Generation g = {.model = &r->model, .temperature = (float)o->temperature, .top_p = (float)o->top_p,
-                    .max_new_tokens = (size_t)o->max_new_tokens, .seed = (uint64_t)o->seed};
-    Config c;
-    if (!checkpoint_config(&c, model, e) || !run_open_tokenizer(r, model, e) || !run_open_template(r, e) ||
-        !run_check_vocabulary(r, &c, e) || !checkpoint_load(&r->model, model, e)) return false;
-    r->recipe =
-        (Recipe){.tokenizer = r->tokenizer, .template = r->template, .template_kwargs = o->chat_template_kwargs};
-    g.recipe = &r->recipe;
-    g.model_path = model;
-    return chat ? generate_chat(&g, o->system, o->prompt, e) : generate_sample(&g, o->prompt ? o->prompt : "", e);
-}
+// ---- commands -----------------------------------------------------------------------------------------------------
+
+// A command takes a config, or one or two paths, as given in `paths`; then --key=value of the keys in `uses`.
+typedef struct {
+    const char *name, *arguments, *help;
+    int n_paths;
+    unsigned uses;
+    bool (*run)(Run *r, Err *e);                           // one that takes a config
+    bool (*run_on)(Run *r, char **paths, Err *e);          // one that takes a model
+} Command;
+
+static const Command commands[] = {                        // the first has no name of its own
+    {"", "CONFIG.json [--key=value ...]", "train; --key=value overrides any key of the config", 1, FOR_CONFIG, train,
+     NULL},
+    {"inspect", "CONFIG.json [--rows=N] [--row=I] [--json]", "show rows as tokens, labels and roles", 1,
+     FOR_CONFIG | FOR_INSPECT, inspect, NULL},
+    {"eval", "CONFIG.json [--json]", "the losses by role on the held-out rows", 1, FOR_CONFIG | FOR_EVAL, eval, NULL},
+    {"compare", "CONFIG.json [--seeds=N] [--prompt_loss_weights=0,1]", "train masked and unmasked, side by side", 1,
+     FOR_CONFIG | FOR_COMPARE, compare, NULL},
+    {"chat", "MODEL [--prompt=TEXT] [--system=TEXT] ...", "talk with a model", 1, FOR_GENERATE, NULL, generate_chat},
+    {"sample", "MODEL [--prompt=TEXT] ...", "continue a text", 1, FOR_GENERATE, NULL, generate_sample},
+    {"export", "MODEL OUT", "convert a model: OUT.bin is llama2.c's format, another OUT a Hugging Face folder", 2,
+     FOR_EXPORT, NULL, run_export},
+};
+enum { N_COMMANDS = sizeof commands / sizeof *commands };
 
 static void usage(FILE *out)
 {
-    fprintf(out,
-            "usage: ./train CONFIG.json [--key=value ...]           train; --key=value overrides any key of the "
-            "config\n"
-            "       ./train inspect CONFIG.json [--rows=N] [--row=I] [--json]   show rows as tokens, labels and roles\n"
-            "       ./train eval CONFIG.json [--json]               losses per role\n"
-            "       ./train compare CONFIG.json [--seeds=N] [--prompt_loss_weights=0,1]   masked against unmasked\n"
-            "       ./train chat MODEL [--prompt=TEXT] [--system=TEXT] ...      talk with a model\n"
-            "       ./train sample MODEL [--prompt=TEXT] ...        go on with a text\n"
-            "       ./train export MODEL OUT                        OUT.bin, or a folder: between llama2.c .bin and a "
-            "Hugging Face folder\n"
-            "MODEL is a llama2.c .bin or a Hugging Face folder. Exit status: 0 done, 1 failed, 2 wrong usage.\n\n"
-            "Keys of a config, with their defaults:\n");
+    for (size_t i = 0; i < N_COMMANDS; i++)
+        fprintf(out, "%s./train %s%s%s\n           %s\n", i ? "       " : "usage: ", commands[i].name, i ? " " : "",
+                commands[i].arguments, commands[i].help);
+    fprintf(out, "MODEL is a llama2.c .bin or a Hugging Face folder. Exit status: 0 done, 1 failed, 2 wrong usage, "
+                 "128 + n ended by signal n.\n\nKeys of a config, with their defaults:\n");
     options_help(out, FOR_CONFIG);
     fprintf(out, "\nOf inspect and eval:\n");
     options_help(out, FOR_INSPECT);
@@ -482,26 +461,6 @@ static void usage(FILE *out)
     options_help(out, FOR_COMPARE);
     fprintf(out, "\nOf chat and sample:\n");
     options_help(out, FOR_GENERATE);
-}
-
-typedef struct { const char *name; int n_arguments; unsigned uses; } Command;
-static const Command commands[] = {
-    {"inspect", 1, FOR_CONFIG | FOR_INSPECT},
-    {"eval", 1, FOR_CONFIG | FOR_EVAL},
-    {"compare", 1, FOR_CONFIG | FOR_COMPARE},
-    {"chat", 1, FOR_GENERATE},
-    {"sample", 1, FOR_GENERATE},
-    {"export", 2, FOR_EXPORT},
-};
-
-static bool run_command(Run *r, const char *name, char **arguments, Err *e)
-{
-    if (!name) return train(r, e);
-    if (strcmp(name, "compare") == 0) return compare(r, e);
-    if (strcmp(name, "inspect") == 0) return inspect(r, e);
-    if (strcmp(name, "eval") == 0) return eval(r, e);
-    if (strcmp(name, "export") == 0) return run_export(r, arguments[0], arguments[1], e);
-    return generate(r, arguments[0], strcmp(name, "chat") == 0, e);
 }
 
 // Threads that wait for each other should spin for microseconds only: OpenMP's default of milliseconds makes a run ten
@@ -518,25 +477,19 @@ static void spin_briefly(char **argv)
 int main(int argc, char **argv)
 {
     spin_briefly(argv);
-    const char *name = NULL;
-    int at = 1, n_arguments = 1;
-    unsigned uses = FOR_CONFIG;
-    for (size_t i = 0; argc > 1 && i < sizeof commands / sizeof *commands; i++)
-        if (strcmp(argv[1], commands[i].name) == 0) {
-            name = commands[i].name;
-            n_arguments = commands[i].n_arguments;
-            uses = commands[i].uses;
-            at = 2;
-        }
+    const Command *command = &commands[0];
+    int at = 1;                                            // where its paths begin
+    for (size_t i = 1; argc > 1 && i < N_COMMANDS; i++)
+        if (strcmp(argv[1], commands[i].name) == 0) command = &commands[i], at = 2;
     if (argc > 1 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) return usage(stdout), 0;
-    if (argc < at + n_arguments || strncmp(argv[at], "--", 2) == 0) return usage(stderr), 2;
+    if (argc < at + command->n_paths || strncmp(argv[at], "--", 2) == 0) return usage(stderr), 2;
 
     Run run = {0};
     Err e = {""};
     options_init(&run.options);
-    bool ok = !(uses & FOR_CONFIG) || options_load(&run.options, argv[at], &e);
-    for (int i = at + n_arguments; i < argc && ok; i++) ok = options_set(&run.options, argv[i], uses, &e);
-    ok = ok && run_command(&run, name, argv + at, &e);
+    bool ok = !command->run || options_load(&run.options, argv[at], &e);
+    for (int i = at + command->n_paths; i < argc && ok; i++) ok = options_set(&run.options, argv[i], command->uses, &e);
+    if (ok) ok = command->run ? command->run(&run, &e) : command->run_on(&run, argv + at, &e);
     if ((fflush(stdout) != 0 || ferror(stdout)) && ok)
         ok = fail(&e, "standard output: cannot write: %s", strerror(errno));
     if (!ok) fprintf(stderr, "train: %s\n", e.text);

@@ -10,6 +10,15 @@
 
 extern const char page_css[];                             // page.css as a string: the Makefile makes it
 
+typedef struct {
+    const char *command;
+    const Options *options;
+    const Comparison *comparison;
+    const Showcase *showcase;
+    Summary train, eval;
+    size_t n_params;
+} Page;
+
 // ---- text ---------------------------------------------------------------------------------------------------------
 
 // Control characters but \n and \t, marks that turn the direction of text, what has no width, and what is no character.
@@ -451,18 +460,25 @@ static void add_config(Buf *b, const Page *p)
     cJSON_Delete(json);
 }
 
-bool page_write(const char *path, const Page *p, Err *e)
+bool page_report(const Run *r, const Config *c, const char *command, const Comparison *comparison, const Showcase *show,
+                 Err *e)
 {
+    const Page page = {.command = command, .options = &r->options, .comparison = comparison, .showcase = show,
+                       .train = dataset_summary(r->data.examples, r->n_train, r->tokenizer),
+                       .eval = dataset_summary(r->eval, r->n_eval, r->tokenizer), .n_params = params_count(c)};
     Buf b = {0};
-    add_head(&b, p);
-    add_curves(&b, p);
-    add_rows(&b, p);
-    add_questions(&b, p);
-    add_numbers(&b, p);
-    add_config(&b, p);
+    add_head(&b, &page);
+    add_curves(&b, &page);
+    add_rows(&b, &page);
+    add_questions(&b, &page);
+    add_numbers(&b, &page);
+    add_config(&b, &page);
     buf_adds(&b, "</main>\n<footer class=\"soft small\"><p>Written by sft.c, which trains small Llamas in C. This file "
                  "is complete: it loads nothing and runs no script.</p></footer>\n</body>\n</html>\n");
+    char *path = path_join(r->options.output_dir, "report.html");
     bool ok = file_put(path, b.data, b.len, e);
+    if (ok) printf("the report is %s\n", path);
     buf_free(&b);
+    free(path);
     return ok;
 }

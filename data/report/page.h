@@ -3,20 +3,14 @@
 #define PAGE_H
 
 #include "compare.h"
-#include "../run/options.h"
+#include "../run/inputs.h"
 #include "showcase.h"
 
-typedef struct {
-    const char *command;                                   // what was run: "./train compare"
-    const Options *options;
-    const Comparison *comparison;                          // of one arm: a training run
-    const Showcase *showcase;                              // model 1 + a is that of arm a
-    Summary train, eval;
-    size_t n_params;
-} Page;
-
-// Draws the curves with gnuplot; where that is not installed the page says so and keeps its tables.
-bool page_write(const char *path, const Page *p, Err *e);
+// Writes output_dir/report.html of a run (a comparison of one arm) or of a comparison. `command`: what was run, as
+// "./train compare". In the showcase, model 1 + a is that of arm a. The curves are drawn by gnuplot; where that is not
+// installed the page says so and keeps its tables.
+bool page_report(const Run *r, const Config *c, const char *command, const Comparison *comparison, const Showcase *show,
+                 Err *e);
 
 // Appends text as HTML: markup is escaped; characters that would turn or hide text are named instead (U+202E); invalid
 // UTF-8 becomes U+FFFD. Safe as content and between double quotes.

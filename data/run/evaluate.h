@@ -47,6 +47,7 @@ bool eval_curve_read(EvalCurve *curve, const char *path, Err *e);
 // What has no token is null.
 void eval_add_json(cJSON *json, const EvalSums *sums, bool counts);
 void eval_print(FILE *out, const EvalSums *sums);
+void eval_print_json(const EvalSums *sums);                // with counts, as one line on stdout
 
 // The losses of all rows that are not dropped, in batches of at most batch_rows rows. The tokens are the same whatever
 // a run trains on, so that all runs over the same rows come to the same bits from the same weights.

@@ -1,6 +1,8 @@
 // generate: see generate.h.
 #include "generate.h"
 
+#include "../../model/sample.h"
+
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -9,7 +11,8 @@ enum { MAX_ENDS = 16 };
 
 // A text while it is written: the tokens so far, and how much of them was printed.
 typedef struct {
-    const Generation *g;
+    const Run *run;
+    const char *model_path;                                // a folder's config.json may name more end tokens
     Sampler sampler;
     Rng rng;
     int *ids;
@@ -27,7 +30,7 @@ static void add_end(Stream *s, int id)
 // eos_token_id of config.json and generation_config.json: a number or a list. A file that is not there says nothing.
 static void add_ends_of(Stream *s, const char *name)
 {
-    char *path = path_join(s->g->model_path, name);
+    char *path = path_join(s->model_path, name);
     Err ignored;
     cJSON *json = file_exists(path) ? json_load(path, &ignored) : NULL;
     const cJSON *ids = json_get(json, "eos_token_id"), *v;
@@ -38,17 +41,24 @@ static void add_ends_of(Stream *s, const char *name)
     free(path);
 }
 
-static bool stream_init(Stream *s, const Generation *g, Err *e)
+// Opens the model, and begins an empty text.
+static bool stream_init(Stream *s, Run *r, const char *model, Err *e)
 {
-    const Tokenizer *t = g->recipe->tokenizer;
-    *s = (Stream){.g = g, .rng = rng_seed(g->seed)};
+    const Options *o = &r->options;
+    Config c;
+    *s = (Stream){.run = r, .model_path = model, .rng = rng_seed((uint64_t)o->seed)};
+    ops_init((int)o->n_threads);
+    if (!checkpoint_config(&c, model, e) || !run_open_tokenizer(r, model, e) || !run_open_template(r, e) ||
+        !run_check_vocabulary(r, &c, e) || !checkpoint_load(&r->model, model, e)) return false;
+    const Tokenizer *t = r->tokenizer;
+    r->recipe = (Recipe){.tokenizer = t, .template = r->template, .template_kwargs = o->chat_template_kwargs};
     add_end(s, tokenizer_eos(t));
     add_end(s, tokenizer_bos(t));                          // llama2.c's stories end where another one would begin
-    if (file_is_dir(g->model_path)) {
+    if (file_is_dir(model)) {
         add_ends_of(s, "config.json");
         add_ends_of(s, "generation_config.json");
     }
-    return sampler_init(&s->sampler, g->model, (size_t)g->model->config.seq_len, e);
+    return sampler_init(&s->sampler, &r->model, (size_t)c.seq_len, e);
 }
 
 static void stream_free(Stream *s)
@@ -69,7 +79,7 @@ static bool is_end(const Stream *s, int id)
 static void stream_print(Stream *s)
 {
     buf_clear(&s->text);
-    tokenizer_decode(s->g->recipe->tokenizer, s->ids + s->first, s->n - s->first, true, &s->text);
+    tokenizer_decode(s->run->tokenizer, s->ids + s->first, s->n - s->first, true, &s->text);
     size_t end = s->text.len;
     if (end >= 3 && memcmp(s->text.data + end - 3, "\uFFFD", 3) == 0) return;
     if (end > s->n_printed) fwrite(s->text.data + s->n_printed, 1, end - s->n_printed, stdout);
@@ -86,12 +96,13 @@ static void stream_add(Stream *s, int id)
 // Feeds the tokens that the sampler has not seen, then adds up to max_new_tokens of its own, printing as they come.
 static bool stream_run(Stream *s, Err *e)
 {
+    const Options *o = &s->run->options;
     size_t limit = s->sampler.capacity;
     if (s->n > limit) return fail(e, "the text so far has %zu tokens, and the model takes %zu", s->n, limit);
     if (s->n == 0) return fail(e, "nothing to begin with: there is no prompt, and the tokenizer has no BOS");
     while (s->sampler.n_cached < s->n) sampler_feed(&s->sampler, s->ids[s->sampler.n_cached]);
-    for (size_t i = 0; i < s->g->max_new_tokens; i++) {
-        int id = sampler_choose(&s->sampler, s->g->temperature, s->g->top_p, &s->rng);
+    for (size_t i = 0; i < (size_t)o->max_new_tokens; i++) {
+        int id = sampler_choose(&s->sampler, (float)o->temperature, (float)o->top_p, &s->rng);
         if (is_end(s, id)) break;
         stream_add(s, id);
         stream_print(s);
@@ -106,18 +117,19 @@ static bool stream_encode(Stream *s, const char *text, bool add_special_tokens, 
 {
     Encoding tokens = {0};
     unsigned flags = PARSE_SPECIAL | (add_special_tokens ? ADD_SPECIAL_TOKENS : 0);
-    bool ok = tokenizer_encode(s->g->recipe->tokenizer, text, strlen(text), flags, &tokens, e);
+    bool ok = tokenizer_encode(s->run->tokenizer, text, strlen(text), flags, &tokens, e);
     for (size_t i = 0; ok && i < tokens.n; i++) stream_add(s, tokens.ids[i]);
     encoding_free(&tokens);
     return ok;
 }
 
-bool generate_sample(const Generation *g, const char *prompt, Err *e)
+bool generate_sample(Run *r, char **model, Err *e)
 {
     Stream s;
-    bool ok = stream_init(&s, g, e) && stream_encode(&s, prompt, true, e);
+    const char *prompt = r->options.prompt ? r->options.prompt : "";
+    bool ok = stream_init(&s, r, model[0], e) && stream_encode(&s, prompt, true, e);
     // An empty prompt may encode to nothing at all.
-    if (ok && s.n == 0 && tokenizer_bos(g->recipe->tokenizer) >= 0) stream_add(&s, tokenizer_bos(g->recipe->tokenizer));
+    if (ok && s.n == 0 && tokenizer_bos(r->tokenizer) >= 0) stream_add(&s, tokenizer_bos(r->tokenizer));
     if (ok) stream_print(&s);
     ok = ok && stream_run(&s, e);
     stream_free(&s);
@@ -128,7 +140,7 @@ bool generate_sample(const Generation *g, const char *prompt, Err *e)
 // the tokens still agree with what it has seen.
 static bool answer(Stream *s, cJSON *messages, Err *e)
 {
-    const Recipe *r = s->g->recipe;
+    const Recipe *r = &s->run->recipe;
     cJSON *vars = template_variables(r, NULL, messages, true);
     Buf text = {0};
     int *old = s->ids;
@@ -150,13 +162,14 @@ static bool answer(Stream *s, cJSON *messages, Err *e)
     return ok;
 }
 
-bool generate_chat(const Generation *g, const char *system, const char *prompt, Err *e)
+bool generate_chat(Run *r, char **model, Err *e)
 {
-    if (!g->recipe->template)
-        return fail(e, "chat needs a chat template and the tokenizer has none: give chat_template_path, for example "
-                       "configs/templates/plain.jinja");
+    const char *system = r->options.system, *prompt = r->options.prompt;
     Stream s;
-    bool ok = stream_init(&s, g, e), terminal = isatty(STDIN_FILENO);
+    bool ok = stream_init(&s, r, model[0], e), terminal = isatty(STDIN_FILENO);
+    if (ok && !r->template)
+        ok = fail(e, "chat needs a chat template and the tokenizer has none: give chat_template_path, for example "
+                     "configs/templates/plain.jinja");
     cJSON *messages = cJSON_CreateArray();
     char *line = NULL;
     size_t cap = 0;

@@ -208,8 +208,9 @@ static bool export_tokenizer(const Run *r, const Format *f, const char *out, Err
     return ok;
 }
 
-bool run_export(Run *r, const char *model, const char *out, Err *e)
+bool run_export(Run *r, char **model_and_out, Err *e)
 {
+    const char *model = model_and_out[0], *out = model_and_out[1];
     const Format *f = format_for(out);
     if (f->is_folder ? run_holds_model(out) : file_exists(out)) return fail(e, "%s: there is a model already", out);
     r->options.model_name_or_path = mem_strdup(model);

@@ -23,7 +23,8 @@ cJSON *run_config_keys(const Run *r, Err *e);              // for Format.save; o
 bool dir_stage(const char *dir, char **stage, Err *e);
 bool dir_publish(const char *dir, char *stage, bool ok, Err *e);
 
-// The model and its tokenizer to `out`: a .bin, or else a Hugging Face folder. Refused where there is one already.
-bool run_export(Run *r, const char *model, const char *out, Err *e);
+// The model at the first path and its tokenizer, written to the second: a .bin, or else a Hugging Face folder. Refused
+// where there is one already.
+bool run_export(Run *r, char **model_and_out, Err *e);
 
 #endif
