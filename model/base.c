@@ -377,7 +377,94 @@ static size_t find_escaped_nul(const char *text, size_t len)
     return len;
 }
 
-cJSON *json_parse(const char *text, size_t len, const char *where, size_t line, Err *e)
+// Python's rule: of equal keys in an object the last counts, at the place of the first. Returns one that stood twice, or
+// NULL. The name is a copy, owned by the caller.
+static char *keep_last_of_equal_keys(cJSON *v)
+{
+    char *twice = NULL;
+    size_t n = 0, room = 16;
+    for (cJSON *child = v->child; child; child = child->next, n++) {
+        char *inside = keep_last_of_equal_keys(child);
+        if (twice) free(inside);
+        else twice = inside;
+    }
+    if (!cJSON_IsObject(v) || n < 2) return twice;
+    while (room < 2 * n) room *= 2;
+    cJSON **seen = mem_alloc(room, sizeof *seen);          // by hash, since a vocabulary is an object of 100,000 keys
+    for (cJSON *child = v->child, *next; child; child = next) {
+        uint64_t hash = 0xCBF29CE484222325u;               // FNV-1a
+        next = child->next;
+        for (const char *p = child->string; *p; p++) hash = (hash ^ (unsigned char)*p) * 0x100000001B3u;
+        size_t at = (size_t)(hash >> 32) & (room - 1);
+        while (seen[at] && strcmp(seen[at]->string, child->string) != 0) at = (at + 1) & (room - 1);
+        if (!seen[at]) {
+            seen[at] = child;
+            continue;
+        }
+        if (!twice) twice = mem_strdup(child->string);
+        cJSON_DetachItemViaPointer(v, child);
+        cJSON_ReplaceItemViaPointer(v, seen[at], child);
+        seen[at] = child;
+    }
+    free(seen);
+    return twice;
+}
+
+// What is wrong at text[at], where the parser stopped, in words; or NULL.
+static const char *broken_json(const char *text, size_t len, size_t at)
+{
+    static const char *const words[] = {"True", "False", "None", "NaN", "Infinity"};
+    while (at < len && strchr(" \t\r\n", text[at])) at++;
+    size_t before = at;
+    while (before > 0 && strchr(" \t\r\n", text[before - 1])) before--;
+    char last = before > 0 ? text[before - 1] : 0;
+    if (at == len) return "the text ends before the value does";
+    if ((text[at] == '}' || text[at] == ']') && last == ',') return "a comma before a closing bracket";
+    if (text[at] == ',' && at + 1 < len) {
+        size_t next = at + 1;
+        while (next < len && strchr(" \t\r\n", text[next])) next++;
+        if (next < len && (text[next] == '}' || text[next] == ']')) return "a comma before a closing bracket";
+    }
+    if (text[at] == '\'') return "strings stand in double quotes";
+    if (text[at] == '/' || text[at] == '#') return "JSON has no comments";
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        if (len - at >= strlen(words[i]) && strncmp(text + at, words[i], strlen(words[i])) == 0)
+            return i < 3 ? "true, false and null are written in lower case" : "a number must be finite";
+    if (strchr("\"{[", text[at]) && last && strchr("\"}]0123456789el", last)) return "a comma is missing";
+    return NULL;
+}
+
+// The next number of a JSON text at or after *p, outside of strings; false if there is none.
+static bool next_number(const char **p, const char *end, size_t *length)
+{
+    for (bool in_string = false; *p < end; ++*p) {
+        if (in_string && **p == '\\') ++*p;
+        else if (**p == '"') in_string = !in_string;
+        else if (!in_string && (**p == '-' || (**p >= '0' && **p <= '9'))) {
+            const char *q = *p;
+            while (q < end && strchr("+-.0123456789eE", *q)) q++;
+            *length = (size_t)(q - *p);
+            return true;
+        }
+    }
+    return false;
+}
+
+static void keep_numbers(cJSON *v, const char **p, const char *end)
+{
+    size_t length;
+    if (cJSON_IsNumber(v) && next_number(p, end, &length)) {
+        char *literal = cJSON_malloc(length + 1);          // cJSON_Delete frees it, cJSON_Duplicate copies it
+        if (!literal) return;
+        memcpy(literal, *p, length);
+        literal[length] = 0;
+        v->valuestring = literal;
+        *p += length;
+    }
+    for (cJSON *child = v->child; child; child = child->next) keep_numbers(child, p, end);
+}
+
+static cJSON *parse(const char *text, size_t len, const char *where, size_t line, bool literals, Err *e)
 {
     size_t bad = utf8_valid(text, len);
     if (bad < len) {
@@ -397,12 +484,32 @@ cJSON *json_parse(const char *text, size_t len, const char *where, size_t line, 
     if (at > len) at = len;
     if (value)
         while (at < len && strchr(" \t\r\n", text[at])) at++;
-    if (value && at == len) return value;
+    if (value && at == len) {
+        const char *p = text;
+        if (literals) keep_numbers(value, &p, text + len);
+        char *twice = keep_last_of_equal_keys(value);
+        e->text[0] = 0;
+        if (twice) fail(e, "the key \"%.60s\" stands twice in an object", twice);
+        free(twice);
+        return value;
+    }
+    if (!value && at > 0 && strchr("}'", text[at - 1])) at--;          // where a key should stand it stops one late
+    const char *why = value ? NULL : broken_json(text, len, at);
     cJSON_Delete(value);
-    fail(e, value ? "expected the end of the JSON value, found \"%.*s\"" : "broken JSON at \"%.*s\"",
-         (int)(len - at < 20 ? len - at : 20), text + at);
+    fail(e, "%s \"%.*s\"%s%s", value ? "expected the end of the JSON value, found" : "broken JSON at",
+         (int)(len - at < 20 ? len - at : 20), text + at, why ? ": " : "", why ? why : "");
     json_place(e, text, at, where, line);
     return NULL;
+}
+
+cJSON *json_parse(const char *text, size_t len, const char *where, size_t line, Err *e)
+{
+    return parse(text, len, where, line, false, e);
+}
+
+cJSON *json_parse_literal(const char *text, size_t len, const char *where, size_t line, Err *e)
+{
+    return parse(text, len, where, line, true, e);
 }
 
 cJSON *json_load(const char *path, Err *e)

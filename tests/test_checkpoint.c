@@ -627,7 +627,7 @@ static const struct { const char *what, *header; size_t data; uint64_t length; c
     {"hole", "{" T("a", "F32", "[1]", 0, 4) "," T("b", "F32", "[1]", 8, 12) "}", 12, 0, "b: data_offsets: leaves"},
     {"hole at the beginning", "{" T("a", "F32", "[1]", 4, 8) "}", 8, 0, "a: data_offsets: leaves a hole"},
     {"something at the end", "{" T("a", "F32", "[1]", 0, 4) "}", 5, 0, "bytes from its header, found"},
-    {"one name twice", "{" T("a", "F32", "[1]", 0, 4) "," T("a", "F32", "[1]", 4, 8) "}", 8, 0, "a: the tensor is"},
+    {"one name twice", "{" T("a", "F32", "[1]", 0, 4) "," T("a", "F32", "[1]", 4, 8) "}", 8, 0, "header: the key \"a\" stands twice"},
 };
 
 static void put_tensors(const char *name, const char *header, size_t data, uint64_t length)

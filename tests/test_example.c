@@ -251,7 +251,7 @@ static void test_bad_rows(void)
         {"[1]", "expected an object, found a list"},
         {"{}", "expected messages, prompt and completion, instruction and output, input_ids or 'text'"},
         {"{'txt': 'a'}", "found 'txt'"},
-        {"{'messages': []}", "messages: expected at least one message, found none"},
+        {"{'messages': []}", "messages: expected a list of at least one message, found none"},
         {"{'messages': 'hi'}", "messages: expected a list, found a string"},
         {"{'messages': [3]}", "messages[0]: expected an object, found a number"},
         {"{'messages': [{'content': 'a'}]}", "messages[0].role: expected a string, found nothing"},

@@ -320,7 +320,7 @@ static void test_bad_json(void)
         {"{'model':{'vocab':{'a':0.5},'merges':[]}}", "'a': expected an id from 0 to 4194303, found 0.5"},
         {"{'model':{'vocab':{'a':'x'},'merges':[]}}", "'a': expected an id from 0 to 4194303, found a string"},
         {"{'model':{'vocab':{'a':0,'b':0},'merges':[]}}", "model.vocab: 'a' and 'b' both have the id 0"},
-        {"{'model':{'vocab':{'a':0,'a':1},'merges':[]}}", "model.vocab: 'a' has two ids, 0 and 1"},
+        {"{'model':{'vocab':{'a':0,'a':1},'merges':[]}}", "the key 'a' stands twice in an object"},
         {"{'model':{'vocab':" VOCAB ",'merges':['ab']}}",
          "model.merges[0]: expected 'a b' or ['a', 'b'], found a string ab"},
         {"{'model':{'vocab':" VOCAB ",'merges':['a b c']}}", "model.merges[0]: expected"},

@@ -15,43 +15,134 @@ static void add_row(Dataset *d, const char *begin, const char *end, size_t line)
     d->rows[d->n++] = (RowText){begin, (size_t)(end - begin), line};
 }
 
-static void split_lines(Dataset *d, const char *p, const char *end)
+// The first byte behind the JSON value at `p`; `end` if it does not end there. A value that is no object and no list goes
+// to the end of its line. *line follows.
+static const char *value_end(const char *p, const char *end, size_t *line)
 {
-    for (size_t line = 1; p < end; line++) {
-        const char *stop = memchr(p, '\n', (size_t)(end - p));
-        if (!stop) stop = end;
-        add_row(d, p, stop, line);
-        p = stop + 1;
-    }
-}
-
-// The elements of a JSON list: cut at the commas outside of strings, lists and objects.
-static bool split_list(Dataset *d, const char *p, const char *end, Err *e)
-{
-    const char *begin = NULL;
-    size_t depth = 0, line = 1, begin_line = 1;
+    size_t depth = 0;
     bool in_string = false;
     for (; p < end; p++) {
-        if (*p == '\n') line++;
+        if (*p == '\n') ++*line;
         if (in_string) {
             if (*p == '\\' && p + 1 < end) p++;
             else if (*p == '"') in_string = false;
             continue;
         }
-        if (depth == 1 && !is_blank(*p) && !begin) begin = p, begin_line = line;
         if (*p == '"') in_string = true;
-        if (depth == 1 && (*p == ',' || *p == ']')) {
-            add_row(d, begin, p, begin_line);
-            begin = NULL;
-        }
-        if (*p == '[' || *p == '{') depth++;
-        if ((*p == ']' || *p == '}') && --depth == 0) break;
+        if (*p == '{' || *p == '[') depth++;
+        if ((*p == '}' || *p == ']') && (depth <= 1 || --depth == 0)) return p + 1;
+        if (*p == '\n' && depth == 0) return p;
     }
-    if (p == end) return fail(e, "%s: the list that begins it never ends", d->file.path);
-    for (p++; p < end; p++)
-        if (!is_blank(*p)) return fail(e, "%s:%zu: expected nothing after the list, found \"%.*s\"", d->file.path, line,
-                                           (int)(end - p < 10 ? end - p : 10), p);
+    return end;
+}
+
+static const char *skip_blanks(const char *p, const char *end, size_t *line)
+{
+    for (; p < end && is_blank(*p); p++) *line += *p == '\n';
+    return p;
+}
+
+// Objects one after another. Most files have one on each line, but an object may go over several lines. What follows an
+// object on its line belongs to the row, so that the parser names it.
+static bool split_objects(Dataset *d, const char *p, const char *end, Err *e)
+{
+    for (size_t line = 1, first; (p = skip_blanks(p, end, &line)) < end;) {
+        const char *begin = p;
+        first = line;
+        p = value_end(p, end, &line);
+        const char *next = p;
+        while (next < end && (*next == ' ' || *next == '\t')) next++;
+        if (next < end && *next == ',' && *begin == '{')
+            return fail(e, "%s:%zu: a comma after a row: rows stand one on a line without commas, or in one list [...]",
+                        d->file.path, line);
+        if (next < end && !is_blank(*next) && *next != '{') p = value_end(next, end, &line);
+        add_row(d, begin, p, first);
+    }
     return true;
+}
+
+// The elements of a JSON list that begins at `p`, on `line`. Only blanks may follow it, and closing brackets of what it
+// stands in.
+static bool split_list(Dataset *d, const char *p, const char *end, size_t line, Err *e)
+{
+    for (p++; (p = skip_blanks(p, end, &line)) < end && *p != ']'; p++) {
+        const char *begin = p;
+        size_t first = line;
+        for (bool in_value = true; p < end && in_value;) {
+            if (*p == '{' || *p == '[') p = value_end(p, end, &line);
+            else if (*p == ',' || *p == ']') in_value = false;
+            else line += *p++ == '\n';
+        }
+        add_row(d, begin, p, first);
+        if (p == end || *p == ']') break;
+    }
+    if (p >= end) return fail(e, "%s: the list that begins it never ends", d->file.path);
+    p = skip_blanks(p + 1, end, &line);
+    if (p < end && *p == '[')
+        return fail(e, "%s:%zu: a list on each line: expected an object on each line, such as {\"messages\": [...]}",
+                    d->file.path, line);
+    return p == end || fail(e, "%s:%zu: expected nothing after the list, found \"%.*s\"", d->file.path, line,
+                            (int)(end - p < 10 ? end - p : 10), p);
+}
+
+// {"data": [...]}: where the list begins in a file that is one such object; NULL if it is another.
+static const char *data_list(const RowText *row, size_t *line)
+{
+    const char *p = row->text, *end = p + row->len, *key = p;
+    *line = row->line;
+    for (p++; p < end && *p != '}'; p++) {
+        p = key = skip_blanks(p, end, line);
+        while (p < end && *p != ':') p++;
+        bool is_data = (size_t)(p - key) >= 6 && strncmp(key, "\"data\"", 6) == 0;
+        p = skip_blanks(p + 1, end, line);
+        const char *inside = p + 1;
+        if (is_data && p < end && *p == '[' && *skip_blanks(inside, end, &(size_t){0}) == '{') return p;
+        if (p < end && (*p == '{' || *p == '[')) p = value_end(p, end, line);
+        for (bool in_string = false; p < end && (in_string || (*p != ',' && *p != '}')); p++) {
+            *line += *p == '\n';
+            if (*p == '"') in_string = !in_string;
+            if (*p == '\\') p++;
+        }
+        if (p < end && *p == '}') break;
+    }
+    return NULL;
+}
+
+// The rows of {"data": [...]} take the place of the one object; the rest of it is not looked at.
+static bool open_data_list(Dataset *d, Err *e)
+{
+    size_t line;
+    const RowText whole = d->rows[0];
+    const char *list = data_list(&whole, &line), *end = whole.text + whole.len;
+    if (!list) return true;
+    d->n = 0;
+    return split_list(d, list, value_end(list, end, &(size_t){0}), line, e);
+}
+
+// Files that people have rows in and that are no JSON: what it is, and the line that converts it; NULL for others.
+static const char *other_format(const char *p, size_t n)
+{
+    static const struct { const char *magic, *what; } binary[] = {
+        {"PAR1", "a Parquet file: python3 -c \"import pandas as p; p.read_parquet('IN').to_json('OUT.jsonl', "
+                 "orient='records', lines=True)\" makes rows of it"},
+        {"ARROW1", "an Arrow file: datasets.Dataset.from_file('IN').to_json('OUT.jsonl') makes rows of it"},
+        {"PK\x03\x04", "a zip file: unpack it"}, {"\x1F\x8B", "a gzip file: unpack it with gunzip"},
+        {"\x28\xB5\x2F\xFD", "a zstd file: unpack it with zstd -d"},
+        {"version https://git-lfs", "a Git LFS pointer and not the file itself: git lfs pull fetches it"},
+        {"<", "HTML or XML and not JSON"},
+    };
+    for (size_t i = 0; i < sizeof binary / sizeof *binary; i++)
+        if (n >= strlen(binary[i].magic) && memcmp(p, binary[i].magic, strlen(binary[i].magic)) == 0) return binary[i].what;
+    if (n == 0 || strchr("{[", *p)) return NULL;
+    const char *stop = memchr(p, '\n', n);
+    size_t line = stop ? (size_t)(stop - p) : n, word = strspn(p, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_");
+    if ((line >= 3 && strncmp(p, "---", 3) == 0) || (n > 1 && p[0] == '-' && p[1] == ' ') || (word && p[word] == ':'))
+        return "YAML: python3 -c \"import json, sys, yaml; [print(json.dumps(r)) for r in yaml.safe_load(sys.stdin)]\" <IN "
+               "makes rows of it";
+    if (memchr(p, ',', line) || memchr(p, '\t', line) || memchr(p, ';', line))
+        return "CSV: python3 -c \"import csv, json, sys; [print(json.dumps(r)) for r in csv.DictReader(sys.stdin)]\" <IN "
+               "makes rows of it";
+    return "no JSON";
 }
 
 bool dataset_open(Dataset *d, const char *path, Err *e)
@@ -59,12 +150,13 @@ bool dataset_open(Dataset *d, const char *path, Err *e)
     *d = (Dataset){0};
     if (!file_map(&d->file, path, e)) return false;
     const char *p = (const char *)d->file.data, *end = p + d->file.size;
+    size_t line = 1;
     if (d->file.size >= 3 && memcmp(p, "\xEF\xBB\xBF", 3) == 0) p += 3;        // a byte order mark
-    const char *first = p;
-    while (first < end && is_blank(*first)) first++;
-    bool ok = true;
-    if (first < end && *first == '[') ok = split_list(d, p, end, e);
-    else split_lines(d, p, end);
+    const char *first = skip_blanks(p, end, &line), *other = other_format(first, (size_t)(end - first));
+    bool ok;
+    if (other) ok = fail(e, "%s: expected rows of JSON, one object on a line; found %s", path, other);
+    else if (first < end && *first == '[') ok = split_list(d, first, end, line, e);
+    else ok = split_objects(d, p, end, e) && (d->n != 1 || open_data_list(d, e));
     if (ok && d->n == 0) ok = fail(e, "%s: expected rows, found none", path);
     if (!ok) dataset_free(d);
     return ok;
@@ -72,7 +164,7 @@ bool dataset_open(Dataset *d, const char *path, Err *e)
 
 cJSON *dataset_row(const Dataset *d, size_t i, Err *e)
 {
-    return json_parse(d->rows[i].text, d->rows[i].len, d->file.path, d->rows[i].line, e);
+    return json_parse_literal(d->rows[i].text, d->rows[i].len, d->file.path, d->rows[i].line, e);
 }
 
 static bool build_row(Dataset *d, size_t i, const Recipe *recipe, Err *e)

@@ -43,7 +43,7 @@ void message_rename_sharegpt(cJSON *message)
 bool messages_check(const cJSON *messages, const char *key, Err *e)
 {
     if (!cJSON_IsArray(messages)) return fail(e, "%s: expected a list, found %s", key, json_kind(messages));
-    if (!messages->child) return fail(e, "%s: expected at least one message, found none", key);
+    if (!messages->child) return fail(e, "%s: expected a list of at least one message, found none", key);
     size_t i = 0;
     for (const cJSON *m = messages->child; m; m = m->next, i++) {
         const cJSON *role = json_get(m, "role"), *content = json_get(m, "content"), *weight = json_get(m, "weight");

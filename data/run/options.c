@@ -273,6 +273,7 @@ bool options_load(Options *o, const char *path, Err *e)
 {
     cJSON *json = json_load(path, e);
     if (!json) return false;
+    if (e->text[0]) fprintf(stderr, "train: warning: %s: %s: the last one counts\n", path, e->text);
     bool ok = cJSON_IsObject(json) || fail(e, "%s: expected an object, found %s", path, json_kind(json));
     for (const cJSON *v = ok ? json->child : NULL; v && ok; v = v->next) {
         const Option *option = find_option(v->string, FOR_CONFIG, e);
