@@ -207,7 +207,7 @@ static void test_prefix_mismatch(void)
                 quoted("token 2 is 'a' (260) in the prompt alone and 'ab' (262) in the whole"));
     r.warn_on_prefix_mismatch = true;
     if (CHECK(build(&ex, &r, "{'prompt': 'a', 'completion': 'b'}", &e)))
-        CHECK(ex.prefix_mismatch && ex.n == 4 && ex.labels[2] == IGNORE && ex.labels[3] == 2);    // by length: 3 masked
+        CHECK(ex.notes == NOTE_PREFIX_MISMATCH && ex.n == 4 && ex.labels[1] == IGNORE && ex.labels[2] == 262);
     example_free(&ex);
     tokenizer_free(t);
 }
@@ -322,7 +322,7 @@ static void test_dataset_files(void)
         {"{'text':'a'} x", "rows.jsonl:1:14: expected the end of the JSON value"},
         {"[{'text':'a'}", "never ends"},
         {"[{'text':'a'}] x", "expected nothing after the list"},
-        {"{'text':'a'}\n{'messages':[]}\n{'messages':3}", "rows.jsonl:2: messages: expected at least one"},
+        {"{'text':'a'}\n{'messages':[]}\n{'messages':3}", "rows.jsonl:2: messages: expected a list of at least one"},
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         Dataset d;
@@ -348,8 +348,8 @@ static void test_summary(void)
     if (!CHECK(dataset_open(&d, temp_text("rows.jsonl", quoted(b.data)), &e) && dataset_build(&d, &r, &e))) return;
     Summary s = dataset_summary(d.examples, d.n, bytes);
     CHECK(s.rows == 3 && s.dropped == 1 && s.truncated == 3 && s.tokens == 36 && s.supervised == 2 + 4);
-    CHECK(s.symptoms[NO_END_LEARNED].rows == 1 && s.symptoms[NO_END_LEARNED].first_line == 1);
-    CHECK(s.symptoms[ALL_MASKED].rows == 1 && s.symptoms[ALL_MASKED].first_line == 2);
+    CHECK(s.symptoms[NO_END_LEARNED].rows == 1 && s.symptoms[NO_END_LEARNED].first->line == 1);
+    CHECK(s.symptoms[ALL_MASKED].rows == 1 && s.symptoms[ALL_MASKED].first->line == 2);
     CHECK(s.symptoms[ANSWER_CUT].rows == 3);
     CHECK(!s.symptoms[USER_LEARNED].rows && !s.symptoms[SYSTEM_LEARNED].rows && !s.symptoms[DOUBLE_BOS].rows);
     CHECK_STR(s.mask, "assistant");
@@ -371,7 +371,7 @@ static void test_symptoms(void)
     bool ok = dataset_open(&d, temp_text("rows.jsonl", quoted(b.data)), &e) && dataset_build(&d, &r, &e);
     if (!CHECK_MSG(ok, "%s", e.text)) return;
     Summary s = dataset_summary(d.examples, d.n, bytes);
-    CHECK(s.symptoms[SYSTEM_LEARNED].rows == 1 && s.symptoms[SYSTEM_LEARNED].first_line == 2);
+    CHECK(s.symptoms[SYSTEM_LEARNED].rows == 1 && s.symptoms[SYSTEM_LEARNED].first->line == 2);
     CHECK(s.symptoms[USER_LEARNED].rows == 2 && s.symptoms[NO_END_LEARNED].rows == 2);
     CHECK(s.symptoms[DOUBLE_BOS].rows == 2);
     dataset_free(&d);

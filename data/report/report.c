@@ -91,15 +91,25 @@ static const char *const symptom_texts[N_SYMPTOMS] = {
     [ALL_MASKED] = "every label is -100 and nothing can be learned: the row is dropped",
     [ONLY_FIRST_LABEL] = "only the first token has a label, and the first is never predicted",
     [DOUBLE_BOS] = "two BOS tokens: the template prints one and so does another part",
-    [PREFIX_MISMATCH] = "the prompt's tokens are not how the row begins: it is masked by their number",
+    [PREFIX_MISMATCH] = "the row does not begin with the tokens of its prompt: the completion begins where they differ",
+    [SPANS_GUESSED] = "the generation prompt or a tail of the template differs from turn to turn: the header is not learned, "
+                      "and the answer ends where all renderings agree; look at it with inspect",
+    [CALLS_LOST] = "the template does not write tool_calls: the model cannot learn them",
+    [UNUSED_COLUMN] = "a column is not used",
+    [UNKNOWN_ROLE] = "a role is not known: its words count as the user's",
+    [EQUAL_KEYS] = "a key stands twice in an object: the last one counts",
 };
 
 static void report_symptoms(FILE *out, const Summary *s)
 {
-    for (Symptom i = 0; i < N_SYMPTOMS; i++)
-        if (s->symptoms[i].rows)
-            fprintf(out, "  warning: %zu rows, the first at line %zu: %s\n", s->symptoms[i].rows,
-                    s->symptoms[i].first_line, symptom_texts[i]);
+    for (Symptom i = 0; i < N_SYMPTOMS; i++) {
+        const Example *first = s->symptoms[i].first;
+        if (!first) continue;
+        const char *detail = i == UNUSED_COLUMN ? first->unused_column : i == UNKNOWN_ROLE ? first->unknown_role : NULL;
+        fprintf(out, "  warning: %zu row%s, the first is row %zu (line %zu): %s%s%s%s\n", s->symptoms[i].rows,
+                s->symptoms[i].rows == 1 ? "" : "s", first->row, first->line, symptom_texts[i], detail ? ": \"" : "",
+                detail ? detail : "", detail ? "\"" : "");
+    }
     if (s->tokens && s->supervised == s->tokens && s->left_out == 0 && strcmp(s->mask, "none") != 0)
         fprintf(out, "  warning: every token is supervised although the mask is \"%s\"\n", s->mask);
 }
@@ -196,7 +206,7 @@ void report_padded(FILE *out, const Example *examples, size_t n, const Tokenizer
     }
 }
 
-static cJSON *row_json(const Example *ex, size_t row, const char *text)
+static cJSON *example_json(const Example *ex, size_t row, const char *text)
 {
     cJSON *json = cJSON_CreateObject(), *weights = cJSON_CreateArray(), *roles = cJSON_CreateArray();
     cJSON_AddNumberToObject(json, "row", (double)row);
@@ -245,7 +255,7 @@ bool report_json(const Dataset *data, const Recipe *recipe, size_t first, size_t
         cJSON *row = dataset_row(data, i, e);
         ok = row && example_build(&again, &text, row, recipe, e);
         if (ok) {
-            print_json(row_json(&data->examples[i], i, text.data));
+            print_json(example_json(&data->examples[i], i, text.data));
             example_free(&again);
         }
         cJSON_Delete(row);

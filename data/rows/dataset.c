@@ -171,7 +171,9 @@ static bool build_row(Dataset *d, size_t i, const Recipe *recipe, Err *e)
 {
     cJSON *row = dataset_row(d, i, e);
     if (!row) return false;
-    bool ok = example_build(&d->examples[i], NULL, row, recipe, e);
+    bool equal_keys = e->text[0] != 0, ok = example_build(&d->examples[i], NULL, row, recipe, e);
+    if (equal_keys) d->examples[i].notes |= NOTE_EQUAL_KEYS;
+    d->examples[i].row = i;
     d->examples[i].line = d->rows[i].line;
     cJSON_Delete(row);
     return ok || fail_prefix(e, "%s:%zu: ", d->file.path, d->rows[i].line);
@@ -214,12 +216,22 @@ static bool token_is_blank(const Tokenizer *t, int id)
     return blank;
 }
 
-// Does the last thing learned, white space aside, end a turn? Only a special token can be told from text.
-static bool ends_in_special(const Example *ex, const Tokenizer *t)
+// Is the end of each turn learned? Of each run of labels, the last token that is no white space must be special: only a
+// special token can be told from text. A run that goes on as text, with no special token behind it, is no turn's end.
+static bool ends_learned(const Example *ex, const Tokenizer *t)
 {
-    size_t i = ex->n;
-    while (i > 0 && (ex->labels[i - 1] == IGNORE || token_is_blank(t, ex->ids[i - 1]))) i--;
-    return i > 0 && tokenizer_is_special(t, ex->ids[i - 1]);
+    bool any = false;
+    for (size_t i = 0; i < ex->n; i++) {
+        if (ex->labels[i] == IGNORE || (i + 1 < ex->n && ex->labels[i + 1] != IGNORE)) continue;
+        size_t last = i, next = i + 1;                     // the last label of a run
+        while (last > 0 && ex->labels[last] != IGNORE && token_is_blank(t, ex->ids[last])) last--;
+        while (next < ex->n && token_is_blank(t, ex->ids[next])) next++;
+        bool learned = ex->labels[last] != IGNORE && tokenizer_is_special(t, ex->ids[last]);
+        bool ends = next == ex->n || tokenizer_is_special(t, ex->ids[next]);
+        if (ends && !learned) return false;
+        any |= learned;
+    }
+    return any;
 }
 
 static bool learns_role(const Example *ex, Role role)
@@ -234,14 +246,16 @@ static void find_symptoms(Summary *s, const Example *ex, const Tokenizer *t)
     bool kept = !ex->dropped, two = ex->n > 1 && t && tokenizer_bos(t) >= 0;
     bool found[N_SYMPTOMS] = {
         [SYSTEM_LEARNED] = learns_role(ex, ROLE_SYSTEM), [USER_LEARNED] = learns_role(ex, ROLE_USER),
-        [NO_END_LEARNED] = kept && t && !ends_in_special(ex, t),
+        [NO_END_LEARNED] = kept && t && !ends_learned(ex, t),
         [ANSWER_CUT] = ex->truncated, [ALL_MASKED] = ex->dropped,
         [ONLY_FIRST_LABEL] = kept && ex->n_learned == 0,
         [DOUBLE_BOS] = two && ex->ids[0] == tokenizer_bos(t) && ex->ids[1] == tokenizer_bos(t),
-        [PREFIX_MISMATCH] = ex->prefix_mismatch,
+        [PREFIX_MISMATCH] = ex->notes & NOTE_PREFIX_MISMATCH, [SPANS_GUESSED] = ex->notes & NOTE_SPANS_GUESSED,
+        [CALLS_LOST] = ex->notes & NOTE_CALLS_LOST, [UNUSED_COLUMN] = ex->notes & NOTE_UNUSED_COLUMN,
+        [UNKNOWN_ROLE] = ex->notes & NOTE_UNKNOWN_ROLE, [EQUAL_KEYS] = ex->notes & NOTE_EQUAL_KEYS,
     };
     for (Symptom i = 0; i < N_SYMPTOMS; i++)
-        if (found[i] && s->symptoms[i].rows++ == 0) s->symptoms[i].first_line = ex->line;
+        if (found[i] && s->symptoms[i].rows++ == 0) s->symptoms[i].first = ex;
 }
 
 Summary dataset_summary(const Example *examples, size_t n, const Tokenizer *t)

@@ -31,7 +31,8 @@ typedef enum {
     NO_END_LEARNED,                                        // the last label is no special token that ends a turn
     ANSWER_CUT, ALL_MASKED,                                // by max_length; no label (left), so the row is dropped
     ONLY_FIRST_LABEL,                                      // which is never predicted
-    DOUBLE_BOS, PREFIX_MISMATCH, N_SYMPTOMS
+    DOUBLE_BOS, PREFIX_MISMATCH, SPANS_GUESSED,
+    CALLS_LOST, UNUSED_COLUMN, UNKNOWN_ROLE, EQUAL_KEYS, N_SYMPTOMS
 } Symptom;
 
 // Counts over n examples, for the start-up report.
@@ -39,7 +40,7 @@ typedef struct {
     size_t rows, dropped, truncated;
     size_t tokens, supervised;                             // of the rows that are not dropped; supervised: has a label
     size_t left_out;                                       // of these, tokens that prompt_loss_weight is about
-    struct { size_t rows, first_line; } symptoms[N_SYMPTOMS];
+    struct { size_t rows; const Example *first; } symptoms[N_SYMPTOMS];
     bool spans_by_rendering;
     const char *mask;                                      // Example's, or "mixed"
     const Example *first;                                  // the first one that is not dropped, NULL if all are

@@ -1,31 +1,26 @@
-// example: see example.h. The steps of a row: kind -> messages -> rendered text and byte spans -> tokens -> labels.
+// example: see example.h. The steps of a row: kind -> messages -> text and byte spans -> tokens -> labels.
 #include "example.h"
 
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
-// A row while it becomes an example. Byte roles and spans are about `text`; is_assistant, off and mask about tokens.
+// A row while it becomes an example. Spans and roles in `chat` are about bytes; is_assistant, off and mask about tokens.
 typedef struct {
     const Recipe *recipe;
     const cJSON *row;
-    Buf text;
-    unsigned char *byte_roles;                             // (text.len)
-    Spans assistant;                                       // what the assistant said, in order
-    bool *span_off;                                        // (assistant.n): its message has weight 0
+    Conversation chat;                                     // of any row with a text
     Encoding tokens;
     bool *is_assistant, *off;                              // (tokens.n): in a span; in one whose message has weight 0
     unsigned char *mask;                                   // (tokens.n): Mask
     size_t n_prompt;                                       // tokens of the prompt (prompt + completion rows)
-    bool spans_by_rendering, prefix_mismatch;
+    unsigned notes;
+    const char *unused_column;
 } Draft;
 
 static void draft_free(Draft *d)
 {
-    buf_free(&d->text);
-    free(d->byte_roles);
-    spans_free(&d->assistant);
-    free(d->span_off);
+    conversation_free(&d->chat);
     encoding_free(&d->tokens);
     free(d->is_assistant);
     free(d->off);
@@ -38,259 +33,12 @@ void example_free(Example *ex)
     *ex = (Example){0};
 }
 
-// ---- rendering ----------------------------------------------------------------------------------------------------
+// ---- tokens -------------------------------------------------------------------------------------------------------
 
-static void add_members(cJSON *to, const cJSON *from)
+static bool encode(const Recipe *r, const Buf *text, bool add_special_tokens, Encoding *out, Err *e)
 {
-    for (const cJSON *v = from ? from->child : NULL; v; v = v->next) {
-        cJSON_DeleteItemFromObjectCaseSensitive(to, v->string);
-        cJSON_AddItemReferenceToObject(to, v->string, (cJSON *)v);
-    }
-}
-
-cJSON *template_variables(const Recipe *r, const cJSON *row, const cJSON *messages, bool add_generation_prompt)
-{
-    cJSON *vars = cJSON_CreateObject();
-    const cJSON *tools = json_get(row, "tools"), *documents = json_get(row, "documents");
-    cJSON_AddNullToObject(vars, "tools");
-    cJSON_AddNullToObject(vars, "documents");
-    if (r->tokenizer) add_members(vars, tokenizer_special_tokens(r->tokenizer));
-    add_members(vars, r->template_kwargs);
-    add_members(vars, json_get(row, "chat_template_kwargs"));
-    if (cJSON_IsString(tools)) {                           // some data sets keep the list as JSON text
-        cJSON *list = cJSON_Parse(tools->valuestring);
-        if (list) cJSON_ReplaceItemInObjectCaseSensitive(vars, "tools", list);
-    } else if (tools) {
-        cJSON_DeleteItemFromObjectCaseSensitive(vars, "tools");
-        cJSON_AddItemReferenceToObject(vars, "tools", (cJSON *)tools);
-    }
-    if (documents) {
-        cJSON_DeleteItemFromObjectCaseSensitive(vars, "documents");
-        cJSON_AddItemReferenceToObject(vars, "documents", (cJSON *)documents);
-    }
-    cJSON_AddItemReferenceToObject(vars, "messages", (cJSON *)messages);
-    cJSON_AddBoolToObject(vars, "add_generation_prompt", add_generation_prompt);
-    return vars;
-}
-
-static bool render(const Recipe *r, const cJSON *row, const cJSON *messages, bool add_generation_prompt, Buf *out,
-                   Spans *spans, Err *e)
-{
-    if (!r->template)
-        return fail(e, "messages need a chat template and the tokenizer has none: give chat_template_path, for example "
-                       "configs/templates/plain.jinja");
-    cJSON *vars = template_variables(r, row, messages, add_generation_prompt);
-    buf_clear(out);
-    buf_add(out, "", 0);
-    bool ok = template_render(r->template, vars, out, spans, e);
-    cJSON_Delete(vars);
-    return ok;
-}
-
-// The first n messages, borrowed from the whole list. The caller deletes it.
-static cJSON *first_messages(const cJSON *messages, size_t n)
-{
-    cJSON *list = cJSON_CreateArray();
-    for (const cJSON *m = messages->child; m && n > 0; m = m->next, n--)
-        cJSON_AddItemReferenceToArray(list, (cJSON *)m);
-    return list;
-}
-
-// "expected ...X, found ...Y" from shortly before the first difference of two texts.
-static bool fail_difference(Err *e, const char *what, const Buf *a, const Buf *b)
-{
-    size_t at = 0;
-    while (at < a->len && at < b->len && a->data[at] == b->data[at]) at++;
-    size_t from = at > 20 ? at - 20 : 0;
-    while (from > 0 && ((unsigned char)a->data[from] & 0xC0) == 0x80) from--;
-    return fail(e, "%s: \"...%.*s\" became \"...%.*s\"", what, (int)(a->len - from < 60 ? a->len - from : 60),
-                a->data + from, (int)(b->len - from < 60 ? b->len - from : 60), b->data + from);
-}
-
-static bool is_prefix(const Buf *a, const Buf *b) { return a->len <= b->len && memcmp(a->data, b->data, a->len) == 0; }
-
-// One assistant message by rendering: what messages[:i+1] has more than messages[:i] with a generation prompt.
-static bool span_by_rendering(Draft *d, const cJSON *messages, size_t i, Buf *before, Buf *after, Err *e)
-{
-    cJSON *head = first_messages(messages, i), *with = first_messages(messages, i + 1);
-    bool ok = render(d->recipe, d->row, head, true, before, NULL, e) &&
-              render(d->recipe, d->row, with, false, after, NULL, e);
-    cJSON_Delete(head);
-    cJSON_Delete(with);
-    if (!ok) return false;
-    if (!is_prefix(before, after))
-        return fail_difference(e, "the template's generation prompt is not how the assistant's message begins", before,
-                               after);
-    if (!is_prefix(after, &d->text))
-        return fail_difference(e, "the template rewrites it when more messages follow", after, &d->text);
-    ARRAY_ROOM(d->assistant.spans, d->assistant.n, d->assistant.cap);
-    d->assistant.spans[d->assistant.n++] = (Span){before->len, after->len};
-    return true;
-}
-
-// For a template without generation blocks (every stock template). Spans are never found by searching for tokens. The
-// work grows with the square of the number of messages.
-enum { MAX_RENDERED = 1000 };
-
-static bool spans_by_rendering(Draft *d, const cJSON *messages, Err *e)
-{
-    Buf before = {0}, after = {0};
-    size_t i = 0;
-    bool ok = true;
-    d->spans_by_rendering = true;
-    for (const cJSON *m = messages->child; m && ok; m = m->next, i++)
-        if (i >= MAX_RENDERED && message_is_assistant(m))
-            ok = fail(e, "messages[%zu]: expected at most %d messages for a template without {%% generation %%} blocks",
-                      i, MAX_RENDERED);
-        else if (message_is_assistant(m) && !span_by_rendering(d, messages, i, &before, &after, e))
-            ok = fail_prefix(e, "messages[%zu]: the assistant's span cannot be found: ", i);
-    buf_free(&before);
-    buf_free(&after);
-    return ok;
-}
-
-// The text of all messages and the assistant's spans in it. need_spans: without them the row cannot be used.
-static bool render_messages(Draft *d, const cJSON *messages, bool need_spans, Err *e)
-{
-    if (!render(d->recipe, d->row, messages, false, &d->text, &d->assistant, e)) return false;
-    Err why;
-    if (!template_has_generation(d->recipe->template) && !spans_by_rendering(d, messages, &why)) {
-        d->assistant.n = 0;
-        if (need_spans) return *e = why, false;
-    }
-    d->span_off = mem_alloc(d->assistant.n, sizeof(bool));
-    size_t n = 0, n_off = 0;
-    for (const cJSON *m = messages->child; m; m = m->next) {
-        if (!message_is_assistant(m)) continue;
-        const cJSON *weight = json_get(m, "weight");
-        bool off = weight && weight->valuedouble == 0;
-        n_off += off;
-        if (n < d->assistant.n) d->span_off[n] = off;
-        n++;
-    }
-    if (n_off && n != d->assistant.n)
-        return fail(e, "a message has weight 0, but the template gives %zu spans for %zu assistant messages",
-                    d->assistant.n, n);
-    return true;
-}
-
-// ---- roles of bytes -----------------------------------------------------------------------------------------------
-
-static void mark(Draft *d, size_t begin, size_t end, Role role)
-{
-    memset(d->byte_roles + begin, role, end - begin);
-}
-
-static const char *message_text(const cJSON *m) { return json_string(m, "content"); }
-
-// The length of a content without the blanks at its ends; *content moves to its first other character.
-static size_t trimmed(const char **content)
-{
-    size_t n = strlen(*content);
-    while (n && strchr(" \t\r\n", **content)) ++*content, n--;
-    while (n && strchr(" \t\r\n", (*content)[n - 1])) n--;
-    return n;
-}
-
-// Does the text go on with this content at `at`, as it is or trimmed? Bytes matched, 0 if not.
-static size_t content_at(const Buf *text, size_t at, const char *content)
-{
-    size_t n = strlen(content), left = text->len - at;
-    if (n <= left && memcmp(text->data + at, content, n) == 0) return n;
-    n = trimmed(&content);
-    return n <= left && memcmp(text->data + at, content, n) == 0 ? n : 0;
-}
-
-// Is this the marker of a message that has a text? Its length and the number in it, 0 if not: the text may have such
-// characters of its own.
-static size_t marker_at(const char *p, size_t n_messages, size_t *number)
-{
-    size_t n = 3;
-    *number = 0;
-    if (strncmp(p, "\uE000", 3) != 0) return 0;
-    for (; p[n] >= '0' && p[n] <= '9' && *number < n_messages; n++) *number = 10 * *number + (size_t)(p[n] - '0');
-    return n > 3 && *number < n_messages && strncmp(p + n, "\uE001", 3) == 0 ? n + 3 : 0;
-}
-
-// Where does each message's content stand in the text? The conversation is rendered once more with a marker in place of
-// each content; what stands between the markers must be the template's own, and so tells where contents begin.
-// Returns false where that does not work out (a template that looks into the content).
-static bool mark_contents(Draft *d, const cJSON *messages)
-{
-    cJSON *marked = cJSON_CreateArray();
-    Buf out = {0}, marker = {0};
-    size_t i = 0, n_messages = (size_t)cJSON_GetArraySize(messages);
-    const cJSON **list = mem_alloc(n_messages, sizeof *list);
-    for (const cJSON *m = messages->child; m; m = m->next, i++) {
-        cJSON *copy = cJSON_Duplicate(m, true);
-        list[i] = m;
-        buf_clear(&marker);
-        buf_addf(&marker, "\uE000%zu\uE001", i);           // two characters for private use
-        if (message_text(m)) cJSON_ReplaceItemInObjectCaseSensitive(copy, "content", cJSON_CreateString(marker.data));
-        cJSON_AddItemToArray(marked, copy);
-    }
-    Err ignored;
-    bool ok = render(d->recipe, d->row, marked, false, &out, NULL, &ignored);
-    size_t at = 0;
-    const char *p = out.data;
-    while (ok && *p) {
-        size_t skip = marker_at(p, n_messages, &i);
-        if (!skip || !message_text(list[i])) {
-            ok = at < d->text.len && d->text.data[at] == *p;
-            at++, p++;
-            continue;
-        }
-        size_t n = content_at(&d->text, at, message_text(list[i]));
-        mark(d, at, at + n, message_role_of(json_string(list[i], "role")));
-        p += skip;
-        at += n;
-    }
-    cJSON_Delete(marked);
-    free(list);
-    buf_free(&out);
-    buf_free(&marker);
-    return ok && at == d->text.len;
-}
-
-// The second best way: each content where it is next found.
-static void search_contents(Draft *d, const cJSON *messages)
-{
-    size_t at = 0;
-    memset(d->byte_roles, ROLE_TEMPLATE, d->text.len);
-    for (const cJSON *m = messages->child; m; m = m->next) {
-        const char *whole = message_text(m), *bare = whole;
-        size_t n = bare ? trimmed(&bare) : 0;
-        const char *found = n ? memmem(d->text.data + at, d->text.len - at, bare, n) : NULL;
-        if (!found) continue;
-        size_t here = (size_t)(found - d->text.data), blanks = (size_t)(bare - whole);
-        if (here >= at + blanks) here -= blanks;           // with its blanks, if they are there
-        n = content_at(&d->text, here, whole);
-        if (!n) here = (size_t)(found - d->text.data), n = content_at(&d->text, here, whole);
-        at = here;
-        mark(d, at, at + n, message_role_of(json_string(m, "role")));
-        at += n;
-    }
-}
-
-static void mark_message_roles(Draft *d, const cJSON *messages)
-{
-    d->byte_roles = mem_alloc(d->text.len, 1);
-    memset(d->byte_roles, ROLE_TEMPLATE, d->text.len);
-    bool sure = mark_contents(d, messages);
-    if (!sure) search_contents(d, messages);
-    // What others said stays theirs, even inside a generation block: the report then says that it is learned.
-    for (size_t i = 0; i < d->assistant.n; i++)
-        for (size_t b = d->assistant.spans[i].begin; b < d->assistant.spans[i].end; b++)
-            if (!sure || d->byte_roles[b] == ROLE_TEMPLATE) d->byte_roles[b] = ROLE_ASSISTANT;
-}
-
-// ---- spans of tokens ----------------------------------------------------------------------------------------------
-
-static bool encode(Draft *d, const Buf *text, bool add_special_tokens, Encoding *out, Err *e)
-{
-    if (!d->recipe->tokenizer) return fail(e, "a row of text needs a tokenizer: give tokenizer_name_or_path");
-    const Recipe *r = d->recipe;
     unsigned flags = PARSE_SPECIAL | (add_special_tokens ? ADD_SPECIAL_TOKENS : 0);
+    if (!r->tokenizer) return fail(e, "a row of text needs a tokenizer: give tokenizer_name_or_path");
     if (!tokenizer_encode(r->tokenizer, text->data, text->len, flags, out, e)) return false;
     for (size_t i = 0; i < out->n && r->vocab_size; i++)
         if (out->ids[i] >= r->vocab_size)
@@ -311,18 +59,19 @@ static size_t token_at(const Encoding *t, size_t from, size_t at)
 static void mark_assistant_tokens(Draft *d)
 {
     const Encoding *t = &d->tokens;
+    const Conversation *c = &d->chat;
     d->is_assistant = mem_alloc(t->n, sizeof(bool));
     d->off = mem_alloc(t->n, sizeof(bool));
-    for (size_t i = 0, from = 0; i < d->assistant.n; i++) {
-        Span s = d->assistant.spans[i];
+    for (size_t i = 0, from = 0; i < c->assistant.n; i++) {
+        Span s = c->assistant.spans[i];
         if (s.begin == s.end) continue;
         size_t last = s.end - 1;
-        while (last > s.begin && ((unsigned char)d->text.data[last] & 0xC0) == 0x80) last--;
-        if (i && s.begin < d->assistant.spans[i - 1].begin) from = 0;      // nested blocks come inner first
+        while (last > s.begin && ((unsigned char)c->text.data[last] & 0xC0) == 0x80) last--;
+        if (i && s.begin < c->assistant.spans[i - 1].begin) from = 0;      // nested blocks come inner first
         size_t first_token = token_at(t, from, s.begin), last_token = token_at(t, first_token, last);
         for (size_t k = first_token; k <= last_token && k < t->n; k++) {
             d->is_assistant[k] = true;
-            if (d->span_off && d->span_off[i]) d->off[k] = true;
+            if (c->off && c->off[i]) d->off[k] = true;
         }
         from = first_token;
     }
@@ -332,11 +81,10 @@ static Role token_role(const Draft *d, size_t i)
 {
     const Encoding *t = &d->tokens;
     bool assistant = d->is_assistant && d->is_assistant[i];
-    if (t->begin[i] == t->end[i] || !d->byte_roles) return assistant ? ROLE_ASSISTANT : ROLE_TEMPLATE;
-    Role role = (Role)d->byte_roles[t->begin[i]];
-    if (assistant) return role == ROLE_TEMPLATE ? ROLE_ASSISTANT : role;
+    if (t->begin[i] == t->end[i] || !d->chat.roles) return assistant ? ROLE_ASSISTANT : ROLE_TEMPLATE;
+    Role role = (Role)d->chat.roles[t->begin[i]];
     // A token that begins in a span but is not of it belongs to what surrounds it.
-    return role == ROLE_ASSISTANT && d->assistant.n ? ROLE_TEMPLATE : role;
+    return !assistant && role == ROLE_ASSISTANT && d->chat.assistant.n ? ROLE_TEMPLATE : role;
 }
 
 // ---- from tokens to labels ----------------------------------------------------------------------------------------
@@ -386,7 +134,9 @@ static void fill_example(Draft *d, Example *ex, bool by_assistant, bool by_compl
     label_tokens(ex, d->mask, d->recipe->prompt_loss_weight);
 }
 
-static bool need_assistant_token(const Draft *d, Err *e)
+// ---- the kinds of rows --------------------------------------------------------------------------------------------
+
+static bool learns_assistant(const Draft *d, Err *e)
 {
     for (size_t i = 0; i < d->tokens.n; i++)
         if (d->is_assistant[i]) return true;
@@ -394,27 +144,40 @@ static bool need_assistant_token(const Draft *d, Err *e)
                    "assistant_only_loss=false every token is learned)");
 }
 
-// ---- the kinds of rows --------------------------------------------------------------------------------------------
+// A `system` column beside messages is the first message, unless they begin with one.
+static void add_system(Draft *d, cJSON *messages)
+{
+    const char *system = cJSON_GetStringValue(row_get(d->row, "system"));
+    if (!system || !system[strspn(system, " \t\r\n")]) return;
+    if (message_role_of(json_string(messages->child, "role")) == ROLE_SYSTEM) {
+        const char *own = json_string(messages->child, "content");
+        if (!own || strcmp(own, system) != 0) d->unused_column = "system";
+        return;
+    }
+    cJSON *list = cJSON_CreateArray();
+    message_add(list, "system", system);
+    cJSON_InsertItemInArray(messages, 0, cJSON_DetachItemFromArray(list, 0));
+    cJSON_Delete(list);
+}
 
-static bool build_messages(Draft *d, Example *ex, const cJSON *messages, const char *key, Err *e)
+static bool build_messages(Draft *d, Example *ex, cJSON *messages, const char *key, Err *e)
 {
     const Recipe *r = d->recipe;
     bool masked = r->assistant_only_loss != 0;             // the default is true: this is a masked-SFT trainer
     if (r->completion_only_loss == 1)
         return fail(e, "completion_only_loss: expected prompt and completion, found %s: use assistant_only_loss", key);
-    if (!messages_check(messages, key, e) || !render_messages(d, messages, masked, e)) return false;
-    mark_message_roles(d, messages);
-    if (!encode(d, &d->text, false, &d->tokens, e)) return false;
+    if (!conversation_render(&d->chat, r, d->row, messages, masked, e) ||
+        !encode(r, &d->chat.text, false, &d->tokens, e)) return false;
     mark_assistant_tokens(d);
     fill_example(d, ex, masked, false);
-    return !masked || need_assistant_token(d, e);
+    return !masked || learns_assistant(d, e);
 }
 
-static bool build_conversations(Draft *d, Example *ex, const cJSON *conversations, Err *e)
+static bool build_conversation(Draft *d, Example *ex, const cJSON *list, const char *key, Err *e)
 {
-    cJSON *messages = cJSON_Duplicate(conversations, true);
-    for (cJSON *m = messages->child; m; m = m->next) message_rename_sharegpt(m);
-    bool ok = build_messages(d, ex, messages, "conversations", e);
+    cJSON *messages = messages_read(list, key, e);
+    if (messages) add_system(d, messages);
+    bool ok = messages && build_messages(d, ex, messages, key, e);
     cJSON_Delete(messages);
     return ok;
 }
@@ -422,29 +185,28 @@ static bool build_conversations(Draft *d, Example *ex, const cJSON *conversation
 static bool build_alpaca(Draft *d, Example *ex, Err *e)
 {
     cJSON *messages = messages_from_alpaca(d->row, e);
-    bool ok = messages && build_messages(d, ex, messages, "messages", e);
+    bool ok = messages && build_messages(d, ex, messages, "instruction", e);
     cJSON_Delete(messages);
     return ok;
 }
 
-// Counts the prompt's tokens and checks that they are how the whole begins: a merge over the boundary, or a template
-// that writes a prompt otherwise once an answer follows, would put the mask in the wrong place.
+// The completion begins where the tokens of the prompt alone and those of the whole row first differ, as in TRL. If that is
+// before the prompt's end, a merge goes over the boundary, or the template writes a prompt otherwise once an answer follows.
 static bool count_prompt(Draft *d, const Buf *prompt, bool add_special_tokens, Err *e)
 {
     Encoding p = {0};
-    bool ok = encode(d, prompt, add_special_tokens, &p, e);
+    bool ok = encode(d->recipe, prompt, add_special_tokens, &p, e);
     size_t same = 0;
     while (ok && same < p.n && same < d->tokens.n && p.ids[same] == d->tokens.ids[same]) same++;
-    d->n_prompt = p.n;
-    d->prefix_mismatch = ok && same < p.n;
-    if (d->prefix_mismatch && !d->recipe->warn_on_prefix_mismatch) {
+    d->n_prompt = same;
+    if (ok && same < p.n) d->notes |= NOTE_PREFIX_MISMATCH;
+    if (ok && same < p.n && !d->recipe->warn_on_prefix_mismatch) {
         const Tokenizer *t = d->recipe->tokenizer;
         bool ended = same >= d->tokens.n;
-        ok = fail(e, "the prompt's tokens are not how prompt + completion begins: token %zu is \"%s\" (%d) in the "
-                  "prompt alone and \"%s\" (%d) in the whole; on_prefix_mismatch=warn masks the first %zu tokens all "
-                  "the same, as TRL does",
-                  same, tokenizer_piece(t, p.ids[same]), p.ids[same],
-                  ended ? "" : tokenizer_piece(t, d->tokens.ids[same]), ended ? -1 : d->tokens.ids[same], p.n);
+        ok = fail(e, "the row does not begin with the tokens of its prompt: token %zu is \"%s\" (%d) in the prompt alone "
+                     "and \"%s\" (%d) in the whole row; on_prefix_mismatch=warn lets the completion begin at that token, "
+                     "as TRL does", same, tokenizer_piece(t, p.ids[same]), p.ids[same],
+                  ended ? "" : tokenizer_piece(t, d->tokens.ids[same]), ended ? -1 : d->tokens.ids[same]);
     }
     encoding_free(&p);
     return ok;
@@ -454,30 +216,25 @@ static bool build_prompt_messages(Draft *d, Example *ex, const cJSON *prompt, co
 {
     const Recipe *r = d->recipe;
     bool by_assistant = r->assistant_only_loss == 1, by_completion = r->completion_only_loss != 0;
-    if (!messages_check(prompt, "prompt", e) || !messages_check(completion, "completion", e)) return false;
-    cJSON *all = first_messages(prompt, SIZE_MAX);
-    for (const cJSON *m = completion->child; m; m = m->next) cJSON_AddItemReferenceToArray(all, (cJSON *)m);
     Buf head = {0};
-    bool ok = render_messages(d, all, by_assistant, e) && render(r, d->row, prompt, true, &head, NULL, e);
-    if (ok) mark_message_roles(d, all);
-    ok = ok && encode(d, &d->text, false, &d->tokens, e) && count_prompt(d, &head, false, e);
+    cJSON *asked = messages_read(prompt, "prompt", e), *answer = asked ? messages_read(completion, "completion", e) : NULL;
+    if (answer) add_system(d, asked);
+    cJSON *all = cJSON_Duplicate(asked, true);
+    for (const cJSON *m = answer ? answer->child : NULL; m; m = m->next)
+        cJSON_AddItemToArray(all, cJSON_Duplicate(m, true));
+    bool ok = answer && conversation_render(&d->chat, r, d->row, all, by_assistant, e) &&
+              conversation_prompt(&head, r, d->row, asked, e) && encode(r, &d->chat.text, false, &d->tokens, e) &&
+              count_prompt(d, &head, false, e);
     if (ok) {
         mark_assistant_tokens(d);
         fill_example(d, ex, by_assistant, by_completion);
-        ok = !by_assistant || need_assistant_token(d, e);
+        ok = !by_assistant || learns_assistant(d, e);
     }
     buf_free(&head);
+    cJSON_Delete(asked);
+    cJSON_Delete(answer);
     cJSON_Delete(all);
     return ok;
-}
-
-// EOS as text, so that the model learns to stop; not twice.
-static void add_eos(Draft *d)
-{
-    const Tokenizer *t = d->recipe->tokenizer;
-    const char *eos = t ? json_string(tokenizer_special_tokens(t), "eos_token") : NULL;
-    size_t n = eos ? strlen(eos) : 0;
-    if (n && !(d->text.len >= n && memcmp(d->text.data + d->text.len - n, eos, n) == 0)) buf_adds(&d->text, eos);
 }
 
 static bool not_conversational(const Recipe *r, const char *kind, Err *e)
@@ -485,26 +242,35 @@ static bool not_conversational(const Recipe *r, const char *kind, Err *e)
     return r->assistant_only_loss != 1 || fail(e, "assistant_only_loss: expected messages, found %s", kind);
 }
 
+// A text, of which the first n_prompt bytes have one role and the others another. EOS is added as text, so that the model
+// learns to stop; not twice.
+static bool encode_text(Draft *d, size_t n_prompt, Role first, Role rest, Err *e)
+{
+    Buf *text = &d->chat.text;
+    const Tokenizer *t = d->recipe->tokenizer;
+    const char *eos = t ? json_string(tokenizer_special_tokens(t), "eos_token") : NULL;
+    size_t n = eos ? strlen(eos) : 0;
+    if (n && !(text->len >= n && memcmp(text->data + text->len - n, eos, n) == 0)) buf_adds(text, eos);
+    d->chat.roles = mem_alloc(text->len, 1);
+    memset(d->chat.roles, first, n_prompt);
+    memset(d->chat.roles + n_prompt, rest, text->len - n_prompt);
+    return encode(d->recipe, text, true, &d->tokens, e);
+}
+
 static bool build_prompt_text(Draft *d, Example *ex, const char *prompt, const char *completion, Err *e)
 {
     Buf head = {0};
     if (!not_conversational(d->recipe, "prompt and completion as strings", e)) return false;
     buf_adds(&head, prompt);
-    buf_addf(&d->text, "%s%s", prompt, completion);
-    add_eos(d);
-    d->byte_roles = mem_alloc(d->text.len, 1);
-    mark(d, 0, head.len, ROLE_USER);
-    mark(d, head.len, d->text.len, ROLE_ASSISTANT);
-    bool ok = encode(d, &d->text, true, &d->tokens, e) && count_prompt(d, &head, true, e);
+    buf_addf(&d->chat.text, "%s%s", prompt, completion);
+    bool ok = encode_text(d, head.len, ROLE_USER, ROLE_ASSISTANT, e) && count_prompt(d, &head, true, e);
     if (ok) fill_example(d, ex, false, d->recipe->completion_only_loss != 0);
     buf_free(&head);
     return ok;
 }
 
-static bool build_prompt(Draft *d, Example *ex, const cJSON *prompt, Err *e)
+static bool build_prompt(Draft *d, Example *ex, const cJSON *prompt, const cJSON *completion, Err *e)
 {
-    const cJSON *completion = json_get(d->row, "completion");
-    if (!completion) return fail(e, "completion: expected one beside the prompt, found nothing");
     if (cJSON_IsString(prompt) && cJSON_IsString(completion))
         return build_prompt_text(d, ex, prompt->valuestring, completion->valuestring, e);
     if (cJSON_IsArray(prompt) && cJSON_IsArray(completion)) return build_prompt_messages(d, ex, prompt, completion, e);
@@ -517,11 +283,8 @@ static bool build_text(Draft *d, Example *ex, const char *text, Err *e)
     if (!not_conversational(d->recipe, "plain text", e)) return false;
     if (d->recipe->completion_only_loss == 1)
         return fail(e, "completion_only_loss: expected prompt and completion, found plain text");
-    buf_adds(&d->text, text);
-    add_eos(d);
-    d->byte_roles = mem_alloc(d->text.len, 1);
-    mark(d, 0, d->text.len, ROLE_TEXT);
-    if (!encode(d, &d->text, true, &d->tokens, e)) return false;
+    buf_adds(&d->chat.text, text);
+    if (!encode_text(d, 0, ROLE_TEXT, ROLE_TEXT, e)) return false;
     fill_example(d, ex, false, false);
     return true;
 }
@@ -529,9 +292,9 @@ static bool build_text(Draft *d, Example *ex, const char *text, Err *e)
 // A list of n whole numbers of a row, each in [0, max] or `other`; nothing if the key is absent.
 static bool get_ints(const cJSON *row, const char *key, int max, int other, size_t n, int **out, Err *e)
 {
-    const cJSON *list = json_get(row, key), *v;
+    const cJSON *list = row_get(row, key), *v;
     *out = NULL;
-    if (!list || cJSON_IsNull(list)) return true;
+    if (!list) return true;
     if (!cJSON_IsArray(list)) return fail(e, "%s: expected a list, found %s", key, json_kind(list));
     size_t i = 0, found = (size_t)cJSON_GetArraySize(list);
     if (found != n) return fail(e, "%s: expected %zu numbers, as many as input_ids, found %zu", key, n, found);
@@ -582,21 +345,73 @@ static bool build_tokens(Draft *d, Example *ex, const cJSON *input_ids, Err *e)
     return ok;
 }
 
+// Kinds of rows, and the columns with something to learn from that each kind uses. One that is there and not used is warned
+// of. A name that is not in this table (id, source, ...) is taken for a note of the file's maker.
+enum { IDS = 1, MESSAGES = 2, STRINGS = 4, ALPACA = 8, TEXT = 16 };
+static const struct { const char *name; unsigned used_by; } columns[] = {
+    {"labels", IDS}, {"assistant_masks", IDS}, {"completion_mask", IDS}, {"messages", 0}, {"conversations", 0},
+    {"prompt", STRINGS}, {"completion", STRINGS}, {"instruction", ALPACA}, {"input", ALPACA}, {"output", ALPACA},
+    {"history", ALPACA}, {"text", TEXT}, {"system", MESSAGES | ALPACA}, {"tools", MESSAGES | ALPACA},
+    {"documents", MESSAGES | ALPACA}, {"chat_template_kwargs", MESSAGES | ALPACA}, {"context", 0}, {"question", 0},
+    {"answer", 0}, {"query", 0}, {"response", 0}, {"chosen", 0}, {"rejected", 0}, {"image", 0}, {"images", 0},
+    {"audio", 0}, {"videos", 0}, {"thinking", 0}, {"reasoning", 0}, {"reasoning_content", 0},
+};
+
+// Is this text one of the messages already, as a prompt beside messages is?
+static bool is_said(const cJSON *messages, const char *text)
+{
+    for (const cJSON *m = messages ? messages->child : NULL; m; m = m->next) {
+        const char *content = json_string(m, json_get(m, "content") ? "content" : "value");
+        if (content && text && strcmp(content, text) == 0) return true;
+    }
+    return false;
+}
+
+static void find_unused_column(Draft *d, unsigned kind, const cJSON *read)
+{
+    for (size_t i = 0; i < sizeof columns / sizeof *columns && !d->unused_column; i++) {
+        const cJSON *v = row_get(d->row, columns[i].name);
+        const char *text = cJSON_GetStringValue(v);
+        bool empty = !v || (text ? !text[strspn(text, " \t\r\n")] : (cJSON_IsArray(v) || cJSON_IsObject(v)) && !v->child);
+        bool used = (columns[i].used_by & kind) || v == read || strcmp(columns[i].name, d->recipe->text_field) == 0;
+        if (!empty && !(used && !(kind == MESSAGES && columns[i].used_by == STRINGS)) && !is_said(read, text))
+            d->unused_column = columns[i].name;
+    }
+}
+
 static bool build(Draft *d, Example *ex, Err *e)
 {
-    const cJSON *row = d->row, *value;
-    if (!cJSON_IsObject(row)) return fail(e, "expected an object, found %s", json_kind(row));
-    if ((value = json_get(row, "input_ids"))) return build_tokens(d, ex, value, e);
-    if ((value = json_get(row, "prompt"))) return build_prompt(d, ex, value, e);
-    if ((value = json_get(row, "messages"))) return build_messages(d, ex, value, "messages", e);
-    if ((value = json_get(row, "conversations"))) return build_conversations(d, ex, value, e);
-    if (json_get(row, "instruction")) return build_alpaca(d, ex, e);
-    value = json_get(row, d->recipe->text_field);
-    if (cJSON_IsString(value)) return build_text(d, ex, value->valuestring, e);
-    return fail(e,
-                "expected messages, prompt and completion, instruction and output, input_ids or \"%s\", found %s%s%s",
-                d->recipe->text_field, row->child ? "\"" : "none of them", row->child ? row->child->string : "",
-                row->child ? "\"" : "");
+    const cJSON *row = d->row, *value, *prompt = row_get(row, "prompt"), *completion = row_get(row, "completion");
+    if (!cJSON_IsObject(row))
+        return fail(e, "expected an object, such as {\"messages\": [...]}, found %s", json_kind(row));
+    const char *first = row->child ? row->child->string : NULL, *text_field = d->recipe->text_field;
+    if ((value = row_get(row, "input_ids"))) {
+        find_unused_column(d, IDS, value);
+        return build_tokens(d, ex, value, e);
+    }
+    if (prompt && completion) {
+        find_unused_column(d, cJSON_IsString(prompt) ? STRINGS : STRINGS | MESSAGES, NULL);
+        return build_prompt(d, ex, prompt, completion, e);
+    }
+    const char *key = row_get(row, "messages") ? "messages" : "conversations";
+    if ((value = row_get(row, key))) {
+        find_unused_column(d, MESSAGES, value);
+        return build_conversation(d, ex, value, key, e);
+    }
+    if (row_get(row, "instruction")) {
+        find_unused_column(d, ALPACA, NULL);
+        return build_alpaca(d, ex, e);
+    }
+    value = row_get(row, text_field);
+    if (cJSON_IsString(value)) {
+        find_unused_column(d, TEXT, value);
+        return build_text(d, ex, value->valuestring, e);
+    }
+    if (prompt) return fail(e, "completion: expected one beside the prompt, found nothing");
+    bool message = json_get(row, "role") || json_get(row, "from");
+    return fail(e, "expected messages, prompt and completion, instruction and output, input_ids or \"%s\", found %s%s%s%s",
+                text_field, first ? "\"" : "none of them", first ? first : "", first ? "\"" : "",
+                message ? ": a message is no row; a row is {\"messages\": [...]}" : "");
 }
 
 // Cuts the row, and counts what the mask says of the rest. Which rows take part is up to the mask, not to
@@ -619,11 +434,17 @@ bool example_build(Example *ex, Buf *text, const cJSON *row, const Recipe *recip
     bool ok = build(&d, ex, e);
     if (ok) truncate_example(ex, d.mask, recipe->max_length);
     else example_free(ex);
-    ex->spans_by_rendering = d.spans_by_rendering;
-    ex->prefix_mismatch = d.prefix_mismatch;
+    if (d.chat.guessed) d.notes |= NOTE_SPANS_GUESSED;
+    if (d.chat.calls_lost) d.notes |= NOTE_CALLS_LOST;
+    if (d.chat.unknown_role[0]) d.notes |= NOTE_UNKNOWN_ROLE;
+    if (d.unused_column) d.notes |= NOTE_UNUSED_COLUMN;
+    ex->notes = d.notes;
+    ex->spans_by_rendering = d.chat.by_rendering;
+    ex->unused_column = d.unused_column;
+    memcpy(ex->unknown_role, d.chat.unknown_role, sizeof ex->unknown_role);
     if (text) {
         buf_clear(text);
-        buf_add(text, d.text.data, d.text.len);
+        buf_add(text, d.chat.text.data, d.chat.text.len);
     }
     draft_free(&d);
     return ok;

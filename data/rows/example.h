@@ -5,8 +5,7 @@
 //   messages, conversations    role/content, or ShareGPT's from/value
 //   instruction, input, output Alpaca's (+ system, history), made into messages
 //   the text field             plain text
-// The semantics are TRL's (transformers reads the spans of {% generation %} the same way), with one addition: where a
-// template has no such blocks the assistant's spans are found by rendering prefixes of the conversation.
+// A key that is null counts as absent. The semantics are TRL's.
 //
 // One small row, and the batch made of it. The label of a token is its own id, or -100: nothing is shifted here. batch
 // shifts: position at[m] is asked for target[m], the label of the token after it.
@@ -22,9 +21,7 @@
 #ifndef EXAMPLE_H
 #define EXAMPLE_H
 
-#include "../../tokenizer/tokenizer.h"
-#include "messages.h"
-#include "../template/template.h"
+#include "conversation.h"
 
 enum { IGNORE = -100 };        // the label that the loss ignores: ignore_index of PyTorch's cross_entropy
 
@@ -35,34 +32,28 @@ typedef struct {
     unsigned char *roles;                                  // (n)
     size_t n_learned, n_left_out;                          // of all tokens but the first: those that the mask learns,
                                                            // and those that prompt_loss_weight could bring back
-    size_t line;                                           // where the row begins in its file, from 1
+    size_t row, line;                                      // its number in the file, from 0, and where it begins, from 1
     bool truncated, dropped;                               // cut at max_length; the mask learns no token of it
     bool spans_by_rendering;                               // the template had no generation blocks to tell
-    bool prefix_mismatch;                                  // the prompt's tokens are not how the row begins
+    unsigned char notes;                                   // Note bits
+    char unknown_role[20];
+    const char *unused_column;
     const char *mask;                                      // what made the labels: "assistant", "completion", "both"
                                                            // (each AND the other), "none", or "given" by the row
 } Example;
 void example_free(Example *ex);                            // accepts {0}
 
-// How rows become examples; the same for all rows of a run. Everything is borrowed.
-typedef struct {
-    const Tokenizer *tokenizer;                            // NULL: only input_ids rows can be read
-    const Template *template;                              // NULL: messages cannot be rendered
-    const cJSON *template_kwargs;                          // more template variables, or NULL
-    const char *text_field;
-    int assistant_only_loss, completion_only_loss;         // 1, 0, or -1: not given
-    float prompt_loss_weight;                              // of the tokens that the mask leaves out; 0: label -100
-    bool warn_on_prefix_mismatch;                          // instead of an error
-    size_t max_length;                                     // 0: none
-    int vocab_size;                                        // ids must be below
-} Recipe;
+// What is odd about a row, and worth a warning.
+enum {
+    NOTE_PREFIX_MISMATCH = 1,                              // it does not begin with the tokens of its prompt
+    NOTE_SPANS_GUESSED = 2, NOTE_CALLS_LOST = 4,           // Conversation's
+    NOTE_UNUSED_COLUMN = 8, NOTE_UNKNOWN_ROLE = 16,
+    NOTE_EQUAL_KEYS = 32                                   // an object has a key twice
+};
 
 // Builds the example of one row: labels first, then the cut at max_length (from the start on), then "dropped" if no
 // label is left. `text`, if not NULL, is replaced by what was tokenized ("" for input_ids rows). Fails without a place
 // in the message: the caller knows file and line. Safe in parallel.
 bool example_build(Example *ex, Buf *text, const cJSON *row, const Recipe *recipe, Err *e);
-
-// The conversation of a row as a template sees it (messages plus variables), for chat. Owned by the caller.
-cJSON *template_variables(const Recipe *recipe, const cJSON *row, const cJSON *messages, bool add_generation_prompt);
 
 #endif

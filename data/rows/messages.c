@@ -9,11 +9,12 @@ Role message_role_of(const char *name)
 {
     static const struct { const char *name; Role role; } known[] = {
         {"system", ROLE_SYSTEM}, {"developer", ROLE_SYSTEM}, {"assistant", ROLE_ASSISTANT},
-        {"tool", ROLE_TOOL}, {"function", ROLE_TOOL}, {"ipython", ROLE_TOOL},
+        {"model", ROLE_ASSISTANT}, {"user", ROLE_USER}, {"tool", ROLE_TOOL}, {"function", ROLE_TOOL},
+        {"ipython", ROLE_TOOL}, {"tool_response", ROLE_TOOL},
     };
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (strcmp(name, known[i].name) == 0) return known[i].role;
-    return ROLE_USER;
+    return ROLE_UNKNOWN;
 }
 
 bool message_is_assistant(const cJSON *message)
@@ -31,7 +32,7 @@ static const char *sharegpt_role(const char *from)
 }
 
 // ShareGPT's {"from", "value"} turns into {"role", "content"}; anything else stays as it is.
-void message_rename_sharegpt(cJSON *message)
+static void rename_sharegpt(cJSON *message)
 {
     cJSON *from = (cJSON *)json_get(message, "from"), *value = (cJSON *)json_get(message, "value");
     if (!cJSON_IsString(from) || json_get(message, "role")) return;
@@ -40,23 +41,74 @@ void message_rename_sharegpt(cJSON *message)
     cJSON_Delete(cJSON_DetachItemViaPointer(message, from));
 }
 
-bool messages_check(const cJSON *messages, const char *key, Err *e)
+const cJSON *row_get(const cJSON *row, const char *key)
 {
-    if (!cJSON_IsArray(messages)) return fail(e, "%s: expected a list, found %s", key, json_kind(messages));
-    if (!messages->child) return fail(e, "%s: expected a list of at least one message, found none", key);
-    size_t i = 0;
-    for (const cJSON *m = messages->child; m; m = m->next, i++) {
-        const cJSON *role = json_get(m, "role"), *content = json_get(m, "content"), *weight = json_get(m, "weight");
-        if (!cJSON_IsObject(m)) return fail(e, "%s[%zu]: expected an object, found %s", key, i, json_kind(m));
-        if (!cJSON_IsString(role)) return fail(e, "%s[%zu].role: expected a string, found %s", key, i, json_kind(role));
-        bool calls = json_get(m, "tool_calls") != NULL;    // such a message may have nothing to say
-        if (!(content ? cJSON_IsString(content) || cJSON_IsArray(content) || cJSON_IsNull(content) : calls))
-            return fail(e, "%s[%zu].content: expected a string, found %s", key, i, json_kind(content));
-        if (weight && !json_is_int(weight, 0, 1))
-            return fail(e, "%s[%zu].weight: expected 0 or 1, found %s", key, i,
-                        cJSON_IsNumber(weight) ? "another number" : json_kind(weight));
-    }
+    const cJSON *v = json_get(row, key);
+    return json_is_absent(v) ? NULL : v;
+}
+
+bool row_json(cJSON **out, const cJSON *row, const char *key, Err *e)
+{
+    const cJSON *v = row_get(row, key);
+    const char *text = cJSON_GetStringValue(v);
+    *out = NULL;
+    if (!v || (text && !text[strspn(text, " \t\r\n")])) return true;
+    if (!text) return (*out = cJSON_Duplicate(v, true)) != NULL;
+    Err why;
+    *out = json_parse_literal(text, strlen(text), key, 0, &why);
+    if (!*out) return fail(e, "%s: expected JSON, found a string that is none: %s", key, why.text);
+    if (cJSON_IsNull(*out)) cJSON_Delete(*out), *out = NULL;
     return true;
+}
+
+static void drop_nulls(cJSON *message)
+{
+    for (cJSON *v = message->child, *next; v; v = next) {
+        next = v->next;
+        if (cJSON_IsNull(v)) cJSON_Delete(cJSON_DetachItemViaPointer(message, v));
+    }
+}
+
+// As transformers: reasoning_content from the first of its three names, and thinking if that is absent.
+static void name_reasoning(cJSON *message)
+{
+    static const char *const names[] = {"reasoning_content", "thinking", "reasoning"};
+    const cJSON *reasoning = NULL;
+    for (size_t i = 0; i < 3 && !reasoning; i++) reasoning = json_get(message, names[i]);
+    for (size_t i = 0; i < 2 && reasoning; i++)
+        if (!json_get(message, names[i])) cJSON_AddItemToObject(message, names[i], cJSON_Duplicate(reasoning, true));
+}
+
+static bool read_message(cJSON *m, Err *e)
+{
+    if (!cJSON_IsObject(m)) return fail(e, ": expected an object, found %s", json_kind(m));
+    drop_nulls(m);
+    rename_sharegpt(m);
+    name_reasoning(m);
+    cJSON *calls;
+    const cJSON *role = json_get(m, "role"), *content = json_get(m, "content"), *weight = json_get(m, "weight");
+    if (!cJSON_IsString(role)) return fail(e, ".role: expected a string, found %s", json_kind(role));
+    if (!row_json(&calls, m, "tool_calls", e)) return fail_prefix(e, ".");
+    cJSON_DeleteItemFromObjectCaseSensitive(m, "tool_calls");
+    if (calls) cJSON_AddItemToObject(m, "tool_calls", calls);
+    if (calls && !cJSON_IsArray(calls)) return fail(e, ".tool_calls: expected a list, found %s", json_kind(calls));
+    if (!(content ? cJSON_IsString(content) || cJSON_IsArray(content) : calls != NULL))
+        return fail(e, ".content: expected a string, found %s", json_kind(content));
+    return !weight || json_is_int(weight, 0, 1) ||
+           fail(e, ".weight: expected 0 or 1, found %s", cJSON_IsNumber(weight) ? "another number" : json_kind(weight));
+}
+
+cJSON *messages_read(const cJSON *list, const char *key, Err *e)
+{
+    cJSON *messages = cJSON_IsArray(list) ? cJSON_Duplicate(list, true) : NULL;
+    bool ok = messages || fail(e, "%s: expected a list, found %s", key, json_kind(list));
+    if (ok && !messages->child) ok = fail(e, "%s: expected a list of at least one message, found none", key);
+    size_t i = 0;
+    for (cJSON *m = ok ? messages->child : NULL; m && ok; m = m->next, i++)
+        ok = read_message(m, e) || fail_prefix(e, "%s[%zu]", key, i);
+    if (ok) return messages;
+    cJSON_Delete(messages);
+    return NULL;
 }
 
 void message_add(cJSON *messages, const char *role, const char *content)

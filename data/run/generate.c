@@ -141,14 +141,13 @@ bool generate_sample(Run *r, char **model, Err *e)
 static bool answer(Stream *s, cJSON *messages, Err *e)
 {
     const Recipe *r = &s->run->recipe;
-    cJSON *vars = template_variables(r, NULL, messages, true);
     Buf text = {0};
     int *old = s->ids;
     size_t n_old = s->n, same = 0;
     s->ids = NULL;
     s->n = s->cap = 0;
     bool ok =
-        template_render(r->template, vars, &text, NULL, e) && stream_encode(s, text.len ? text.data : "", false, e);
+        conversation_prompt(&text, r, NULL, messages, e) && stream_encode(s, text.len ? text.data : "", false, e);
     while (same < n_old && same < s->n && same < s->sampler.n_cached && old[same] == s->ids[same]) same++;
     s->sampler.n_cached = same < s->n || !same ? same : same - 1;      // the last token is fed again for its logits
     s->first = s->n;
@@ -158,7 +157,6 @@ static bool answer(Stream *s, cJSON *messages, Err *e)
     buf_clear(&s->text);
     free(old);
     buf_free(&text);
-    cJSON_Delete(vars);
     return ok;
 }
 

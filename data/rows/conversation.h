@@ -1,0 +1,48 @@
+// conversation: messages -> the text that the chat template makes of them, and whose each byte of it is.
+//
+// The assistant's spans are what {% generation %} blocks print, as in transformers. A template without such blocks (every
+// stock template) is rendered for each assistant message i: messages[:i] with a generation prompt, and messages[:i+1].
+// The span is what the second adds to the first. Where one is not how the other begins, what all renderings agree on is
+// taken: the header that a generation prompt prints elsewhere, and the end before a tail that only follows the last
+// message. If the template rewrites the answer itself, the row is refused. Spans are never found by searching for tokens.
+#ifndef CONVERSATION_H
+#define CONVERSATION_H
+
+#include "../../tokenizer/tokenizer.h"
+#include "../template/template.h"
+#include "messages.h"
+
+// How rows become examples; the same for all rows of a run. Everything is borrowed.
+typedef struct {
+    const Tokenizer *tokenizer;                            // NULL: only input_ids rows can be read
+    const Template *template;                              // NULL: messages cannot be rendered
+    const Template *tool_template;                         // for rows with tools; NULL: the same
+    const cJSON *template_kwargs;                          // more template variables, or NULL
+    const char *text_field;
+    int assistant_only_loss, completion_only_loss;         // 1, 0, or -1: not given
+    float prompt_loss_weight;                              // of the tokens that the mask leaves out; 0: label -100
+    bool warn_on_prefix_mismatch;                          // instead of an error
+    size_t max_length;                                     // 0: none
+    int vocab_size;                                        // ids must be below
+} Recipe;
+
+typedef struct {
+    Buf text;
+    unsigned char *roles;                                  // (text.len)
+    Spans assistant;                                       // in the order of the text, but for nested blocks
+    bool *off;                                             // (assistant.n): its message has weight 0
+    bool by_rendering;                                     // the template has no generation blocks
+    bool guessed;                                          // a span is not simply what one message adds
+    bool calls_lost;                                       // the template does not write a tool call
+    char unknown_role[20];                                 // of a message that counts as the user's; "" if there is none
+} Conversation;
+void conversation_free(Conversation *c);                   // accepts {0}
+
+// need_spans: it is an error if they cannot be found. Messages as messages_read returns them; the row's tools, documents
+// and chat_template_kwargs are variables too.
+bool conversation_render(Conversation *c, const Recipe *r, const cJSON *row, const cJSON *messages, bool need_spans,
+                         Err *e);
+// The text of a prompt: with a generation prompt, for completions and for chat. Replaces what `out` holds.
+bool conversation_prompt(Buf *out, const Recipe *r, const cJSON *row, const cJSON *messages, Err *e);
+
+#endif
