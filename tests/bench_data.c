@@ -1,5 +1,5 @@
-// bench_data: what a run does before its first step with tokenizer, chat template and rows: each one rendered, tokenized,
-// labelled.
+// bench_data: what a run does with tokenizer, chat template and rows before its first step. Each row is rendered,
+// tokenized and labelled.
 //     bench_data TOKENIZER FILE.jsonl
 #include "../data/run/inputs.h"
 
@@ -23,8 +23,9 @@ int main(int argc, char **argv)
     for (size_t i = 0; i < r.data.n; i++) tokens += ex[i].n;
     struct rusage usage;
     getrusage(RUSAGE_SELF, &usage);
-    printf("%8.2f s to open %zu rows, %.1f MB, %zu tokens; %ld MB of memory, %.0f MB of it token arrays\n", seconds, r.data.n,
-           (double)r.data.file.size / 1e6, tokens, usage.ru_maxrss / 1024, (double)(tokens * token_size) / 1e6);
+    printf("%8.2f s to open %zu rows, %.1f MB, %zu tokens; %ld MB of memory, %.0f MB of it token arrays\n", seconds,
+           r.data.n, (double)r.data.file.size / 1e6, tokens, usage.ru_maxrss / 1024,
+           (double)(tokens * token_size) / 1e6);
     run_free(&r);
     return 0;
 }

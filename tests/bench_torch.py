@@ -1,5 +1,5 @@
-"""The peer of bench_step: the same training step as a PyTorch user has it. A right-padded batch, eager mode, float32, AdamW;
-logits for every position, or with --chunked_nll for supervised ones only.
+"""The peer of bench_step: the same training step in PyTorch, as its users write it. A right-padded batch, eager mode,
+float32, AdamW; logits for every position, or with --chunked_nll for supervised ones only.
 
 usage: python3 tests/bench_torch.py SHAPE FRACTION STEPS BATCH [--lengths full] [--chunked_nll]
 Writes the batch it used to the file BATCH (int32: rows, lengths, tokens, targets), for bench_step to use the same."""
@@ -8,7 +8,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-SHAPES = {'260K': (64, 5, 8, 4, 172, 512, 512, 16), '15M': (288, 6, 6, 6, 768, 32000, 256, 24), '135M': (576, 30, 9, 3, 1536, 49152, 256, 8)}
+SHAPES = {'260K': (64, 5, 8, 4, 172, 512, 512, 16), '15M': (288, 6, 6, 6, 768, 32000, 256, 24),
+          '135M': (576, 30, 9, 3, 1536, 49152, 256, 8)}
 shape, fraction, steps, path = sys.argv[1], float(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
 C, L, H, K, FF, V, S, rows = SHAPES[shape]
 D, chunked, full = C // H, '--chunked_nll' in sys.argv, 'full' in sys.argv

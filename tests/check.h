@@ -3,11 +3,9 @@
 #ifndef CHECK_H
 #define CHECK_H
 
-#include "../model/base.h"
+#include "quoted.h"
 
 #include <math.h>
-#include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 static int n_passed, n_failed, n_skipped, n_bad_checks, n_refused;
@@ -32,18 +30,6 @@ static const char *skip_reason;
 #define RUN(test) check_run(#test, test)
 #define SKIP(reason) do { skip_reason = reason; return; } while (0)
 #define FOLDER_OR_SKIP(path) do { if (access(path, R_OK) != 0) SKIP(path " is not there"); } while (0)
-
-// JSON that is easy to read in a test: every ' becomes a ". The result lives until the eighth call after this one.
-static inline const char *quoted(const char *text)
-{
-    static char *made[8];
-    static int next;
-    char **slot = &made[next++ % 8];
-    free(*slot);
-    *slot = mem_strdup(text);
-    for (char *p = *slot; (p = strchr(p, '\''));) *p = '"';
-    return *slot;
-}
 
 static inline bool check_str(const char *got, const char *want, const char *file, int line)
 {

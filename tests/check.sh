@@ -1,6 +1,6 @@
 #!/bin/sh
-# make check: the rules of the tree. Which room may include which (arrows go one way, down this list); how many lines a room
-# may have, so that "minimal" stays true; no line wider than 120 columns. Prints the rooms, and what breaks a rule.
+# make check: the rules of the tree. A room may include only rooms above it in this list, and has a largest number of
+# lines, so that it stays minimal. No line is wider than 120 columns. Prints the rooms, and what breaks a rule.
 cd "$(dirname "$0")/.." || exit 1
 status=0
 say() { echo "check: $*"; status=1; }
@@ -17,7 +17,9 @@ all=17700
 
 # The includes of other rooms in a room's files: "FILE:LINE HEADER", the header's path from the top.
 includes() {
-    grep -n '#include ".*/' /dev/null "$1"/*.[ch] | sed 's/^\.\///; s/^\([^:]*:[0-9]*\):#include "\(.*\)".*/\1 \2/' | while read -r place header; do
+    grep -n '#include ".*/' /dev/null "$1"/*.[ch] |
+    sed 's/^\.\///; s/^\([^:]*:[0-9]*\):#include "\(.*\)".*/\1 \2/' |
+    while read -r place header; do
         case $1 in
             .) path=$header ;;
             */*) path=${header#../../} ;;
@@ -54,9 +56,11 @@ echo "$rooms" | {
     blas=$(grep -ln cblas model/*.c tokenizer/*.c data/*/*.c train.c | grep -v '^model/ops.c$')
     [ -z "$blas" ] || say "$blas: only model/ops.c may know BLAS"
 
-    # Columns are characters: bytes of UTF-8 that do not go on from the one before.
-    wide=$(git ls-files '*.[ch]' '*.sh' '*.py' '*.mjs' '*.css' '*.js' Makefile 2>/dev/null | grep -v 'tokenizer/unicode.c' | while read -r f; do
-        LC_ALL=C awk -v f="$f" '{ line = $0; gsub(/[\200-\277]/, "", line) } length(line) > 120 { print f ":" FNR ": " length(line) " columns" }' "$f"
+    # Columns are characters: the bytes of UTF-8 that continue a character do not count.
+    files=$(git ls-files '*.[ch]' '*.sh' '*.py' '*.mjs' '*.css' '*.js' Makefile 2>/dev/null)
+    wide=$(echo "$files" | grep -v 'tokenizer/unicode.c' | while read -r f; do
+        LC_ALL=C awk -v f="$f" '{ line = $0; gsub(/[\200-\277]/, "", line) }
+            length(line) > 120 { print f ":" FNR ": " length(line) " columns" }' "$f"
     done)
     [ -z "$wide" ] || say "wider than 120 columns:
 $wide"

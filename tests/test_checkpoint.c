@@ -1,5 +1,5 @@
-// Models in files: both versions of llama2.c's .bin and Hugging Face folders, there and back to the bit, and what a
-// broken file is answered with.
+// Models in files: both versions of llama2.c's .bin, and Hugging Face folders. They come back to the bit, and a broken
+// file is refused with its reason.
 #include "fixture.h"
 
 #include "../model/checkpoint.h"
@@ -162,7 +162,8 @@ static void bin_files_are_llama2cs(void)
     Buf want = bin_version_0(&c);
     File f;
     Err e;
-    must(formats[FORMAT_BIN].save(&m, temp_path("saved.bin"), NULL, &e) && file_map(&f, temp_path("saved.bin"), &e), &e);
+    must(formats[FORMAT_BIN].save(&m, temp_path("saved.bin"), NULL, &e), &e);
+    must(file_map(&f, temp_path("saved.bin"), &e), &e);
     size_t classifier = 4 * tensor_size(&c, CLASSIFIER), tables = 4 * (size_t)(c.seq_len * c.head_dim);
     size_t table = want.len - classifier - tables;
     if (CHECK(f.size == want.len)) {
@@ -283,12 +284,12 @@ static void folders_have_hugging_faces_row_order(void)
 
 static void a_folder_keeps_the_other_keys(void)
 {
-    static const char text[] = "{\"eos_token_id\": [7, 8], \"mine\": {\"a\": 1}, \"torch_dtype\": \"bfloat16\","
-                               " \"rms_norm_eps\": 1e-05, \"max_position_embeddings\": 8, \"hidden_size\": 999}";
+    static const char text[] = "{'eos_token_id': [7, 8], 'mine': {'a': 1}, 'torch_dtype': 'bfloat16',"
+                               " 'rms_norm_eps': 1e-05, 'max_position_embeddings': 8, 'hidden_size': 999}";
     Err e;
     Config c = small_config(true);
     Model m = marked_model(&c);
-    cJSON *source = cJSON_Parse(text);
+    cJSON *source = cJSON_Parse(quoted(text));
     must(formats[FORMAT_FOLDER].save(&m, temp_folder("kept"), source, &e), &e);
     cJSON *json = json_load(temp_path("kept/config.json"), &e);
     must(json, &e);
@@ -393,11 +394,10 @@ static bool same_number(double a, double b) { return isnan(a) ? isnan(b) : a == 
 static void check_all_16_bits(const char *dtype)
 {
     enum { ALL = 1 << 16 };
-    Buf b = {0};
+    Buf b = {0}, header = {0};
     SafeTensors st;
     Err e;
-    Buf header = {0};
-    buf_addf(&header, "{\"x\":{\"dtype\":\"%s\",\"shape\":[256,256],\"data_offsets\":[0,%d]}}", dtype, 2 * ALL);
+    buf_addf(&header, quoted("{'x':{'dtype':'%s','shape':[256,256],'data_offsets':[0,%d]}}"), dtype, 2 * ALL);
     uint64_t length = header.len;
     buf_add(&b, &length, 8);
     buf_add(&b, header.data, header.len);
@@ -456,17 +456,17 @@ static Config parsed(const char *text)
 {
     Config c;
     Err e;
-    cJSON *json = json_parse(text, strlen(text), "test", 0, &e);
+    cJSON *json = json_parse(quoted(text), strlen(text), "test", 0, &e);
     must(json, &e);
     must(config_from_json(&c, json, "test", &e), &e);
     cJSON_Delete(json);
     return c;
 }
 
-#define SIZES "\"hidden_size\": 12, \"intermediate_size\": 10, \"num_hidden_layers\": 2, \"num_attention_heads\": 2," \
-              "\"vocab_size\": 11"
-#define LLAMA3 "\"llama3\", \"factor\": 8, \"low_freq_factor\": 1, \"high_freq_factor\": 4," \
-               "\"original_max_position_embeddings\": 64"
+#define SIZES "'hidden_size': 12, 'intermediate_size': 10, 'num_hidden_layers': 2, 'num_attention_heads': 2," \
+              "'vocab_size': 11"
+#define LLAMA3 "'llama3', 'factor': 8, 'low_freq_factor': 1, 'high_freq_factor': 4," \
+               "'original_max_position_embeddings': 64"
 
 static void absent_keys_have_transformers_defaults(void)
 {
@@ -475,16 +475,16 @@ static void absent_keys_have_transformers_defaults(void)
     want.seq_len = 2048;
     want.norm_eps = 1e-6f;
     check_config(&c, &want);
-    c = parsed("{" SIZES ", \"num_key_value_heads\": null, \"head_dim\": null, \"rope_scaling\": null}");
+    c = parsed("{" SIZES ", 'num_key_value_heads': null, 'head_dim': null, 'rope_scaling': null}");
     check_config(&c, &want);
 }
 
 // transformers 4 has rope_theta and rope_scaling, 5 has rope_parameters; older files say "type".
 static void rope_settings_are_read_from_either_place(void)
 {
-    Config four = parsed("{" SIZES ", \"rope_theta\": 500, \"rope_scaling\": {\"type\": " LLAMA3 "}}");
-    Config five = parsed("{" SIZES ", \"rope_parameters\": {\"rope_theta\": 500, \"rope_type\": " LLAMA3 "}}");
-    Config plain = parsed("{" SIZES "}"), off = parsed("{" SIZES ", \"rope_scaling\": {\"rope_type\": \"default\"}}");
+    Config four = parsed("{" SIZES ", 'rope_theta': 500, 'rope_scaling': {'type': " LLAMA3 "}}");
+    Config five = parsed("{" SIZES ", 'rope_parameters': {'rope_theta': 500, 'rope_type': " LLAMA3 "}}");
+    Config plain = parsed("{" SIZES "}"), off = parsed("{" SIZES ", 'rope_scaling': {'rope_type': 'default'}}");
     CHECK(four.rope_theta == 500 && four.rope_scaling.factor == 8 && four.rope_scaling.low_freq_factor == 1);
     CHECK(four.rope_scaling.high_freq_factor == 4 && four.rope_scaling.original_seq_len == 64);
     check_config(&five, &four);
@@ -494,9 +494,9 @@ static void rope_settings_are_read_from_either_place(void)
 // Attention here is always full: the two are the same up to the window.
 static void a_mistral_goes_as_far_as_its_window(void)
 {
-    CHECK(parsed("{" SIZES ", \"model_type\": \"mistral\", \"sliding_window\": 100}").seq_len == 100);
-    CHECK(parsed("{" SIZES ", \"model_type\": \"mistral\", \"sliding_window\": null}").seq_len == 2048);
-    CHECK(parsed("{" SIZES ", \"model_type\": \"llama\", \"sliding_window\": 100}").seq_len == 2048);
+    CHECK(parsed("{" SIZES ", 'model_type': 'mistral', 'sliding_window': 100}").seq_len == 100);
+    CHECK(parsed("{" SIZES ", 'model_type': 'mistral', 'sliding_window': null}").seq_len == 2048);
+    CHECK(parsed("{" SIZES ", 'model_type': 'llama', 'sliding_window': 100}").seq_len == 2048);
 }
 
 // At position 1 the angle is the frequency. (The fixture is made by tests/oracle/model.py.)
@@ -595,18 +595,18 @@ static void bad_bin_files_are_refused(void)
 
 // A tensor's entry in a header.
 #define T(name, dtype, shape, ...) \
-    "\"" name "\":{\"dtype\":\"" dtype "\",\"shape\":" shape ",\"data_offsets\":[" #__VA_ARGS__ "]}"
+    "'" name "':{'dtype':'" dtype "','shape':" shape ",'data_offsets':[" #__VA_ARGS__ "]}"
 
 // A header, and so many bytes of data. `length` is what the file says of the header's length; 0: the truth.
 static const struct { const char *what, *header; size_t data; uint64_t length; const char *message; } bad_tensors[] = {
     {"header longer than the file", "{}", 0, 3, "header length: expected at most 2, found 3"},
     {"header of 2^63 bytes", "{}", 0, 1ull << 63, "header length: expected at most 2, found 9223372036854775808"},
     {"header of all bits", "{}", 0, UINT64_MAX, "header length"},
-    {"not JSON", "{\"a\":", 0, 0, "broken JSON"},
+    {"not JSON", "{'a':", 0, 0, "broken JSON"},
     {"not an object", "[]", 0, 0, "header: expected an object, found a list"},
     {"two values", "{} {}", 0, 0, "expected the end of the JSON value"},
-    {"not UTF-8", "{\"\xff\":1}", 0, 0, "invalid UTF-8"},
-    {"an entry that is a number", "{\"a\":1}", 0, 0, "a: dtype: expected F32, F16 or BF16, found none"},
+    {"not UTF-8", "{'\xff':1}", 0, 0, "invalid UTF-8"},
+    {"an entry that is a number", "{'a':1}", 0, 0, "a: dtype: expected F32, F16 or BF16, found none"},
     {"unknown dtype", "{" T("a", "F64", "[1]", 0, 8) "}", 8, 0, "a: dtype: expected F32, F16 or BF16, found F64"},
     {"integers", "{" T("a", "I32", "[1]", 0, 4) "}", 4, 0, "found I32"},
     {"shape is a number", "{" T("a", "F32", "1", 0, 4) "}", 4, 0, "a: shape: expected a list, found a number"},
@@ -615,7 +615,7 @@ static const struct { const char *what, *header; size_t data; uint64_t length; c
     {"five dimensions", "{" T("a", "F32", "[1,1,1,1,1]", 0, 4) "}", 4, 0, "shape: expected at most 4 dimensions"},
     {"shape that overflows", "{" T("a", "F32", "[1099511627776,1099511627776]", 0, 4) "}", 4, 0, "shape: too large"},
     {"bytes that overflow", "{" T("a", "F32", "[1099511627776,4194304]", 0, 0) "}", 0, 0, "data_offsets: expected"},
-    {"no offsets", "{\"a\":{\"dtype\":\"F32\",\"shape\":[1]}}", 4, 0, "a: data_offsets: expected two offsets"},
+    {"no offsets", "{'a':{'dtype':'F32','shape':[1]}}", 4, 0, "a: data_offsets: expected two offsets"},
     {"three offsets", "{" T("a", "F32", "[1]", 0, 4, 4) "}", 4, 0, "expected two offsets"},
     {"offset behind the file", "{" T("a", "F32", "[2]", 0, 8) "}", 4, 0, "offsets inside the file's 4 data bytes"},
     {"negative offset", "{" T("a", "F32", "[1]", -4, 0) "}", 4, 0, "expected two offsets"},
@@ -635,7 +635,7 @@ static void put_tensors(const char *name, const char *header, size_t data, uint6
     Buf b = {0};
     if (length == 0) length = strlen(header);
     buf_add(&b, &length, 8);
-    buf_adds(&b, header);
+    buf_adds(&b, quoted(header));
     for (size_t n = 0; n < data; n++) buf_addc(&b, 0);
     temp_write(name, b.data, b.len);
     buf_free(&b);
@@ -662,7 +662,7 @@ static void odd_safetensors_are_read(void)
 {
     static const struct { const char *header; size_t data, n; } odd_ones[] = {
         {"{}", 0, 0},
-        {"{\"__metadata__\":{\"format\":\"pt\"}}", 0, 0},
+        {"{'__metadata__':{'format':'pt'}}", 0, 0},
         {"{" T("empty", "F32", "[0,5]", 0, 0) "," T("scalar", "F32", "[]", 0, 4) "}      ", 4, 2},
         {"{" T("b", "F32", "[1]", 4, 8) "," T("a", "BF16", "[2,1,1,1]", 0, 4) "}", 8, 2},
     };
@@ -682,21 +682,21 @@ static void odd_safetensors_are_read(void)
 
 // One key of a good config.json set to another value; NULL: left out.
 static const struct { const char *key, *value, *message; } bad_configs[] = {
-    {"architectures", "[\"GPT2LMHeadModel\"]", "or MistralForCausalLM, found GPT2LMHeadModel"},
-    {"model_type", "\"qwen2\"", "model_type: expected llama or mistral, found qwen2"},
+    {"architectures", "['GPT2LMHeadModel']", "or MistralForCausalLM, found GPT2LMHeadModel"},
+    {"model_type", "'qwen2'", "model_type: expected llama or mistral, found qwen2"},
     {"attention_bias", "true", "attention_bias is not supported"},
     {"mlp_bias", "true", "mlp_bias is not supported"},
-    {"quantization_config", "{\"bits\": 4}", "quantization_config is not supported"},
-    {"hidden_act", "\"gelu\"", "hidden_act: expected \"silu\", found \"gelu\""},
+    {"quantization_config", "{'bits': 4}", "quantization_config is not supported"},
+    {"hidden_act", "'gelu'", "hidden_act: expected 'silu', found 'gelu'"},
     {"partial_rotary_factor", "0.5", "partial_rotary_factor is not supported"},
-    {"rope_scaling", "{\"rope_type\": \"yarn\", \"factor\": 2}", "expected \"llama3\" or \"default\", found \"yarn\""},
-    {"rope_scaling", "{\"type\": \"linear\", \"factor\": 2}", "found \"linear\""},
-    {"rope_scaling", "{\"factor\": 2}", "rope_type: expected"},
-    {"rope_scaling", "{\"rope_type\": \"llama3\", \"factor\": 2}", "rope_scaling: low_freq_factor: expected a number"},
-    {"rope_scaling", "{\"rope_type\": \"llama3\", \"factor\": 8, \"low_freq_factor\": 4, \"high_freq_factor\": 4,"
-     " \"original_max_position_embeddings\": 64}", "high_freq_factor > low_freq_factor"},
+    {"rope_scaling", "{'rope_type': 'yarn', 'factor': 2}", "expected 'llama3' or 'default', found 'yarn'"},
+    {"rope_scaling", "{'type': 'linear', 'factor': 2}", "found 'linear'"},
+    {"rope_scaling", "{'factor': 2}", "rope_type: expected"},
+    {"rope_scaling", "{'rope_type': 'llama3', 'factor': 2}", "rope_scaling: low_freq_factor: expected a number"},
+    {"rope_scaling", "{'rope_type': 'llama3', 'factor': 8, 'low_freq_factor': 4, 'high_freq_factor': 4,"
+     " 'original_max_position_embeddings': 64}", "high_freq_factor > low_freq_factor"},
     {"rope_theta", "-1", "rope_theta: expected a positive number, found -1"},
-    {"rope_theta", "\"10000\"", "rope_theta: expected a number, found a string"},
+    {"rope_theta", "'10000'", "rope_theta: expected a number, found a string"},
     {"rms_norm_eps", "1", "norm_eps: expected 0 to 1, found 1"},
     {"hidden_size", NULL, "hidden_size: expected a whole number from 1 to 2147483647, found nothing"},
     {"intermediate_size", NULL, "intermediate_size: expected a whole number from 1 to 2147483647, found nothing"},
@@ -704,13 +704,13 @@ static const struct { const char *key, *value, *message; } bad_configs[] = {
     {"num_attention_heads", NULL, "num_attention_heads: expected a whole number from 1 to 2147483647, found nothing"},
     {"vocab_size", NULL, "vocab_size: expected a whole number from 1 to 2147483647, found nothing"},
     {"hidden_size", "12.5", "hidden_size: expected a whole number from 1 to 2147483647, found 12.5"},
-    {"hidden_size", "\"12\"", "hidden_size: expected a whole number from 1 to 2147483647, found a string"},
+    {"hidden_size", "'12'", "hidden_size: expected a whole number from 1 to 2147483647, found a string"},
     {"hidden_size", "1e30", "hidden_size: expected a whole number from 1 to 2147483647, found 1e+30"},
     {"hidden_size", "100000", "dim: expected 1 to 65536, found 100000"},
     {"num_attention_heads", "0", "num_attention_heads: expected a whole number from 1 to 2147483647, found 0"},
     {"num_key_value_heads", "3", "expected a multiple of n_kv_heads (3), found 2"},
     {"head_dim", "5", "head_dim: expected an even number, found 5"},
-    {"tie_word_embeddings", "\"yes\"", "tie_word_embeddings: expected true or false, found a string"},
+    {"tie_word_embeddings", "'yes'", "tie_word_embeddings: expected true or false, found a string"},
     // These make another model than the tensors are of.
     {"hidden_size", "14", "expected shape"},
     {"head_dim", "8", "q_proj.weight: expected shape [16,12], found [12,12]"},
@@ -726,10 +726,10 @@ static void check_bad_config(const cJSON *good, const char *key, const char *val
     Err e = {""};
     cJSON *json = cJSON_Duplicate(good, true);
     cJSON_DeleteItemFromObjectCaseSensitive(json, key);
-    if (value) cJSON_AddItemToObject(json, key, cJSON_Parse(value));
+    if (value) cJSON_AddItemToObject(json, key, cJSON_Parse(quoted(value)));
     char *text = cJSON_Print(json);
     temp_text("hf/config.json", text);
-    CHECK_FAILS(checkpoint_load(&m, temp_path("hf"), &e), e, message);
+    CHECK_FAILS(checkpoint_load(&m, temp_path("hf"), &e), e, quoted(message));
     CHECK(strstr(e.text, temp_dir));
     cJSON_free(text);
     cJSON_Delete(json);
@@ -739,10 +739,10 @@ static void bad_configs_are_refused(void)
 {
     static const struct { const char *text, *message; } no_configs[] = {
         {"", "config.json:1:1: broken JSON"},
-        {"{\n  \"hidden_size\": }", "config.json:2:18: broken JSON"},
+        {"{\n  'hidden_size': }", "config.json:2:18: broken JSON"},
         {"[1]", "config.json: expected an object, found a list"},
         {"{} x", "config.json:1:4: expected the end of the JSON value"},
-        {"{\"hidden_act\": \"\xc3\"}", "invalid UTF-8"},
+        {"{'hidden_act': '\xc3'}", "invalid UTF-8"},
     };
     Err e;
     Config c = small_config(true);
@@ -752,7 +752,7 @@ static void bad_configs_are_refused(void)
     for (size_t i = 0; i < sizeof bad_configs / sizeof *bad_configs; i++)
         check_bad_config(good, bad_configs[i].key, bad_configs[i].value, bad_configs[i].message);
     for (size_t i = 0; i < sizeof no_configs / sizeof *no_configs; i++) {
-        temp_text("hf/config.json", no_configs[i].text);
+        temp_text("hf/config.json", quoted(no_configs[i].text));
         CHECK_FAILS(checkpoint_load(&none, temp_path("hf"), &e), e, no_configs[i].message);
     }
     cJSON_Delete(good);
@@ -789,24 +789,24 @@ static void bad_indexes_are_refused(void)
 {
     static const struct { const char *text, *message; } indexes[] = {
         {"{}", "weight_map: expected an object, found nothing"},
-        {"{\"weight_map\": []}", "weight_map: expected an object, found a list"},
-        {"{\"weight_map\": {\"a\": 1}}", "weight_map: a: expected a file name, found a number"},
-        {"{\"weight_map\": {\"a\": \"\"}}", "weight_map: a: expected a file name"},
-        {"{\"weight_map\": {\"a\": \"absent.safetensors\"}}", "names a shard: "},
-        {"{\"weight_map\": {\"a\": \"absent.safetensors\"}}", "absent.safetensors: cannot open: No such file"},
-        {"{\"weight_map\": {\"a\": \"../hf/model.safetensors\"}}", "expected a file name, found ../hf/model"},
-        {"{\"weight_map\": {\"a\": \"/etc/passwd\"}}", "a: expected a file name, found /etc/passwd"},
-        {"{\"weight_map\": {\"a\": \"..\"}}", "expected a file, found a folder"},
-        {"{\"weight_map\": {\"a\": \"config.json\"}}", "config.json: "},
-        {"{\"weight_map\": {}}", "tensors missing: model.embed_tokens.weight, "},
-        {"{\"weight_map\": {\"a\": \"model-00001-of-00002.safetensors\"}}", "tensors missing: "},
+        {"{'weight_map': []}", "weight_map: expected an object, found a list"},
+        {"{'weight_map': {'a': 1}}", "weight_map: a: expected a file name, found a number"},
+        {"{'weight_map': {'a': ''}}", "weight_map: a: expected a file name"},
+        {"{'weight_map': {'a': 'absent.safetensors'}}", "names a shard: "},
+        {"{'weight_map': {'a': 'absent.safetensors'}}", "absent.safetensors: cannot open: No such file"},
+        {"{'weight_map': {'a': '../hf/model.safetensors'}}", "expected a file name, found ../hf/model"},
+        {"{'weight_map': {'a': '/etc/passwd'}}", "a: expected a file name, found /etc/passwd"},
+        {"{'weight_map': {'a': '..'}}", "expected a file, found a folder"},
+        {"{'weight_map': {'a': 'config.json'}}", "config.json: "},
+        {"{'weight_map': {}}", "tensors missing: model.embed_tokens.weight, "},
+        {"{'weight_map': {'a': 'model-00001-of-00002.safetensors'}}", "tensors missing: "},
         {"weight_map", "index.json:1:1: broken JSON"},
     };
     Config c = rich_config(false);
     Model m = sharded_folder(&c), none;
     for (size_t i = 0; i < sizeof indexes / sizeof *indexes; i++) {
         Err e = {""};
-        temp_text("sharded/model.safetensors.index.json", indexes[i].text);
+        temp_text("sharded/model.safetensors.index.json", quoted(indexes[i].text));
         CHECK_FAILS(checkpoint_load(&none, temp_path("sharded"), &e), e, indexes[i].message);
     }
     model_free(&m);
@@ -825,8 +825,10 @@ static void files_that_are_not_there(void)
     CHECK_FAILS(checkpoint_load(&none, temp_path("nothing"), &e), e, "expected model.safetensors or model.");
     temp_folder("nothing/model.safetensors");
     CHECK_FAILS(checkpoint_load(&none, temp_path("nothing"), &e), e, "safetensors: expected a file, found a folder");
-    CHECK_FAILS(formats[FORMAT_BIN].save(&m, temp_path("nowhere/model.bin"), NULL, &e), e, "nowhere/model.bin: cannot write");
-    CHECK_FAILS(formats[FORMAT_FOLDER].save(&m, temp_path("nowhere"), NULL, &e), e, "nowhere/config.json: cannot write");
+    CHECK_FAILS(formats[FORMAT_BIN].save(&m, temp_path("nowhere/model.bin"), NULL, &e), e,
+                "nowhere/model.bin: cannot write");
+    CHECK_FAILS(formats[FORMAT_FOLDER].save(&m, temp_path("nowhere"), NULL, &e), e,
+                "nowhere/config.json: cannot write");
     model_free(&m);
 }
 

@@ -1,4 +1,4 @@
-// Every input of tests/corpus through the harness it belongs to, without libFuzzer: the seeds, and what once went wrong.
+// Runs every input of tests/corpus through its harness, without libFuzzer: the seeds, and inputs that once failed.
 #include "fixture.h"
 
 #include "fuzz/checkpoint_folder.c"
@@ -40,10 +40,11 @@ static int replay(const char *name, void (*harness)(const char *, size_t))
 static void test_corpus(void)
 {
     static const struct { const char *name; void (*harness)(const char *, size_t); } all[] = {
-        {"checkpoint_folder", fuzz_checkpoint_folder},
-        {"hf_folder", fuzz_hf_folder},         {"jinja_source", fuzz_jinja_source},   {"jinja_values", fuzz_jinja_values},
-        {"llama2_bin", fuzz_llama2_bin},       {"options", fuzz_options},             {"rows", fuzz_rows},
-        {"safetensors", fuzz_safetensors},     {"tokenizer_bin", fuzz_tokenizer_bin}, {"tokenizer_json", fuzz_tokenizer_json},
+        {"checkpoint_folder", fuzz_checkpoint_folder}, {"hf_folder", fuzz_hf_folder},
+        {"jinja_source", fuzz_jinja_source},           {"jinja_values", fuzz_jinja_values},
+        {"llama2_bin", fuzz_llama2_bin},               {"options", fuzz_options},
+        {"rows", fuzz_rows},                           {"safetensors", fuzz_safetensors},
+        {"tokenizer_bin", fuzz_tokenizer_bin},         {"tokenizer_json", fuzz_tokenizer_json},
     };
     int n = 0;
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) n += replay(all[i].name, all[i].harness);

@@ -1,5 +1,5 @@
-// Disks that fail and fill up, folders that cannot be written, two runs at once, signals: what a run promises then, by doing
-// it. FAULTS=all (make test-faults): every write, sync, close and rename of a run fails once; without it a part of them.
+// What a run does when a disk fails or fills up, a folder cannot be written, two runs meet, or a signal comes.
+// FAULTS=all (make test-faults): every write, sync, close and rename of a run fails once; without it a part of them.
 #include "small_run.h"
 
 #include "../model/checkpoint.h"
@@ -13,8 +13,9 @@
 static char shim[PATH_MAX];                                // the library of faults/faults.c
 static bool all;
 
-// The run that things happen to: two checkpoints, of which one stays, and evaluations between and after them.
-static const char RUN[] = "%s --output_dir=%s --max_steps=20 --save_steps=10 --save_total_limit=1 --logging_steps=3 --eval_steps=7 --n_threads=1 %s";
+// The run that is disturbed: two checkpoints, of which one stays, and evaluations between and after them.
+static const char RUN[] = "%s --output_dir=%s --max_steps=20 --save_steps=10 --save_total_limit=1 --logging_steps=3"
+                          " --eval_steps=7 --n_threads=1 %s";
 
 static const char *output_of(const char *dir, const char *arguments)
 {
@@ -35,7 +36,10 @@ static int newest(const char *dir)
     return n;
 }
 
-static const char *go_on(const char *dir) { return newest(dir) >= 0 ? "--resume_from_checkpoint=latest" : "--overwrite_output_dir=true"; }
+static const char *go_on(const char *dir)
+{
+    return newest(dir) >= 0 ? "--resume_from_checkpoint=latest" : "--overwrite_output_dir=true";
+}
 
 static bool load(const char *path)
 {
@@ -68,17 +72,11 @@ static bool has_unfinished(const char *path)
     return found;
 }
 
-// A run in `dir` ended as the one in "straight", that nothing happened to: weights, log, and nothing half done left over.
+// A run in `dir` ended like the undisturbed one in "straight", and left nothing unfinished.
 static void check_recovered(const char *dir)
 {
-    Buf a = {0}, b = {0};
-    log_without_times("straight", &a);
-    log_without_times(dir, &b);
-    CHECK_STR(b.data, a.data);
-    CHECK(same_files(in_output("straight", "model.bin"), in_output(dir, "model.bin")));
+    check_same_run("straight", dir);
     CHECK(!has_unfinished(temp_path(dir)));
-    buf_free(&a);
-    buf_free(&b);
 }
 
 static bool is_one_error(const char *text)
@@ -89,15 +87,17 @@ static bool is_one_error(const char *text)
 
 // ---- faults -------------------------------------------------------------------------------------------------------
 
-// What makes the program's n-th dealing with the files of "out" go wrong; and without gnuplot, which takes longer than all else.
+// Adds the shell words that make the program's n-th file operation in "out" fail. It does not find gnuplot, which would
+// take longer than all else.
 static void add_shim(Buf *b, const char *how, int n)
 {
     unlink(temp_path("faults"));
-    buf_addf(b, "export PATH=/nowhere ASAN_OPTIONS=verify_asan_link_order=0 LD_PRELOAD=%s FAULT_DIR=%s FAULT_LOG=%s FAULT_AT=%d "
-             "FAULT_HOW=%s; exec ", shim, temp_path("out"), temp_path("faults"), n, how);
+    buf_addf(b, "export PATH=/nowhere ASAN_OPTIONS=verify_asan_link_order=0 LD_PRELOAD=%s FAULT_DIR=%s FAULT_LOG=%s"
+             " FAULT_AT=%d FAULT_HOW=%s; exec ", shim, temp_path("out"), temp_path("faults"), n, how);
 }
 
-// Such a run, over what is in "before". Returns how many things it did to its files; `path`: the one that went wrong, "" if none.
+// Such a run; "out" begins as a copy of "before". Returns how many file operations it did. `path`: the file of the one
+// that failed, "" if none.
 static int run_with_fault(const char *how, int n, char path[512])
 {
     Buf before = {0};
@@ -116,19 +116,20 @@ static int run_with_fault(const char *how, int n, char path[512])
         count += !failed;
     }
     if (f) fclose(f);
-    CHECK_MSG(status == (*path && strcmp(how, "short") != 0), "%s %d at %s: status %d: %s", how, n, path, status, output);
+    int want = *path && strcmp(how, "short") != 0;
+    CHECK_MSG(status == want, "%s %d at %s: status %d: %s", how, n, path, status, output);
     return count;
 }
 
-// The file that failed and why are in the error, the old model or the new one is whole, and the next run ends as if nothing
-// had been.
+// The error names the file and the reason, the old model or the new one is whole, and the next run ends as if nothing
+// had happened.
 static void check_fault(const char *how, const char *path)
 {
     const char *reason = strerror(strcmp(how, "EIO") == 0 ? EIO : ENOSPC);
     char name[512];
     snprintf(name, sizeof name, "%s", path);
     size_t folder = (size_t)(strrchr(name, '/') + 1 - name), length = unfinished_name_length(name + folder);
-    if (length) name[folder + length] = 0;                 // errors give the name that is meant
+    if (length) name[folder + length] = 0;                 // errors give the final name
     is_one_error(output);
     CHECK_MSG(strstr(output, name) && strstr(output, reason), "%s at %s: %s", how, path, output);
     load(in_output("out", "model.bin"));
@@ -153,11 +154,11 @@ static void test_faults(void)
     for (int h = 0; h < 2; h++)
         for (int n = all ? 1 : 1 + 5 * h; n <= count; n += all ? 1 : 16) {
             run_with_fault(hows[h], n, path);
-            CHECK(*path || h > 0);                         // after the last that takes room nothing is there to fail
+            CHECK(*path || h > 0);                         // after the last write a full disk makes nothing fail
             n_faults += *path != 0;
             if (*path) check_fault(hows[h], path);
         }
-    run_with_fault("short", 1, path);                      // every write; the rest of each is written after it
+    run_with_fault("short", 1, path);                      // every write does half; a second one does the rest
     CHECK(*path);
     check_recovered("out");
     printf("     %d faults\n", n_faults);
@@ -165,7 +166,7 @@ static void test_faults(void)
 
 // ---- disks --------------------------------------------------------------------------------------------------------
 
-// A command under which a file system can be mounted, which is gone with it; NULL if that is not allowed here.
+// A command that lets its child mount a file system. The mount ends with it. NULL if that is not allowed here.
 static const char *mounting(void)
 {
     static const char *const ways[] = {"unshare -m", "unshare -rm"};
@@ -194,7 +195,8 @@ static int run_on_disk(const char *size)
 
 static void test_full_disk(void)
 {
-    static const char *const places[] = {"/log.jsonl: ", "/checkpoint-10.tmp.", "/checkpoint-20.tmp.", "/model.tmp.", "/report.html: "};
+    static const char *const places[] = {"/log.jsonl: ", "/checkpoint-10.tmp.", "/checkpoint-20.tmp.", "/model.tmp.",
+                                         "/report.html: "};
     int n_full[5] = {0}, n = 0;
     bool fits = false;
     if (!mounting()) SKIP("mounting a file system is not permitted");
@@ -217,12 +219,13 @@ static void test_full_disk(void)
         n++;
     }
     CHECK(fits);
-    for (size_t i = 0; i < 4 && all; i++) CHECK_MSG(n_full[i], "never full at %s", places[i]);      // a page needs gnuplot to grow so large
+    for (size_t i = 0; i < 4 && all; i++)                  // the page may be too small for this: without gnuplot
+        CHECK_MSG(n_full[i], "never full at %s", places[i]);
     printf("     %d full disks: %d at the log, %d at a checkpoint, %d at the model, %d at the page\n", n, n_full[0],
            n_full[1] + n_full[2], n_full[3], n_full[4]);
 }
 
-// It is known before the data is read.
+// A folder that cannot be written is refused before the data is read.
 static void test_read_only(void)
 {
     if (!mounting()) SKIP("mounting a file system is not permitted");
@@ -234,7 +237,7 @@ static void test_read_only(void)
     CHECK_MSG(strstr(output, "train: output_dir: ") && strstr(output, strerror(EROFS)), "%s", output);
 }
 
-// What goes to standard output is lost where that is full, and the exit status says so.
+// When standard output is full, the exit status says so.
 static void test_full_output(void)
 {
     if (access("/dev/full", W_OK) != 0) SKIP("there is no /dev/full");
@@ -280,20 +283,23 @@ static int ended(pid_t pid)
     return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
 }
 
-// The second run into a folder is refused, whatever it wants; who only reads is not; and the lock is gone with its holder.
+// A second run into a folder is refused, whatever it wants to do; one that only reads is not. The lock ends with its
+// holder.
 static void test_lock(void)
 {
     static const char *const commands[] = {"", "--overwrite_output_dir=true", "--resume_from_checkpoint=latest"};
+    static const char refused[] = "another run is writing into it";
     char holder[64];
     copy("straight", "two");
-    pid_t first = start("exec", output_of("two", "--max_steps=100000000 --save_steps=null --overwrite_output_dir=true"));
-    if (!wait_for(in_output("two", "log.jsonl"), "\"step\":21,")) return;
-    snprintf(holder, sizeof holder, "another run is writing into it: process %ld\n", (long)first);
+    pid_t first = start("exec", output_of("two", "--max_steps=100000000 --save_steps=null"
+                                                 " --overwrite_output_dir=true"));
+    if (!wait_for(in_output("two", "log.jsonl"), quoted("'step':21,"))) return;
+    snprintf(holder, sizeof holder, "%s: process %ld\n", refused, (long)first);
     for (int compare = 0; compare < 2; compare++)
         for (size_t i = 0; i < 3; i++) {
             CHECK(run("%s %s", compare ? "compare" : "", output_of("two", commands[i])) == 1);
             is_one_error(output);
-            CHECK_MSG(strstr(output, access("/proc/locks", R_OK) == 0 ? holder : "another run is writing into it"), "%s", output);
+            CHECK_MSG(strstr(output, access("/proc/locks", R_OK) == 0 ? holder : refused), "%s", output);
         }
     CHECK(run("sample %s --max_new_tokens=1", in_output("two", "model.bin")) == 0);
     CHECK(run("eval %s --output_dir=%s", temp_path("config.json"), temp_path("two")) == 0);
@@ -301,23 +307,24 @@ static void test_lock(void)
     CHECK_MSG(run("%s", output_of("two", "--overwrite_output_dir=true")) == 0, "%s", output);
     check_recovered("two");
 
-    // A comparison holds its folder, and that of the run at hand.
+    // A comparison holds its own folder and that of its current run.
     Buf compare = {0};
     buf_addf(&compare, "compare %s", output_of("arms", "--max_steps=100000000 --save_steps=null"));
     first = start("exec", compare.data);
     buf_free(&compare);
-    if (!wait_for(in_output("arms/weight-0/seed-42", "log.jsonl"), "\"step\":3,")) return;
-    CHECK(run("%s", output_of("arms", "")) == 1 && strstr(output, "another run is writing into it"));
-    CHECK(run("%s", output_of("arms/weight-0/seed-42", commands[1])) == 1 && strstr(output, "another run is writing into it"));
+    if (!wait_for(in_output("arms/weight-0/seed-42", "log.jsonl"), quoted("'step':3,"))) return;
+    CHECK(run("%s", output_of("arms", "")) == 1 && strstr(output, refused));
+    CHECK(run("%s", output_of("arms/weight-0/seed-42", commands[1])) == 1 && strstr(output, refused));
     CHECK(kill(first, SIGKILL) == 0 && ended(first) == -SIGKILL);
 }
 
-// A folder that holds a model is left as it is, unless it is to be overwritten; then nothing of the former run can be
-// mistaken for the new one's, and what is not ours stays.
+// A folder that holds a model stays as it is without overwrite_output_dir. With it, nothing of the old run is left that
+// looks like the new one's, and the files of others stay.
 static void test_overwrite(void)
 {
     static const char *const foreign[] = {"notes.txt", "notes.txt.tmp.12", "checkpoint-best", "checkpoint-7"};
-    static const char *const unfinished[] = {"model.tmp.12", "checkpoint-15.tmp.12", "report.html.tmp.12", "train_config.json.tmp.12"};
+    static const char *const unfinished[] = {"model.tmp.12", "checkpoint-15.tmp.12", "report.html.tmp.12",
+                                             "train_config.json.tmp.12"};
     Err e;
     copy("straight", "old");
     CHECK(run("%s", output_of("old", "--seed=1")) == 1);
@@ -328,40 +335,47 @@ static void test_overwrite(void)
     CHECK(strstr(output, "there is a model already"));
     check_recovered("old");
 
-    for (size_t i = 0; i < 4; i++) {
-        if (i < 2) CHECK(file_put(in_output("old", foreign[i]), "x", 1, &e) && file_put(in_output("old", unfinished[i + 2]), "x", 1, &e));
-        else CHECK(dir_make(in_output("old", foreign[i]), &e) && dir_make(in_output("old", unfinished[i - 2]), &e));
+    for (size_t i = 0; i < 2; i++) {
+        CHECK(file_put(in_output("old", foreign[i]), "x", 1, &e));
+        CHECK(dir_make(in_output("old", foreign[i + 2]), &e));
+        CHECK(dir_make(in_output("old", unfinished[i]), &e));
+        CHECK(file_put(in_output("old", unfinished[i + 2]), "x", 1, &e));
     }
     CHECK(file_put(in_output("old", "checkpoint-7/pytorch_model.bin"), "x", 1, &e));
     CHECK(file_put(in_output("old", "model.tmp.12/model.bin"), "x", 1, &e));
     CHECK(newest("old") == 20);
     CHECK_MSG(run("%s", output_of("old", "--max_steps=3 --overwrite_output_dir=true")) == 0, "%s", output);
-    CHECK(newest("old") == 7 && file_exists(in_output("old", "checkpoint-7/pytorch_model.bin")));      // which is not ours
-    for (size_t i = 0; i < 4; i++) CHECK(file_exists(in_output("old", foreign[i])) && !file_exists(in_output("old", unfinished[i])));
+    CHECK(newest("old") == 7 && file_exists(in_output("old", "checkpoint-7/pytorch_model.bin")));     // not ours
+    for (size_t i = 0; i < 4; i++) {
+        CHECK(file_exists(in_output("old", foreign[i])));
+        CHECK(!file_exists(in_output("old", unfinished[i])));
+    }
     CHECK(!same_files(in_output("old", "model.bin"), in_output("straight", "model.bin")));
 }
 
-// A run that goes back to an older checkpoint leaves none of later steps, since the log is cut back too.
+// A run that goes back to an older checkpoint removes the later ones. It cuts the log back too.
 static void test_going_back(void)
 {
     CHECK_MSG(run("%s", output_of("back", "--save_steps=5 --save_total_limit=null")) == 0, "%s", output);
     char arguments[512];
-    snprintf(arguments, sizeof arguments, "--save_steps=null --resume_from_checkpoint=%s", in_output("back", "checkpoint-5"));
+    snprintf(arguments, sizeof arguments, "--save_steps=null --resume_from_checkpoint=%s",
+             in_output("back", "checkpoint-5"));
     CHECK_MSG(run("%s", output_of("back", arguments)) == 0, "%s", output);
     CHECK(newest("back") == 5);
     check_recovered("back");
 }
 
-// The first signal lets the step at hand and the saving finish, which is told by the status; a second one does not wait.
+// The first signal lets the current step and the saving finish; the exit status names it. A second one does not wait.
 static void test_signals(void)
 {
     static const int signals[] = {SIGINT, SIGTERM};
     for (int i = 0; i < 2; i++) {
         pid_t pid = start("exec", output_of("stopped", "--max_steps=100000000 --save_steps=50000000"));
-        if (!wait_for(in_output("stopped", "log.jsonl"), "\"step\":3,")) return;
+        if (!wait_for(in_output("stopped", "log.jsonl"), quoted("'step':3,"))) return;
         CHECK(kill(pid, signals[i]) == 0 && ended(pid) == 128 + signals[i]);
         load(in_output("stopped", "model.bin"));
-        CHECK(wait_for(in_output("stopped", "log.jsonl"), "train_runtime") && !has_unfinished(temp_path("stopped")));
+        CHECK(wait_for(in_output("stopped", "log.jsonl"), "train_runtime"));
+        CHECK(!has_unfinished(temp_path("stopped")));
         remove_tree(temp_path("stopped"));
     }
 #ifdef __linux__
@@ -374,7 +388,7 @@ static void test_signals(void)
     buf_free(&before);
     if (!wait_for(temp_path("faults"), "waits at")) return;
     CHECK(kill(pid, SIGINT) == 0);
-    if (!wait_for(temp_path("faults"), "woken at")) return;        // and goes on with what it does
+    if (!wait_for(temp_path("faults"), "woken at")) return;        // and the run goes on
     CHECK(kill(pid, SIGTERM) == 0 && ended(pid) == 128 + SIGTERM);
     load(in_output("out", "model.bin"));
     CHECK(run("%s", output_of("out", go_on("out"))) == 0);

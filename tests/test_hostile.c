@@ -41,7 +41,7 @@ static void test_pieces_cannot_crowd(void)
         vocab_add(&other, id++);
     }
     CHECK_MSG(vocab_work(&known) > (size_t)N_CROWD * N_CROWD / 3,
-              "%zu looks: the pieces do not even crowd the table they were made for", vocab_work(&known));
+              "%zu looks: the pieces do not crowd the table that they were made for", vocab_work(&known));
     CHECK_MSG(vocab_work(&other) < 3 * N_CROWD, "%zu looks for %d pieces", vocab_work(&other), N_CROWD);
     vocab_free(&known);
     vocab_free(&other);
@@ -108,7 +108,7 @@ static void test_number_of_shards(void)
         snprintf(name, sizeof name, "folder/%d", i);
         FILE *f = fopen(temp_path(name), "wb");
         if (!CHECK(f && fwrite(header, sizeof header - 1, 1, f) == 1 && fclose(f) == 0)) break;
-        buf_addf(&index, "%s\"t%d\": \"%d\"", i ? ", " : "", i, i);
+        buf_addf(&index, quoted("%s't%d': '%d'"), i ? ", " : "", i, i);
     }
     buf_adds(&index, "}}");
     temp_text("folder/model.safetensors.index.json", index.data);
@@ -119,28 +119,15 @@ static void test_number_of_shards(void)
 
 // ---- checkpoints ---------------------------------------------------------------------------------------------------
 
-static int train(const char *more)
-{
-    Buf arguments = {0};
-    buf_addf(&arguments, "%s --output_dir=%s %s", temp_path("config.json"), temp_path("out"), more);
-    int status = run_with("", arguments.data);
-    buf_free(&arguments);
-    return status;
-}
-
 static void test_place_of_a_checkpoint(void)
 {
-    Buf config = {0};
+    static const char RESUME[] = "%s --resume_from_checkpoint=latest";
     Err e = {""};
-    temp_byte_tokenizer();
-    temp_text("rows.jsonl", quoted("{'text': 'abc'}\n{'text': 'abd'}\n{'text': 'xyz'}\n"));
-    buf_addf(&config, "{'model_init': {'hidden_size': 4, 'intermediate_size': 4, 'num_hidden_layers': 1,"
+    temp_run("rows.jsonl", quoted("{'text': 'abc'}\n{'text': 'abd'}\n{'text': 'xyz'}\n"),
+             "'model_init': {'hidden_size': 4, 'intermediate_size': 4, 'num_hidden_layers': 1,"
              " 'num_attention_heads': 1, 'max_position_embeddings': 8},"
-             " 'tokenizer_name_or_path': '%s/tokenizer.bin', 'dataset_name': '%s/rows.jsonl',"
-             " 'per_device_train_batch_size': 1, 'max_steps': 4, 'save_steps': 2}", temp_dir, temp_dir);
-    temp_text("config.json", quoted(config.data));
-    buf_free(&config);
-    if (!CHECK_MSG(train("") == 0, "%s", output)) return;
+             " 'per_device_train_batch_size': 1, 'max_steps': 4, 'save_steps': 2");
+    if (!CHECK_MSG(run("%s", temp_path("config.json")) == 0, "%s", output)) return;
     char *path = path_join(temp_path("out"), "checkpoint-4/trainer_state.json");
     static const struct { const char *key; double value; } places[] = {
         {"next", 1e9}, {"next", 0}, {"epoch", 7}, {"step", 1e15}};
@@ -149,14 +136,14 @@ static void test_place_of_a_checkpoint(void)
         if (!CHECK_MSG(state, "%s", e.text)) break;
         cJSON_SetNumberValue(cJSON_GetObjectItemCaseSensitive(changed, places[i].key), places[i].value);
         CHECK_MSG(json_save(changed, path, &e), "%s", e.text);
-        bool ran = train("--resume_from_checkpoint=latest") == 0;
+        bool ran = run(RESUME, temp_path("config.json")) == 0;
         snprintf(e.text, sizeof e.text, "%.2000s", output);
         CHECK_FAILS(ran, e, "checkpoint-4/trainer_state.json: expected epoch ");
         CHECK(json_save(state, path, &e));
         cJSON_Delete(state);
         cJSON_Delete(changed);
     }
-    CHECK_MSG(train("--resume_from_checkpoint=latest") == 0, "%s", output);
+    CHECK_MSG(run(RESUME, temp_path("config.json")) == 0, "%s", output);
     free(path);
 }
 

@@ -4,7 +4,7 @@
 
 #include <libgen.h>
 
-static char *unmasked;         // ./train whose example.c never writes -100: one line of it was changed by the Makefile
+static char *unmasked;         // a ./train whose example.c never writes -100: the Makefile changed one line of it
 
 // The loss of one row, as training has it: the weighted mean over its targets.
 static double loss_of(const Model *m, const Example *ex)
@@ -26,8 +26,8 @@ static double loss_of(const Model *m, const Example *ex)
 
 static void a_changed_label_changes_the_loss(void)
 {
-    const Config c = {.dim = 8, .hidden_dim = 16, .n_layers = 2, .n_heads = 2, .n_kv_heads = 1, .head_dim = 4, .vocab_size = 16,
-                      .seq_len = 8, .tied = true, .rope_theta = 10000, .norm_eps = 1e-5f};
+    const Config c = {.dim = 8, .hidden_dim = 16, .n_layers = 2, .n_heads = 2, .n_kv_heads = 1, .head_dim = 4,
+                      .vocab_size = 16, .seq_len = 8, .tied = true, .rope_theta = 10000, .norm_eps = 1e-5f};
     Model m;
     Err e;
     if (!CHECK_MSG(model_init(&m, &c, &e), "%s", e.text)) return;
@@ -50,28 +50,26 @@ static void a_changed_label_changes_the_loss(void)
 static void the_line_that_writes_it_is_the_mask(void)
 {
     const char *config = temp_path("config.json");
-    Buf masked = {0}, changed = {0}, weight_1 = {0};
+    Buf masked = {0}, changed = {0};
     CHECK(run("%s --output_dir=%s", config, temp_path("masked")) == 0);
     CHECK(run("%s --output_dir=%s --prompt_loss_weight=1", config, temp_path("weight_1")) == 0);
     CHECK(setenv("TRAIN", unmasked, 1) == 0);
     CHECK_MSG(run("%s --output_dir=%s", config, temp_path("changed")) == 0, "%s", output);
+    check_same_run("weight_1", "changed");
     log_without_times("masked", &masked);
-    log_without_times("weight_1", &weight_1);
     log_without_times("changed", &changed);
-    CHECK_STR(changed.data, weight_1.data);
-    CHECK(same_files(in_output("changed", "model.bin"), in_output("weight_1", "model.bin")));
     CHECK(strcmp(changed.data, masked.data) != 0);
     CHECK(!same_files(in_output("changed", "model.bin"), in_output("masked", "model.bin")));
     buf_free(&masked);
     buf_free(&changed);
-    buf_free(&weight_1);
 }
 
 // The value of `key` in the first row of inspect --json, as text; owned by the caller.
 static char *inspected(const char *rows, const char *options, const char *key)
 {
-    temp_text("some.jsonl", rows);
-    CHECK_MSG(run("inspect %s --dataset_name=%s --eval_split=0 --json %s", temp_path("config.json"), temp_path("some.jsonl"), options) == 0, "%s", output);
+    int status = run("inspect %s --dataset_name=%s --eval_split=0 --json %s", temp_path("config.json"),
+                     temp_text("some.jsonl", quoted(rows)), options);
+    CHECK_MSG(status == 0, "%s", output);
     cJSON *row = cJSON_ParseWithOpts(output, NULL, false);
     char *text = cJSON_PrintUnformatted(json_get(row, key));
     cJSON_Delete(row);
@@ -91,9 +89,10 @@ static void check_inspected(const char *rows, const char *options, const char *l
 // prompt_loss_weight brings back what the mask leaves out, and nothing that the row itself leaves out.
 static void what_the_row_leaves_out_stays_out(void)
 {
-    static const char given[] = "{\"input_ids\": [5, 6, 7], \"labels\": [-100, 6, -100]}\n";
-    static const char masks[] = "{\"input_ids\": [5, 6, 7], \"assistant_masks\": [0, 1, 0]}\n";
-    static const char off[] = "{\"messages\": [{\"role\": \"assistant\", \"content\": \"a\", \"weight\": 0}, {\"role\": \"assistant\", \"content\": \"b\"}]}\n";
+    static const char given[] = "{'input_ids': [5, 6, 7], 'labels': [-100, 6, -100]}\n";
+    static const char masks[] = "{'input_ids': [5, 6, 7], 'assistant_masks': [0, 1, 0]}\n";
+    static const char off[] = "{'messages': [{'role': 'assistant', 'content': 'a', 'weight': 0},"
+                              " {'role': 'assistant', 'content': 'b'}]}\n";
     check_inspected(given, "", "[-100,6,-100]", "[0,1,0]");
     check_inspected(given, "--prompt_loss_weight=1", "[-100,6,-100]", "[0,1,0]");
     check_inspected(masks, "", "[-100,6,-100]", "[0,1,0]");
@@ -103,26 +102,29 @@ static void what_the_row_leaves_out_stays_out(void)
     CHECK(strcmp(all, ids) != 0);
     free(all);
     free(ids);
-    temp_text("some.jsonl", given);
-    CHECK(run("compare %s --dataset_name=%s --eval_split=0 --eval_dataset_name=%s --output_dir=%s", temp_path("config.json"),
-              temp_path("some.jsonl"), temp_path("some.jsonl"), temp_path("refused")) == 1);
+    const char *some = temp_text("some.jsonl", quoted(given));
+    CHECK(run("compare %s --dataset_name=%s --eval_split=0 --eval_dataset_name=%s --output_dir=%s",
+              temp_path("config.json"), some, some, temp_path("refused")) == 1);
     CHECK_MSG(strstr(output, "leaves no token out that prompt_loss_weight could bring back"), "%s", output);
 }
 
-// Whether a row takes part is up to the mask: here the first row has no answer left, whatever the weight.
+// The mask alone decides whether a row takes part: here the first row has no answer left, whatever the weight.
 static void all_arms_train_on_the_same_rows(void)
 {
-    static const char rows[] = "{\"input_ids\": [5, 6, 7], \"assistant_masks\": [0, 0, 0]}\n{\"input_ids\": [5, 6, 7], \"assistant_masks\": [0, 1, 0]}\n";
+    static const char rows[] = "{'input_ids': [5, 6, 7], 'assistant_masks': [0, 0, 0]}\n"
+                               "{'input_ids': [5, 6, 7], 'assistant_masks': [0, 1, 0]}\n";
     static const char *const weights[] = {"0", "1"};
     for (int i = 0; i < 2; i++) {
         char *dropped = inspected(rows, i ? "--prompt_loss_weight=1" : "", "dropped");
         CHECK_STR(dropped, "true");
         free(dropped);
-        CHECK_MSG(run("%s --dataset_name=%s --eval_split=0 --output_dir=%s --max_steps=1 --logging_steps=1 --prompt_loss_weight=%s", temp_path("config.json"),
-                      temp_path("some.jsonl"), temp_path(weights[i]), weights[i]) == 0, "%s", output);
+        int status = run("%s --dataset_name=%s --eval_split=0 --output_dir=%s --max_steps=1 --logging_steps=1"
+                         " --prompt_loss_weight=%s", temp_path("config.json"), temp_path("some.jsonl"),
+                         temp_path(weights[i]), weights[i]);
+        CHECK_MSG(status == 0, "%s", output);
         Buf log = {0};
         log_without_times(weights[i], &log);
-        CHECK_MSG(strstr(log.data, "\"num_tokens\":3,"), "%s", log.data);       // one row of three tokens
+        CHECK_MSG(strstr(log.data, quoted("'num_tokens':3,")), "%s", log.data);       // one row of three tokens
         buf_free(&log);
     }
 }

@@ -1,5 +1,4 @@
 // report.html: what it escapes, that it is well formed and stands alone, and that its numbers are compare.csv's.
-// $TRAIN is the program under test.
 #include "program.h"
 
 #include "../data/report/page.h"
@@ -34,31 +33,23 @@ static void test_escaping(void)
 
 static Buf page;                                           // the last one read
 
-// "%s" is the temporary folder. The data set's name is as hostile as what is in it.
-static const char CONFIG[] =
-    "{\"model_init\": {\"hidden_size\": 16, \"intermediate_size\": 32, \"num_hidden_layers\": 1,"
-    " \"num_attention_heads\": 2, \"max_position_embeddings\": 256, \"tie_word_embeddings\": true},"
-    " \"tokenizer_name_or_path\": \"%s/tokenizer.bin\", \"chat_template_path\": \"configs/templates/plain.jinja\","
-    " \"dataset_name\": \"%s/rows<b>&'.jsonl\", \"eval_split\": 0.25, \"max_steps\": 4, \"learning_rate\": 0.01,"
-    " \"n_threads\": 1, \"eval_steps\": 2, \"per_device_train_batch_size\": 2, \"max_length\": 256,"
-    " \"output_dir\": \"%s/out\"}";
-
 #define HOSTILE "<script>document.title='ran'</script> & </bdi> \\\" \\u202E\\u0001"
 
+// The name of the data set is as hostile as its rows.
 static void write_fixture(void)
 {
-    Buf rows = {0}, config = {0};
+    Buf rows = {0};
     for (int i = 0; i < 8; i++)
-        buf_addf(&rows, "{\"messages\": [%s{\"role\": \"user\", \"content\": \"%s%c\"}, "
-                        "{\"role\": \"assistant\", \"content\": \"<i>%c\"}]}\n",
-                 i % 2 ? "{\"role\": \"system\", \"content\": \"<img src=x onerror=alert(1)>\"}, " : "", HOSTILE,
+        buf_addf(&rows, quoted("{'messages': [%s{'role': 'user', 'content': '%s%c'},"
+                               " {'role': 'assistant', 'content': '<i>%c'}]}\n"),
+                 i % 2 ? quoted("{'role': 'system', 'content': '<img src=x onerror=alert(1)>'}, ") : "", HOSTILE,
                  'a' + i, 'a' + i);
-    buf_addf(&config, CONFIG, temp_dir, temp_dir, temp_dir);
-    temp_byte_tokenizer();
-    temp_text("rows<b>&'.jsonl", rows.data);
-    temp_text("config.json", config.data);
+    temp_run("rows<b>&'.jsonl", rows.data,
+             "'model_init': {'hidden_size': 16, 'intermediate_size': 32, 'num_hidden_layers': 1,"
+             " 'num_attention_heads': 2, 'max_position_embeddings': 256, 'tie_word_embeddings': true},"
+             " 'eval_split': 0.25, 'max_steps': 4, 'learning_rate': 0.01, 'n_threads': 1, 'eval_steps': 2,"
+             " 'per_device_train_batch_size': 2, 'max_length': 256");
     buf_free(&rows);
-    buf_free(&config);
 }
 
 static bool has(const char *text) { return strstr(page.data, text) != NULL; }
@@ -145,11 +136,8 @@ static void check_number(const char *weight, int column, int last_step)
 
 static void test_compare(void)
 {
-    Buf arguments = {0};
-    buf_addf(&arguments, "compare %s --seeds=2", temp_path("config.json"));
-    bool ok = CHECK_MSG(run_with("", arguments.data) == 0, "%s", output);
-    buf_free(&arguments);
-    if (!ok || !read_page("out/report.html")) return;
+    if (!CHECK_MSG(run("compare %s --seeds=2", temp_path("config.json")) == 0, "%s", output)) return;
+    if (!read_page("out/report.html")) return;
     CHECK(file_exists(temp_path("out/weight-0/seed-42/log.jsonl")));
     CHECK(file_exists(temp_path("out/weight-1/seed-43/log.jsonl")));
     check_well_formed();
@@ -189,12 +177,9 @@ static void test_without_gnuplot(void)
 // A run of its own has a page too; one without held-out rows has none.
 static void test_training(void)
 {
-    Buf arguments = {0};
-    buf_addf(&arguments, "%s --output_dir=%s", temp_path("config.json"), temp_path("alone"));
-    CHECK_MSG(run_with("", arguments.data) == 0, "%s", output);
-    buf_addf(&arguments, " --output_dir=%s --eval_split=0", temp_path("blind"));
-    CHECK_MSG(run_with("", arguments.data) == 0, "%s", output);
-    buf_free(&arguments);
+    const char *config = temp_path("config.json");
+    CHECK_MSG(run("%s --output_dir=%s", config, temp_path("alone")) == 0, "%s", output);
+    CHECK_MSG(run("%s --output_dir=%s --eval_split=0", config, temp_path("blind")) == 0, "%s", output);
     CHECK(!file_exists(temp_path("blind/report.html")));
     if (!read_page("alone/report.html")) return;
     check_well_formed();
@@ -205,14 +190,12 @@ static void test_training(void)
 // Plain text has no answers, so no questions either, and its loss is not called a prompt's.
 static void test_text(void)
 {
-    Buf rows = {0}, arguments = {0};
-    for (int i = 0; i < 8; i++) buf_addf(&rows, "{\"text\": \"</main> once %c\"}\n", 'a' + i);
+    Buf rows = {0};
+    for (int i = 0; i < 8; i++) buf_addf(&rows, quoted("{'text': '</main> once %c'}\n"), 'a' + i);
     temp_text("text.jsonl", rows.data);
-    buf_addf(&arguments, "%s --output_dir=%s --dataset_name=%s", temp_path("config.json"), temp_path("text"),
-             temp_path("text.jsonl"));
-    CHECK_MSG(run_with("", arguments.data) == 0, "%s", output);
     buf_free(&rows);
-    buf_free(&arguments);
+    CHECK_MSG(run("%s --output_dir=%s --dataset_name=%s", temp_path("config.json"), temp_path("text"),
+                  temp_path("text.jsonl")) == 0, "%s", output);
     if (!read_page("text/report.html")) return;
     check_well_formed();
     check_alone();
@@ -221,23 +204,19 @@ static void test_text(void)
 
 static void test_nothing_to_compare(void)
 {
-    Buf arguments = {0};
-    buf_addf(&arguments, "compare %s --assistant_only_loss=false --output_dir=%s", temp_path("config.json"),
-             temp_path("same"));
-    CHECK(run_with("", arguments.data) == 1);
+    CHECK(run("compare %s --assistant_only_loss=false --output_dir=%s", temp_path("config.json"),
+              temp_path("same")) == 1);
     CHECK_MSG(strstr(output, "compare: the mask (none) leaves no token out"), "%s", output);
-    buf_free(&arguments);
 }
 
 // Ctrl-C in the first run: nothing to compare, so no table, no page, and the exit status says which signal it was.
 static void test_interrupt(void)
 {
-    const char *program = getenv("TRAIN") ? getenv("TRAIN") : "./train";
     Buf command = {0};
     buf_addf(&command,
              "sh -c '%s compare %s --output_dir=%s --max_steps=100000000 --eval_steps=null >%s 2>&1 & pid=$!; "
              "while ! [ -s %s/cut/weight-0/seed-42/log.jsonl ]; do sleep 0.05; done; kill -INT $pid; wait $pid'",
-             program, temp_path("config.json"), temp_path("cut"), temp_path("cut.log"), temp_dir);
+             program(), temp_path("config.json"), temp_path("cut"), temp_path("cut.log"), temp_dir);
     int status = system(command.data);
     buf_free(&command);
     CHECK_MSG(WIFEXITED(status) && WEXITSTATUS(status) == 130, "status %d", status);
@@ -252,17 +231,16 @@ static void test_resumed_run(void)
 {
     char arguments[400];
     Buf whole = {0};
-    int n = snprintf(arguments, sizeof arguments,
-                     "%s --output_dir=%s --max_steps=6 --eval_steps=1 --save_steps=1 --overwrite_output_dir=true",
-                     temp_path("config.json"), temp_path("resumed"));
-    if (!CHECK_MSG(run_with("", arguments) == 0, "%s", output) || !read_page("resumed/report.html")) return;
+    snprintf(arguments, sizeof arguments,
+             "%s --output_dir=%s --max_steps=6 --eval_steps=1 --save_steps=1 --overwrite_output_dir=true",
+             temp_path("config.json"), temp_path("resumed"));
+    if (!CHECK_MSG(run("%s", arguments) == 0, "%s", output) || !read_page("resumed/report.html")) return;
     buf_add(&whole, page.data, page.len);
     buf_adds(&whole, "");
-    for (int step = 1; step <= 6; step += 5) {             // early, and after everything was done but the page
+    for (int step = 1; step <= 6; step += 5) {             // early, and when only the page is missing
         unlink(temp_path("resumed/report.html"));
-        snprintf(arguments + n, sizeof arguments - (size_t)n, " --resume_from_checkpoint=%s/resumed/checkpoint-%d",
-                 temp_dir, step);
-        CHECK_MSG(run_with("", arguments) == 0 && strstr(output, "the report is "), "%s", output);
+        int status = run("%s --resume_from_checkpoint=%s/resumed/checkpoint-%d", arguments, temp_dir, step);
+        CHECK_MSG(status == 0 && strstr(output, "the report is "), "%s", output);
         if (!read_page("resumed/report.html")) break;
         buf_adds(&page, "");
         size_t same = 0;

@@ -4,33 +4,26 @@
 
 #include <signal.h>
 
-// Batches of some 1,600 tokens, so that products are cut into tiles and gradients into parts; some 600 of them are targets, so
-// that in the last layer products of a tile are cut into tasks.
-static const char CONFIG[] =
-    "{\"model_init\": {\"hidden_size\": 128, \"intermediate_size\": 160, \"num_hidden_layers\": 3, \"num_attention_heads\": 8,"
-    " \"num_key_value_heads\": 4, \"max_position_embeddings\": 512, \"tie_word_embeddings\": true},"
-    " \"tokenizer_name_or_path\": \"%s/tokenizer.bin\", \"chat_template_path\": \"configs/templates/plain.jinja\","
-    " \"dataset_name\": \"%s/rows.jsonl\", \"eval_split\": 0.1, \"max_steps\": 3, \"learning_rate\": 0.01, \"logging_steps\": 1,"
-    " \"eval_steps\": 2, \"per_device_train_batch_size\": 8, \"gradient_accumulation_steps\": 2, \"max_length\": 512,"
-    " \"overwrite_output_dir\": true, \"output_dir\": \"%s/out\"}";
-
+// Batches of some 1,600 tokens, so that products are cut into tiles and gradients into parts. Some 600 of them are
+// targets, so that in the last layer products of a tile are cut into tasks.
 static void write_fixture(void)
 {
-    Buf rows = {0}, config = {0};
+    Buf rows = {0};
     Rng rng = rng_seed(5);
     for (int i = 0; i < 60; i++) {
-        buf_adds(&rows, "{\"messages\": [{\"role\": \"user\", \"content\": \"");
+        buf_adds(&rows, quoted("{'messages': [{'role': 'user', 'content': '"));
         for (size_t n = 50 + rng_below(&rng, 150); n > 0; n--) buf_addc(&rows, (char)('a' + rng_below(&rng, 26)));
-        buf_adds(&rows, "\"}, {\"role\": \"assistant\", \"content\": \"");
+        buf_adds(&rows, quoted("'}, {'role': 'assistant', 'content': '"));
         for (size_t n = 1 + rng_below(&rng, 150); n > 0; n--) buf_addc(&rows, (char)('a' + rng_below(&rng, 26)));
-        buf_adds(&rows, "\"}]}\n");
+        buf_adds(&rows, quoted("'}]}\n"));
     }
-    buf_addf(&config, CONFIG, temp_dir, temp_dir, temp_dir);
-    temp_byte_tokenizer();
-    temp_text("rows.jsonl", rows.data);
-    temp_text("config.json", config.data);
+    temp_run("rows.jsonl", rows.data,
+             "'model_init': {'hidden_size': 128, 'intermediate_size': 160, 'num_hidden_layers': 3,"
+             " 'num_attention_heads': 8, 'num_key_value_heads': 4, 'max_position_embeddings': 512,"
+             " 'tie_word_embeddings': true}, 'eval_split': 0.1, 'max_steps': 3, 'learning_rate': 0.01,"
+             " 'logging_steps': 1, 'eval_steps': 2, 'per_device_train_batch_size': 8,"
+             " 'gradient_accumulation_steps': 2, 'max_length': 512, 'overwrite_output_dir': true");
     buf_free(&rows);
-    buf_free(&config);
 }
 
 typedef struct { uint64_t model, log; } Hashes;
@@ -52,26 +45,15 @@ static uint64_t hash_file(const char *path)
     return h;
 }
 
-// The log without what the clock says.
-static uint64_t hash_log(const char *path)
+static uint64_t hash_log(const char *dir)
 {
-    static const char *const times[] = {"tokens_per_second", "train_runtime", "train_samples_per_second", "train_tokens_per_second"};
-    Buf all = {0};
-    char line[4096];
+    Buf log = {0};
     int n_lines = 0;
-    FILE *f = fopen(path, "r");
-    for (; f && fgets(line, sizeof line, f); n_lines++) {
-        cJSON *json = cJSON_Parse(line);
-        for (size_t i = 0; i < sizeof times / sizeof *times; i++) cJSON_DeleteItemFromObjectCaseSensitive(json, times[i]);
-        char *text = cJSON_PrintUnformatted(json);
-        buf_adds(&all, text);
-        cJSON_free(text);
-        cJSON_Delete(json);
-    }
-    if (f) fclose(f);
+    log_without_times(dir, &log);
+    for (size_t i = 0; i < log.len; i++) n_lines += log.data[i] == '\n';
     CHECK(n_lines == 7);                                   // three steps, three evaluations, the end
-    uint64_t h = hash(all.data, all.len);
-    buf_free(&all);
+    uint64_t h = hash(log.data, log.len);
+    buf_free(&log);
     return h;
 }
 
@@ -82,7 +64,7 @@ static Hashes train(const char *environment, const char *options)
     snprintf(arguments, sizeof arguments, "%s %s", temp_path("config.json"), options);
     remove_tree(temp_path("out"));
     if (!CHECK_MSG(run_with(environment, arguments) == 0, "%s: %s", environment, output)) return (Hashes){0, 0};
-    return (Hashes){hash_file(temp_path("out/model.bin")), hash_log(temp_path("out/log.jsonl"))};
+    return (Hashes){hash_file(temp_path("out/model.bin")), hash_log("out")};
 }
 
 static Hashes first;
@@ -117,7 +99,7 @@ static void test_busy_machine(void)
     pid_t busy[BUSY];
     for (int i = 0; i < BUSY; i++)
         if ((busy[i] = fork()) == 0) {
-            alarm(60);                                     // should this test die, they do not outlive it for long
+            alarm(60);                                     // if this test is killed, they end soon after it
             for (volatile unsigned n = 0;; n++) {}
         }
     check_same("OMP_NUM_THREADS=3");
@@ -141,7 +123,7 @@ static void test_blas_flavours(void)
             check_same(environment);
             n++;
         }
-    if (n < 2) SKIP("there is one OpenBLAS only");
+    if (n < 2) SKIP("there is only one OpenBLAS");
 }
 
 int main(void)

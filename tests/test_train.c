@@ -47,17 +47,22 @@ static void test_training(void)
     if (!CHECK_MSG(run("%s", temp_path("config.json")) == 0, "%s", output)) return;
     CHECK(strstr(output, "6 rows, 0 dropped (no label), 0 truncated"));
     CHECK(strstr(output, "the first row learns:  aaa</s>"));
-    static const char *const keys[] = {"epoch", "loss", "grad_norm", "learning_rate", "num_tokens", "mean_token_accuracy", "entropy",
-                                       "supervised_tokens", "tokens_per_second", "eval_loss", "eval_assistant_loss", "eval_prompt_loss",
-                                       "eval_mean_token_accuracy", "train_loss", "train_runtime", "train_samples_per_second",
-                                       "train_tokens_per_second"};
-    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) CHECK_MSG(isfinite(logged("out", keys[i], 0)), "%s", keys[i]);
-    CHECK(logged("out", "step", 1) == 5 && logged("out", "learning_rate", 0) == 0.01 * 16 / 20);      // linear: update 4 of 20
-    CHECK(logged("out", "eval_assistant_loss", 2) < 0.8 * logged("out", "eval_assistant_loss", 0));   // steps 0, 10, 20
+    static const char *const keys[] = {
+        "epoch", "loss", "grad_norm", "learning_rate", "num_tokens", "mean_token_accuracy", "entropy",
+        "supervised_tokens", "tokens_per_second", "eval_loss", "eval_assistant_loss", "eval_prompt_loss",
+        "eval_mean_token_accuracy", "train_loss", "train_runtime", "train_samples_per_second",
+        "train_tokens_per_second"};
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+        CHECK_MSG(isfinite(logged("out", keys[i], 0)), "%s", keys[i]);
+    double loss_0 = logged("out", "eval_assistant_loss", 0), loss_20 = logged("out", "eval_assistant_loss", 2);
+    CHECK(logged("out", "step", 1) == 5);
+    CHECK(logged("out", "learning_rate", 0) == 0.01 * 16 / 20);                 // linear: update 4 of 20
+    CHECK(loss_20 < 0.8 * loss_0);                         // evaluated at steps 0, 10 and 20
     CHECK(logged("out", "epoch", 1) == 5.0 / 3);
-    // The saved model, read again, evaluates to the same number, and stands beside what it needs.
-    CHECK(run("eval %s --model_init=null --model_name_or_path=%s --tokenizer_name_or_path=null --json", temp_path("config.json"), in_output("out", "model.bin")) == 0);
-    CHECK_MSG(evaluated("eval_assistant_loss") == logged("out", "eval_assistant_loss", 2), "%.17g", evaluated("eval_assistant_loss"));
+    // The saved model, read again, has the same loss. Its tokenizer was saved beside it.
+    CHECK(run("eval %s --model_init=null --model_name_or_path=%s --tokenizer_name_or_path=null --json",
+              temp_path("config.json"), in_output("out", "model.bin")) == 0);
+    CHECK_MSG(evaluated("eval_assistant_loss") == loss_20, "%.17g", evaluated("eval_assistant_loss"));
     CHECK(evaluated("eval_assistant_tokens") == 2 * 5 && evaluated("eval_tokens") == 2 * 5);
     CHECK(file_exists(in_output("out", "train_config.json")));
 }
@@ -75,8 +80,10 @@ static void test_same_run_same_bits(void)
 // Micro-batches of one row, four at a time, are the same step as one batch of four rows.
 static void test_accumulation(void)
 {
-    CHECK(run("%s --output_dir=%s --per_device_train_batch_size=4", temp_path("config.json"), temp_path("whole")) == 0);
-    CHECK(run("%s --output_dir=%s --per_device_train_batch_size=1 --gradient_accumulation_steps=4", temp_path("config.json"), temp_path("parts")) == 0);
+    const char *config = temp_path("config.json");
+    CHECK(run("%s --output_dir=%s --per_device_train_batch_size=4", config, temp_path("whole")) == 0);
+    CHECK(run("%s --output_dir=%s --per_device_train_batch_size=1 --gradient_accumulation_steps=4", config,
+              temp_path("parts")) == 0);
     for (int i = 0; i < 4; i++) CHECK(fabs(logged("whole", "loss", i) - logged("parts", "loss", i)) < 1e-4);
     CHECK(logged("whole", "supervised_tokens", 3) == logged("parts", "supervised_tokens", 3));
     remove_tree(temp_path("whole"));
@@ -91,7 +98,7 @@ static void test_unmasked(void)
     CHECK(same_files(in_output("weight", "model.bin"), in_output("full", "model.bin")));
     CHECK(logged("weight", "eval_assistant_loss", 2) == logged("full", "eval_assistant_loss", 2));
     CHECK(logged("full", "eval_prompt_loss", 2) < logged("out", "eval_prompt_loss", 2));
-    // Before the first step all runs are judged alike, whatever their mask.
+    // Before the first step all runs have the same losses, whatever their mask.
     CHECK(logged("full", "eval_prompt_loss", 0) == logged("out", "eval_prompt_loss", 0));
     CHECK(logged("full", "eval_assistant_loss", 0) == logged("out", "eval_assistant_loss", 0));
     remove_tree(temp_path("weight"));
@@ -100,21 +107,23 @@ static void test_unmasked(void)
 
 static void test_other_options(void)
 {
-    CHECK(run("%s --output_dir=%s --optim=sgd --lr_scheduler_type=cosine --warmup_ratio=0.1 --max_steps=4 --logging_steps=1 --shuffle=false "
-              "--gradient_checkpointing=true", temp_path("config.json"), temp_path("sgd")) == 0);
+    CHECK(run("%s --output_dir=%s --optim=sgd --lr_scheduler_type=cosine --warmup_ratio=0.1 --max_steps=4"
+              " --logging_steps=1 --shuffle=false --gradient_checkpointing=true", temp_path("config.json"),
+              temp_path("sgd")) == 0);
     CHECK(logged("sgd", "learning_rate", 0) == 0 && logged("sgd", "learning_rate", 1) == 0.01);
     remove_tree(temp_path("sgd"));
-    CHECK(run("%s --output_dir=%s --max_steps=-1 --num_train_epochs=1.5 --logging_steps=1", temp_path("config.json"), temp_path("epochs")) == 0);
-    CHECK(logged("epochs", "epoch", 5) == 5.0 / 3 && isnan(logged("epochs", "loss", 5)));      // ceil(1.5 * 3) steps
+    CHECK(run("%s --output_dir=%s --max_steps=-1 --num_train_epochs=1.5 --logging_steps=1", temp_path("config.json"),
+              temp_path("epochs")) == 0);
+    CHECK(logged("epochs", "epoch", 5) == 5.0 / 3 && isnan(logged("epochs", "loss", 5)));     // ceil(1.5 * 3) steps
     remove_tree(temp_path("epochs"));
 }
 
-// Ctrl-C: the step at hand is finished, the model saved, and the exit status says which signal it was.
+// Ctrl-C: the current step is finished, the model saved, and the exit status says which signal it was.
 static void test_interrupt(void)
 {
     Buf command = {0};
-    buf_addf(&command, "sh -c '%s %s --output_dir=%s --max_steps=100000000 --eval_split=0 >/dev/null 2>&1 & pid=$!; "
-             "while ! [ -s %s ]; do sleep 0.05; done; kill -INT $pid; wait $pid'",
+    buf_addf(&command, "sh -c '%s %s --output_dir=%s --max_steps=100000000 --eval_split=0 >/dev/null 2>&1 & pid=$!;"
+             " while ! [ -s %s ]; do sleep 0.05; done; kill -INT $pid; wait $pid'",
              program(), temp_path("config.json"), temp_path("stopped"), in_output("stopped", "log.jsonl"));
     int status = system(command.data);
     CHECK_MSG(WIFEXITED(status) && WEXITSTATUS(status) == 130, "status %d", status);
@@ -124,28 +133,21 @@ static void test_interrupt(void)
     buf_free(&command);
 }
 
-static void check_same_run(const char *one, const char *other)
-{
-    Buf a = {0}, b = {0};
-    log_without_times(one, &a);
-    log_without_times(other, &b);
-    CHECK_STR(b.data, a.data);
-    CHECK(same_files(in_output(one, "model.bin"), in_output(other, "model.bin")));
-    buf_free(&a);
-    buf_free(&b);
-}
+// The last %s: more options.
+static const char LONG_RUN[] = "%s --output_dir=%s --max_steps=1500 --save_steps=40 --save_total_limit=2"
+                               " --logging_steps=30 --eval_steps=100 %s";
 
-// A run that is killed again and again, and goes on each time from its latest checkpoint, ends with the weights and the log
-// of one that never stopped. KILLS says how often at least (make test-crash: 50).
+// A run that is killed again and again, and goes on each time from its latest checkpoint, ends with the weights and the
+// log of one that never stopped. KILLS says how often at least (make test-crash: 50).
 static void test_resume(void)
 {
-    static const char RUN[] = "%s --output_dir=%s --max_steps=1500 --save_steps=40 --save_total_limit=2 --logging_steps=30 --eval_steps=100";
     int kills = 0, wanted = getenv("KILLS") ? atoi(getenv("KILLS")) : 8, status = -1;
     Rng rng = rng_seed(7);
-    if (!CHECK_MSG(run(RUN, temp_path("config.json"), temp_path("straight")) == 0, "%s", output)) return;
-    CHECK(file_exists(in_output("straight", "checkpoint-1480")) && !file_exists(in_output("straight", "checkpoint-1400")));
+    if (!CHECK_MSG(run(LONG_RUN, temp_path("config.json"), temp_path("straight"), "") == 0, "%s", output)) return;
+    CHECK(file_exists(in_output("straight", "checkpoint-1480")));
+    CHECK(!file_exists(in_output("straight", "checkpoint-1400")));
     for (int round = 0; round < 40 * wanted && (status != 0 || kills < wanted); round++) {
-        if (status == 0) remove_tree(temp_path("killed"));     // done before it was killed often enough: once more
+        if (status == 0) remove_tree(temp_path("killed"));     // it ended before it was killed often enough: once more
         Buf command = {0};
         bool begun = file_exists(in_output("killed", "log.jsonl")), saved = false;
         for (int n = 40; begun && n <= 1500 && !saved; n += 40) {
@@ -154,9 +156,11 @@ static void test_resume(void)
             saved = file_exists(in_output("killed", name));
         }
         buf_addf(&command, "sh -c '%s ", program());
-        buf_addf(&command, RUN, temp_path("config.json"), temp_path("killed"));
-        buf_addf(&command, " %s >/dev/null 2>&1 & pid=$!; ", saved ? "--resume_from_checkpoint=latest" : "--overwrite_output_dir=true");
-        if (kills < wanted) buf_addf(&command, "sleep 0.%03d; kill -9 $pid 2>/dev/null; ", 20 + (int)rng_below(&rng, 200));
+        buf_addf(&command, LONG_RUN, temp_path("config.json"), temp_path("killed"),
+                 saved ? "--resume_from_checkpoint=latest" : "--overwrite_output_dir=true");
+        buf_adds(&command, " >/dev/null 2>&1 & pid=$!; ");
+        int ms = 20 + (int)rng_below(&rng, 200);
+        if (kills < wanted) buf_addf(&command, "sleep 0.%03d; kill -9 $pid 2>/dev/null; ", ms);
         buf_adds(&command, "wait $pid'  2>/dev/null");
         status = system(command.data);
         kills += status != 0;
@@ -168,11 +172,16 @@ static void test_resume(void)
     remove_tree(temp_path("killed"));
 }
 
-static const char GOING_ON[] =
-    "%s --output_dir=%s --max_steps=1500 --save_steps=40 --save_total_limit=2 --logging_steps=30 --eval_steps=100 "
-    "--resume_from_checkpoint=latest %s";
+// Goes on with the run in "straight", and is refused: `message` is in the error.
+static void check_refused(const char *options, const char *message)
+{
+    char more[512];
+    snprintf(more, sizeof more, "--resume_from_checkpoint=latest %s", options);
+    CHECK(run(LONG_RUN, temp_path("config.json"), temp_path("straight"), more) == 1);
+    fails_with(message);
+}
 
-// A checkpoint that another version of the program wrote is refused before anything else of it is looked at.
+// A checkpoint that another version of the program wrote is refused before anything else in it is read.
 static void check_other_version(const char *path)
 {
     Err e;
@@ -185,16 +194,16 @@ static void check_other_version(const char *path)
     File f;
     if (CHECK(file_map(&f, path, &e))) old = mem_strndup((const char *)f.data, f.size), file_unmap(&f);
     CHECK(file_put(path, text, strlen(text), &e));
-    CHECK(run(GOING_ON, temp_path("config.json"), temp_path("straight"), "") == 1);
-    snprintf(message, sizeof message, "another program version: it was written by version %d and this is version %d", version + 1, version);
-    fails_with(message);
+    snprintf(message, sizeof message, "another program version: it was written by version %d and this is version %d",
+             version + 1, version);
+    check_refused("", message);
     CHECK(file_put(path, old, strlen(old), &e));
     cJSON_free(text);
     cJSON_Delete(state);
     free(old);
 }
 
-// The lowest bit of a number in the middle of a file: it stays a number.
+// Flips the lowest bit of a number in the middle of a file: it stays a number.
 static void flip_bit(const char *path)
 {
     FILE *f = fopen(path, "r+b");
@@ -208,50 +217,44 @@ static void flip_bit(const char *path)
 // A checkpoint of another run, or a damaged one, is refused with the reason.
 static void test_bad_checkpoints(void)
 {
-    static const BadCase cases[] = {
-        {"--learning_rate=0.02", "another config: learning_rate was 0.01 and is 0.02"},
-        {"--max_length=28", "another config: max_length was 1024 and is 28"},
-    };
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        CHECK(run(GOING_ON, temp_path("config.json"), temp_path("straight"), cases[i].arguments) == 1);
-        fails_with(cases[i].message);
-    }
+    check_refused("--learning_rate=0.02", "another config: learning_rate was 0.01 and is 0.02");
+    check_refused("--max_length=28", "another config: max_length was 1024 and is 28");
     File rows = {0};
     Err e;
     CHECK(file_map(&rows, temp_path("rows.jsonl"), &e) && file_put(temp_path("kept"), rows.data, rows.size, &e));
-    CHECK(file_append(temp_path("rows.jsonl"), rows.data, (size_t)((const char *)memchr(rows.data, '\n', rows.size) + 1 - (const char *)rows.data), &e));
+    const unsigned char *end = memchr(rows.data, '\n', rows.size);
+    CHECK(file_append(temp_path("rows.jsonl"), rows.data, (size_t)(end + 1 - rows.data), &e));
     file_unmap(&rows);
-    CHECK(run(GOING_ON, temp_path("config.json"), temp_path("straight"), "") == 1);
-    fails_with("another data set: the hash of its rows is");
+    check_refused("", "another data set: the hash of its rows is");
     CHECK(rename(temp_path("kept"), temp_path("rows.jsonl")) == 0);
     CHECK(run("%s --output_dir=%s", temp_path("config.json"), temp_path("straight")) == 1);
     fails_with("holds a model or checkpoints already");
-    CHECK(run("%s --output_dir=%s --resume_from_checkpoint=latest", temp_path("config.json"), temp_path("nothing")) == 1);
+    CHECK(run("%s --output_dir=%s --resume_from_checkpoint=latest", temp_path("config.json"),
+              temp_path("nothing")) == 1);
     fails_with("expected a checkpoint in");
-    CHECK(run(GOING_ON, temp_path("config.json"), temp_path("straight"), "--model_init='{\"hidden_size\": 32, \"intermediate_size\": 32, "
-              "\"num_hidden_layers\": 2, \"num_attention_heads\": 4, \"max_position_embeddings\": 64}'") == 1);
-    fails_with("another config: model_init was {\"hidden_size\":16,");
+    static const char wider[] = "{'hidden_size': 32, 'intermediate_size': 32, 'num_hidden_layers': 2,"
+                                " 'num_attention_heads': 4, 'max_position_embeddings': 64}";
+    char option[256];
+    snprintf(option, sizeof option, "--model_init='%s'", quoted(wider));
+    check_refused(option, quoted("another config: model_init was {'hidden_size':16,"));
     check_other_version(in_output("straight", "checkpoint-1480/trainer_state.json"));
     static const char *const files[] = {"checkpoint-1480/model.bin", "checkpoint-1480/optimizer.safetensors"};
     for (size_t i = 0; i < 2; i++) {
         flip_bit(in_output("straight", files[i]));
-        CHECK(run(GOING_ON, temp_path("config.json"), temp_path("straight"), "") == 1);
-        fails_with("its weights or moments are damaged");
+        check_refused("", "its weights or moments are damaged");
         CHECK(strstr(output, "checkpoint-1440"));
         flip_bit(in_output("straight", files[i]));
     }
     CHECK(truncate(in_output("straight", "checkpoint-1480/optimizer.safetensors"), 1000) == 0);
-    CHECK(run(GOING_ON, temp_path("config.json"), temp_path("straight"), "") == 1);
-    fails_with("optimizer.safetensors: ");
+    check_refused("", "optimizer.safetensors: ");
     CHECK(strstr(output, "checkpoint-1440"));
     CHECK(truncate(in_output("straight", "checkpoint-1480/model.bin"), 1000) == 0);
-    CHECK(run(GOING_ON, temp_path("config.json"), temp_path("straight"), "") == 1);
-    fails_with("model.bin: expected");
+    check_refused("", "model.bin: expected");
     CHECK(strstr(output, "checkpoint-1440"));
     remove_tree(temp_path("straight"));
 }
 
-// Where stderr is no terminal there is no progress line, and what is wrong is one line there.
+// If stderr is no terminal, there is no progress line. An error is one line there.
 static void test_streams(void)
 {
     CHECK(run("%s --output_dir=%s --max_steps=2 >/dev/null", temp_path("config.json"), temp_path("quiet")) == 0);
@@ -283,7 +286,7 @@ static void test_inspect(void)
 static void test_generation(void)
 {
     const char *model = in_output("out", "model.bin");
-    CHECK(run("chat %s --prompt='say a' --temperature=0 --max_new_tokens=8", model) == 0);     // the template was saved with it
+    CHECK(run("chat %s --prompt='say a' --temperature=0 --max_new_tokens=8", model) == 0);    // with its template
     char first[64];
     snprintf(first, sizeof first, "%.60s", output);
     CHECK(run("chat %s --prompt='say a' --temperature=0 --max_new_tokens=8", model) == 0);
@@ -315,14 +318,14 @@ static void test_wrong_usage(void)
     CHECK(run("--help") == 0 && strstr(output, "learning_rate") && strstr(output, "max_new_tokens"));
 }
 
-// Each case changes one thing of the good config: file contents, or arguments. "%s" is the temporary folder.
-
+// Each case changes one thing of the good config. "%s" is the temporary folder.
 static void check_bad_arguments(const char *command, const BadCase *cases, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
         char arguments[512];
         snprintf(arguments, sizeof arguments, cases[i].arguments, temp_dir, temp_dir);
-        CHECK_MSG(run("%s %s --output_dir=%s %s", command, temp_path("config.json"), temp_path("bad"), arguments) == 1, "%s", cases[i].arguments);
+        int status = run("%s %s --output_dir=%s %s", command, temp_path("config.json"), temp_path("bad"), arguments);
+        CHECK_MSG(status == 1, "%s", arguments);
         fails_with(cases[i].message);
     }
     CHECK(!file_exists(in_output("bad", "model.bin")));
@@ -364,23 +367,23 @@ static void test_bad_arguments(void)
         {"--tokenizer_name_or_path=%s/absent.bin", "absent.bin"},
     };
     check_bad_arguments("", cases, sizeof cases / sizeof *cases);
-    static const BadCase inspect_cases[] = {{"--row=8", "row: expected 0 to 7, found 8"}, {"--json=2", "json: expected true or false"}};
+    static const BadCase inspect_cases[] = {{"--row=8", "row: expected 0 to 7, found 8"},
+                                            {"--json=2", "json: expected true or false"}};
     check_bad_arguments("inspect", inspect_cases, 2);
 }
 
 static void test_bad_files(void)
 {
-    static const struct { const char *name, *text, *message; } cases[] = {
-        {"bad.json", "{\"max_steps\": 1,}", "bad.json:1:17: broken JSON"},
-        {"bad.json", "[]", "bad.json: expected an object, found a list"},
-        {"bad.json", "{\"max_step\": 1}", "bad.json: unknown key \"max_step\": did you mean \"max_steps\"?"},
-        {"bad.json", "{\"max_steps\": \"1\"}", "bad.json: max_steps: expected a whole number, -1 or more, found a string"},
-        {"bad.json", "{\"dataset_name\": 1}", "bad.json: dataset_name: expected a string or null, found 1"},
+    static const struct { const char *text, *message; } cases[] = {
+        {"{'max_steps': 1,}", "bad.json:1:17: broken JSON"},
+        {"[]", "bad.json: expected an object, found a list"},
+        {"{'max_step': 1}", "bad.json: unknown key 'max_step': did you mean 'max_steps'?"},
+        {"{'max_steps': '1'}", "bad.json: max_steps: expected a whole number, -1 or more, found a string"},
+        {"{'dataset_name': 1}", "bad.json: dataset_name: expected a string or null, found 1"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        temp_text(cases[i].name, cases[i].text);
-        CHECK(run("%s", temp_path(cases[i].name)) == 1);
-        fails_with(cases[i].message);
+        CHECK(run("%s", temp_text("bad.json", quoted(cases[i].text))) == 1);
+        fails_with(quoted(cases[i].message));
     }
     CHECK(run("%s", temp_path("none.json")) == 1);
     fails_with("none.json: cannot open");
@@ -393,20 +396,22 @@ static void test_bad_files(void)
         {"{{ messages[0].content | shout }}", "No filter named 'shout'"},
     };
     for (size_t i = 0; i < sizeof templates / sizeof *templates; i++) {
-        temp_text("bad.jinja", templates[i].text);
-        CHECK(run("%s --chat_template_path=%s --output_dir=%s", temp_path("config.json"), temp_path("bad.jinja"), temp_path("bad")) == 1);
+        CHECK(run("%s --chat_template_path=%s --output_dir=%s", temp_path("config.json"),
+                  temp_text("bad.jinja", templates[i].text), temp_path("bad")) == 1);
         fails_with(templates[i].message);
     }
-    temp_text("bad.jsonl", "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}]}\n");
-    CHECK(run("%s --dataset_name=%s --eval_split=0 --output_dir=%s", temp_path("config.json"), temp_path("bad.jsonl"), temp_path("bad")) == 1);
+    temp_text("bad.jsonl", quoted("{'messages': [{'role': 'user', 'content': 'a'}]}\n"));
+    CHECK(run("%s --dataset_name=%s --eval_split=0 --output_dir=%s", temp_path("config.json"), temp_path("bad.jsonl"),
+              temp_path("bad")) == 1);
     fails_with("bad.jsonl:1: assistant_only_loss: expected an assistant message");
 }
 
-// A checkpoint whose vocabulary is another one than the tokenizer's.
+// A model whose vocabulary has another size than the tokenizer's.
 static void test_other_vocabulary(void)
 {
-    CHECK(run("%s --output_dir=%s --max_steps=1 --model_init='{\"hidden_size\": 8, \"intermediate_size\": 8, \"num_hidden_layers\": 1, "
-              "\"num_attention_heads\": 1, \"vocab_size\": 300, \"max_position_embeddings\": 64}'", temp_path("config.json"), temp_path("bad")) == 1);
+    CHECK(run("%s --output_dir=%s --max_steps=1 --model_init='%s'", temp_path("config.json"), temp_path("bad"),
+              quoted("{'hidden_size': 8, 'intermediate_size': 8, 'num_hidden_layers': 1, 'num_attention_heads': 1,"
+                     " 'vocab_size': 300, 'max_position_embeddings': 64}")) == 1);
     fails_with("expected a tokenizer of 300 pieces, the model's vocab_size, found 260");
 }
 
@@ -419,8 +424,8 @@ static void check_greedy(const char *prompt, int n, const char *file)
     Err e;
     snprintf(path, sizeof path, "../shared/models/oracle/%s", file);
     if (!CHECK_MSG(file_map(&f, path, &e), "%s", e.text)) return;
-    CHECK(run("sample ../shared/models/stories260K.bin --tokenizer_name_or_path=../shared/models/tok512.bin --temperature=0 --max_new_tokens=%d "
-              "--prompt='%s'", n, prompt) == 0);
+    CHECK(run("sample ../shared/models/stories260K.bin --tokenizer_name_or_path=../shared/models/tok512.bin"
+              " --temperature=0 --max_new_tokens=%d --prompt='%s'", n, prompt) == 0);
     CHECK_MSG(strlen(output) == f.size && memcmp(output, f.data, f.size) == 0, "%s: %s", file, output);
     file_unmap(&f);
 }

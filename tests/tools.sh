@@ -1,12 +1,13 @@
 #!/bin/sh
-# make tools: what other programs say of this one. Each check prints one line, what it said is in build/tools/; a tool that
-# is not installed is skipped. Debian, Ubuntu: apt-get install valgrind clang clang-tidy libclang-rt-dev libomp-dev
+# make tools: what other programs say about this one. Each check prints one line, and its output is in build/tools/. A
+# tool that is not installed is skipped. Debian, Ubuntu: apt-get install valgrind clang clang-tidy libclang-rt-dev
+# libomp-dev
 cd "$(dirname "$0")/.." || exit 1
 passed=0 failed=0 skipped=0 logs=build/tools
 jobs=$(nproc 2>/dev/null || echo 2)
 rm -rf $logs
 mkdir -p $logs
-export OMP_WAIT_POLICY=passive                 # and so ./train does not start itself anew, out of valgrind's hands
+export OMP_WAIT_POLICY=passive                 # with it ./train does not start itself again, outside valgrind
 
 # check WHAT STATUS COMMAND...: must end with that status.
 check() {
@@ -19,25 +20,31 @@ check() {
     else echo "FAIL $what: exit status $got, not $want: see $log"; tail -n 20 "$log"; failed=$((failed + 1)); fi
 }
 skip() { echo "skip $1: $2"; skipped=$((skipped + 1)); }
-build() { ${MAKE:-make} --no-print-directory -j "$jobs" "$@" >$logs/build 2>&1 || { cat $logs/build; echo "FAIL make $*"; exit 1; }; }
+build() {
+    ${MAKE:-make} --no-print-directory -j "$jobs" "$@" >$logs/build 2>&1 && return
+    cat $logs/build
+    echo "FAIL make $*"
+    exit 1
+}
 
-# ---- a short run: two steps of a few rows on the bundled model, with checkpoints, held-out rows and a report ----------
+# ---- a short run: two steps of a few rows on the bundled model, with checkpoints, held-out rows and a report ---------
 head -n 6 data/wordnet/kinds_few.jsonl >$logs/rows.jsonl
 cat >$logs/run.json <<END
-{"model_name_or_path": "model/tiny", "dataset_name": "$logs/rows.jsonl", "eval_split": 0.2, "max_length": 96, "max_steps": 2,
- "per_device_train_batch_size": 2, "save_steps": 1, "n_threads": 2, "output_dir": "$logs/out", "overwrite_output_dir": true}
+{"model_name_or_path": "model/tiny", "dataset_name": "$logs/rows.jsonl", "eval_split": 0.2, "max_length": 96,
+ "max_steps": 2, "per_device_train_batch_size": 2, "save_steps": 1, "n_threads": 2, "output_dir": "$logs/out",
+ "overwrite_output_dir": true}
 END
 
-# ---- memcheck: reads of what was never written, writes beside what was allocated, leaks on success and on failure -----
+# ---- memcheck: reads of memory never written, writes outside of allocations, leaks on success and on failure ---------
 memcheck() {
-    # valgrind does not know AVX-512, and hides it from OpenBLAS; leaks that count are those that nothing points to any more.
+    # valgrind does not know AVX-512, and hides it from OpenBLAS. Leaks count only if nothing points to them any more.
     march=$([ "$(uname -m)" = x86_64 ] && echo -march=x86-64-v3)
     build BUILD=build/valgrind CFLAGS="-O1 -g $march" build/valgrind/train
     under() {
         name=$1 want=$2
         shift 2
-        check "memcheck: $name" "$want" valgrind -q --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite,indirect \
-            --show-leak-kinds=definite,indirect build/valgrind/train "$@"
+        check "memcheck: $name" "$want" valgrind -q --error-exitcode=9 --leak-check=full \
+            --errors-for-leak-kinds=definite,indirect --show-leak-kinds=definite,indirect build/valgrind/train "$@"
     }
     run=$logs/run.json bad=$logs/bad
     under 'training' 0 $run
@@ -78,10 +85,10 @@ memcheck() {
 if ! command -v valgrind >/dev/null; then skip memcheck 'valgrind is not installed'
 else memcheck; fi
 
-# ---- ThreadSanitizer -------------------------------------------------------------------------------------------------
-# Clang's OpenMP tells it by libarcher where threads wait for each other, so that there is nothing to suppress; OpenBLAS
-# and libomp were built without it, so what happens inside of them is ignored. First it must see a race where there is
-# one, and none where there is not.
+# ---- ThreadSanitizer ------------------------------------------------------------------------------------------------
+# Clang's OpenMP tells it by libarcher where threads wait for each other, so that nothing needs to be suppressed.
+# OpenBLAS and libomp were built without it, so what they do is ignored. First it must find a race where there is one,
+# and none where there is none.
 races() {
     archer=$(dirname "$(readlink -f "$(command -v clang)")")/../lib/libarcher.so
     [ -e "$archer" ] || { skip 'data races' 'no libarcher beside clang'; return; }
@@ -116,10 +123,11 @@ else races; fi
 # each COMMAND...: for every source; `file` stands for its name.
 each() { printf '%s\n' $SOURCES | xargs -P "$jobs" -I file "$@"; }
 
-# Without -fopenmp: the analyzer takes the functions that gcc cuts out of parallel loops for ones that read variables which
-# nobody set. Threads are ThreadSanitizer's matter.
+# Without -fopenmp: gcc makes functions of parallel loops, and the analyzer thinks that these read variables that are
+# never set. ThreadSanitizer checks the threads.
 case $(gcc -dumpversion 2>/dev/null) in
-    1[2-9]* | [2-9][0-9]*) check 'gcc -fanalyzer' 0 each gcc $FLAGS -Wno-unknown-pragmas -O1 -fanalyzer -c -o /dev/null file ;;
+    1[2-9]* | [2-9][0-9]*)
+        check 'gcc -fanalyzer' 0 each gcc $FLAGS -Wno-unknown-pragmas -O1 -fanalyzer -c -o /dev/null file ;;
     *) skip 'gcc -fanalyzer' 'gcc 12 or later is not installed' ;;
 esac
 if ! command -v clang-tidy >/dev/null; then skip clang-tidy 'it is not installed'

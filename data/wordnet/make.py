@@ -14,7 +14,8 @@ N_PIECES = 1024
 SPECIALS = ['<|endoftext|>', '<|system|>', '<|user|>', '<|assistant|>', '<|end|>']     # ids 0 to 4
 
 # WordNet's lexicographer files for nouns whose names are an answer of one word.
-KINDS = {'04': 'act', '05': 'animal', '08': 'body', '13': 'food', '14': 'group', '15': 'place', '18': 'person', '20': 'plant'}
+KINDS = {'04': 'act', '05': 'animal', '08': 'body', '13': 'food', '14': 'group', '15': 'place', '18': 'person',
+         '20': 'plant'}
 SYSTEM = 'Answer with one word: act, animal, body, food, group, person, place or plant.'
 ASK_KIND = ['What kind of thing is this? {}', 'Name the kind: {}', '{} - what is that?']
 ASK_AGAIN = ['And this? {}', 'Next: {}']
@@ -46,10 +47,10 @@ def read_senses(wordnet):
     for part in ('noun', 'verb', 'adj', 'adv'):
         with open(os.path.join(wordnet, 'data.' + part), encoding='utf-8') as lines:
             for line in lines:
-                if line.startswith('  '):                                  # the licence
+                if line.startswith('  '):                                 # the licence
                     continue
                 head, gloss = line.split(' | ', 1)
-                field = head.split(' ')                                    # offset file type n_words word id word id ...
+                field = head.split(' ')                                   # offset file type n_words word id word id ...
                 words = [re.sub(r'\(\w+\)$', '', w).replace('_', ' ') for w in field[4:4 + 2 * int(field[3], 16):2]]
                 n_senses.update({w.lower() for w in words})
                 definition = re.split(r'[;:,]? *"', gloss)[0].strip(' ;:\n')  # the examples after it are quoted
@@ -95,14 +96,16 @@ def define_rows(senses):
 def make_chat_sets(senses):
     """The five sets, and all senses that they show, held out or not."""
     size = {name: sum(n_turns(i) for i in range(n)) for name, n in ROWS.items()}
-    by_kind = {kind: shuffled((s for s in senses if s.kind == kind and 25 <= len(s.definition) <= 150), 'kinds') for kind in KINDS.values()}
-    share = lambda first, n: shuffled((s for of_kind in by_kind.values() for s in of_kind[first:first + n // len(KINDS)]), 'turns')
+    of_kind = [shuffled((s for s in senses if s.kind == kind and 25 <= len(s.definition) <= 150), 'kinds')
+               for kind in KINDS.values()]
+    share = lambda first, n: shuffled((s for k in of_kind for s in k[first:first + n // len(KINDS)]), 'turns')
     held_out, train = share(0, size['kinds_eval']), share(size['kinds_eval'] // len(KINDS), size['kinds_train'])
     used = set(held_out + train)
     clear = shuffled((s for s in senses if s.only and s not in used and 40 <= len(s.definition) <= 200), 'define')
     define = clear[:ROWS['define_eval'] + ROWS['define_train']]
     sets = {'kinds_train': kind_rows(train, ROWS['kinds_train']), 'kinds_eval': kind_rows(held_out, ROWS['kinds_eval']),
-            'define_eval': define_rows(define[:ROWS['define_eval']]), 'define_train': define_rows(define[ROWS['define_eval']:])}
+            'define_eval': define_rows(define[:ROWS['define_eval']]),
+            'define_train': define_rows(define[ROWS['define_eval']:])}
     sets['kinds_few'] = sets['kinds_train'][:ROWS['kinds_few']]
     return sets, used | set(define)
 
@@ -121,7 +124,7 @@ def byte_alphabet():
 
 
 def train_bpe(texts, n_merges):
-    """Joins the most frequent pair of neighbours, n_merges times; of equally frequent ones the first in the alphabet."""
+    """Joins the most frequent pair of neighbours, n_merges times; of equally frequent ones the alphabet's first."""
     letter = byte_alphabet()
     count = collections.Counter(word for text in texts for word in WORD.findall(text))
     words = [[letter[b] for b in word.encode()] for word in count]
@@ -156,23 +159,24 @@ def tokenizer_json(merges):
     pieces = SPECIALS + [c for _, c in sorted(byte_alphabet().items())] + [a + b for a, b in merges]
     added = {'single_word': False, 'lstrip': False, 'rstrip': False, 'normalized': False, 'special': True}
     byte_level = {'type': 'ByteLevel', 'add_prefix_space': False, 'trim_offsets': True, 'use_regex': True}
-    start = {'id': SPECIALS[0], 'type_id': 0}                             # before every plain text
+    start = {'SpecialToken': {'id': SPECIALS[0], 'type_id': 0}}           # before every plain text
+    first, second = ({'Sequence': {'id': name, 'type_id': i}} for i, name in enumerate('AB'))
     return {
         'version': '1.0', 'truncation': None, 'padding': None,
         'added_tokens': [{'id': i, 'content': text, **added} for i, text in enumerate(SPECIALS)],
         'normalizer': None, 'pre_tokenizer': byte_level,
-        'post_processor': {'type': 'TemplateProcessing', 'single': [{'SpecialToken': start}, {'Sequence': {'id': 'A', 'type_id': 0}}],
-                           'pair': [{'SpecialToken': start}, {'Sequence': {'id': 'A', 'type_id': 0}}, {'Sequence': {'id': 'B', 'type_id': 1}}],
+        'post_processor': {'type': 'TemplateProcessing', 'single': [start, first], 'pair': [start, first, second],
                            'special_tokens': {SPECIALS[0]: {'id': SPECIALS[0], 'ids': [0], 'tokens': [SPECIALS[0]]}}},
         'decoder': byte_level,
-        'model': {'type': 'BPE', 'dropout': None, 'unk_token': None, 'continuing_subword_prefix': None, 'end_of_word_suffix': None,
-                  'fuse_unk': False, 'byte_fallback': False, 'ignore_merges': False,
+        'model': {'type': 'BPE', 'dropout': None, 'unk_token': None, 'continuing_subword_prefix': None,
+                  'end_of_word_suffix': None, 'fuse_unk': False, 'byte_fallback': False, 'ignore_merges': False,
                   'vocab': {piece: i for i, piece in enumerate(pieces)}, 'merges': [a + ' ' + b for a, b in merges]}}
 
 
 TOKENIZER_CONFIG = {
     'tokenizer_class': 'PreTrainedTokenizerFast', 'model_max_length': 256, 'clean_up_tokenization_spaces': False,
-    'bos_token': SPECIALS[0], 'eos_token': SPECIALS[0], 'pad_token': SPECIALS[0], 'additional_special_tokens': SPECIALS[1:]}
+    'bos_token': SPECIALS[0], 'eos_token': SPECIALS[0], 'pad_token': SPECIALS[0],
+    'additional_special_tokens': SPECIALS[1:]}
 # A text ends with <|endoftext|>, a turn with <|end|>; generation stops at both.
 GENERATION_CONFIG = {'bos_token_id': 0, 'eos_token_id': [0, SPECIALS.index('<|end|>')], 'pad_token_id': 0}
 CHAT_TEMPLATE = """\

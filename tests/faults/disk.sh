@@ -1,8 +1,8 @@
 #!/bin/sh
-# A run into a small disk, then another with room enough; for test_faults, which gives it a mount namespace of its own.
+# A run into a small disk, then another with enough room; for test_faults, which gives it its own mount namespace.
 #   disk.sh SIZE DIR RESULT TRAIN ARGUMENTS...
-# SIZE is in kB, or "ro": read-only. DIR is where to mount it; the run's folder is DIR/out. What is there in the end is copied to RESULT.
-# Prints what the first run says on stderr, its status, how the second began, and its status.
+# SIZE is in kB, or "ro": read-only. DIR is where to mount it; the run's folder is DIR/out. At the end this folder is
+# copied to RESULT. Prints what the first run says on stderr, its status, the second one's status and how it began.
 size=$1 dir=$2 result=$3
 shift 3
 if [ "$size" = ro ]; then

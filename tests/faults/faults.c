@@ -1,11 +1,12 @@
-// faults: a library that is loaded before the C library (LD_PRELOAD) and makes the N-th thing that a program does to the
-// files of a folder go wrong, as it does on bad and full disks. Linux only.
-//   FAULT_DIR   the folder. Below it are counted: files made, folders made, writes, cuts, syncs, closes of what was written,
-//               renames (under their new name)
+// faults: a library that is loaded before the C library (LD_PRELOAD). It makes the N-th operation of a program on the
+// files of a folder fail, as bad and full disks do. Linux only.
+//   FAULT_DIR   the folder. Below it these operations count: making a file or a folder, writing, truncating, syncing,
+//               closing a written file, renaming (under the new name)
 //   FAULT_AT    N, from 1; 0: count only
-//   FAULT_HOW   EIO: the N-th fails. ENOSPC: all from there on fail that take room, and syncs. short: all
-//               writes from there on take half of their bytes. wait: it waits until a signal came, then for another
-//   FAULT_LOG   a file, not in that folder, that gets a line for each: what was done, and to which path; "fails" after what did
+//   FAULT_HOW   EIO: the N-th fails. ENOSPC: from the N-th on, all fail that take room, and syncs. short: from there on
+//               a write takes half of its bytes. wait: the N-th waits for a signal, then for another one
+//   FAULT_LOG   a file outside that folder. It gets a line for each operation: which one, and its path; after one that
+//               fails, a line that begins with "fails"
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -21,7 +22,7 @@
 #define REAL(name) __typeof__(name) *real = (__typeof__(name) *)dlsym(RTLD_NEXT, #name)
 
 static int n_seen, log_fd = -1;
-static bool busy;                                          // what this library does itself is not counted
+static bool busy;                                          // the library's own operations do not count
 
 static bool is(const char *how) { return strcmp(getenv("FAULT_HOW") ? getenv("FAULT_HOW") : "", how) == 0; }
 
@@ -35,13 +36,14 @@ static void note(const char *what, const char *path)
     busy = false;
 }
 
-// Counts it. Must it fail? Then errno is set. *is_short (if there is one): must it be cut?
+// Counts an operation. True, with errno set, if it must fail. *is_short, unless NULL: whether it writes only a part.
 static bool fails(const char *what, const char *path, bool *is_short)
 {
     const char *dir = getenv("FAULT_DIR"), *at = getenv("FAULT_AT");
     if (busy || !dir || !at || strncmp(path, dir, strlen(dir)) != 0) return false;
     int number = ++n_seen, wanted = atoi(at);
-    bool takes_room = strcmp(what, "open") == 0 || strcmp(what, "mkdir") == 0 || strcmp(what, "write") == 0 || strcmp(what, "fsync") == 0;
+    bool takes_room = strcmp(what, "open") == 0 || strcmp(what, "mkdir") == 0 || strcmp(what, "write") == 0 ||
+                      strcmp(what, "fsync") == 0;
     note(what, path);
     bool here = number == wanted, on = wanted && number >= wanted;
     if (is("short") && is_short) *is_short = on;
@@ -90,7 +92,7 @@ int close(int fd)
     REAL(close);
     int flags = fcntl(fd, F_GETFL);
     bool bad = flags >= 0 && (flags & O_ACCMODE) != O_RDONLY && fd_fails("close", fd, NULL);
-    int why = errno, status = real(fd);                    // a close that fails closes all the same
+    int why = errno, status = real(fd);                    // a close that fails closes the file anyway
     if (bad) errno = why;
     return bad ? -1 : status;
 }
@@ -116,7 +118,7 @@ int truncate(const char *path, off_t size)
 int mkdir(const char *path, mode_t mode)
 {
     REAL(mkdir);
-    struct stat st;                                        // one that is there already is none to make
+    struct stat st;                                        // a folder that exists is not made
     return stat(path, &st) != 0 && fails("mkdir", path, NULL) ? -1 : real(path, mode);
 }
 

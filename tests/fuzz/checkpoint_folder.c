@@ -5,19 +5,21 @@
 #include "../../data/run/resume.h"
 
 static const char config_text[] =
-    "{\"hidden_size\": 2, \"intermediate_size\": 2, \"num_hidden_layers\": 1, \"num_attention_heads\": 1, \"vocab_size\": 8,"
-    " \"max_position_embeddings\": 4, \"rms_norm_eps\": 1e-5, \"tie_word_embeddings\": true}";
+    "{'hidden_size': 2, 'intermediate_size': 2, 'num_hidden_layers': 1, 'num_attention_heads': 1, 'vocab_size': 8,"
+    " 'max_position_embeddings': 4, 'rms_norm_eps': 1e-5, 'tie_word_embeddings': true}";
 
 // As train_run opens one, up to the checkpoint: its rows are token ids, so that it needs no tokenizer.
 static bool open_run(Run *r, Config *c, const char *rows, Err *e)
 {
-    static const char *const arguments[] = {"--eval_split=0.5", "--resume_from_checkpoint=latest", "--save_total_limit=1"};
+    static const char *const arguments[] = {"--eval_split=0.5", "--resume_from_checkpoint=latest",
+                                            "--save_total_limit=1"};
     char output_dir[320];
     options_init(&r->options);
     snprintf(output_dir, sizeof output_dir, "--output_dir=%s", fuzz_folder);
     bool ok = options_set(&r->options, output_dir, FOR_CONFIG, e);
-    for (size_t i = 0; ok && i < sizeof arguments / sizeof *arguments; i++) ok = options_set(&r->options, arguments[i], FOR_CONFIG, e);
-    cJSON *json = json_parse(config_text, sizeof config_text - 1, "config", 0, e);
+    for (size_t i = 0; ok && i < sizeof arguments / sizeof *arguments; i++)
+        ok = options_set(&r->options, arguments[i], FOR_CONFIG, e);
+    cJSON *json = json_parse(quoted(config_text), sizeof config_text - 1, "config", 0, e);
     ok = ok && config_from_json(c, json, "config", e);
     cJSON_Delete(json);
     r->options.model_name_or_path = mem_strdup("model.bin");
@@ -33,8 +35,8 @@ static bool open_run(Run *r, Config *c, const char *rows, Err *e)
 void fuzz_checkpoint_folder(const char *data, size_t size);
 void fuzz_checkpoint_folder(const char *data, size_t size)
 {
-    static const char rows[] = "{\"input_ids\": [1, 2, 3]}\n{\"input_ids\": [4, 5]}\n";
-    static const char log[] = "{\"step\": 1}\n{\"step\": 2}\n";
+    static const char rows[] = "{'input_ids': [1, 2, 3]}\n{'input_ids': [4, 5]}\n";
+    static const char log[] = "{'step': 1}\n{'step': 2}\n";
     Part rest = {data, size}, state = {0}, moments = {0}, model = {0};
     Run r = {0};
     Progress at = {0};
@@ -47,8 +49,8 @@ void fuzz_checkpoint_folder(const char *data, size_t size)
     unlink(fuzz_path("checkpoint-2/model.bin"));
     if (fuzz_part(&rest, &moments)) put_shard("checkpoint-2/optimizer.safetensors", moments);
     if (fuzz_part(&rest, &model)) fuzz_file("checkpoint-2/model.bin", model.data, model.len);
-    fuzz_file("log.jsonl", log, sizeof log - 1);
-    if (!open_run(&r, &c, fuzz_file("input", rows, sizeof rows - 1), &e)) abort();
+    fuzz_file("log.jsonl", quoted(log), sizeof log - 1);
+    if (!open_run(&r, &c, fuzz_file("input", quoted(rows), sizeof rows - 1), &e)) abort();
     char *folder = resume_find(&r.options, &e);
     if (!folder) abort();
     cJSON *opened = resume_open(&r, folder, &e);

