@@ -1,45 +1,54 @@
 # sft.c
 #   make            builds ./train
-#   make deps       installs what that needs (apt-get, dnf or brew), if anything is missing; and gnuplot, for reports
-#   make demo       the lesson, in two minutes: a row and its mask, two runs, their curves in a report
-#   make base       the bundled base model made again, from WordNet, in build/base/ (a quarter of an hour)
-#   make test       builds and runs all tests; prints how many bad inputs were refused, and how many tests passed, failed
-#                   and were skipped
-#   make test-report   a report in a real browser (chromium, if it is there)
-#   make test-crash, test-faults   a run killed 50 times, and one whose disk fails or fills at every single write
-#   make bench      speed of training steps and of tokenizers; PEER=1: beside PyTorch's and Hugging Face's;
-#                   PEER=tuned: beside a PyTorch that keeps its memory
-#   make check      the rules of the tree: which part may include which
-#   make tools      valgrind, ThreadSanitizer, gcc -fanalyzer and clang-tidy over all of it, those of them that are installed
-#   make fuzz       every reader of foreign files against libFuzzer, FUZZ_SECONDS=60 each, with clang; FUZZ=rows: one alone
-#   make clean
+#   make deps       installs what the build needs (with apt-get, dnf or brew), and gnuplot for the curves of reports
+#   make demo       the lesson, in two minutes: shows a row and its mask, trains two models, draws their curves
+#   make base       makes the bundled base model again from WordNet, in build/base/ (15 minutes)
+#   make test       builds and runs all tests; prints how many bad inputs were refused, and how many tests passed,
+#                   failed and were skipped. T=test_ops runs only this program, T="test_ops test_train" these two.
+#   make test-report   opens a report in a browser and measures it (needs chromium)
+#   make test-crash    kills a run 50 times and resumes it
+#   make test-faults   runs with a disk that fails, or fills up, at every single write
+#   make bench      measures training steps and tokenizers; PEER=1: PyTorch and Hugging Face's tokenizers too;
+#                   PEER=tuned: a PyTorch that keeps its memory
+#   make check      which room includes which, the lines of each and its limit; fails where a rule is broken
+#   make tools      runs valgrind, ThreadSanitizer, gcc -fanalyzer and clang-tidy, and skips what is not installed
+#   make fuzz       runs libFuzzer on every reader of foreign files, FUZZ_SECONDS=60 for each, or on FUZZ=rows
+#                   alone (needs clang)
+#   make clean      removes ./train and build/
 # Settings:
 #   CC=clang        another compiler (gcc and clang are tested)
-#   WORDNET=DIR     where make base finds data.noun and its like
-#   SAN=1           address and undefined-behaviour sanitizers, in a build of its own; SAN=thread: data races, with CC=clang
+#   WORDNET=DIR     the folder with data.noun, data.verb, data.adj and data.adv, for make base
+#   SAN=1           address and undefined-behaviour sanitizers, in a separate build folder
+#   SAN=thread      finds data races (needs CC=clang)
+#   WERROR=-Werror  makes every warning an error. make test, fuzz and tools do this; make and make demo do not, so
+#                   that a newer compiler with new warnings still builds the program.
 CC     := $(if $(filter default,$(origin CC)),gcc,$(CC))
 CFLAGS ?= -O3 -march=native
 PKGS    = openblas libcjson
 SAN     =
+WERROR  =
 WORDNET = /usr/share/wordnet
 
 # Homebrew keeps OpenBLAS where pkg-config does not look.
-export PKG_CONFIG_PATH := $(PKG_CONFIG_PATH):/opt/homebrew/opt/openblas/lib/pkgconfig:/usr/local/opt/openblas/lib/pkgconfig
+BREWED := opt/openblas/lib/pkgconfig
+export PKG_CONFIG_PATH := $(PKG_CONFIG_PATH):/opt/homebrew/$(BREWED):/usr/local/$(BREWED)
 
 BUILD   := build/$(notdir $(firstword $(CC)))$(if $(SAN),-san$(SAN:1=))
 # -fno-math-errno: sqrtf sets no errno, so that it vectorizes; no result changes.
-STRICT   = -std=c11 -D_GNU_SOURCE -Wall -Wextra -Werror -fno-fast-math -fno-math-errno -ffp-contract=fast -fopenmp
+STRICT   = -std=c11 -D_GNU_SOURCE -Wall -Wextra -fno-fast-math -fno-math-errno -ffp-contract=fast -fopenmp
 comma   := ,
-SANITIZE = $(if $(SAN),-g -O1 -fsanitize=$(if $(filter thread,$(SAN)),thread,address$(comma)undefined) -fno-sanitize-recover=all \
-             -fno-omit-frame-pointer $(if $(findstring clang,$(CC)),-Wno-pass-failed))   # at -O1 clang vectorizes no omp simd
-COMPILE  = $(CC) $(STRICT) $(CFLAGS) $(SANITIZE) $$(pkg-config --cflags $(PKGS)) -MMD -MP
+# -Wno-pass-failed: at -O1 clang does not vectorize "omp simd" loops, and warns.
+SANITIZE = $(if $(SAN),-fsanitize=$(if $(filter thread,$(SAN)),thread,address$(comma)undefined) \
+             -g -O1 -fno-sanitize-recover=all -fno-omit-frame-pointer $(if $(findstring clang,$(CC)),-Wno-pass-failed))
+COMPILE  = $(CC) $(STRICT) $(WERROR) $(CFLAGS) $(SANITIZE) $$(pkg-config --cflags $(PKGS)) -MMD -MP
 LINK     = $(CC) -fopenmp $(SANITIZE) -o $@ $^ $$(pkg-config --libs $(PKGS)) -lm
 
 PARTS   := $(patsubst %.c,%,$(wildcard model/*.c tokenizer/*.c data/*/*.c))
 STRINGS := $(subst page.,page_,$(wildcard data/report/page.css data/report/page.js))
 OBJECTS := $(PARTS:%=$(BUILD)/%.o) $(STRINGS:%=$(BUILD)/%.o)
 FAULTS  := $(BUILD)/faults.so
-TESTS   := $(patsubst tests/%.c,$(BUILD)/%,$(wildcard tests/test_*.c))
+T        =
+TESTS   := $(addprefix $(BUILD)/,$(or $(T),$(notdir $(basename $(wildcard tests/test_*.c)))))
 
 train: $(BUILD)/train
 	@cp $< $@
@@ -57,8 +66,8 @@ $(BUILD)/%.o: %.c Makefile
 	@mkdir -p $(@D)
 	@echo "  $(firstword $(CC)) $<"; $(COMPILE) -c -o $@ $<
 
-# A file of the report's page that is not C becomes a string: page.css is const char page_css[]. Lines that are one
-# comment are left out.
+# The page's files that are not C become strings: page.css is const char page_css[]. Lines that are only a comment are
+# left out.
 $(BUILD)/data/report/page_%.c: data/report/page.% Makefile
 	@mkdir -p $(@D)
 	@{ echo 'extern const char page_$*[];'; echo 'const char page_$*[] ='; \
@@ -69,7 +78,6 @@ $(BUILD)/%.o: $(BUILD)/%.c
 
 -include $(wildcard $(BUILD)/*.d $(BUILD)/*/*.d $(BUILD)/*/*/*.d)
 
-# Threads that sleep while they wait leave a shared machine its breath, at little cost to an idle one.
 demo: deps
 	@$(MAKE) --no-print-directory -j 2 train
 	@printf '\n== A chat row as tokens: the model learns the answer and where it ends; the rest is masked.\n\n'
@@ -79,21 +87,31 @@ demo: deps
 	@printf '\n== Now open %s/build/lesson_many/report.html in a browser.\n' "$$PWD"
 
 base: deps
-	@[ -e $(WORDNET)/data.noun ] || { echo "$(WORDNET)/data.noun is not there: apt-get install wordnet-base, or give WORDNET=DIR"; exit 1; }
+	@[ -e $(WORDNET)/data.noun ] || { \
+	  echo "$(WORDNET)/data.noun is not there: apt-get install wordnet-base, or give WORDNET=DIR"; exit 1; }
 	@$(MAKE) --no-print-directory train
 	python3 data/wordnet/make.py build/base $(WORDNET)
 	./train configs/base.json --overwrite_output_dir=true
-	@cmp -s build/base/model/model.safetensors model/tiny/model.safetensors && echo "build/base/model has the bytes of model/tiny" || \
+	@cmp -s build/base/model/model.safetensors model/tiny/model.safetensors && \
+	  echo "build/base/model has the bytes of model/tiny" || \
 	  echo "build/base/model is not byte for byte model/tiny: another processor or OpenBLAS rounds differently"
 
-# The tests run the program too, so they get the one of their own build.
+# Some tests run the program: TRAIN is that of their own build.
 test: deps
 	@$(MAKE) --no-print-directory -j 2 check build-tests
 	@TRAIN=$(BUILD)/train sh tests/run.sh $(TESTS)
 
-build-tests: $(BUILD)/train $(BUILD)/train_unmasked $(TESTS) $(FAULTS)
+# WERROR holds for all that build-tests builds.
+build-tests: WERROR = -Werror
+build-tests: $(TESTS)
 
-# For test_label: the program whose example.c writes no -100, by a change of that one line.
+# What tests need to run, but are not linked with.
+RUN_TRAIN := $(shell grep -lE '"(program|small_run).h"' tests/test_*.c)
+$(RUN_TRAIN:tests/%.c=$(BUILD)/%): | $(BUILD)/train
+$(BUILD)/test_label: | $(BUILD)/train_unmasked
+$(BUILD)/test_faults: | $(FAULTS)
+
+# For test_label: a program whose example.c does not write -100, because one line is changed.
 $(BUILD)/unmasked/example.c: data/rows/example.c
 	@mkdir -p $(@D)
 	@sed 's/\(ex->labels\[i\] = \)learn ? ex->ids\[i\] : IGNORE;/\1ex->ids[i];/' $< >$@
@@ -105,22 +123,22 @@ $(BUILD)/unmasked/example.o: $(BUILD)/unmasked/example.c Makefile
 $(BUILD)/train_unmasked: $(BUILD)/train.o $(BUILD)/unmasked/example.o $(filter-out %/example.o,$(OBJECTS))
 	@echo "  link $@"; $(LINK)
 
-# Loaded into the program by test_faults: makes writes fail. No sanitizers in it: the program brings those.
+# test_faults loads it into the program, to make writes fail. It has no sanitizers: the program has them.
 $(FAULTS): tests/faults/faults.c Makefile
-	@echo "  link $@"; $(CC) $(STRICT) $(CFLAGS) -shared -fPIC -o $@ $< -ldl
+	@echo "  link $@"; $(CC) $(STRICT) $(WERROR) $(CFLAGS) -shared -fPIC -o $@ $< -ldl
 
 test-report: deps
 	@$(MAKE) --no-print-directory $(BUILD)/train
 	@sh tests/test_report.sh $(BUILD)/train
 
-# The run of test_train that is killed and resumed, 50 times.
+# test_train kills and resumes a run 50 times.
 test-crash: deps
-	@$(MAKE) --no-print-directory -j 2 build-tests
+	@$(MAKE) --no-print-directory -j 2 build-tests T=test_train
 	KILLS=50 TRAIN=$(BUILD)/train $(BUILD)/test_train
 
-# Every write, sync, close and rename of a run fails once, and its disk fills at every page.
+# Every write, sync, close and rename of a run fails once; and disks of all sizes, 4 kB apart, fill up.
 test-faults: deps
-	@$(MAKE) --no-print-directory -j 2 build-tests
+	@$(MAKE) --no-print-directory -j 2 build-tests T=test_faults
 	FAULTS=all TRAIN=$(BUILD)/train $(BUILD)/test_faults
 
 bench: $(BUILD)/bench_step $(BUILD)/bench_tokenizer $(BUILD)/bench_data
@@ -136,18 +154,18 @@ $(BUILD)/fuzz_%: $(BUILD)/tests/fuzz/%.o $(OBJECTS)
 	@echo "  link $@"; $(LINK) -fsanitize=fuzzer
 
 fuzz:
-	@MAKE="$(MAKE)" FUZZ_SECONDS=$(or $(FUZZ_SECONDS),60) sh tests/fuzz.sh $(FUZZ)
+	@MAKE="$(MAKE) WERROR=-Werror" FUZZ_SECONDS=$(or $(FUZZ_SECONDS),60) sh tests/fuzz.sh $(FUZZ)
 
 tools: deps
-	@MAKE="$(MAKE)" FLAGS="$(filter-out -fopenmp,$(STRICT)) $$(pkg-config --cflags $(PKGS))" SOURCES="$(PARTS:=.c) train.c" \
-	  sh tests/tools.sh
+	@MAKE="$(MAKE) WERROR=-Werror" FLAGS="$(filter-out -fopenmp,$(STRICT)) -Werror $$(pkg-config --cflags $(PKGS))" \
+	  SOURCES="$(PARTS:=.c) train.c" sh tests/tools.sh
 
 NEEDED   = command -v $(CC) >/dev/null && command -v pkg-config >/dev/null && pkg-config --exists $(PKGS) && \
            echo '\#include <omp.h>' | $(CC) -fopenmp -E - >/dev/null 2>&1
 AS_ROOT  = $$([ $$(id -u) = 0 ] || echo sudo)
 COMPILER = $(if $(findstring clang,$(CC)),clang libomp-dev,gcc libc6-dev)
 
-# gnuplot is nice to have: it is asked for once, without a password, and may be missing.
+# Reports without gnuplot have no curves. make tries to install it once, without a password, and goes on if it cannot.
 ASKED    = build/asked-for-gnuplot
 IF_ROOT  = $$([ $$(id -u) = 0 ] || echo sudo -n)
 GNUPLOT  = if command -v apt-get; then p="$(IF_ROOT) env DEBIAN_FRONTEND=noninteractive apt-get"; \
@@ -158,9 +176,11 @@ GNUPLOT  = if command -v apt-get; then p="$(IF_ROOT) env DEBIAN_FRONTEND=noninte
 deps:
 	@if $(NEEDED); then :; \
 	elif command -v apt-get >/dev/null; then \
-	  $(AS_ROOT) apt-get update -q && DEBIAN_FRONTEND=noninteractive $(AS_ROOT) apt-get install -qy $(COMPILER) pkg-config libopenblas-dev libcjson-dev; \
+	  $(AS_ROOT) apt-get update -q && DEBIAN_FRONTEND=noninteractive $(AS_ROOT) apt-get install -qy $(COMPILER) \
+	    pkg-config libopenblas-dev libcjson-dev; \
 	elif command -v dnf >/dev/null; then \
-	  $(AS_ROOT) dnf install -y $(firstword $(CC)) $(if $(findstring clang,$(CC)),libomp-devel) pkgconf-pkg-config openblas-devel cjson-devel; \
+	  $(AS_ROOT) dnf install -y $(firstword $(CC)) $(if $(findstring clang,$(CC)),libomp-devel) pkgconf-pkg-config \
+	    openblas-devel cjson-devel; \
 	elif command -v brew >/dev/null; then \
 	  brew install gcc pkg-config openblas cjson && echo "build with make CC=gcc-14, or which gcc brew installed"; \
 	else echo "please install a C compiler with OpenMP, pkg-config, OpenBLAS and cJSON"; exit 1; fi

@@ -2,7 +2,7 @@
 # What `make bench` runs: training steps by shape and supervised fraction, how their time grows, tokenizers, and the
 # start of a run. $1: the folder of the programs. PEER=1 also runs PyTorch on the same batches (python3 with torch) and
 # Hugging Face's tokenizers (node, npm). PEER=tuned lets this PyTorch keep its memory, in huge pages: it is up to three
-# times as fast. SHAPES ("260K 15M 135M"), STEPS (5) of each run and ROUNDS (3; medians are printed) say how much to run.
+# times as fast. SHAPES ("260K 15M 135M"), STEPS (5) of each run and ROUNDS (3; medians are printed) say how much.
 build=$1 python=${PYTHON:-python3} steps=${STEPS:-5} rounds=${ROUNDS:-3} out=build/bench
 mkdir -p $out
 [ -n "$PEER" ] && $python -c 'import torch' 2>/dev/null && peer=1

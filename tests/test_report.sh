@@ -1,7 +1,7 @@
 #!/bin/sh
 # A report in a real browser: Debian's chromium, without a window. Usage: test_report.sh TRAIN
-# A copy of the page, freed of its policy against scripts, gets one of ours that measures it: so it is the escaping that
-# is tested, not the policy.
+# A copy of the page, without its policy against scripts, gets a script of ours that measures it. So this tests the
+# escaping, not the policy.
 train=$1
 chromium=$(command -v chromium || command -v chromium-browser || command -v google-chrome)
 if [ -z "$chromium" ]; then
@@ -19,18 +19,24 @@ check() {                                                  # what, a test's argu
     else failed=$((failed + 1)) && echo "FAIL $what: $*"; fi
 }
 
-# Rows that would do harm if they were taken for HTML.
+# Rows that would do harm if they were read as HTML. A line that ends in \ goes on in the next one.
 i=0
 while [ $i -lt 16 ]; do
-    cat <<'EOF'
-{"messages": [{"role": "system", "content": "</title></style><img src=x onerror=\"document.title='ran'\">"}, {"role": "user", "content": "<script>document.title='ran'</script> & \u202Eright to left\u202C שלום <svg onload=\"document.title='ran'\"> averyveryverylongwordwithoutanyspaceinitatallwhichcouldpushthepagewiderthanthephoneis"}, {"role": "assistant", "content": "</bdi></dd><b>plant</b>"}]}
-{"messages": [{"role": "user", "content": "Name the kind: <!-- \u0001 ' \" -->"}, {"role": "assistant", "content": "food"}]}
+    sed -e ':line' -e '/\\$/{N; s/\\\n *//; b line' -e '}' <<'EOF'
+{"messages": [{"role": "system", "content": "</title></style><img src=x onerror=\"document.title='ran'\">"}, \
+    {"role": "user", "content": "<script>document.title='ran'</script> & \u202Eright to left\u202C שלום \
+    <svg onload=\"document.title='ran'\"> \
+    averyveryverylongwordwithoutanyspaceinitatallwhichcouldpushthepagewiderthanthephoneis"}, \
+    {"role": "assistant", "content": "</bdi></dd><b>plant</b>"}]}
+{"messages": [{"role": "user", "content": "Name the kind: <!-- \u0001 ' \" -->"}, \
+    {"role": "assistant", "content": "food"}]}
 EOF
     i=$((i + 1))
 done >"$dir/rows.jsonl"
 cat >"$dir/config.json" <<EOF
-{"model_name_or_path": "model/tiny", "dataset_name": "$dir/rows.jsonl", "eval_split": 0.5, "max_steps": 4, "eval_steps": 1, "max_length": 256,
- "learning_rate": 1e-3, "per_device_train_batch_size": 2, "n_threads": 1, "output_dir": "$dir/out"}
+{"model_name_or_path": "model/tiny", "dataset_name": "$dir/rows.jsonl", "eval_split": 0.5, "max_steps": 4,
+ "eval_steps": 1, "max_length": 256, "learning_rate": 1e-3,
+ "per_device_train_batch_size": 2, "n_threads": 1, "output_dir": "$dir/out"}
 EOF
 if ! "$train" compare "$dir/config.json" --seeds=2 >"$dir/log" 2>&1; then
     cat "$dir/log"
@@ -45,32 +51,41 @@ addEventListener('securitypolicyviolation', () => errors++);
 window.alert = () => alerts++;
 const parse = c => { const v = c.match(/[\d.]+/g).map(Number); return v.length > 3 ? v : [...v, 1]; };
 const over = (top, below) => [0, 1, 2].map(i => top[i] * top[3] + below[i] * (1 - top[3]));
-const light = c => c.slice(0, 3).map(v => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4).reduce((s, v, i) => s + v * [0.2126, 0.7152, 0.0722][i], 0);
+const linear = v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
+const light = c => [0.2126, 0.7152, 0.0722].reduce((sum, share, i) => sum + share * linear(c[i] / 255), 0);
 function background(e) {
     if (!e) return [255, 255, 255];
     return over(parse(getComputedStyle(e).backgroundColor), background(e.parentElement));
 }
 function contrast(e) {
-    const style = getComputedStyle(e), a = light(over(parse(e.ownerSVGElement ? style.fill : style.color), background(e))), b = light(background(e));
+    const style = getComputedStyle(e), below = background(e);
+    const a = light(over(parse(e.ownerSVGElement ? style.fill : style.color), below)), b = light(below);
     return (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
 }
+const all = (what, inside = document) => [...inside.querySelectorAll(what)];
+const hasText = e => [...e.childNodes].some(n => n.nodeType === 3 && n.data.trim());
+const isCurve = l => +getComputedStyle(l).strokeWidth.replace('px', '') === 2 && l.getTotalLength() > 150;
+const isNamed = e => e.getAttribute('aria-label') ||
+    document.getElementById((e.getAttribute('aria-labelledby') || '').split(' ')[0]);
 addEventListener('load', () => {
-    for (const d of document.querySelectorAll('details')) d.open = true;
-    const root = document.documentElement, plots = [...document.querySelectorAll('svg.plot')];
-    const texts = [...document.querySelectorAll('body *')].filter(e => e.getClientRects().length && [...e.childNodes].some(n => n.nodeType === 3 && n.data.trim()));
+    for (const d of all('details')) d.open = true;
+    const root = document.documentElement, plots = all('svg.plot');
+    const texts = all('body *').filter(e => e.getClientRects().length && hasText(e));
     const worst = texts.reduce((w, e) => contrast(e) < contrast(w) ? e : w);
-    const all = document.body.innerText;
+    const page = document.body.innerText;
+    const hostile = ["\x3cscript>document.title='ran'\x3c/script> &", '[U+202E]right to left[U+202C]',
+        '\x3c!-- [U+0001]'];
     const result = {
         ran: document.title === 'ran' || alerts > 0, errors, width: innerWidth, overflow: root.scrollWidth - innerWidth,
         plots: plots.filter(p => p.getBoundingClientRect().width > 250 && p.getBBox().width > 250).length,
-        lines: plots.filter(p => [...p.querySelectorAll('path')].filter(l => +getComputedStyle(l).strokeWidth.replace('px', '') === 2 && l.getTotalLength() > 150).length === 2).length,
-        bands: plots.filter(p => p.querySelectorAll('polygon').length >= 2).length,
-        shown: all.includes("\x3cscript>document.title='ran'\x3c/script> &") && all.includes('[U+202E]right to left[U+202C]') && all.includes('\x3c!-- [U+0001]'),
+        lines: plots.filter(p => all('path', p).filter(isCurve).length === 2).length,
+        bands: plots.filter(p => all('polygon', p).length >= 2).length,
+        shown: hostile.every(text => page.includes(text)),
         dark: matchMedia('(prefers-color-scheme: dark)').matches && light(background(document.body)) < 0.1,
-        unnamed: [...document.querySelectorAll('svg[role=img], [role=region]')].filter(e => !e.getAttribute('aria-label') && !document.getElementById((e.getAttribute('aria-labelledby') || '').split(' ')[0])).length,
-        twice: [...document.querySelectorAll('[id]')].filter((e, i, list) => list.some((o, k) => k !== i && o.id === e.id)).length,
-        headless: [...document.querySelectorAll('table')].filter(t => !t.caption || !t.querySelector('th[scope=col]')).length,
-        contrast: worst && contrast(worst) >= 4.5 ? 'good' : contrast(worst).toFixed(2) + ':' + worst.textContent.slice(0, 20),
+        unnamed: all('svg[role=img], [role=region]').filter(e => !isNamed(e)).length,
+        twice: all('[id]').filter((e, i, list) => list.some((o, k) => k !== i && o.id === e.id)).length,
+        headless: all('table').filter(t => !t.caption || !t.querySelector('th[scope=col]')).length,
+        contrast: contrast(worst) >= 4.5 ? 'good' : contrast(worst).toFixed(2) + ':' + worst.textContent.slice(0, 20),
     };
     const report = Object.entries(result).map(([k, v]) => k + '=' + String(v).replace(/\s/g, '_')).join(' ');
     root.setAttribute('data-probe', report);
@@ -82,20 +97,26 @@ awk -v probe="$dir/probe.js" '
     /^<head>$/ { print; print "<script>"; while ((getline line < probe) > 0) print line; print "</script>"; next }
     { print }' "$dir/out/report.html" >"$dir/probed.html"
 
-# A window of chromium's is never narrower than 500 pixels; a frame in it may be.
+# Chromium's windows are never narrower than 500 pixels, but a frame in one may be.
 cat >"$dir/phone.html" <<'EOF'
 <!doctype html>
 <html><body><iframe src="probed.html" width="390" height="844"></iframe>
-<script>addEventListener('message', e => document.documentElement.setAttribute('data-probe', e.data));</script></body></html>
+<script>addEventListener('message', e => document.documentElement.setAttribute('data-probe', e.data));</script>
+</body></html>
 EOF
 
-# name, page, more of chromium's flags; leaves what the probe found in $found.
+# More of chromium's flags, and a page of $dir. The page's elements go to dom.html, chromium's messages to console.
+browse() {
+    timeout 120 "$chromium" --headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking \
+        --disable-component-update --disable-sync --user-data-dir="$dir/profile" --enable-logging=stderr "$@" \
+        >"$dir/dom.html" 2>"$dir/console"
+}
+
+# name, page, more of chromium's flags; $found gets what the probe found.
 look() {
     name=$1 file=$2
     shift 2
-    timeout 120 "$chromium" --headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking --disable-component-update \
-        --disable-sync --user-data-dir="$dir/profile" --enable-logging=stderr --window-size=1200,900 "$@" --dump-dom "file://$dir/$file" \
-        >"$dir/dom.html" 2>"$dir/console"
+    browse --window-size=1200,900 "$@" --dump-dom "file://$dir/$file"
     found=" $(sed -n '1,/<html/s/.*data-probe="\([^"]*\)".*/\1/p' "$dir/dom.html") "
     check "$name: it loads" -n "$(echo "$found" | grep plots=)"
     check "$name: nothing on the console" -z "$(grep -i 'CONSOLE' "$dir/console")"
@@ -108,7 +129,8 @@ common() {
     check "$1: nothing is wider than the window" "$(value overflow)" -le 0
     check "$1: contrast of all text" "$(value contrast)" = good
     check "$1: regions, pictures and tables have names" "$(value unnamed)$(value twice)$(value headless)" = 000
-    if command -v gnuplot >/dev/null; then check "$1: three curves with two lines and two bands" "$(value plots)$(value lines)$(value bands)" = 333; fi
+    command -v gnuplot >/dev/null || return
+    check "$1: three curves with two lines and two bands" "$(value plots)$(value lines)$(value bands)" = 333
 }
 
 look light probed.html
@@ -121,9 +143,8 @@ look phone phone.html
 check "phone: 390 pixels" "$(value width)" = 390
 common phone
 
-# The page as it is, under its own policy: what it needs is not forbidden.
-timeout 120 "$chromium" --headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking --disable-component-update \
-    --disable-sync --user-data-dir="$dir/profile" --enable-logging=stderr --dump-dom "file://$dir/out/report.html" >"$dir/dom.html" 2>"$dir/console"
+# The page as it is: its own policy must not forbid what it needs.
+browse --dump-dom "file://$dir/out/report.html"
 check "as it is: nothing on the console" -z "$(grep -i 'CONSOLE' "$dir/console")"
 
 echo "$passed passed, $failed failed, 0 skipped"
