@@ -1,6 +1,6 @@
 // bench_tokenizer: how fast a tokenizer encodes, on one thread.
 //     bench_tokenizer TOKENIZER FILE...
-// A .jsonl file is read as chats, each message a text of its own; any other file is one text.
+// A .jsonl file is read as chats, in which each message is a text; any other file is one text.
 #include "../tokenizer/tokenizer.h"
 
 #include <stdlib.h>

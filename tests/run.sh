@@ -1,7 +1,7 @@
 #!/bin/sh
 # Runs test programs, one after the other, and adds up what they report in their last line. Exit status 1 if any failed.
 export GOMP_SPINCOUNT=1000 KMP_BLOCKTIME=0    # as ./train sets it for itself
-# With SAN=1: a status of its own, since a program that ends in an error as it should ends with 1, leak or not.
+# With SAN=1: another status than 1, which a program that rightly ends with an error has.
 export ASAN_OPTIONS="exitcode=23:$ASAN_OPTIONS" UBSAN_OPTIONS="exitcode=23:$UBSAN_OPTIONS"
 passed=0 failed=0 skipped=0 refused=0
 for program in "$@"; do

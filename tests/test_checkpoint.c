@@ -154,7 +154,7 @@ static void bin_files_come_back_to_the_bit(void)
     }
 }
 
-// All but the RoPE tables is what export.py would have written, and they are cosines, then sines.
+// All bytes are those of export.py, except the RoPE tables. These are cosines, then sines.
 static void bin_files_are_llama2cs(void)
 {
     Config c = small_config(false);
@@ -304,7 +304,7 @@ static void a_folder_keeps_the_other_keys(void)
     cJSON_Delete(source);
 }
 
-// Copies tensors into a new file: those that `chosen` says, and one more by the name of `extra`.
+// Copies the tensors that `chosen` picks into a new file, and the first one again with the name `extra`.
 static void copy_tensors(const SafeTensors *st, const char *name, bool (*chosen)(size_t i), const char *extra)
 {
     Err e;
@@ -329,7 +329,7 @@ static bool odd(size_t i) { return i % 2 == 1; }
 static bool any(size_t i) { return i < SIZE_MAX; }
 static bool but_two(size_t i) { return i != 3 && i != 5; }
 
-// The folder "hf", its tensors dealt out to two files.
+// The folder "hf", with its tensors in two files.
 static Model sharded_folder(const Config *c)
 {
     static const char *const names[] = {"model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"};
@@ -359,7 +359,7 @@ static void shards_are_put_together(void)
     model_free(&m);
 }
 
-// A tied model may carry its classifier all the same, and old files carry RoPE frequencies: both are passed over.
+// A tied model may still have a classifier in its file, and old files have RoPE frequencies: both are ignored.
 static void superfluous_tensors_are_passed_over(void)
 {
     Config untied = rich_config(false), tied = rich_config(true);
@@ -427,7 +427,7 @@ static void every_f16_and_bf16_reads_right(void)
 
 // ---- a real model -------------------------------------------------------------------------------------------------
 
-// The relative L2 distance of two models' parameters is that of rounding to so many bits.
+// Rounded tensors: the relative L2 distance of their parameters to those of `want` is at most `tolerance`.
 static void check_rounded_folder(const char *tensors, const Model *want, double tolerance)
 {
     Err e;
@@ -597,7 +597,7 @@ static void bad_bin_files_are_refused(void)
 #define T(name, dtype, shape, ...) \
     "'" name "':{'dtype':'" dtype "','shape':" shape ",'data_offsets':[" #__VA_ARGS__ "]}"
 
-// A header, and so many bytes of data. `length` is what the file says of the header's length; 0: the truth.
+// A header, and the number of bytes of data. `length` is the header's length that the file gives; 0: the true one.
 static const struct { const char *what, *header; size_t data; uint64_t length; const char *message; } bad_tensors[] = {
     {"header longer than the file", "{}", 0, 3, "header length: expected at most 2, found 3"},
     {"header of 2^63 bytes", "{}", 0, 1ull << 63, "header length: expected at most 2, found 9223372036854775808"},
@@ -657,7 +657,7 @@ static void bad_safetensors_are_refused(void)
     CHECK_FAILS(safetensors_open(&st, temp_dir, &e), e, "expected a file, found a folder");
 }
 
-// What looks odd, but is within the format.
+// These files look odd, but the format allows them.
 static void odd_safetensors_are_read(void)
 {
     static const struct { const char *header; size_t data, n; } odd_ones[] = {
@@ -711,7 +711,7 @@ static const struct { const char *key, *value, *message; } bad_configs[] = {
     {"num_key_value_heads", "3", "expected a multiple of n_kv_heads (3), found 2"},
     {"head_dim", "5", "head_dim: expected an even number, found 5"},
     {"tie_word_embeddings", "'yes'", "tie_word_embeddings: expected true or false, found a string"},
-    // These make another model than the tensors are of.
+    // These do not fit the tensors.
     {"hidden_size", "14", "expected shape"},
     {"head_dim", "8", "q_proj.weight: expected shape [16,12], found [12,12]"},
     {"num_hidden_layers", "1", "tensors missing: none; unexpected: model.layers.1.input_layernorm.weight"},

@@ -219,7 +219,7 @@ static void test_full_disk(void)
         n++;
     }
     CHECK(fits);
-    for (size_t i = 0; i < 4 && all; i++)                  // the page may be too small for this: without gnuplot
+    for (size_t i = 0; i < 4 && all; i++)                  // not the page: without gnuplot it is small
         CHECK_MSG(n_full[i], "never full at %s", places[i]);
     printf("     %d full disks: %d at the log, %d at a checkpoint, %d at the model, %d at the page\n", n, n_full[0],
            n_full[1] + n_full[2], n_full[3], n_full[4]);
@@ -248,7 +248,7 @@ static void test_full_output(void)
 
 // ---- two runs, and signals ----------------------------------------------------------------------------------------
 
-// Starts "<before> $TRAIN <arguments>" as a process of its own.
+// Starts "<before> $TRAIN <arguments>" as another process.
 static pid_t start(const char *before, const char *arguments)
 {
     Buf command = {0};

@@ -1,5 +1,5 @@
-// Files made to hurt: hash tables that crowd, counts that would make loading quadratic, checkpoints that point
-// elsewhere. Work is counted, never timed.
+// Files made to do harm: keys that crowd a hash table, counts that would make loading quadratic, checkpoints with a
+// wrong place in the data. Work is counted, never timed.
 #include "../model/checkpoint.h"
 #include "../tokenizer/internal.h"
 #include "program.h"
@@ -23,8 +23,8 @@ static size_t merges_work(const MergeTable *m)
     return work;
 }
 
-// Pieces that all belong into the first few slots under the key of one table: N^2 / 2 looks there, 1.5 each in a table
-// with a key of its own. A file cannot know the key.
+// With the key of one table all pieces belong into its first few slots. There it takes N^2 / 2 looks to find them, but
+// 1.5 looks each in a table with another key. A file cannot know the key.
 static void test_pieces_cannot_crowd(void)
 {
     Vocab known = {0}, other = {0};

@@ -1,4 +1,4 @@
-// The label is the mask: what a label says is what the loss does, and nothing else decides it.
+// The label is the mask: the labels alone decide which tokens are in the loss.
 #include "../data/rows/batch.h"
 #include "small_run.h"
 
@@ -37,7 +37,7 @@ static void a_changed_label_changes_the_loss(void)
     Example ex = {.n = 6, .ids = ids, .labels = labels, .weights = weights, .roles = (unsigned char[6]){0}};
     double loss = loss_of(&m, &ex);
     CHECK(loss > 0);
-    labels[5] = IGNORE;                                    // out of the loss, whatever its weight says
+    labels[5] = IGNORE;                                    // not in the loss, whatever its weight
     double without = loss_of(&m, &ex);
     CHECK(fabs(without - loss) > 1e-6);
     weights[5] = 100;

@@ -72,7 +72,7 @@ static bool read_page(const char *name)
     return true;
 }
 
-// Every element that is opened is closed, in order; what is never closed has no content or closes itself.
+// Every element that opens also closes, in order, except those that have no content or close themselves.
 static void check_well_formed(void)
 {
     char names[64][16];
@@ -97,7 +97,7 @@ static void check_well_formed(void)
     CHECK_MSG(depth == 0, "<%s> is never closed", depth ? names[depth - 1] : "");
 }
 
-// Nothing from elsewhere, nothing that runs.
+// The page loads nothing from elsewhere and has no scripts.
 static void check_alone(void)
 {
     static const char *const forbidden[] = {"<script", "http:", "https:", "src=", "href=\"", "url(", "@import", "<link",
@@ -106,13 +106,13 @@ static void check_alone(void)
         const char *at = strstr(page.data, forbidden[i]);
         CHECK_MSG(!at || strcmp(forbidden[i], "src=") == 0, "%s in: %.80s", forbidden[i], at ? at : "");
     }
-    CHECK(count("src=") == count("&lt;img src="));         // that of the rows, as text
+    CHECK(count("src=") == count("&lt;img src="));         // only in the rows' text
     CHECK(utf8_valid(page.data, page.len) == page.len);
 }
 
 static bool gnuplot_is_there(void) { return system("gnuplot --version >/dev/null 2>&1") == 0; }
 
-// Mean and deviation over the seeds at the last step, out of compare.csv.
+// The page shows the mean and the deviation over the seeds that compare.csv gives for the last step.
 static void check_number(const char *weight, int column, int last_step)
 {
     char line[512], text[800];
@@ -154,12 +154,12 @@ static void test_compare(void)
     for (int column = 3; column <= 4; column++) {
         check_number("0", column, 4);
         check_number("1", column, 4);
-        check_number("1", column, 0);                      // the table of all evaluations has the others
+        check_number("1", column, 0);                      // from the table of all evaluations
     }
     CHECK_MSG(count("<svg class=\"plot\"") == (gnuplot_is_there() ? 3 : 0), "%zu", count("<svg class=\"plot\""));
 }
 
-// The same run again, in another folder: what is there beforehand does not matter, gnuplot only for the curves.
+// The same run again, in another folder. Without gnuplot only the curves are missing.
 static void test_without_gnuplot(void)
 {
     Buf arguments = {0};
@@ -174,7 +174,7 @@ static void test_without_gnuplot(void)
     CHECK(has("<h2>The numbers</h2>") && has("One seed cannot show"));
 }
 
-// A run of its own has a page too; one without held-out rows has none.
+// A single run has a page too. A run without held-out rows has none.
 static void test_training(void)
 {
     const char *config = temp_path("config.json");
@@ -187,7 +187,7 @@ static void test_training(void)
     CHECK(has("<h1>A training run</h1>") && has("Loss on held-out answers: from ") && has("trained"));
 }
 
-// Plain text has no answers, so no questions either, and its loss is not called a prompt's.
+// Plain text has no questions and answers, and its loss is not called the loss on prompts.
 static void test_text(void)
 {
     Buf rows = {0};
@@ -209,7 +209,7 @@ static void test_nothing_to_compare(void)
     CHECK_MSG(strstr(output, "compare: the mask (none) leaves no token out"), "%s", output);
 }
 
-// Ctrl-C in the first run: nothing to compare, so no table, no page, and the exit status says which signal it was.
+// Ctrl-C in the first run: there is no table and no page, and the exit status says which signal it was.
 static void test_interrupt(void)
 {
     Buf command = {0};

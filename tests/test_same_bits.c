@@ -1,5 +1,5 @@
 // A run is a function of its config, data and seed: the same weights and the same log, byte for byte, for any number of
-// threads, with either of Debian's OpenBLAS flavours, alone or beside a busy machine. $TRAIN is the program under test.
+// threads, with either of Debian's OpenBLAS flavours, on an idle or a busy machine.
 #include "program.h"
 
 #include <signal.h>

@@ -67,7 +67,7 @@ static void test_training(void)
     CHECK(file_exists(in_output("out", "train_config.json")));
 }
 
-// Bit for bit the same, run again; and with other numbers of threads.
+// A second run gives the same bits, also with other numbers of threads.
 static void test_same_run_same_bits(void)
 {
     for (int threads = 1; threads <= 3; threads++) {
@@ -133,7 +133,7 @@ static void test_interrupt(void)
     buf_free(&command);
 }
 
-// The last %s: more options.
+// Config, folder and more options.
 static const char LONG_RUN[] = "%s --output_dir=%s --max_steps=1500 --save_steps=40 --save_total_limit=2"
                                " --logging_steps=30 --eval_steps=100 %s";
 

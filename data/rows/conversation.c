@@ -291,7 +291,7 @@ static bool span_begin(Search *s, Conversation *c, size_t i, size_t *begin, Err 
                  memcmp(s->after.data, c->text.data, content) == 0;
     for (size_t at = content; there && n && at >= *begin + n; at--)
         if (memcmp(s->after.data + at - n, s->header.data, n) == 0) return *begin = at, true;
-    if (there && content >= *begin) return *begin = content, true;
+    if (there && content >= *begin && (prefix || i == 0)) return *begin = content, true;
     if (prefix) return true;
     if (!rendered) return *e = why, false;
     return fail_difference(e, "the template's generation prompt is not how the assistant's message begins", &s->before,

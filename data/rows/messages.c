@@ -82,6 +82,7 @@ static void name_reasoning(cJSON *message)
 static bool read_message(cJSON *m, Err *e)
 {
     if (!cJSON_IsObject(m)) return fail(e, ": expected an object, found %s", json_kind(m));
+    bool empty = cJSON_IsNull(json_get(m, "content"));     // as chat APIs return a message that has nothing to say
     drop_nulls(m);
     rename_sharegpt(m);
     name_reasoning(m);
@@ -92,7 +93,7 @@ static bool read_message(cJSON *m, Err *e)
     cJSON_DeleteItemFromObjectCaseSensitive(m, "tool_calls");
     if (calls) cJSON_AddItemToObject(m, "tool_calls", calls);
     if (calls && !cJSON_IsArray(calls)) return fail(e, ".tool_calls: expected a list, found %s", json_kind(calls));
-    if (!(content ? cJSON_IsString(content) || cJSON_IsArray(content) : calls != NULL))
+    if (!(content ? cJSON_IsString(content) || cJSON_IsArray(content) : calls || empty))
         return fail(e, ".content: expected a string, found %s", json_kind(content));
     return !weight || json_is_int(weight, 0, 1) ||
            fail(e, ".weight: expected 0 or 1, found %s", cJSON_IsNumber(weight) ? "another number" : json_kind(weight));

@@ -21,7 +21,7 @@
 #define HARNESS(function)
 #endif
 
-// The folder that the readers' files are put into: FUZZ_DIR, or one that goes when the program ends.
+// The folder for the readers' files, made in FUZZ_DIR if that is set. It is removed when the program ends.
 static char fuzz_folder[256];
 
 static inline void fuzz_remove(void)
@@ -55,7 +55,7 @@ static inline const char *fuzz_path(const char *name)
     return path;
 }
 
-// A file of these bytes, written plainly: there is nothing to keep.
+// Writes a file of these bytes, without the care for crashes that file_put takes.
 static inline const char *fuzz_file(const char *name, const char *bytes, size_t n)
 {
     const char *path = fuzz_path(name);

@@ -1,4 +1,4 @@
-// Templates that do much with what they are given, and any JSON object as their variables.
+// Templates that do much with their variables, which are any JSON object.
 #include "fuzz.h"
 
 #include "../../data/template/template.h"

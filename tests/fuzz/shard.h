@@ -1,4 +1,4 @@
-// shard.h: a safetensors file whose data need not be spelled out in the input.
+// shard.h: a safetensors file whose data is not in the input.
 #ifndef SHARD_H
 #define SHARD_H
 
