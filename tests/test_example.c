@@ -681,6 +681,173 @@ static void test_shared_notebook(void)
     tokenizer_free((Tokenizer *)r.tokenizer);
 }
 
+// ---- rows as people have them -------------------------------------------------------------------------------------
+
+#define FOR(what) "{% for m in messages %}" what "{% endfor %}"
+#define STOCK FOR("[{{ m.role[0] }}]{{ m.content }}|")
+#define PROMPT "{% if add_generation_prompt %}[a]{% endif %}"
+#define BLOCK "{% generation %}{{ m.content }}|{% endgeneration %}"
+#define PARTS FOR("[{{ m.role[0] }}]{% for p in m.content %}{{ p.text }}{% endfor %}|") PROMPT
+#define CALLS FOR("[{{ m.role[0] }}]{{ m.content }}{% for c in m.tool_calls or [] %}{{ c.function.name }}{% endfor %}|") PROMPT
+#define HO "{'messages': [{'role': 'assistant', 'content': 'Ho'}, {'role': 'user', 'content': 'u'}, " \
+           "{'role': 'assistant', 'content': 'so'}]}"
+#define HI(more) "{'messages': [{'role': 'user', 'content': 'Hi'}, {'role': 'assistant', 'content': 'Yo'}]" more "}"
+#define ASKED "{'messages': [{'role': 'user', 'content': 'Hi'}, {'role': 'assistant', "
+#define CALL "[{'function': {'name': 'ff'}}]"
+
+typedef struct { const char *template, *row, *what, *want; unsigned notes; } RowCase;
+
+static const RowCase row_cases[] = {
+    // By rendering: a template that refuses an empty conversation, one without a generation prompt, one with a tail.
+    {"{% if messages[0].role != 'system' %}[s]d|{% endif %}" STOCK PROMPT, HO, "l", ".........Ho|........so|",
+     NOTE_SPANS_GUESSED},
+    {STOCK, HO, "l", "....Ho|........so|", NOTE_SPANS_GUESSED},
+    {FOR("{{ m.content }}|"), HI(""), "l", "....Yo|", 0},
+    {STOCK "{% if add_generation_prompt %}[a]{% else %}{{ eos_token }}{% endif %}", TWO_TURNS(""), "l",
+     ".........one|........two|$", NOTE_SPANS_GUESSED},
+    {STOCK "{% if messages[-1].role == 'user' and add_generation_prompt %}[a]{% endif %}", HO, "l", "....Ho|........so|",
+     NOTE_SPANS_GUESSED},
+    // Whose words: a block around every message, contents in parts, other names for the assistant.
+    {FOR("[{{ m.role[0] }}]" BLOCK), TWO_TURNS(""), "r", "ppppupppp" "aaaa" "pppup" "ppp" "aaaa", 0},
+    {PARTS, "{'messages': [{'role': 'user', 'content': [{'type': 'text', 'text': 'Hi'}]}, {'role': 'assistant', "
+            "'content': [{'type': 'text', 'text': 'Yo'}]}]}", "r", "ppppuupppp" "aaa", 0},
+    {FOR("[{{ m.role[0] }}]{% if m.role == 'model' %}" BLOCK "{% else %}{{ m.content }}|{% endif %}"),
+     "{'messages': [{'role': 'user', 'content': 'Hi'}, {'role': 'model', 'content': 'Yo'}]}", "r", "ppppuupppp" "aaa", 0},
+    {FOR("[{{ m.role[0] }}]{% if m.role == 'bot' %}" BLOCK "{% else %}{{ m.content }}|{% endif %}"),
+     "{'messages': [{'role': 'user', 'content': 'Hi'}, {'role': 'bot', 'content': 'Yo'}]}", "r", "ppppuupppp" "aaa", 0},
+    {STOCK PROMPT, "{'conversations': [{'from': 'GPT', 'value': 'A'}, {'from': 'human', 'value': 'u'}, "
+                   "{'from': 'gpt', 'value': 'so'}]}", "r", "ppppup" "pppup" "pppaaa", NOTE_UNKNOWN_ROLE},
+    // null is absent; a content of null beside calls is empty.
+    {STOCK PROMPT, "{'input_ids': null, 'prompt': null, 'completion': null, 'tools': null, 'messages': [{'role': 'user', "
+                   "'content': 'Hi', 'weight': null}, {'role': 'assistant', 'content': 'Yo', 'tool_calls': null}]}", "l",
+     "..........Yo|", 0},
+    {CALLS, ASKED "'content': null, 'tool_calls': " CALL "}]}", "l", "..........ff|", 0},
+    {CALLS, ASKED "'tool_calls': '[{\\'function\\': {\\'name\\': \\'ff\\'}}]'}]}", "l", "..........ff|", 0},
+    {STOCK PROMPT, ASKED "'content': 'Yo', 'tool_calls': " CALL "}]}", "l", "..........Yo|", NOTE_CALLS_LOST},
+    // Columns beside the messages.
+    {STOCK PROMPT, HI(", 'system': 'Be.'"), "i", " [s]Be.|[u]Hi|[a]Yo|", 0},
+    {STOCK PROMPT, HI(", 'system': ' ', 'prompt': 'Hi', 'id': 7, 'images': []"), "l", "..........Yo|", 0},
+    {STOCK PROMPT, HI(", 'prompt': 'Hello'"), "l", "..........Yo|", NOTE_UNUSED_COLUMN},
+    {STOCK PROMPT, HI(", 'response': 'Yes'"), "l", "..........Yo|", NOTE_UNUSED_COLUMN},
+    {STOCK PROMPT, "{'prompt': 'a', 'completion': 'b', 'system': 'Be.'}", "i", "^ ab$", NOTE_UNUSED_COLUMN},
+    {"{{ x }}" STOCK PROMPT, HI(", 'chat_template_kwargs': '{\\'x\\': 5}'"), "i", " 5[u]Hi|[a]Yo|", 0},
+    {FOR("[{{ m.reasoning_content }}{{ m.thinking }}]{{ m.content }}"), ASKED "'content': 'Yo', 'reasoning': 'r'}]}", "i",
+     " []Hi[rr]Yo", NOTE_SPANS_GUESSED},
+    {FOR("[{{ m.reasoning_content }}]{{ m.content }}"), ASKED "'content': 'Yo', 'thinking': 'r', 'reasoning': 'no'}]}", "i",
+     " []Hi[r]Yo", NOTE_SPANS_GUESSED},
+};
+
+static void rows_are_read_as_people_have_them(void)
+{
+    Recipe r = recipe();
+    for (size_t i = 0; i < sizeof row_cases / sizeof *row_cases; i++) {
+        const RowCase *c = &row_cases[i];
+        Example ex = {0};
+        Err e = {""};
+        r.template = template(c->template);
+        if (!CHECK_STR(show(&r, c->row, *c->what), c->want)) fprintf(stderr, "    in %s with %s\n", c->row, c->template);
+        if (CHECK_MSG(build(&ex, &r, c->row, &e), "%s", e.text))
+            CHECK_MSG(ex.notes == c->notes, "notes %u and not %u: %s", ex.notes, c->notes, c->row);
+        example_free(&ex);
+        template_free((Template *)r.template);
+    }
+}
+
+static void a_value_of_the_wrong_shape_is_refused_by_name(void)
+{
+    static const struct { const char *row, *message; } cases[] = {
+        {HI(", 'tools': {'type': 'function'}"), "tools: expected a list of objects, found an object"},
+        {HI(", 'tools': ['f']"), "tools[0]: expected an object, found a string"},
+        {HI(", 'tools': 'none of it'"), "tools: expected JSON, found a string that is none"},
+        {HI(", 'documents': 3"), "documents: expected a list of objects, found a number"},
+        {HI(", 'chat_template_kwargs': '[1]'"), "chat_template_kwargs: expected an object, found a list"},
+        {HI(", 'chat_template_kwargs': 'x=1'"), "chat_template_kwargs: expected JSON, found a string"},
+        {ASKED "'tool_calls': 'f()'}]}", "messages[1].tool_calls: expected JSON, found a string that is none"},
+        {ASKED "'tool_calls': {'name': 'f'}}]}", "messages[1].tool_calls: expected a list, found an object"},
+        {ASKED "'weight': 1}]}", "messages[1].content: expected a string, found nothing"},
+        {"{'role': 'user', 'content': 'Hi'}", "a message is no row; a row is {'messages': [...]}"},
+        {"{'prompt': 'a', 'completion': null}", "completion: expected one beside the prompt, found nothing"},
+    };
+    Recipe r = recipe();
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        Example ex;
+        Err e = {""};
+        CHECK_FAILS(build(&ex, &r, cases[i].row, &e), e, quoted(cases[i].message));
+    }
+}
+
+// The end of each turn counts, and not that of the last alone.
+static void an_end_of_turn_that_is_not_learned_is_named(void)
+{
+    static const struct { const char *end; size_t rows; } cases[] = {
+        {"{% generation %}{{ m.content }}{{ eos_token }}{% endgeneration %}", 0},
+        {"{% generation %}{{ m.content }}{% if loop.last %}{{ eos_token }}{% endif %}{% endgeneration %}"
+         "{% if not loop.last %}{{ eos_token }}{% endif %}", 1},
+        {"{% generation %}{{ m.content }}{% endgeneration %}{{ eos_token }}", 1},
+        {"{% generation %}{{ m.content[0] }}{% endgeneration %}-{% generation %}{{ m.content[1:] }}{{ eos_token }}"
+         "{% endgeneration %}", 0},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        Recipe r = recipe();
+        Buf source = {0};
+        Example ex;
+        Err e;
+        buf_adds(&source, "{% for m in messages %}[{{ m.role[0] }}]{% if m.role == 'assistant' %}");
+        buf_adds(&source, cases[i].end);
+        buf_adds(&source, "{% else %}{{ m.content }}{% endif %}{% endfor %}");
+        r.template = template(source.data);
+        if (CHECK_MSG(build(&ex, &r, TWO_TURNS(""), &e), "%s", e.text)) {
+            Summary s = dataset_summary(&ex, 1, bytes);
+            CHECK_MSG(s.symptoms[NO_END_LEARNED].rows == cases[i].rows, "%s", cases[i].end);
+            example_free(&ex);
+        }
+        template_free((Template *)r.template);
+        buf_free(&source);
+    }
+}
+
+// What files hold that people call their data set: {file, number of rows, line of the last}, or the message that refuses it.
+static void files_are_read_in_the_shapes_they_have(void)
+{
+    static const struct { const char *text; size_t n, line; const char *message; } cases[] = {
+        {"{'text': 'a'}\n\n{'text': 'b'}", 2, 3, NULL},
+        {"{\n 'text': 'a'\n}\n{\n 'text': '}\\'{'\n}\n", 2, 4, NULL},
+        {"{'text': 'a'} {'text': 'b'}\n{'text':\n'c'}", 3, 2, NULL},
+        {" [{'text': 'a'},\n\n {'text': 'b'}]\n", 2, 3, NULL},
+        {"{'data': [{'text': 'a'},\n{'text': 'b'}], 'version': 1}", 2, 2, NULL},
+        {"{'version': {'data': [1]}, 'data':\n[{'text': 'a'}]}", 1, 2, NULL},
+        {"{'text': 'a'},\n{'text': 'b'}", 0, 0, "rows.jsonl:1: a comma after a row"},
+        {"[{'role': 'user'}]\n[{'role': 'user'}]", 0, 0, "rows.jsonl:2: a list on each line: expected an object"},
+        {"[{'text': 'a'}, ", 0, 0, "the list that begins it never ends"},
+        {"text,label\na,b\n", 0, 0, "found CSV: "}, {"text\tlabel\n", 0, 0, "found CSV: "},
+        {"- text: a\n", 0, 0, "found YAML: "}, {"messages:\n  - role: user\n", 0, 0, "found YAML: "},
+        {"PAR1....", 0, 0, "found a Parquet file: "}, {"version https://git-lfs.github.com/spec/v1\n", 0, 0, "git lfs pull"},
+        {"hello", 0, 0, "found no JSON"}, {"  \n", 0, 0, "expected rows, found none"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        Dataset d;
+        Err e = {""};
+        Recipe r = recipe();
+        bool ok = dataset_open(&d, temp_text("rows.jsonl", quoted(cases[i].text)), &e);
+        if (cases[i].message) {
+            CHECK_FAILS(ok, e, cases[i].message);
+            continue;
+        }
+        if (!CHECK_MSG(ok && dataset_build(&d, &r, &e), "%s: %s", cases[i].text, e.text)) continue;
+        CHECK_MSG(d.n == cases[i].n && d.rows[d.n - 1].line == cases[i].line, "%zu rows, the last at line %zu: %s", d.n,
+                  d.rows[d.n - 1].line, cases[i].text);
+        dataset_free(&d);
+    }
+    // Of equal keys the last counts, in place of the first, and the row is noted.
+    Dataset d;
+    Err e;
+    Recipe r = recipe();
+    temp_text("rows.jsonl", quoted("{'text': 'a', 'text': 'b'}\n{'text': 'c'}\n"));
+    if (!CHECK(dataset_open(&d, temp_path("rows.jsonl"), &e) && dataset_build(&d, &r, &e))) return;
+    CHECK(d.examples[0].notes == NOTE_EQUAL_KEYS && d.examples[0].ids[2] == 'b' + 3 && d.examples[1].notes == 0);
+    dataset_free(&d);
+}
+
 int main(void)
 {
     Err e;
@@ -710,6 +877,10 @@ int main(void)
     RUN(test_shared_labels);
     RUN(test_shared_alpaca);
     RUN(test_shared_notebook);
+    RUN(rows_are_read_as_people_have_them);
+    RUN(a_value_of_the_wrong_shape_is_refused_by_name);
+    RUN(an_end_of_turn_that_is_not_learned_is_named);
+    RUN(files_are_read_in_the_shapes_they_have);
     template_free(marked);
     template_free(unmarked);
     tokenizer_free(bytes);

@@ -33,7 +33,7 @@ static bool row_value(cJSON **out, const cJSON *row, const char *key, bool is_li
     size_t i = 0;
     for (const cJSON *v = ok && is_list ? (*out)->child : NULL; v && ok; v = v->next, i++)
         ok = cJSON_IsObject(v) || fail(e, "%s[%zu]: expected an object, found %s", key, i, json_kind(v));
-    if (!ok) cJSON_Delete(*out);
+    if (!ok) cJSON_Delete(*out), *out = NULL;
     return ok;
 }
 
@@ -55,8 +55,8 @@ static bool renderer_init(Renderer *r, const Recipe *recipe, const cJSON *row, E
     set(r->vars, "documents", cJSON_CreateNull());
     set_all(r->vars, recipe->template_kwargs);
     set_all(r->vars, kwargs);
-    if (tools && ok) set(r->vars, "tools", tools);
-    if (documents && ok) set(r->vars, "documents", documents);
+    if (tools) set(r->vars, "tools", tools);
+    if (documents) set(r->vars, "documents", documents);
     cJSON_Delete(kwargs);
     return ok;
 }
@@ -284,13 +284,14 @@ static bool span_begin(Search *s, Conversation *c, size_t i, size_t *begin, Err 
     }
     cJSON_Delete(head);
     if (prefix && !nothing) return true;
-    c->guessed = true;
     header_elsewhere(&s->header, s->renderer);
     size_t content = 0, end = 0, n = s->header.len;
     bool there = find_message(s->sayings, i, &content, &end) && content <= s->after.len &&
                  memcmp(s->after.data, c->text.data, content) == 0;
     for (size_t at = content; there && n && at >= *begin + n; at--)
-        if (memcmp(s->after.data + at - n, s->header.data, n) == 0) return *begin = at, true;
+        if (memcmp(s->after.data + at - n, s->header.data, n) == 0) return c->guessed = true, *begin = at, true;
+    if (there && content == *begin && prefix) return true;
+    c->guessed = true;
     if (there && content >= *begin && (prefix || i == 0)) return *begin = content, true;
     if (prefix) return true;
     if (!rendered) return *e = why, false;
