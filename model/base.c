@@ -377,8 +377,8 @@ static size_t find_escaped_nul(const char *text, size_t len)
     return len;
 }
 
-// Python's rule: of equal keys in an object the last counts, at the place of the first. Returns one that stood twice, or
-// NULL. The name is a copy, owned by the caller.
+// Python's rule: of equal keys in an object the last counts, at the place of the first. Returns one that stood twice,
+// or NULL. The name is a copy, owned by the caller.
 static char *keep_last_of_equal_keys(cJSON *v)
 {
     char *twice = NULL;

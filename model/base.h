@@ -88,7 +88,8 @@ size_t unfinished_name_length(const char *name);
 // (0: count lines and columns inside the text). The caller frees with cJSON_Delete. Of equal keys in an object the last
 // counts, as in Python; then e->text says so, for those that warn or refuse. Else it is empty.
 cJSON *json_parse(const char *text, size_t len, const char *where, size_t line, Err *e);
-// The same, and each number has its literal as valuestring, because 5.0, 1e3 and 64-bit ids are not what a double prints.
+// The same, and each number has its literal as valuestring, because 5.0, 1e3 and 64-bit ids are not what a double
+// prints.
 cJSON *json_parse_literal(const char *text, size_t len, const char *where, size_t line, Err *e);
 cJSON *json_load(const char *path, Err *e);               // the same from a file
 bool json_save(const cJSON *value, const char *path, Err *e);         // atomically, for people to read

@@ -134,8 +134,8 @@ typedef struct {
     size_t n_floats;
 } Work;
 
-// For a model of this shape, batches of at most these sizes, and the threads that ops_init has set. False when memory is
-// short: e says how much was asked for.
+// For a model of this shape, batches of at most these sizes, and the threads that ops_init has set. False when memory
+// is short: e says how much was asked for.
 bool work_init(Work *w, const Config *c, BatchSize max, WorkKind kind, Err *e);
 void work_free(Work *w);                                   // accepts {0}
 size_t work_size(const Config *c, BatchSize max, WorkKind kind);       // the floats that work_init would allocate

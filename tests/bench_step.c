@@ -1,6 +1,6 @@
-// bench_step: how fast one training step is, beside what the machine can do. For each step it prints nothing; at the end
-// one line of medians: tokens/s, needed GFLOP/s, the canary (sgemm of 2048^3 on all cores, just before and after each
-// step), and their ratio, which is the figure to compare: on a shared machine the others move together.
+// bench_step: how fast one training step is, beside what the machine can do. For each step it prints nothing; at the
+// end one line of medians: tokens/s, needed GFLOP/s, the canary (sgemm of 2048^3 on all cores, just before and after
+// each step), and their ratio, which is the figure to compare: on a shared machine the others move together.
 //   bench_step SHAPE FRACTION [STEPS [BATCH [checkpointing]]]
 // SHAPE: 260K, 15M, 135M.  FRACTION of tokens supervised.  BATCH: 5x512, so many rows of that length; or a file of rows
 // as int32: count, lengths, tokens, targets (shifted, -100 masked).  checkpointing: with gradient_checkpointing.
@@ -16,8 +16,10 @@ typedef struct { const char *name; Config config; int rows, seq; } Case;
 
 static const Case cases[] = {
     {"260K", {.dim = 64, .hidden_dim = 172, .n_layers = 5, .n_heads = 8, .n_kv_heads = 4, .vocab_size = 512}, 16, 512},
-    {"15M", {.dim = 288, .hidden_dim = 768, .n_layers = 6, .n_heads = 6, .n_kv_heads = 6, .vocab_size = 32000}, 24, 256},
-    {"135M", {.dim = 576, .hidden_dim = 1536, .n_layers = 30, .n_heads = 9, .n_kv_heads = 3, .vocab_size = 49152}, 8, 256},
+    {"15M", {.dim = 288, .hidden_dim = 768, .n_layers = 6, .n_heads = 6, .n_kv_heads = 6, .vocab_size = 32000},
+     24, 256},
+    {"135M", {.dim = 576, .hidden_dim = 1536, .n_layers = 30, .n_heads = 9, .n_kv_heads = 3, .vocab_size = 49152},
+     8, 256},
 };
 
 static void make_room(Batch *b, size_t tokens, size_t rows)
@@ -53,11 +55,13 @@ static size_t make_rows(Batch *b, const Case *s, double fraction, int length)
     int shortest = s->seq / 4 < 64 ? s->seq / 4 : 64;
     make_room(b, (size_t)(s->rows * s->seq), (size_t)s->rows);
     for (int r = 0; r < s->rows; r++) {
-        int n = length ? length : (int)fmin(s->seq, fmax(shortest, 0.45 * s->seq * exp(0.6 * rng_normal(&rng)))), turns = 1 + (int)rng_below(&rng, 3);
+        int n = length ? length : (int)fmin(s->seq, fmax(shortest, 0.45 * s->seq * exp(0.6 * rng_normal(&rng)))),
+            turns = 1 + (int)rng_below(&rng, 3);
         for (int t = 0; t < n; t++) {
             int turn = t * turns / n, end = n * (turn + 1) / turns, size = end - n * turn / turns;
             ids[t] = (int)rng_below(&rng, (size_t)s->config.vocab_size);
-            targets[t] = end - t <= (int)lround(size * fraction) ? (int)rng_below(&rng, (size_t)s->config.vocab_size) : -100;
+            targets[t] =
+                end - t <= (int)lround(size * fraction) ? (int)rng_below(&rng, (size_t)s->config.vocab_size) : -100;
         }
         add_row(b, ids, targets, n);
         total += (size_t)n;
@@ -86,7 +90,8 @@ static size_t read_rows(Batch *b, const char *path)
 static double needed_flops(const Config *c, const Batch *b)
 {
     double C = c->dim, HD = c->n_heads * c->head_dim, KD = c->n_kv_heads * c->head_dim, F = c->hidden_dim;
-    double kv = C * 2 * KD, rest = 2 * C * HD + 3 * C * F, N = (double)b->N, M = (double)b->M, all_keys = 0, last_keys = 0;
+    double kv = C * 2 * KD, rest = 2 * C * HD + 3 * C * F, N = (double)b->N, M = (double)b->M, all_keys = 0,
+           last_keys = 0;
     for (size_t s = 0; s < b->S; s++) {
         double T = (double)(b->starts[s + 1] - b->starts[s]);
         all_keys += T * (T + 1) / 2;
@@ -105,11 +110,15 @@ static double canary(float *a, float *b, float *c)
 #pragma omp parallel for schedule(dynamic)
     for (int i = 0; i < n; i += 512)
         for (int j = 0; j < n; j += n)
-            cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, 512, n, n, 1, a + i * n, n, b + j, n, 0, c + i * n + j, n);
+            cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, 512, n, n, 1, a + i * n, n, b + j, n, 0,
+                        c + i * n + j, n);
     return 2.0 * n * n * n / (now_seconds() - start) / 1e9;
 }
 
-static int ascending(const void *a, const void *b) { return (*(const double *)a > *(const double *)b) - (*(const double *)a < *(const double *)b); }
+static int ascending(const void *a, const void *b)
+{
+    return (*(const double *)a > *(const double *)b) - (*(const double *)a < *(const double *)b);
+}
 
 static double median(double *x, int n)
 {
@@ -149,7 +158,8 @@ int main(int argc, char **argv)
     if (argc > 4 && sscanf(argv[4], "%dx%d", &rows, &length) == 2 && rows > 0 && length > 0 && length <= c.seq_len)
         tokens = make_rows(&b, &(Case){.config = c, .rows = rows, .seq = length}, atof(argv[2]), length);
     else tokens = argc > 4 ? read_rows(&b, argv[4]) : make_rows(&b, s, atof(argv[2]), 0);
-    for (size_t r = 0; r < b.S; r++) longest = b.starts[r + 1] - b.starts[r] > longest ? b.starts[r + 1] - b.starts[r] : longest;
+    for (size_t r = 0; r < b.S; r++)
+        longest = b.starts[r + 1] - b.starts[r] > longest ? b.starts[r + 1] - b.starts[r] : longest;
     BatchSize size = {b.N, longest, b.S, b.M};
     if (!model_init(&m, &c, &e) || !model_init_grads(&m, &e) || !optim_init(&o, m.n_params, &e) ||
         !work_init(&w, &c, size, argc > 5 ? WORK_CHECKPOINTING : WORK_GRADIENT, &e))
@@ -172,8 +182,9 @@ int main(int argc, char **argv)
     struct rusage usage;
     getrusage(RUSAGE_SELF, &usage);
     double t = median(seconds, steps);
-    printf("%-5s %3.0f %%  %5zu tokens %8.1f ms %9.0f tokens/s %7.1f needed GFLOP/s  canary %6.1f  ratio %.3f (best %.3f)  %ld MB, %.0f of activations\n", s->name,
-           100 * atof(argv[2]), tokens, 1e3 * t, (double)tokens / t, flops / t / 1e9, median(speed, steps), median(ratio, steps),
-           ratio[steps - 1], usage.ru_maxrss / 1024, (double)w.n_floats * sizeof(float) / 1e6);
+    printf("%-5s %3.0f %%  %5zu tokens %8.1f ms %9.0f tokens/s %7.1f needed GFLOP/s  canary %6.1f  ratio %.3f (best "
+           "%.3f)  %ld MB, %.0f of activations\n",
+           s->name, 100 * atof(argv[2]), tokens, 1e3 * t, (double)tokens / t, flops / t / 1e9, median(speed, steps),
+           median(ratio, steps), ratio[steps - 1], usage.ru_maxrss / 1024, (double)w.n_floats * sizeof(float) / 1e6);
     return 0;
 }

@@ -598,7 +598,8 @@ static void bad_bin_files_are_refused(void)
     "'" name "':{'dtype':'" dtype "','shape':" shape ",'data_offsets':[" #__VA_ARGS__ "]}"
 
 // A header, and the number of bytes of data. `length` is the header's length that the file gives; 0: the true one.
-static const struct { const char *what, *header; size_t data; uint64_t length; const char *message; } bad_tensors[] = {
+static const struct { const char *what, *header; size_t data; uint64_t length; const char *message;
+} bad_tensors[] = {
     {"header longer than the file", "{}", 0, 3, "header length: expected at most 2, found 3"},
     {"header of 2^63 bytes", "{}", 0, 1ull << 63, "header length: expected at most 2, found 9223372036854775808"},
     {"header of all bits", "{}", 0, UINT64_MAX, "header length"},
@@ -627,7 +628,8 @@ static const struct { const char *what, *header; size_t data; uint64_t length; c
     {"hole", "{" T("a", "F32", "[1]", 0, 4) "," T("b", "F32", "[1]", 8, 12) "}", 12, 0, "b: data_offsets: leaves"},
     {"hole at the beginning", "{" T("a", "F32", "[1]", 4, 8) "}", 8, 0, "a: data_offsets: leaves a hole"},
     {"something at the end", "{" T("a", "F32", "[1]", 0, 4) "}", 5, 0, "bytes from its header, found"},
-    {"one name twice", "{" T("a", "F32", "[1]", 0, 4) "," T("a", "F32", "[1]", 4, 8) "}", 8, 0, "header: the key \"a\" stands twice"},
+    {"one name twice", "{" T("a", "F32", "[1]", 0, 4) "," T("a", "F32", "[1]", 4, 8) "}", 8, 0,
+     "header: the key \"a\" stands twice"},
 };
 
 static void put_tensors(const char *name, const char *header, size_t data, uint64_t length)

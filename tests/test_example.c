@@ -241,7 +241,7 @@ static void test_too_many_messages_to_render(void)
         buf_addf(&row, "%s{'role': '%s', 'content': 'x'}", i ? "," : "", i % 2 ? "user" : "assistant");
     buf_adds(&row, "]}");
     CHECK_FAILS(build(&ex, &r, row.data, &e), e,
-                "messages[1000]: expected at most 1000 messages for a template without {% generation %}");
+                "messages[1000]: expected at most 1000 messages for a template without generation blocks");
     buf_free(&row);
 }
 
@@ -504,9 +504,9 @@ static bool same_labels(const Example *ex, const cJSON *c)
     return true;
 }
 
-// Two rules are younger than the vectors. Where the prompt's tokens are not how the row begins (prefix_ok false) TRL 1.16
-// lets the completion begin at the first token that differs, before n_prompt. And transformers 5 leaves out a content of
-// null, which was the word None (4155 of Llama 3).
+// Two rules are younger than the vectors. Where the prompt's tokens are not how the row begins (prefix_ok false)
+// TRL 1.16 lets the completion begin at the first token that differs, before n_prompt. And transformers 5 leaves out a
+// content of null, which was the word None (4155 of Llama 3).
 static bool follows_younger_rule(const Example *ex, const cJSON *c)
 {
     const char *mask = json_string(c, "mask"), *conv = json_string(c, "conv");
@@ -688,7 +688,8 @@ static void test_shared_notebook(void)
 #define PROMPT "{% if add_generation_prompt %}[a]{% endif %}"
 #define BLOCK "{% generation %}{{ m.content }}|{% endgeneration %}"
 #define PARTS FOR("[{{ m.role[0] }}]{% for p in m.content %}{{ p.text }}{% endfor %}|") PROMPT
-#define CALLS FOR("[{{ m.role[0] }}]{{ m.content }}{% for c in m.tool_calls or [] %}{{ c.function.name }}{% endfor %}|") PROMPT
+#define CALLS \
+    FOR("[{{ m.role[0] }}]{{ m.content }}{% for c in m.tool_calls or [] %}{{ c.function.name }}{% endfor %}|") PROMPT
 #define HO "{'messages': [{'role': 'assistant', 'content': 'Ho'}, {'role': 'user', 'content': 'u'}, " \
            "{'role': 'assistant', 'content': 'so'}]}"
 #define HI(more) "{'messages': [{'role': 'user', 'content': 'Hi'}, {'role': 'assistant', 'content': 'Yo'}]" more "}"
@@ -705,22 +706,27 @@ static const RowCase row_cases[] = {
     {FOR("{{ m.content }}|"), HI(""), "l", "....Yo|", 0},
     {STOCK "{% if add_generation_prompt %}[a]{% else %}{{ eos_token }}{% endif %}", TWO_TURNS(""), "l",
      ".........one|........two|$", NOTE_SPANS_GUESSED},
-    {STOCK "{% if messages[-1].role == 'user' and add_generation_prompt %}[a]{% endif %}", HO, "l", "....Ho|........so|",
-     NOTE_SPANS_GUESSED},
+    {STOCK "{% if messages[-1].role == 'user' and add_generation_prompt %}[a]{% endif %}", HO, "l",
+     "....Ho|........so|", NOTE_SPANS_GUESSED},
     // Whose words: a block around every message, contents in parts, other names for the assistant.
-    {FOR("[{{ m.role[0] }}]" BLOCK), TWO_TURNS(""), "r", "ppppupppp" "aaaa" "pppup" "ppp" "aaaa", 0},
-    {PARTS, "{'messages': [{'role': 'user', 'content': [{'type': 'text', 'text': 'Hi'}]}, {'role': 'assistant', "
-            "'content': [{'type': 'text', 'text': 'Yo'}]}]}", "r", "ppppuupppp" "aaa", 0},
+    {FOR("[{{ m.role[0] }}]" BLOCK), TWO_TURNS(""), "r", "ppppuppppaaaapppuppppaaaa", 0},
+    {PARTS,
+     "{'messages': [{'role': 'user', 'content': [{'type': 'text', 'text': 'Hi'}]}, {'role': 'assistant', "
+     "'content': [{'type': 'text', 'text': 'Yo'}]}]}",
+     "r", "ppppuuppppaaa", 0},
     {FOR("[{{ m.role[0] }}]{% if m.role == 'model' %}" BLOCK "{% else %}{{ m.content }}|{% endif %}"),
-     "{'messages': [{'role': 'user', 'content': 'Hi'}, {'role': 'model', 'content': 'Yo'}]}", "r", "ppppuupppp" "aaa", 0},
+     "{'messages': [{'role': 'user', 'content': 'Hi'}, {'role': 'model', 'content': 'Yo'}]}", "r", "ppppuuppppaaa", 0},
     {FOR("[{{ m.role[0] }}]{% if m.role == 'bot' %}" BLOCK "{% else %}{{ m.content }}|{% endif %}"),
-     "{'messages': [{'role': 'user', 'content': 'Hi'}, {'role': 'bot', 'content': 'Yo'}]}", "r", "ppppuupppp" "aaa", 0},
-    {STOCK PROMPT, "{'conversations': [{'from': 'GPT', 'value': 'A'}, {'from': 'human', 'value': 'u'}, "
-                   "{'from': 'gpt', 'value': 'so'}]}", "r", "ppppup" "pppup" "pppaaa", NOTE_UNKNOWN_ROLE},
+     "{'messages': [{'role': 'user', 'content': 'Hi'}, {'role': 'bot', 'content': 'Yo'}]}", "r", "ppppuuppppaaa", 0},
+    {STOCK PROMPT,
+     "{'conversations': [{'from': 'GPT', 'value': 'A'}, {'from': 'human', 'value': 'u'}, "
+     "{'from': 'gpt', 'value': 'so'}]}",
+     "r", "ppppuppppuppppaaa", NOTE_UNKNOWN_ROLE},
     // null is absent; a content of null beside calls is empty.
-    {STOCK PROMPT, "{'input_ids': null, 'prompt': null, 'completion': null, 'tools': null, 'messages': [{'role': 'user', "
-                   "'content': 'Hi', 'weight': null}, {'role': 'assistant', 'content': 'Yo', 'tool_calls': null}]}", "l",
-     "..........Yo|", 0},
+    {STOCK PROMPT,
+     "{'input_ids': null, 'prompt': null, 'completion': null, 'tools': null, 'messages': [{'role': 'user', "
+     "'content': 'Hi', 'weight': null}, {'role': 'assistant', 'content': 'Yo', 'tool_calls': null}]}",
+     "l", "..........Yo|", 0},
     {CALLS, ASKED "'content': null, 'tool_calls': " CALL "}]}", "l", "..........ff|", 0},
     {CALLS, ASKED "'tool_calls': '[{\\'function\\': {\\'name\\': \\'ff\\'}}]'}]}", "l", "..........ff|", 0},
     {STOCK PROMPT, ASKED "'content': 'Yo', 'tool_calls': " CALL "}]}", "l", "..........Yo|", NOTE_CALLS_LOST},
@@ -731,10 +737,10 @@ static const RowCase row_cases[] = {
     {STOCK PROMPT, HI(", 'response': 'Yes'"), "l", "..........Yo|", NOTE_UNUSED_COLUMN},
     {STOCK PROMPT, "{'prompt': 'a', 'completion': 'b', 'system': 'Be.'}", "i", "^ ab$", NOTE_UNUSED_COLUMN},
     {"{{ x }}" STOCK PROMPT, HI(", 'chat_template_kwargs': '{\\'x\\': 5}'"), "i", " 5[u]Hi|[a]Yo|", 0},
-    {FOR("[{{ m.reasoning_content }}{{ m.thinking }}]{{ m.content }}"), ASKED "'content': 'Yo', 'reasoning': 'r'}]}", "i",
-     " []Hi[rr]Yo", NOTE_SPANS_GUESSED},
-    {FOR("[{{ m.reasoning_content }}]{{ m.content }}"), ASKED "'content': 'Yo', 'thinking': 'r', 'reasoning': 'no'}]}", "i",
-     " []Hi[r]Yo", NOTE_SPANS_GUESSED},
+    {FOR("[{{ m.reasoning_content }}{{ m.thinking }}]{{ m.content }}"), ASKED "'content': 'Yo', 'reasoning': 'r'}]}",
+     "i", " []Hi[rr]Yo", NOTE_SPANS_GUESSED},
+    {FOR("[{{ m.reasoning_content }}]{{ m.content }}"), ASKED "'content': 'Yo', 'thinking': 'r', 'reasoning': 'no'}]}",
+     "i", " []Hi[r]Yo", NOTE_SPANS_GUESSED},
 };
 
 static void rows_are_read_as_people_have_them(void)
@@ -745,7 +751,8 @@ static void rows_are_read_as_people_have_them(void)
         Example ex = {0};
         Err e = {""};
         r.template = template(c->template);
-        if (!CHECK_STR(show(&r, c->row, *c->what), c->want)) fprintf(stderr, "    in %s with %s\n", c->row, c->template);
+        if (!CHECK_STR(show(&r, c->row, *c->what), c->want))
+            fprintf(stderr, "    in %s with %s\n", c->row, c->template);
         if (CHECK_MSG(build(&ex, &r, c->row, &e), "%s", e.text))
             CHECK_MSG(ex.notes == c->notes, "notes %u and not %u: %s", ex.notes, c->notes, c->row);
         example_free(&ex);
@@ -806,7 +813,8 @@ static void an_end_of_turn_that_is_not_learned_is_named(void)
     }
 }
 
-// What files hold that people call their data set: {file, number of rows, line of the last}, or the message that refuses it.
+// What files hold that people call their data set: {file, number of rows, line of the last}, or the message that
+// refuses it.
 static void files_are_read_in_the_shapes_they_have(void)
 {
     static const struct { const char *text; size_t n, line; const char *message; } cases[] = {
@@ -819,10 +827,14 @@ static void files_are_read_in_the_shapes_they_have(void)
         {"{'text': 'a'},\n{'text': 'b'}", 0, 0, "rows.jsonl:1: a comma after a row"},
         {"[{'role': 'user'}]\n[{'role': 'user'}]", 0, 0, "rows.jsonl:2: a list on each line: expected an object"},
         {"[{'text': 'a'}, ", 0, 0, "the list that begins it never ends"},
-        {"text,label\na,b\n", 0, 0, "found CSV: "}, {"text\tlabel\n", 0, 0, "found CSV: "},
-        {"- text: a\n", 0, 0, "found YAML: "}, {"messages:\n  - role: user\n", 0, 0, "found YAML: "},
-        {"PAR1....", 0, 0, "found a Parquet file: "}, {"version https://git-lfs.github.com/spec/v1\n", 0, 0, "git lfs pull"},
-        {"hello", 0, 0, "found no JSON"}, {"  \n", 0, 0, "expected rows, found none"},
+        {"text,label\na,b\n", 0, 0, "found CSV: "},
+        {"text\tlabel\n", 0, 0, "found CSV: "},
+        {"- text: a\n", 0, 0, "found YAML: "},
+        {"messages:\n  - role: user\n", 0, 0, "found YAML: "},
+        {"PAR1....", 0, 0, "found a Parquet file: "},
+        {"version https://git-lfs.github.com/spec/v1\n", 0, 0, "git lfs pull"},
+        {"hello", 0, 0, "found no JSON"},
+        {"  \n", 0, 0, "expected rows, found none"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         Dataset d;

@@ -154,8 +154,8 @@ static void check_tensors(const char *what, const Config *c, const float *got, c
         }
 }
 
-// Two ways of computing the same sums. (sgemm's rounding of a row depends on how many rows stand beside it, and each layer
-// below makes more of that. A lost target would be 1e-2.)
+// Two ways of computing the same sums. (sgemm's rounding of a row depends on how many rows stand beside it, and each
+// layer below makes more of that. A lost target would be 1e-2.)
 static void check_same_sums(const char *what, const Model *m, const Pass *got, const Pass *want)
 {
     CHECK_CLOSE(what, got->nll, want->nll, want->M, 1e-6);

@@ -1,5 +1,5 @@
-// Numbers that go wrong, and memory that is not there: the damage is done to a model or a limit, and the program must say
-// where it was. $TRAIN is the program under test.
+// Numbers that go wrong, and memory that is not there: the damage is done to a model or a limit, and the program must
+// say where it was. $TRAIN is the program under test.
 #include "program.h"
 
 #include "../data/run/memory.h"
@@ -15,14 +15,17 @@ enum { DIM = 16, HIDDEN = 24, ODD = 15, LINE_OF_Z = 4, Z = 'z' + 3 };
 static const char CONFIG[] =
     "{\"model_name_or_path\": \"%s/model.bin\", \"tokenizer_name_or_path\": \"%s/tokenizer.bin\","
     " \"chat_template_path\": \"configs/templates/plain.jinja\", \"dataset_name\": \"%s/rows.jsonl\", \"max_steps\": 3,"
-    " \"learning_rate\": 0.001, \"lr_scheduler_type\": \"constant\", \"per_device_train_batch_size\": 3, \"gradient_accumulation_steps\": 2,"
+    " \"learning_rate\": 0.001, \"lr_scheduler_type\": \"constant\", \"per_device_train_batch_size\": 3, "
+    "\"gradient_accumulation_steps\": 2,"
     " \"max_length\": 64, \"save_steps\": 1, \"output_dir\": \"%s/out\", \"overwrite_output_dir\": true}";
 
 static void write_fixture(void)
 {
     Buf rows = {0}, config = {0};
     for (int i = 1; i <= 6; i++)
-        buf_addf(&rows, "{\"messages\": [{\"role\": \"user\", \"content\": \"say %c\"}, {\"role\": \"assistant\", \"content\": \"%c%c\"}]}\n",
+        buf_addf(&rows,
+                 "{\"messages\": [{\"role\": \"user\", \"content\": \"say %c\"}, {\"role\": \"assistant\", "
+                 "\"content\": \"%c%c\"}]}\n",
                  i == LINE_OF_Z ? 'z' : 'a' + i % 2, 'a' + i % 2, 'a' + i % 2);
     buf_addf(&config, CONFIG, temp_dir, temp_dir, temp_dir, temp_dir);
     temp_byte_tokenizer();
@@ -53,8 +56,17 @@ static void scale(Model *m, TensorId id, size_t layer, float by)
 
 static void make_model(Model *m)
 {
-    Config c = {.dim = DIM, .hidden_dim = HIDDEN, .n_layers = 2, .n_heads = 2, .n_kv_heads = 1, .head_dim = 8, .vocab_size = BYTE_TOKENIZER_SIZE,
-                .seq_len = 64, .tied = false, .rope_theta = 10000, .norm_eps = 1e-5f};
+    Config c = {.dim = DIM,
+                .hidden_dim = HIDDEN,
+                .n_layers = 2,
+                .n_heads = 2,
+                .n_kv_heads = 1,
+                .head_dim = 8,
+                .vocab_size = BYTE_TOKENIZER_SIZE,
+                .seq_len = 64,
+                .tied = false,
+                .rope_theta = 10000,
+                .norm_eps = 1e-5f};
     Err e;
     if (!CHECK_MSG(model_init(m, &c, &e), "%s", e.text)) exit(1);
     model_randomize(m, 1);
@@ -80,12 +92,13 @@ static void damage_scores(Model *m, size_t layer)
     set_column(m, WK, layer, ODD, 1e30f);
 }
 static void scores_0(Model *m) { damage_scores(m, 0); }
-static void scores_1(Model *m)                             // in the last layer only targets have queries: keys are all the others'
+static void scores_1(Model *m) // in the last layer only targets have queries: keys are all the others'
 {
     mark_z(m);
     set_column(m, WK, 1, ODD, 1e30f);
     for (int i = 0; i < 2 * 8; i++)
-        for (int c = 0; c < DIM; c++) model_param(m, WQ, 1)[i * DIM + c] = c == ODD ? 0 : 1e10f * (float)(1 + (i * 7 + c * 3) % 5);
+        for (int c = 0; c < DIM; c++)
+            model_param(m, WQ, 1)[i * DIM + c] = c == ODD ? 0 : 1e10f * (float)(1 + (i * 7 + c * 3) % 5);
 }
 static void queries(Model *m)
 {
@@ -120,7 +133,7 @@ static void down_proj(Model *m)
     set_column(m, W3, 0, ODD, 1e15f);
     fill(m, W2, 0, 1e30f);
 }
-static void swiglu_1(Model *m)                             // the last layer: only targets, and z is none; it comes by attention
+static void swiglu_1(Model *m) // the last layer: only targets, and z is none; it comes by attention
 {
     mark_z(m);
     set_column(m, WV, 0, ODD, 1);
@@ -166,8 +179,10 @@ static void check_damage(void (*damage)(Model *), const char *options, int line,
     model_free(&m);
     snprintf(arguments, sizeof arguments, "%s %s", temp_path("config.json"), options);
     int status = run_with("", arguments);
-    snprintf(where, sizeof where, "%s/rows.jsonl:%d: %s; weights and checkpoints are as they were", temp_dir, line, place);
-    CHECK_MSG(status == 1 && strstr(output, "train: step 1: the loss is ") && strstr(output, where), "%s: expected %s in: %s", options, where, output);
+    snprintf(where, sizeof where, "%s/rows.jsonl:%d: %s; weights and checkpoints are as they were", temp_dir, line,
+             place);
+    CHECK_MSG(status == 1 && strstr(output, "train: step 1: the loss is ") && strstr(output, where),
+              "%s: expected %s in: %s", options, where, output);
     CHECK(!file_exists(temp_path("out/checkpoint-1")) && !file_exists(temp_path("out/model.bin")));
 }
 
@@ -192,10 +207,11 @@ static void test_operations(void)
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         check_damage(cases[i].damage, "--shuffle=false", cases[i].line, cases[i].place);
-        check_damage(cases[i].damage, "--shuffle=false --gradient_checkpointing=true --per_device_train_batch_size=6", cases[i].line, cases[i].place);
+        check_damage(cases[i].damage, "--shuffle=false --gradient_checkpointing=true --per_device_train_batch_size=6",
+                     cases[i].line, cases[i].place);
     }
-    check_damage(scores_0, "--per_device_train_batch_size=1 --gradient_accumulation_steps=6 --eval_split=0.1 --seed=3", LINE_OF_Z,
-                 "layer 0: attention scores");
+    check_damage(scores_0, "--per_device_train_batch_size=1 --gradient_accumulation_steps=6 --eval_split=0.1 --seed=3",
+                 LINE_OF_Z, "layer 0: attention scores");
 }
 
 // A model with a NaN or an infinity in it is refused before the first step, whichever tensor it is in.
@@ -211,12 +227,13 @@ static void test_bad_weights(void)
         model_free(&m);
         snprintf(name, sizeof name, tensor_table[id].hf_name, (int)layer);
         snprintf(want, sizeof want, "model.bin: weights of %s: expected finite numbers", name);
-        CHECK_MSG(run_with("", temp_path("config.json")) == 1 && strstr(output, want), "expected %s in: %s", want, output);
+        CHECK_MSG(run_with("", temp_path("config.json")) == 1 && strstr(output, want), "expected %s in: %s", want,
+                  output);
     }
 }
 
-// A rate at which the weights themselves blow up, though loss and gradient are finite: found at the step after, in the first
-// row and by the tensor; or before a checkpoint is written. The one before it is kept, and is whole.
+// A rate at which the weights themselves blow up, though loss and gradient are finite: found at the step after, in the
+// first row and by the tensor; or before a checkpoint is written. The one before it is kept, and is whole.
 static void test_blown_up(void)
 {
     Model m;
@@ -227,17 +244,25 @@ static void test_blown_up(void)
     fill(&m, FINAL_NORM, 0, 2.5e-40f);
     save_model(&m);
     model_free(&m);
-    int n = snprintf(arguments, sizeof arguments, "%s --optim=sgd --max_grad_norm=0 --learning_rate=100 --lr_scheduler_type=constant_with_warmup "
-                     "--warmup_steps=1 --max_steps=9 --shuffle=false --save_total_limit=1 --save_steps=", temp_path("config.json"));
+    int n = snprintf(arguments, sizeof arguments,
+                     "%s --optim=sgd --max_grad_norm=0 --learning_rate=100 --lr_scheduler_type=constant_with_warmup "
+                     "--warmup_steps=1 --max_steps=9 --shuffle=false --save_total_limit=1 --save_steps=",
+                     temp_path("config.json"));
     strcpy(arguments + n, "7");                            // the first update has rate 0, the second is the one
     CHECK(run_with("", arguments) == 1);
-    CHECK_MSG(strstr(output, "train: step 3: the loss is nan and") && strstr(output, "rows.jsonl:1: final norm, because of NaN or Inf in weights of "
-                     "model.norm.weight; weights and"), "%s", output);
+    CHECK_MSG(strstr(output, "train: step 3: the loss is nan and") &&
+                  strstr(output, "rows.jsonl:1: final norm, because of NaN or Inf in weights of "
+                                 "model.norm.weight; weights and"),
+              "%s", output);
     strcpy(arguments + n, "1");
     CHECK(run_with("", arguments) == 1);
-    CHECK_MSG(strstr(output, "train: nothing is saved: the update of step 2 or before: weights of model.norm.weight: expected finite"), "%s", output);
-    CHECK(file_exists(temp_path("out/checkpoint-1")) && !file_exists(temp_path("out/checkpoint-2")) && !file_exists(temp_path("out/model.bin")));
-    snprintf(kept, sizeof kept, "eval %s --model_name_or_path=%s/out/checkpoint-1/model.bin --json", temp_path("config.json"), temp_dir);
+    CHECK_MSG(strstr(output, "train: nothing is saved: the update of step 2 or before: weights of model.norm.weight: "
+                             "expected finite"),
+              "%s", output);
+    CHECK(file_exists(temp_path("out/checkpoint-1")) && !file_exists(temp_path("out/checkpoint-2")) &&
+          !file_exists(temp_path("out/model.bin")));
+    snprintf(kept, sizeof kept, "eval %s --model_name_or_path=%s/out/checkpoint-1/model.bin --json",
+             temp_path("config.json"), temp_dir);
     CHECK_MSG(run_with("", kept) == 0 && strstr(output, "\"eval_loss\":"), "%s", output);
     strcpy(arguments + n, "1 --max_steps=1");              // and without another update the run's own end is saved
     CHECK_MSG(run_with("", arguments) == 0 && file_exists(temp_path("out/model.bin")), "%s", output);
@@ -246,8 +271,9 @@ static void test_blown_up(void)
 
 // ---- memory -------------------------------------------------------------------------------------------------------
 
-static const char *MODEL_OPTIONS = "--model_name_or_path=null --max_length=2048 --model_init='{\"hidden_size\": %d, \"intermediate_size\": %d, "
-                                   "\"num_hidden_layers\": %d, \"num_attention_heads\": %d, \"max_position_embeddings\": 2048}'";
+static const char *MODEL_OPTIONS =
+    "--model_name_or_path=null --max_length=2048 --model_init='{\"hidden_size\": %d, \"intermediate_size\": %d, "
+    "\"num_hidden_layers\": %d, \"num_attention_heads\": %d, \"max_position_embeddings\": 2048}'";
 
 // A plan that no machine has room for is refused before anything is allocated, at once.
 static void test_huge_plan(void)
@@ -256,12 +282,14 @@ static void test_huge_plan(void)
     int n = snprintf(arguments, sizeof arguments, "%s ", temp_path("config.json"));
     snprintf(arguments + n, sizeof arguments - (size_t)n, MODEL_OPTIONS, 65536, 262144, 1024, 64);
     CHECK(run_with("", arguments) == 1);
-    CHECK_MSG(strstr(output, "train: out of memory: training needs ") && strstr(output, "it takes a smaller model"), "%s", output);
+    CHECK_MSG(strstr(output, "train: out of memory: training needs ") && strstr(output, "it takes a smaller model"),
+              "%s", output);
     CHECK(!strstr(output, "max_length=") && !strstr(output, "checkpointing=") && !strstr(output, "batch_size="));
     char eval[620];
     snprintf(eval, sizeof eval, "eval %s", arguments);     // the weights alone are too many
     CHECK(run_with("", eval) == 1);
-    CHECK_MSG(strstr(output, "train: out of memory: evaluation needs ") && strstr(output, "gradients 0, optimizer 0"), "%s", output);
+    CHECK_MSG(strstr(output, "train: out of memory: evaluation needs ") && strstr(output, "gradients 0, optimizer 0"),
+              "%s", output);
 }
 
 // Under a limit of address space: what is advised is what helps. (A run of no steps allocates as any other.)
@@ -274,8 +302,10 @@ static void test_address_space(void)
     SKIP("the address sanitizer needs terabytes of address space");
 #endif
 #endif
-    static const struct { const char *options, *yes, *no; } cases[] = {
-        {"--per_device_train_batch_size=64", "try gradient_checkpointing=true or per_device_train_batch_size=", "smaller model"},
+    static const struct { const char *options, *yes, *no;
+    } cases[] = {
+        {"--per_device_train_batch_size=64",
+         "try gradient_checkpointing=true or per_device_train_batch_size=", "smaller model"},
         {"--per_device_train_batch_size=64 --gradient_checkpointing=true --max_steps=0", NULL, NULL},
         {"--per_device_train_batch_size=1 --gradient_accumulation_steps=1 --max_steps=1", NULL, NULL},
     };
@@ -288,14 +318,16 @@ static void test_address_space(void)
     temp_text("long.jsonl", rows.data);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         buf_clear(&command);
-        buf_addf(&command, "%s --dataset_name=%s/long.jsonl --n_threads=1 --save_steps=null ", temp_path("config.json"), temp_dir);
+        buf_addf(&command, "%s --dataset_name=%s/long.jsonl --n_threads=1 --save_steps=null ", temp_path("config.json"),
+                 temp_dir);
         buf_addf(&command, MODEL_OPTIONS, 64, 128, 8, 4);
         buf_addf(&command, " %s", cases[i].options);
         int status = run_with("export OMP_NUM_THREADS=1; ulimit -v 1000000;", command.data);
         if (!cases[i].yes) CHECK_MSG(status == 0, "%s: %s", cases[i].options, output);
         else
-            CHECK_MSG(status == 1 && strstr(output, cases[i].yes) && strstr(output, "(ulimit -v)") && !strstr(output, cases[i].no), "%s: %s",
-                      cases[i].options, output);
+            CHECK_MSG(status == 1 && strstr(output, cases[i].yes) && strstr(output, "(ulimit -v)") &&
+                          !strstr(output, cases[i].no),
+                      "%s: %s", cases[i].options, output);
     }
     buf_free(&rows);
     buf_free(&command);
@@ -322,7 +354,8 @@ static void test_available(void)
     struct rlimit limit;
     if (getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY) SKIP("there is a limit of address space");
     CHECK(memory_available(root, &what) == physical);
-    write_system_file("/proc/meminfo", "MemTotal:       99999999 kB\nMemFree:          10 kB\nMemAvailable:    8000000 kB\nSwapFree:   1000000 kB\n");
+    write_system_file("/proc/meminfo", "MemTotal:       99999999 kB\nMemFree:          10 kB\nMemAvailable:    8000000 "
+                                       "kB\nSwapFree:   1000000 kB\n");
     CHECK(memory_available(root, &what) == (size_t)9000000 * 1024);
     CHECK_STR(what, "of this machine's memory");
     // Version 2: the tighter of a group and the one around it; files that were read do not count.
@@ -342,7 +375,8 @@ static void test_available(void)
     write_system_file("/proc/self/cgroup", "5:cpu:/x\n4:memory:/outside/ours\n0::/nowhere\n");
     write_system_file("/sys/fs/cgroup/memory/memory.limit_in_bytes", "700000\n");
     write_system_file("/sys/fs/cgroup/memory/memory.usage_in_bytes", "600000\n");
-    write_system_file("/sys/fs/cgroup/memory/memory.stat", "inactive_file 1\ntotal_active_file 0\ntotal_inactive_file 50000\n");
+    write_system_file("/sys/fs/cgroup/memory/memory.stat", "inactive_file 1\ntotal_active_file 0\ntotal_inactive_file "
+                                                           "50000\n");
     CHECK(memory_available(root, &what) == 150000);
 }
 

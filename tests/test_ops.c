@@ -109,7 +109,8 @@ static void product(double *c, const float *a, size_t a_row, size_t a_column, co
 static void check_linear(size_t N, size_t in, size_t out)
 {
     float *x = random_floats(N * in), *w = random_floats(out * in), *dy = random_floats(N * out);
-    float *y = filled(N * out, NAN), *dx = filled(N * in, NAN), *dw = filled(out * in, NAN), *scratch = filled(linear_scratch(N, in), NAN);
+    float *y = filled(N * out, NAN), *dx = filled(N * in, NAN), *dw = filled(out * in, NAN),
+          *scratch = filled(linear_scratch(N, in), NAN);
     double *want_y = doubles(N * out), *want_dx = doubles(N * in), *want_dw = doubles(out * in);
     WeightGradient gradient = {dw, dy, x, N, in, out};
     product(want_y, x, in, 1, w, 1, in, N, out, in);                            // y = x w^T
@@ -173,7 +174,8 @@ static void gradients_of_several_weights(void)
     float *alone[3];
     for (size_t i = 0; i < 3; i++) {
         size_t N = sizes[i][0], in = sizes[i][1], out = sizes[i][2];
-        all[i] = (WeightGradient){alone[i] = filled(out * in, NAN), random_floats(N * out), random_floats(N * in), N, in, out};
+        all[i] = (WeightGradient){
+            alone[i] = filled(out * in, NAN), random_floats(N * out), random_floats(N * in), N, in, out};
         linear_backward_weights(all + i, 1, 0);
         all[i].dw = filled(out * in, NAN);
     }
@@ -187,7 +189,8 @@ static void threads_change_no_bit_of_a_product(void)
     enum { N = 700, IN = 130, OUT = 4530 };
     const Tile all = {.R = N, .tasks = 5};
     static const int threads[] = {1, 2, 3, 7};
-    float *x = random_floats(N * IN), *w = random_floats(OUT * IN), *dy = random_floats(N * OUT), *scratch = floats(linear_scratch(N, IN));
+    float *x = random_floats(N * IN), *w = random_floats(OUT * IN), *dy = random_floats(N * OUT),
+          *scratch = floats(linear_scratch(N, IN));
     float *y[4], *dx[4], *dw[4], *y_tasks[4], *dx_tasks[4];
     for (int i = 0; i < 4; i++) {
         WeightGradient gradient = {dw[i] = floats(OUT * IN), dy, x, N, IN, OUT};
@@ -560,7 +563,8 @@ static void cross_entropy_of_extreme_logits(void)
     CHECK(logits[2][0] == -1 && logits[2][3] == 1);
     float ruled_out[4] = {-INFINITY, 2, -INFINITY, 2};     // 0 * log 0 is 0; but what is undefined stays so
     cross_entropy(loss, ruled_out, target, scale, 1, 4);
-    CHECK(fabs(loss[0].nll - log(2)) < 1e-6 && fabs(loss[0].entropy - log(2)) < 1e-6 && ruled_out[0] == 0 && ruled_out[2] == 0);
+    CHECK(fabs(loss[0].nll - log(2)) < 1e-6 && fabs(loss[0].entropy - log(2)) < 1e-6 && ruled_out[0] == 0 &&
+          ruled_out[2] == 0);
     float undefined[4] = {0, 2, NAN, 2};
     cross_entropy(loss, undefined, target, scale, 1, 4);
     CHECK(isnan(loss[0].nll) && isnan(loss[0].entropy));

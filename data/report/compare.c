@@ -88,7 +88,7 @@ Spread comparison_spread(const Comparison *c, size_t arm, size_t point, Metric m
 
 const char *arm_name(double weight, char out[32])
 {
-    if (weight == 0 || weight == 1) snprintf(out, 32, "%s (%g)", weight == 0 ? "masked" : "unmasked", weight);
+    if (weight == 0 || weight == 1) snprintf(out, 32, weight == 0 ? "masked" : "unmasked");
     else snprintf(out, 32, "weight %g", weight);
     return out;
 }

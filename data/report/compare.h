@@ -34,7 +34,7 @@ bool comparison_range(const Comparison *c, Metric metric, double *low, double *h
 bool comparison_is_steep(const Comparison *c, Metric metric);
 
 const char *metric_text(Metric metric, double value, char out[32]);    // "0.1234", "56.7 %"
-const char *arm_name(double weight, char out[32]);         // "masked (0)", "unmasked (1)", "weight 0.1"
+const char *arm_name(double weight, char out[32]);         // "masked", "unmasked", "weight 0.1"
 
 bool comparison_write_csv(const Comparison *c, const char *path, Err *e);      // one line a run and step
 void comparison_plot(FILE *out, const Comparison *c, Metric metric);           // means over seeds, as text

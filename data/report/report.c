@@ -18,19 +18,31 @@ bool report_added_text(Buf *out, const int *ids, size_t first, size_t end, const
     return grows;
 }
 
-// A token is decoded with the one before it, because decoders drop the space in front of a text's first token.
-static void token_text(Buf *out, const Example *ex, size_t i, const Tokenizer *t)
+// The text of token i, and of as many behind it, up to `end`, as it takes to complete its last character. Returns how many
+// tokens that are; 0, and nothing added, if they complete none. A token is decoded with the one before it, because
+// decoders drop the space in front of a text's first token.
+static size_t whole_text(Buf *out, const Example *ex, size_t i, size_t end, const Tokenizer *t)
 {
+    enum { LONGEST = 8 };                                  // tokens of one character, and more
     const cJSON *special = tokenizer_special_tokens(t);
     const char *bos = json_string(special, "bos_token"), *eos = json_string(special, "eos_token");
-    if (bos && ex->ids[i] == tokenizer_bos(t)) return buf_adds(out, bos);
-    if (eos && ex->ids[i] == tokenizer_eos(t)) return buf_adds(out, eos);
-    Buf text = {0};
+    if (bos && ex->ids[i] == tokenizer_bos(t)) return buf_adds(out, bos), 1;
+    if (eos && ex->ids[i] == tokenizer_eos(t)) return buf_adds(out, eos), 1;
     size_t from = i ? i - 1 : 0;
-    bool is_text = report_added_text(&text, ex->ids + from, i - from, i - from + 1, t) &&
-                   utf8_valid(text.data, text.len) == text.len && !strstr(text.data, "\uFFFD");   // no half characters
-    buf_adds(out, is_text ? text.data : tokenizer_piece(t, ex->ids[i]));
-    buf_free(&text);
+    for (size_t n = 1; n <= LONGEST && i + n <= end; n++) {
+        Buf text = {0};
+        bool whole = report_added_text(&text, ex->ids + from, i - from, i - from + n, t) &&
+                     utf8_valid(text.data, text.len) == text.len && !strstr(text.data, "\uFFFD");
+        if (whole) buf_adds(out, text.data);
+        buf_free(&text);
+        if (whole) return n;
+    }
+    return 0;
+}
+
+static void token_text(Buf *out, const Example *ex, size_t i, const Tokenizer *t)
+{
+    if (!whole_text(out, ex, i, i + 1, t)) buf_adds(out, tokenizer_piece(t, ex->ids[i]));
 }
 
 static void escape(Buf *out, const char *text)
@@ -71,13 +83,22 @@ static void fit(Buf *out, const char *text, size_t width)
     for (; n < width; n++) buf_addc(out, ' ');
 }
 
-static void supervised_text(Buf *out, const Example *ex, const Tokenizer *t)
+// The text of a row on one line: all of it, or what is learned, run by run.
+static void row_text(Buf *out, const Example *ex, bool learned, const Tokenizer *t)
 {
-    for (size_t i = 0; i < ex->n; i++) {
-        if (ex->labels[i] == IGNORE) continue;
-        if (i && ex->labels[i - 1] == IGNORE && out->len) buf_adds(out, " … ");
-        token_text(out, ex, i, t);
+    Buf text = {0};
+    for (size_t i = 0, end, n; i < ex->n; i = end) {
+        bool label = ex->labels[i] != IGNORE;
+        for (end = i + 1; end < ex->n && (!learned || (ex->labels[end] != IGNORE) == label); end++) {}
+        if (learned && !label) continue;
+        if (text.len) buf_adds(&text, " … ");
+        for (; i < end; i += n) {
+            n = whole_text(&text, ex, i, end, t);
+            if (n == 0) buf_adds(&text, tokenizer_piece(t, ex->ids[i])), n = 1;
+        }
     }
+    escape(out, text.len ? text.data : "(none)");
+    buf_free(&text);
 }
 
 // ---- the start-up report ------------------------------------------------------------------------------------------
@@ -92,8 +113,8 @@ static const char *const symptom_texts[N_SYMPTOMS] = {
     [ONLY_FIRST_LABEL] = "only the first token has a label, and the first is never predicted",
     [DOUBLE_BOS] = "two BOS tokens: the template prints one and so does another part",
     [PREFIX_MISMATCH] = "the row does not begin with the tokens of its prompt: the completion begins where they differ",
-    [SPANS_GUESSED] = "the generation prompt or a tail of the template differs from turn to turn: the header is not learned, "
-                      "and the answer ends where all renderings agree; look at it with inspect",
+    [SPANS_GUESSED] = "the template's generation prompt, or a tail, differs from turn to turn: the header is not "
+                      "learned, and the answer ends where all renderings agree; look at it with inspect",
     [CALLS_LOST] = "the template does not write tool_calls: the model cannot learn them",
     [UNUSED_COLUMN] = "a column is not used",
     [UNKNOWN_ROLE] = "a role is not known: its words count as the user's",
@@ -131,11 +152,11 @@ void report_summary(FILE *out, const char *name, const Summary *s, const Recipe 
         fprintf(out, "  end of turn supervised in %zu of %zu rows\n", kept - s->symptoms[NO_END_LEARNED].rows, kept);
     report_symptoms(out, s);
     if (!s->first || !r->tokenizer) return;
-    Buf text = {0}, shown = {0};
-    supervised_text(&text, s->first, r->tokenizer);
-    escape(&shown, text.len ? text.data : "");
-    fprintf(out, "  the first row learns: %.400s%s\n", shown.len ? shown.data : "", shown.len > 400 ? "…" : "");
-    buf_free(&text);
+    Buf shown = {0};
+    row_text(&shown, s->first, true, r->tokenizer);
+    size_t n = shown.len > 400 ? 400 : shown.len;
+    while (n < shown.len && ((unsigned char)shown.data[n] & 0xC0) == 0x80) n--;        // not in the middle of a character
+    fprintf(out, "  the first row learns: %.*s%s\n", (int)n, shown.data, n < shown.len ? "…" : "");
     buf_free(&shown);
 }
 
@@ -166,15 +187,18 @@ void report_row(FILE *out, const Example *ex, size_t row, const Tokenizer *t, bo
     size_t supervised = count_supervised(ex);
     fprintf(out, "row %zu (line %zu)%s%s\n", row, ex->line, ex->truncated ? ", truncated" : "",
             ex->dropped ? ", dropped: the mask learns no token" : "");
+    Buf text = {0}, learned = {0};
+    if (t) row_text(&text, ex, false, t);
+    if (t) fprintf(out, "text: %s\n\n", text.data);
     fprintf(out, "%-6s%-24s  %-8s  %-8s  %-6s  %-10s %s\n", "pos", "token", "input_id", "label", "weight", "role",
             "status");
     for (size_t i = 0; i < ex->n; i++) report_token(out, ex, i, t, colour);
-    Buf text = {0};
-    if (t) supervised_text(&text, ex, t);
-    fprintf(out, "\nsupervised text: %s\n", text.len ? text.data : "(none)");
+    if (t) row_text(&learned, ex, true, t);
+    fprintf(out, "\nsupervised text: %s\n", t ? learned.data : "(no tokenizer)");
     fprintf(out, "total tokens: %zu\nmasked: %zu\nlearning: %zu\nlearning ratio: %.1f %%\n\n", ex->n,
             ex->n - supervised, supervised, ex->n ? 100.0 * (double)supervised / (double)ex->n : 0);
     buf_free(&text);
+    buf_free(&learned);
 }
 
 static int pad_id(const Tokenizer *t)

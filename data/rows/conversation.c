@@ -166,8 +166,8 @@ static size_t marker_at(const char *p, size_t n_sayings, size_t *number)
     return n > 3 && *number < n_sayings && strncmp(p + n, "\uE001", 3) == 0 ? n + 3 : 0;
 }
 
-// The conversation is rendered once more, with markers. What stands between the markers must be the template's own, and so
-// tells where each text stands. False where that does not work out (a template that looks into the content).
+// The conversation is rendered once more, with markers. What stands between the markers must be the template's own, and
+// so tells where each text stands. False where that does not work out (a template that looks into the content).
 static bool find_by_markers(Sayings *s, Renderer *r, const cJSON *marked, const Buf *text)
 {
     Buf out = {0};
@@ -232,9 +232,10 @@ static bool fail_difference(Err *e, const char *what, const Buf *a, const Buf *b
     while (at < a->len && at < b->len && a->data[at] == b->data[at]) at++;
     size_t from = at > 20 ? at - 20 : 0;
     while (from > 0 && ((unsigned char)a->data[from] & 0xC0) == 0x80) from--;
-    return fail(e, "%s: \"...%.*s\" became \"...%.*s\"; a template with {%% generation %%} blocks (chat_template_path) says "
-                   "which words are the assistant's", what, (int)(a->len - from < 60 ? a->len - from : 60),
-                a->data + from, (int)(b->len - from < 60 ? b->len - from : 60), b->data + from);
+    return fail(e, "%s: \"...%.*s\" became \"...%.*s\"; a template with {%% generation %%} blocks "
+                   "(chat_template_path) says which words are the assistant's", what,
+                (int)(a->len - from < 60 ? a->len - from : 60), a->data + from,
+                (int)(b->len - from < 60 ? b->len - from : 60), b->data + from);
 }
 
 static bool is_prefix(const Buf *a, const Buf *b) { return a->len <= b->len && memcmp(a->data, b->data, a->len) == 0; }
@@ -267,9 +268,9 @@ typedef struct {
     Buf before, after, header;
 } Search;
 
-// Where the answer of message i begins in `after`. The generation prompt may print nothing there, or something else than
-// elsewhere, and a template may refuse an empty conversation: then the answer begins behind the header that the prompt
-// prints elsewhere, or where its content does.
+// Where the answer of message i begins in `after`. The generation prompt may print nothing there, or something else
+// than elsewhere, and a template may refuse an empty conversation: then the answer begins behind the header that the
+// prompt prints elsewhere, or where its content does.
 static bool span_begin(Search *s, Conversation *c, size_t i, size_t *begin, Err *e)
 {
     cJSON *head = first_messages(s->messages, i);
@@ -299,8 +300,8 @@ static bool span_begin(Search *s, Conversation *c, size_t i, size_t *begin, Err 
                            &s->after);
 }
 
-// Where it ends. A template may print a tail behind the last message only: then the whole text agrees with `after` up to
-// that tail, token by token, and ends in it too.
+// Where it ends. A template may print a tail behind the last message only: then the whole text agrees with `after` up
+// to that tail, token by token, and ends in it too.
 static bool span_end(Search *s, Conversation *c, size_t i, size_t *end, Err *e)
 {
     *end = s->after.len;
@@ -330,7 +331,7 @@ static bool spans_by_rendering(Conversation *c, Search *s, Err *e)
     for (const cJSON *m = s->messages->child; m; m = m->next, i++) {
         if (!message_is_assistant(m)) continue;
         if (i >= MAX_RENDERED)
-            return fail(e, "messages[%zu]: expected at most %d messages for a template without {%% generation %%} blocks",
+            return fail(e, "messages[%zu]: expected at most %d messages for a template without generation blocks",
                         i, MAX_RENDERED);
         cJSON *with = first_messages(s->messages, i + 1);
         Span span;
@@ -361,8 +362,8 @@ static bool is_of_assistant(const Sayings *s, Span span, size_t b)
     return !owner || owner->role == ROLE_ASSISTANT || owner->role == ROLE_UNKNOWN;
 }
 
-// What others said stays theirs, even inside of a generation block: the report then says that it is learned. A role that is
-// not known is the assistant's there, and the user's elsewhere.
+// What others said stays theirs, even inside of a generation block: the report then says that it is learned. A role
+// that is not known is the assistant's there, and the user's elsewhere.
 static void mark_roles(Conversation *c, const cJSON *messages, const Sayings *s, bool sure)
 {
     c->roles = mem_alloc(c->text.len, 1);
@@ -412,8 +413,8 @@ void conversation_free(Conversation *c)
     *c = (Conversation){0};
 }
 
-bool conversation_render(Conversation *c, const Recipe *recipe, const cJSON *row, const cJSON *messages, bool need_spans,
-                         Err *e)
+bool conversation_render(Conversation *c, const Recipe *recipe, const cJSON *row, const cJSON *messages,
+                         bool need_spans, Err *e)
 {
     Renderer r;
     Sayings sayings = {0};

@@ -1,10 +1,11 @@
 // conversation: messages -> the text that the chat template makes of them, and whose each byte of it is.
 //
-// The assistant's spans are what {% generation %} blocks print, as in transformers. A template without such blocks (every
-// stock template) is rendered for each assistant message i: messages[:i] with a generation prompt, and messages[:i+1].
-// The span is what the second adds to the first. Where one is not how the other begins, what all renderings agree on is
-// taken: the header that a generation prompt prints elsewhere, and the end before a tail that only follows the last
-// message. If the template rewrites the answer itself, the row is refused. Spans are never found by searching for tokens.
+// The assistant's spans are what {% generation %} blocks print, as in transformers. A template without such blocks
+// (every stock template) is rendered for each assistant message i: messages[:i] with a generation prompt, and
+// messages[:i+1]. The span is what the second adds to the first. Where one is not how the other begins, what all
+// renderings agree on is taken: the header that a generation prompt prints elsewhere, and the end before a tail that
+// only follows the last message. If the template rewrites the answer itself, the row is refused. Spans are never found
+// by searching for tokens.
 #ifndef CONVERSATION_H
 #define CONVERSATION_H
 
@@ -34,12 +35,12 @@ typedef struct {
     bool by_rendering;                                     // the template has no generation blocks
     bool guessed;                                          // a span is not simply what one message adds
     bool calls_lost;                                       // the template does not write a tool call
-    char unknown_role[20];                                 // of a message that counts as the user's; "" if there is none
+    char unknown_role[20];                                 // of a message that counts as the user's; or ""
 } Conversation;
 void conversation_free(Conversation *c);                   // accepts {0}
 
-// need_spans: it is an error if they cannot be found. Messages as messages_read returns them; the row's tools, documents
-// and chat_template_kwargs are variables too.
+// need_spans: it is an error if they cannot be found. Messages as messages_read returns them; the row's tools,
+// documents and chat_template_kwargs are variables too.
 bool conversation_render(Conversation *c, const Recipe *r, const cJSON *row, const cJSON *messages, bool need_spans,
                          Err *e);
 // The text of a prompt: with a generation prompt, for completions and for chat. Replaces what `out` holds.

@@ -15,8 +15,8 @@ static void add_row(Dataset *d, const char *begin, const char *end, size_t line)
     d->rows[d->n++] = (RowText){begin, (size_t)(end - begin), line};
 }
 
-// The first byte behind the JSON value at `p`; `end` if it does not end there. A value that is no object and no list goes
-// to the end of its line. *line follows.
+// The first byte behind the JSON value at `p`; `end` if it does not end there. A value that is no object and no list
+// goes to the end of its line. *line follows.
 static const char *value_end(const char *p, const char *end, size_t *line)
 {
     size_t depth = 0;
@@ -132,16 +132,18 @@ static const char *other_format(const char *p, size_t n)
         {"<", "HTML or XML and not JSON"},
     };
     for (size_t i = 0; i < sizeof binary / sizeof *binary; i++)
-        if (n >= strlen(binary[i].magic) && memcmp(p, binary[i].magic, strlen(binary[i].magic)) == 0) return binary[i].what;
+        if (n >= strlen(binary[i].magic) && memcmp(p, binary[i].magic, strlen(binary[i].magic)) == 0)
+            return binary[i].what;
     if (n == 0 || strchr("{[", *p)) return NULL;
     const char *stop = memchr(p, '\n', n);
-    size_t line = stop ? (size_t)(stop - p) : n, word = strspn(p, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_");
+    size_t line = stop ? (size_t)(stop - p) : n,
+           word = strspn(p, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_");
     if ((line >= 3 && strncmp(p, "---", 3) == 0) || (n > 1 && p[0] == '-' && p[1] == ' ') || (word && p[word] == ':'))
-        return "YAML: python3 -c \"import json, sys, yaml; [print(json.dumps(r)) for r in yaml.safe_load(sys.stdin)]\" <IN "
-               "makes rows of it";
+        return "YAML: python3 -c \"import json, sys, yaml; [print(json.dumps(r)) for r in yaml.safe_load(sys.stdin)]\" "
+               "<IN makes rows of it";
     if (memchr(p, ',', line) || memchr(p, '\t', line) || memchr(p, ';', line))
-        return "CSV: python3 -c \"import csv, json, sys; [print(json.dumps(r)) for r in csv.DictReader(sys.stdin)]\" <IN "
-               "makes rows of it";
+        return "CSV: python3 -c \"import csv, json, sys; [print(json.dumps(r)) for r in csv.DictReader(sys.stdin)]\" "
+               "<IN makes rows of it";
     return "no JSON";
 }
 

@@ -5,7 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-// A row while it becomes an example. Spans and roles in `chat` are about bytes; is_assistant, off and mask about tokens.
+// A row while it becomes an example. Spans and roles in `chat` are about bytes; is_assistant, off and mask about
+// tokens.
 typedef struct {
     const Recipe *recipe;
     const cJSON *row;
@@ -190,8 +191,9 @@ static bool build_alpaca(Draft *d, Example *ex, Err *e)
     return ok;
 }
 
-// The completion begins where the tokens of the prompt alone and those of the whole row first differ, as in TRL. If that is
-// before the prompt's end, a merge goes over the boundary, or the template writes a prompt otherwise once an answer follows.
+// The completion begins where the tokens of the prompt alone and those of the whole row first differ, as in TRL. If
+// that is before the prompt's end, a merge goes over the boundary, or the template writes a prompt otherwise once an
+// answer follows.
 static bool count_prompt(Draft *d, const Buf *prompt, bool add_special_tokens, Err *e)
 {
     Encoding p = {0};
@@ -203,9 +205,11 @@ static bool count_prompt(Draft *d, const Buf *prompt, bool add_special_tokens, E
     if (ok && same < p.n && !d->recipe->warn_on_prefix_mismatch) {
         const Tokenizer *t = d->recipe->tokenizer;
         bool ended = same >= d->tokens.n;
-        ok = fail(e, "the row does not begin with the tokens of its prompt: token %zu is \"%s\" (%d) in the prompt alone "
-                     "and \"%s\" (%d) in the whole row; on_prefix_mismatch=warn lets the completion begin at that token, "
-                     "as TRL does", same, tokenizer_piece(t, p.ids[same]), p.ids[same],
+        ok = fail(e,
+                  "the row does not begin with the tokens of its prompt: token %zu is \"%s\" (%d) in the prompt alone "
+                  "and \"%s\" (%d) in the whole row; on_prefix_mismatch=warn lets the completion begin at that token, "
+                  "as TRL does",
+                  same, tokenizer_piece(t, p.ids[same]), p.ids[same],
                   ended ? "" : tokenizer_piece(t, d->tokens.ids[same]), ended ? -1 : d->tokens.ids[same]);
     }
     encoding_free(&p);
@@ -217,7 +221,8 @@ static bool build_prompt_messages(Draft *d, Example *ex, const cJSON *prompt, co
     const Recipe *r = d->recipe;
     bool by_assistant = r->assistant_only_loss == 1, by_completion = r->completion_only_loss != 0;
     Buf head = {0};
-    cJSON *asked = messages_read(prompt, "prompt", e), *answer = asked ? messages_read(completion, "completion", e) : NULL;
+    cJSON *asked = messages_read(prompt, "prompt", e),
+          *answer = asked ? messages_read(completion, "completion", e) : NULL;
     if (answer) add_system(d, asked);
     cJSON *all = cJSON_Duplicate(asked, true);
     for (const cJSON *m = answer ? answer->child : NULL; m; m = m->next)
@@ -242,8 +247,8 @@ static bool not_conversational(const Recipe *r, const char *kind, Err *e)
     return r->assistant_only_loss != 1 || fail(e, "assistant_only_loss: expected messages, found %s", kind);
 }
 
-// A text, of which the first n_prompt bytes have one role and the others another. EOS is added as text, so that the model
-// learns to stop; not twice.
+// A text, of which the first n_prompt bytes have one role and the others another. EOS is added as text, so that the
+// model learns to stop; not twice.
 static bool encode_text(Draft *d, size_t n_prompt, Role first, Role rest, Err *e)
 {
     Buf *text = &d->chat.text;
@@ -345,8 +350,8 @@ static bool build_tokens(Draft *d, Example *ex, const cJSON *input_ids, Err *e)
     return ok;
 }
 
-// Kinds of rows, and the columns with something to learn from that each kind uses. One that is there and not used is warned
-// of. A name that is not in this table (id, source, ...) is taken for a note of the file's maker.
+// Kinds of rows, and the columns with something to learn from that each kind uses. One that is there and not used is
+// warned of. A name that is not in this table (id, source, ...) is taken for a note of the file's maker.
 enum { IDS = 1, MESSAGES = 2, STRINGS = 4, ALPACA = 8, TEXT = 16 };
 static const struct { const char *name; unsigned used_by; } columns[] = {
     {"labels", IDS}, {"assistant_masks", IDS}, {"completion_mask", IDS}, {"messages", 0}, {"conversations", 0},
@@ -372,7 +377,8 @@ static void find_unused_column(Draft *d, unsigned kind, const cJSON *read)
     for (size_t i = 0; i < sizeof columns / sizeof *columns && !d->unused_column; i++) {
         const cJSON *v = row_get(d->row, columns[i].name);
         const char *text = cJSON_GetStringValue(v);
-        bool empty = !v || (text ? !text[strspn(text, " \t\r\n")] : (cJSON_IsArray(v) || cJSON_IsObject(v)) && !v->child);
+        bool empty =
+            !v || (text ? !text[strspn(text, " \t\r\n")] : (cJSON_IsArray(v) || cJSON_IsObject(v)) && !v->child);
         bool used = (columns[i].used_by & kind) || v == read || strcmp(columns[i].name, d->recipe->text_field) == 0;
         if (!empty && !(used && !(kind == MESSAGES && columns[i].used_by == STRINGS)) && !is_said(read, text))
             d->unused_column = columns[i].name;
@@ -409,7 +415,8 @@ static bool build(Draft *d, Example *ex, Err *e)
     }
     if (prompt) return fail(e, "completion: expected one beside the prompt, found nothing");
     bool message = json_get(row, "role") || json_get(row, "from");
-    return fail(e, "expected messages, prompt and completion, instruction and output, input_ids or \"%s\", found %s%s%s%s",
+    return fail(e,
+                "expected messages, prompt and completion, instruction and output, input_ids or \"%s\", found %s%s%s%s",
                 text_field, first ? "\"" : "none of them", first ? first : "", first ? "\"" : "",
                 message ? ": a message is no row; a row is {\"messages\": [...]}" : "");
 }

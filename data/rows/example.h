@@ -32,7 +32,7 @@ typedef struct {
     unsigned char *roles;                                  // (n)
     size_t n_learned, n_left_out;                          // of all tokens but the first: those that the mask learns,
                                                            // and those that prompt_loss_weight could bring back
-    size_t row, line;                                      // its number in the file, from 0, and where it begins, from 1
+    size_t row, line;                                      // its number in the file from 0, and its line from 1
     bool truncated, dropped;                               // cut at max_length; the mask learns no token of it
     bool spans_by_rendering;                               // the template had no generation blocks to tell
     unsigned char notes;                                   // Note bits

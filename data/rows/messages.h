@@ -10,13 +10,13 @@ typedef enum {
 } Role;
 extern const char *const role_names[N_ROLES];
 
-Role message_role_of(const char *name);                    // "developer" is system, "function" is tool, "model" assistant
+Role message_role_of(const char *name);                    // "developer" is system, "model" assistant, ...
 bool message_is_assistant(const cJSON *message);
 void message_add(cJSON *messages, const char *role, const char *content);
 
 const cJSON *row_get(const cJSON *row, const char *key);   // NULL if it is absent or null
-// A list or object of a row, which some data sets keep as JSON text; NULL if it is absent, null or blank. A copy, owned by
-// the caller. Fails if the text is no JSON.
+// A list or object of a row, which some data sets keep as JSON text; NULL if it is absent, null or blank. A copy, owned
+// by the caller. Fails if the text is no JSON.
 bool row_json(cJSON **out, const cJSON *row, const char *key, Err *e);
 
 // A list of at least one {role, content}, as transformers hands it to a template: without keys that are null, reasoning
