@@ -12,7 +12,7 @@ enum { LOSS = 1, NORM = 2, RATE = 4, TOKENS = 8, EPOCH = 16, MEANS = 32, ALL = 6
 typedef struct { const char *name; unsigned same; } Case;
 static const Case cases[] = {
     {"masked", ALL}, {"unmasked", ALL}, {"prompt_loss_weight", ALL}, {"accumulation", ALL & ~(EPOCH | MEANS)},
-    {"decay_cosine", ALL}, {"truncated", ALL}, {"completion_only", ALL}, {"strings", ALL},
+    {"decay_cosine", ALL}, {"truncated", ALL}, {"completion_only", ALL}, {"strings", ALL}, {"glued", ALL},
     {"evaluation", ALL},                                   // but eval_loss: TRL's is the mean of batch means
 };
 

@@ -36,6 +36,12 @@ def as_strings(row):
     return {"prompt": "\n".join(asked) + "\n", "completion": answer}
 
 
+def glued(row):
+    """The prompt ends in the blank that the answer's first token wants: the two merge."""
+    text = as_strings(row)
+    return {**text, "prompt": text["prompt"][:-1] + " "}
+
+
 def cases():
     kinds, define = read("kinds_train"), read("define_train")
     return {
@@ -48,6 +54,7 @@ def cases():
         "truncated": (kinds[:60], {"max_length": 24}),
         "completion_only": ([as_messages(r) for r in define[:60]], {}),
         "strings": ([as_strings(r) for r in define[:60]], {}),
+        "glued": ([glued(r) for r in define[:40]], {"on_prefix_mismatch": "warn", "max_steps": 10}),
         "evaluation": (kinds[:40], {"max_steps": 10, "eval_steps": 5, "eval": (define[1900:] + kinds[2750:])[60:100]}),
     }
 
