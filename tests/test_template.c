@@ -34,18 +34,28 @@ static cJSON *parse(const char *text)
 
 // ---- what is expected of a case -----------------------------------------------------------------------------------
 
-// The message must read "t:LINE: KIND: WHY", with a column for syntax errors, and KIND and WHY be these.
-static bool is_error(const Result *res, const char *kind, const char *why)
+// The message must read "t:LINE: KIND: WHY", with a column for syntax errors. LINE (0: any) and KIND must be these. WHY
+// is in the engine's own words, apart from raise_exception's.
+static bool is_error(const Result *res, unsigned want_line, const char *kind, const char *why)
 {
-    unsigned line, column;
+    unsigned line = 0, column;
     int at = 0;
     const char *text = res->e.text;
     if (res->text) return false;
     if (strcmp(kind, "syntax error") == 0) sscanf(text, "t:%u:%u: %n", &line, &column, &at);
     else sscanf(text, "t:%u: %n", &line, &at);
     size_t n = strlen(kind);
-    return at > 0 && strncmp(text + at, kind, n) == 0 && strncmp(text + at + n, ": ", 2) == 0 &&
-           strcmp(text + at + n + 2, why) == 0;
+    return at > 0 && (want_line == 0 || line == want_line) && strncmp(text + at, kind, n) == 0 &&
+           strncmp(text + at + n, ": ", 2) == 0 && text[at + n + 2] &&
+           (strcmp(kind, "raise") != 0 || strcmp(text + at + n + 2, why) == 0);
+}
+
+// A refusal of something that Jinja has must name it.
+static bool is_refused(const Result *res, const char *name)
+{
+    char quoted_name[64];
+    snprintf(quoted_name, sizeof quoted_name, "'%s'", name);
+    return !res->text && strstr(res->e.text, quoted_name) && strstr(res->e.text, " is not part of chat templates");
 }
 
 static bool are_spans(const Spans *spans, const cJSON *want)
@@ -72,9 +82,9 @@ static bool check_text(const char *what, const Result *res, const char *text, co
     return complain(what, res);
 }
 
-static bool check_error(const char *what, const Result *res, const char *kind, const char *why)
+static bool check_error(const char *what, const Result *res, unsigned line, const char *kind, const char *why)
 {
-    return is_error(res, kind, why) || complain(what, res);
+    return is_error(res, line, kind, why) || complain(what, res);
 }
 
 // Calls `row` with every line but the first, which is the header.
@@ -106,24 +116,28 @@ static void each_row(const char *path, RowCheck row, void *with, int *passed, in
 
 // ---- Jinja2's own answers -----------------------------------------------------------------------------------------
 
+// `with` counts the rows that must be refused.
 static bool fixture_row(const cJSON *header, const cJSON *row, void *with)
 {
-    (void)with;
-    const char *source = json_string(row, "template");
-    Result res = render(source, json_get(header, "variables"));
+    const char *source = json_string(row, "template"), *refused = json_string(row, "refused");
     const char *text = json_string(row, "text");
-    bool ok = text ? check_text(source, &res, text, json_get(row, "spans"))
-                   : check_error(source, &res, json_string(row, "kind"), json_string(row, "error"));
+    const cJSON *line = json_get(row, "line");
+    Result res = render(source, json_get(header, "variables"));
+    bool ok = refused ? is_refused(&res, refused) || complain(source, &res)
+              : text  ? check_text(source, &res, text, json_get(row, "spans"))
+                      : check_error(source, &res, line ? (unsigned)line->valuedouble : 0, json_string(row, "kind"),
+                                    json_string(row, "error"));
+    *(int *)with += refused != NULL;
     result_free(&res);
     return ok;
 }
 
 static void test_language(void)
 {
-    int passed = 0, total = 0;
-    each_row("tests/fixtures/jinja.jsonl", fixture_row, NULL, &passed, &total);
-    CHECK(total > 600);
-    printf("     templates as Jinja2 renders them: %d of %d\n", passed, total);
+    int passed = 0, total = 0, refused = 0;
+    each_row("tests/fixtures/jinja.jsonl", fixture_row, &refused, &passed, &total);
+    CHECK(total > 500);
+    printf("     templates as Jinja2 renders them: %d of %d, %d of them refused by name\n", passed, total, refused);
 }
 
 // ---- what the fixture cannot say ----------------------------------------------------------------------------------
@@ -135,8 +149,8 @@ static void test_values_from_json(void)
         {"{{ i / 1 }} {{ i is integer }} {{ f is float }} {{ i == 3.0 }}", "3.0 True True True"},
         {"{{ list }} {{ obj }} {{ obj.a.b[1] }} {{ obj['a'] }}", "[1, 'a', None] {'a': {'b': [1, 2]}} 2 {'b': [1, 2]}"},
         {"{{ obj.items() }}|{{ with_items.items }}|{{ with_items['items'] }}",
-         "dict_items([('a', {'b': [1, 2]})])|<builtin_function_or_method>|1"},
-        {"{{ list|map('string') }}", "<generator object>"},
+         "dict_items([('a', {'b': [1, 2]})])|<a function>|1"},
+        {"{{ list|map('string') }}", "<an iterator>"},
         {"a\r\nb\rc\n{{ \"x\r\ny\" }}\n\n", "a\nb\nc\nx\ny\n"},
         {"{{ '\\x00' }}{{ ['\\x00'] }}{{ '\\u200b' }}", ""},
         {"", ""},
@@ -151,24 +165,68 @@ static void test_values_from_json(void)
     cJSON_Delete(vars);
 }
 
+// A number prints as it was written: its item carries its text, as those of a row do.
+static void test_numbers_as_written(void)
+{
+    static const struct { const char *written, *text, *json, *sum; } cases[] = {       // text NULL: as written
+        {"5", NULL, NULL, "6"}, {"-0", "0", "0", "1"}, {"5.0", NULL, NULL, "6.0"}, {"-0.0", NULL, NULL, "1.0"},
+        {"1e3", "1000.0", "1000.0", "1001.0"}, {"1E-7", "1e-07", "1e-07", "1.0000001"}, {"0.10", "0.1", "0.1", "1.1"},
+        {"9007199254740993", NULL, NULL, "9007199254740994"}, {"9223372036854775806", NULL, NULL, "9223372036854775807"},
+        {"-9223372036854775808", NULL, NULL, "-9223372036854775807"}, {"9223372036854775807", NULL, NULL, NULL},
+        {"18446744073709551615", NULL, NULL, NULL}, {"-123456789012345678901234567890", NULL, NULL, NULL},
+        {"1e400", "inf", "Infinity", "inf"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const char *written = cases[i].written, *text = cases[i].text ? cases[i].text : written;
+        cJSON *vars = cJSON_CreateObject(), *row = cJSON_AddObjectToObject(vars, "row");
+        cJSON *number = cJSON_AddNumberToObject(row, "x", strtod(written, NULL));
+        number->valuestring = mem_strdup(written);
+        Result print = render("{{ row.x }} {{ row.x ~ '' }} {{ [row.x] }} {{ row.x is number }} {{ row.x == row.x }}", vars);
+        Result json = render("{{ row|tojson }}", vars), sum = render("{{ row.x + 1 }}", vars);
+        Buf want = {0};
+        buf_addf(&want, "%s %s [%s] True True", text, text, text);
+        check_text(written, &print, want.data, NULL);
+        buf_clear(&want);
+        buf_addf(&want, "{\"x\": %s}", cases[i].json ? cases[i].json : written);
+        check_text(written, &json, want.data, NULL);
+        if (cases[i].sum) check_text(written, &sum, cases[i].sum, NULL);
+        else CHECK_FAILS(sum.text != NULL, sum.e, "an int of more than 64 bits");
+        buf_free(&want);
+        result_free(&print);
+        result_free(&json);
+        result_free(&sum);
+        cJSON_Delete(vars);
+    }
+}
+
 static void test_where_errors_are(void)
 {
     static const struct { const char *source, *message; } cases[] = {
-        {"{{ a b }}", "t:1:6: syntax error: expected token 'end of print statement', got 'b'"},
-        {"x\n\n é {% if %}", "t:3:10: syntax error: Expected an expression, got 'end of statement block'"},
+        {"{{ a b }}", "t:1:6: syntax error: expected }}, found b"},
+        {"x\n\n é {% if %}", "t:3:10: syntax error: expected an expression, found %}"},
+        {"{% if x %}\n{{ x }}", "t:2:8: syntax error: expected endif, found the end of the template"},
+        {"{% if x %}{% endfor %}", "t:1:14: syntax error: the tag 'endfor' is unknown, or has no place here"},
         {"a\n{{ 'x'|nosuch }}", "t:2:8: syntax error: No filter named 'nosuch'."},
         {"{{ x is nosuch }}", "t:1:9: syntax error: No test named 'nosuch'."},
-        {"a\n{# b", "t:2:1: syntax error: Missing end of comment tag"},
-        {"{% set x = 99999999999999999999999999999999999999999 %}",
-         "t:1:12: syntax error: this integer has more than 128 bits"},
+        {"a\n{# b", "t:2:1: syntax error: this comment has no end"},
         {"{{ '\\ud800' }}", "t:1:4: syntax error: half of a surrogate pair is no character"},
         {"{{ 1 }}\n{{ 2\n / 0 }}", "t:2: runtime: division by zero"},
-        {"{% for i in [1] %}\n\n{{ i.x.y }}{% endfor %}", "t:3: undefined: 'int object' has no attribute 'x'"},
+        {"{{ 1 + 'a' }}", "t:1: runtime: '+' does not work with an int and a string"},
+        {"{% for i in 5 %}{% endfor %}", "t:1: runtime: going through items does not work with an int"},
+        {"{% for i in [1] %}\n\n{{ i.x.y }}{% endfor %}", "t:3: undefined: an int has no 'x'"},
+        {"{{ x.y }}", "t:1: undefined: 'x' is undefined"},
+        {"{{ [].append(1) }}", "t:1: security: 'append' of a list is not for templates"},
+        {"{{ 'a'|replace('b') }}", "t:1: runtime: 'replace' needs the argument 'new'"},
+        {"{{ 'a'|upper(1) }}", "t:1: runtime: 'upper' takes at most 0 arguments, but got 1"},
+        {"{{ 'a'|trim(x=1) }}", "t:1: runtime: 'trim' takes no argument 'x' here"},
         {"{% macro m() %}\n{{ raise_exception('no') }}{% endmacro %}\n\n{{ m() }}", "t:2: raise: no"},
-        {"{{ lipsum() }}",
-         "t:1: runtime: lipsum() makes random text, but a template must print the same text each time"},
-        {"{{ [1]|random }}", "t:1: runtime: random picks by chance, but a template must print the same text each time"},
-        {"{% autoescape true %}", "t:1:4: syntax error: 'autoescape' has no use here: output is plain text"},
+        {"{{ [1]|random }}", "t:1: runtime: the filter 'random' is not part of chat templates"},
+        {"{{ 'a' is upper }}", "t:1: runtime: the test 'upper' is not part of chat templates"},
+        {"\n{{ '{}'.format(1) }}", "t:2: runtime: the method 'format' is not part of chat templates"},
+        {"{{ '%s' % 1 }}", "t:1: runtime: formatting of a string by '%' is not part of chat templates"},
+        {"{{ lipsum() }}", "t:1: runtime: the function 'lipsum' is not part of chat templates"},
+        {"{% autoescape true %}", "t:1:4: syntax error: the tag 'autoescape' is not part of chat templates"},
+        {"{% for i in l recursive %}", "t:1:15: syntax error: the word 'recursive' of a loop is not part of chat templates"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         Result res = render(cases[i].source, NULL);
@@ -236,9 +294,10 @@ static void test_limits(void)
         "{% set ns = namespace(x=[]) %}{% for i in range(9999) %}{% set ns.x = [ns.x] %}{% endfor %}{{ ns.x }}",
         "{% set ns = namespace(x=[]) %}{% for i in range(9999) %}{% set ns.x = [ns.x] %}{% endfor %}{{ ns.x|tojson }}",
         "{% set ns = namespace() %}{% set ns.self = ns %}{{ ns }}",
-        "{{ 'a' * 100000000000 }}", "{{ [1] * 100000000000 }}", "{{ 'a'.center(100000000000) }}", "{{ 2 ** 127 }}",
-        "{{ '%.100000000d' % 1 }}", "{{ '%.400f' % 1 }}", "{{ [1]|tojson(indent=100000000000) }}",
-        "{{ [1]|slice(100000000000)|list }}", "{{ ('a' * 100000).replace('', 'b' * 100000) }}",
+        "{{ 'a' * 100000000000 }}", "{{ [1] * 100000000000 }}", "{{ 2 ** 63 }}", "{{ 2 ** 62 * -3 }}",
+        "{{ -9223372036854775807 - 2 }}", "{{ (-9223372036854775807 - 1) // -1 }}", "{{ 1e19|int }}",
+        "{{ -(-9223372036854775807 - 1) }}", "{{ [1]|tojson(indent=100000000000) }}",
+        "{{ 'a'|indent(100000000000) }}", "{{ ('a' * 100000).replace('', 'b' * 100000) }}",
         "{% set s = 'a' * 1000000 %}{% for i in range(100000) %}{% set n = s|length %}{% endfor %}",
         "{{ range(100000)|unique|list }}",
     };
@@ -263,7 +322,7 @@ static void check_nested(const char *open, const char *middle, const char *close
 static void test_nesting(void)
 {
     check_nested("{% if x %}", "", "{% endif %}", "nested deeper than 200 levels");
-    check_nested("{{ (((((((((", "", "", "too many nested parentheses");
+    check_nested("{{ (((((((((", "", "", "nested deeper than 200 levels");
     check_nested("{{ not not ", "x", "}}", "nested deeper than 200 levels");
     check_nested("{{ - - ", "x", "}}", "nested deeper than 200 levels");
     check_nested("{{ 1 if 1 else 1 if 1 else ", "x", "}}", "nested deeper than 200 levels");
@@ -310,7 +369,7 @@ static void test_cut_templates(void)
 {
     const char *source = "{% for m in l if m -%}{{ m['a'][1:2]|join(',', attribute=\"b\") ~ '\\u00e9\\n' }}{# é #}"
                          "{%- endfor +%}{% raw %} x {%- endraw %}"
-                         "{{ '%5.2f|{:>{w}}'.format(1.5e3, w=0x1F) % [2] if l is not none else {1: (2,)} }}";
+                         "{{ 'a b'.split(' ', maxsplit=1)[::-1] ~ 1.5e3 if l is not none else {1: (2,)} }}";
     cJSON *vars = parse("{'l':[{'a':['x','y']}]}");
     size_t len = strlen(source);
     for (size_t from = 0; from < len; from += 7)
@@ -333,7 +392,23 @@ static bool vector_error(const char *what, const Result *res, const cJSON *error
     if (strncmp(kind, "runtime", 7) == 0) kind = "runtime";
     if (strcmp(kind, "SecurityError") == 0) kind = "security";
     if (strcmp(kind, "syntax") == 0) kind = "syntax error";
-    return check_error(what, res, kind, why);
+    return check_error(what, res, 0, kind, why);
+}
+
+// Is this a refusal of a name that the engine has no code for, and that the template uses? Only these may be refused.
+static bool is_dropped(const Result *res, const char *source)
+{
+    static const char *const names[] = {
+        "attr", "autoescape", "batch", "block", "call", "caller", "casefold", "center", "copy", "count", "cycler",
+        "escaped", "extends", "filesizeformat", "format", "from", "groupby", "import", "include", "index", "isalnum",
+        "isalpha", "isdigit", "islower", "isspace", "istitle", "isupper", "joiner", "kwargs", "lipsum", "ljust",
+        "lower", "partition", "pprint", "print", "random", "recursive", "rjust", "round", "rpartition", "slice",
+        "striptags", "swapcase", "truncate", "upper", "urlencode", "urlize", "varargs", "wordcount", "wordwrap",
+        "xmlattr", "zfill", "%", "base", "0x", "0o", "0b",
+    };
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (is_refused(res, names[i]) && strstr(source, names[i])) return true;
+    return false;
 }
 
 // Spans of the jinja vectors are in characters.
@@ -356,9 +431,9 @@ static cJSON *bytes_of(const cJSON *spans, const char *text)
     return bytes;
 }
 
+// `with` counts the rows that are refused by name.
 static bool jinja_row(const cJSON *header, const cJSON *row, void *with)
 {
-    (void)with;
     cJSON *vars = cJSON_Duplicate(header, true), *more = cJSON_DetachItemFromObjectCaseSensitive(vars, "variables");
     while (more->child) {
         cJSON *item = cJSON_DetachItemViaPointer(more, more->child);
@@ -367,7 +442,9 @@ static bool jinja_row(const cJSON *header, const cJSON *row, void *with)
     const char *source = json_string(row, "template"), *text = json_string(row, "text");
     Result res = render(source, vars);
     cJSON *spans = text ? bytes_of(json_get(row, "spans"), text) : NULL;
-    bool ok = text ? check_text(source, &res, text, spans) : vector_error(source, &res, json_get(row, "error"));
+    bool refused = is_dropped(&res, source);
+    bool ok = refused || (text ? check_text(source, &res, text, spans) : vector_error(source, &res, json_get(row, "error")));
+    *(int *)with += refused;
     result_free(&res);
     cJSON_Delete(spans);
     cJSON_Delete(more);
@@ -378,9 +455,9 @@ static bool jinja_row(const cJSON *header, const cJSON *row, void *with)
 static void test_vectors_jinja(void)
 {
     FOLDER_OR_SKIP("../shared/vectors/jinja");
-    int passed = 0, total = 0;
-    each_row("../shared/vectors/jinja/cases.jsonl", jinja_row, NULL, &passed, &total);
-    printf("     jinja cases: %d of %d\n", passed, total);
+    int passed = 0, total = 0, refused = 0;
+    each_row("../shared/vectors/jinja/cases.jsonl", jinja_row, &refused, &passed, &total);
+    printf("     jinja cases: %d of %d, %d of them refused by name\n", passed, total, refused);
 }
 
 typedef struct { const char *name; Template *t; cJSON *conversations; } Chat;   // conversations: an object by id
@@ -477,6 +554,7 @@ int main(void)
     setenv("SOURCE_DATE_EPOCH", "1761739200", 1);       // noon of 29 October 2025, as in the fixture and the vectors
     RUN(test_language);
     RUN(test_values_from_json);
+    RUN(test_numbers_as_written);
     RUN(test_where_errors_are);
     RUN(test_output);
     RUN(test_spans_in_bytes);

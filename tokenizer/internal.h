@@ -9,22 +9,7 @@
 #define TOKENIZER_INTERNAL_H
 
 #include "tokenizer.h"
-
-// ---- unicode.c: tables, generated ----------------------------------------------------------------------------------
-enum {
-    CLASS_LETTER = 1,      // \p{L}
-    CLASS_NUMBER = 2,      // \p{N}
-    CLASS_SPACE = 4,       // \s
-    CLASS_WORD = 8,        // \w
-    CLASS_UNSTABLE = 16    // NFC may change it or join it with the character before
-};
-typedef struct { uint32_t first, last, value; } UnicodeRange;
-typedef struct { uint32_t code, first, second; } Decomposition;       // second is 0 for a singleton
-
-extern const UnicodeRange unicode_classes[], unicode_combining[];
-extern const Decomposition unicode_decomposition[];
-extern const uint16_t unicode_composition[];
-extern const size_t n_unicode_classes, n_unicode_combining, n_unicode_decomposition, n_unicode_composition;
+#include "unicode.h"
 
 // ---- vocab.c: lookup tables and spellings; tokenizer_piece and tokenizer_id of tokenizer.h -------------------------
 #define MAX_ID ((1 << 22) - 1)
@@ -94,7 +79,6 @@ typedef struct {
 typedef struct { Step *items; size_t n, cap; } Steps;
 
 // ---- split.c -------------------------------------------------------------------------------------------------------
-uint32_t unicode_value(const UnicodeRange *ranges, size_t n, uint32_t code);      // 0 outside all ranges
 unsigned char_class(const char *p, const char *end, size_t *n);       // n: its bytes; an invalid byte is class 0, n = 1
 size_t step_split(const Step *step, const char *p, const char *end);  // p < end: length of the first part
 const Pattern *pattern_find(const char *regex);                       // NULL if it is not a known one

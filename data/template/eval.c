@@ -43,8 +43,9 @@ static Value resolve(Render *r, Value name)
     const cJSON *member;
     cJSON_ArrayForEach(member, r->vars)
         if (member->string && text_is(name, member->string)) return value_from_json(r, member);
-    const Builtin *f = global_find(name);
-    return f ? (Value){.kind = V_FUNCTION, .function = f} : undefined_name(r, name);
+    Bound *b = render_take(r, 1, sizeof *b);
+    *b = (Bound){global_find(name), name, v_missing()};
+    return b->row ? (Value){.kind = V_FUNCTION, .bound = b} : undefined_new(r, NULL, name, false);
 }
 
 static Value variable(Render *r, size_t sym)
@@ -69,12 +70,9 @@ static void assign(Render *r, Scope *s, const Node *target, Value v)
         scope_set(r, s, target->sym, v);
         return;
     }
-    if (!is_seq(v) && v.kind != V_STRING && v.kind != V_DICT && v.kind != V_UNDEFINED)
-        fail_run(r, "cannot unpack non-iterable %s object", type_name(v));
     const Seq *items = value_iterate(r, v);
     size_t want = target->kids.n;
-    if (items->n < want) fail_run(r, "not enough values to unpack (expected %zu, got %zu)", want, items->n);
-    if (items->n > want) fail_run(r, "too many values to unpack (expected %zu)", want);
+    if (items->n != want) fail_run(r, "%zu values cannot be given to %zu names", items->n, want);
     for (size_t i = 0; i < want; i++) assign(r, s, target->kids.v[i], items->items[i]);
 }
 
@@ -131,115 +129,33 @@ static Args eval_args(Render *r, const CallArgs *c)
     }
     if (c->star2) {
         Value more = eval_node(r, c->star2);
-        if (more.kind != V_DICT) fail_run(r, "argument after ** must be a mapping, not %s", type_name(more));
+        need_kind(r, more, SET(V_DICT), "an argument behind '**'");
         for (size_t i = 0; i < more.dict->n; i++) {
-            if (more.dict->keys[i].kind != V_STRING) fail_run(r, "keywords must be strings");
+            need_kind(r, more.dict->keys[i], SET(V_STRING), "an argument behind '**'");
             args_add_named(r, &a, more.dict->keys[i], more.dict->vals[i]);
         }
     }
     return a;
 }
 
-// The value of keyword `name`, taken out of the call's keywords; V_MISSING if there is none.
-static Value args_pop(Args *a, Value name)
-{
-    for (size_t i = 0; i < a->n_kw; i++) {
-        if (!text_same(a->names[i], name)) continue;
-        Value v = a->kw[i];
-        a->n_kw--;
-        memmove(a->names + i, a->names + i + 1, (a->n_kw - i) * sizeof *a->names);
-        memmove(a->kw + i, a->kw + i + 1, (a->n_kw - i) * sizeof *a->kw);
-        return v;
-    }
-    return (Value){.kind = V_MISSING};
-}
-
-// Puts keywords where the parameter list has them, and refuses what it has not, in CPython's words.
-static void bind_params(Render *r, const Builtin *f, Value self, Args *a)
-{
-    Value bound[12];
-    size_t n = 0, n_optional = 0, n_missing = 0, mark = r->out->len;
-    size_t hidden = (self.kind != V_MISSING) + (*f->params == '@');     // parameters that a template does not see
-    for (const char *p = f->params + (*f->params == '@'); *p; p += *p == ' ') {
-        size_t len = strcspn(p, "= ");
-        bool optional = p[len] == '=';
-        Value named = args_pop(a, v_str(p, len));
-        if (n < a->n && named.kind != V_MISSING)
-            fail_run(r, "%s() got multiple values for argument '%.*s'", f->py_name, (int)len, p);
-        bound[n] = n < a->n ? a->v[n] : named;
-        n_optional += optional;
-        if (bound[n++].kind == V_MISSING && !optional && n_missing++ < 8) {
-            out_text(r, n_missing > 1 ? " and '" : "'");
-            out_add(r, p, len);
-            out_text(r, "'");
-        }
-        p += len + optional;
-    }
-    size_t most = n + hidden, given = a->n + hidden;
-    if (a->n_kw) fail_run(r, "%s() got an unexpected keyword argument %s", f->py_name, repr_text(r, a->names[0]));
-    if (a->n > n && n_optional)
-        fail_run(r, "%s() takes from %zu to %zu positional arguments but %zu were given", f->py_name,
-                 most - n_optional, most, given);
-    if (a->n > n)
-        fail_run(r, "%s() takes %zu positional argument%s but %zu were given", f->py_name, most,
-                 most == 1 ? "" : "s", given);
-    if (n_missing)
-        fail_run(r, "%s() missing %zu required positional argument%s: %s", f->py_name, n_missing,
-                 n_missing == 1 ? "" : "s", value_chars(r, out_cut(r, mark)));
-    a->v = render_take(r, n + 1, sizeof *a->v);
-    memcpy(a->v, bound, n * sizeof *a->v);
-    a->n = n;
-}
-
-Value call_builtin(Render *r, const Builtin *f, Value self, Args *a)
-{
-    render_charge(r, 1 + (self.kind == V_STRING ? self.len / 16 : 0));
-    if (f->params) bind_params(r, f, self, a);
-    return f->fn(r, self, a);
-}
-
+// Parameters that the call leaves out have their default, or are undefined.
 static void bind_macro(Render *r, const Macro *m, Scope *s, Args *a)
 {
-    const Signature *sig = m->node->signature;
-    const char *name = m->name.kind == V_NONE ? "None" : repr_text(r, m->name);
-    bool has_caller = false;
-    for (size_t i = 0; i < sig->params.n; i++) {
-        size_t sym = sig->params.v[i]->sym, n_required = sig->params.n - sig->defaults.n;
+    const CallArgs *sig = m->node->call;
+    size_t n_required = sig->args.n - sig->kw.n;
+    for (size_t i = 0; i < sig->args.n; i++) {
+        size_t sym = sig->args.v[i]->sym;
         Value param = r->t->names[sym];
         render_charge(r, 1 + a->n_kw / 8);
         Value v = i < a->n ? a->v[i] : args_pop(a, param);
-        has_caller |= text_is(param, "caller");
-        if (v.kind == V_MISSING && i >= n_required) v = eval_node(r, sig->defaults.v[i - n_required]);
-        if (v.kind == V_MISSING) {
-            size_t mark = r->out->len;
-            out_text(r, "parameter ");
-            value_repr(r, param);
-            out_text(r, " was not provided");
-            v = undefined_hint(r, value_chars(r, out_cut(r, mark)));
-        }
+        if (v.kind == V_MISSING)
+            v = i < n_required ? undefined_new(r, NULL, param, false) : eval_node(r, sig->kw.v[i - n_required]);
         scope_set(r, s, sym, v);
     }
-    if (sig->uses_caller && !has_caller) {
-        Value caller = args_pop(a, v_text("caller"));
-        scope_set(r, s, SYM_CALLER, is_given(caller) ? caller : undefined_hint(r, "No caller defined"));
-    }
-    if (sig->uses_kwargs) {
-        Dict *d = dict_new(r, a->n_kw);
-        for (size_t i = 0; i < a->n_kw; i++) dict_put(r, d, a->names[i], a->kw[i]);
-        scope_set(r, s, SYM_KWARGS, v_dict(d));
-    } else if (a->n_kw) {
-        if (args_pop(a, v_text("caller")).kind != V_MISSING)
-            fail_run(r, "macro %s was invoked with two values for the special caller argument. "
-                        "This is most likely a bug.", name);
-        fail_run(r, "macro %s takes no keyword argument %s", name, repr_text(r, a->names[0]));
-    }
-    if (sig->uses_varargs) {
-        Seq *rest = seq_new(r, 0);
-        for (size_t i = sig->params.n; i < a->n; i++) seq_add(r, rest, a->v[i]);
-        scope_set(r, s, SYM_VARARGS, v_seq(V_TUPLE, rest));
-    } else if (a->n > sig->params.n) {
-        fail_run(r, "macro %s takes not more than %zu argument(s)", name, sig->params.n);
-    }
+    if (a->n_kw)
+        fail_run(r, "the macro '%s' takes no argument '%s' here", value_chars(r, m->name), value_chars(r, a->names[0]));
+    if (a->n > sig->args.n)
+        fail_run(r, "the macro '%s' takes at most %zu arguments, but got %zu", value_chars(r, m->name), sig->args.n, a->n);
 }
 
 static Value call_macro(Render *r, const Macro *m, Args *a)
@@ -255,48 +171,25 @@ static Value call_macro(Render *r, const Macro *m, Args *a)
     return capture_end(r, mark);
 }
 
-static Flow run_loop(Render *r, const Node *n, Value items, Scope *outer, size_t depth0);
-
-static Value call_value(Render *r, Value callee, Args *a)
-{
-    switch (callee.kind) {
-    case V_FUNCTION: return call_builtin(r, callee.function, (Value){.kind = V_MISSING}, a);
-    case V_METHOD: return call_builtin(r, callee.bound->method, callee.bound->self, a);
-    case V_MACRO: return call_macro(r, callee.macro, a);
-    case V_JOINER:
-        if (callee.turns->at++ > 0) return callee.turns->first;
-        return v_str("", 0);
-    case V_LOOP: {
-        if (!callee.loop->node->flag)
-            fail_run(r, "The loop must have the 'recursive' marker to be called recursively.");
-        if (a->n != 1) fail_run(r, "LoopContext.__call__() missing 1 required positional argument: 'iterable'");
-        size_t mark = capture_begin(r);
-        run_loop(r, callee.loop->node, a->v[0], callee.loop->outer, callee.loop->depth0 + 1);
-        return capture_end(r, mark);
-    }
-    case V_UNDEFINED: fail_undefined(r, callee);
-    default: fail_run(r, "'%s' object is not callable", type_name(callee));
-    }
-}
-
 // ---- expressions --------------------------------------------------------------------------------------------------
 
-static Value eval_call(Render *r, const Node *n, const Value *caller)
+static Value eval_call(Render *r, const Node *n)
 {
     Value callee = eval_node(r, n->a);
     Args a = eval_args(r, n->call);
-    if (caller) args_add_named(r, &a, v_text("caller"), *caller);
     r->line = n->line;
-    return call_value(r, callee, &a);
+    if (callee.kind == V_MACRO) return call_macro(r, callee.macro, &a);
+    need_kind(r, callee, SET(V_FUNCTION), "a call");
+    return call_builtin(r, callee.bound, &a);
 }
 
-static Value eval_builtin(Render *r, const Node *n, Value self)
+static Value eval_builtin(Render *r, const Node *n, Value v)
 {
-    if (!n->builtin)
-        fail_run(r, "No %s named %s found.", n->type == N_FILTER ? "filter" : "test", repr_text(r, n->value));
+    const char *what = n->type == N_FILTER ? "filter" : "test";
+    if (!n->builtin) fail_run(r, "No %s named '%s'.", what, value_chars(r, n->value));
     Args a = eval_args(r, n->call);
     r->line = n->line;
-    return call_builtin(r, n->builtin, self, &a);
+    return call_builtin(r, &(Bound){n->builtin, n->value, v}, &a);
 }
 
 static Value eval_compare(Render *r, const Node *n)
@@ -355,11 +248,7 @@ static Value eval_cond(Render *r, const Node *n)
 {
     if (value_truth(r, eval_node(r, n->b))) return eval_node(r, n->a);
     if (n->c) return eval_node(r, n->c);
-    size_t mark = r->out->len;
-    out_text(r, "the inline if-expression on line ");
-    out_int(r, (Int)n->line, 10, false);
-    out_text(r, " evaluated to false and no else section was defined.");
-    return undefined_hint(r, value_chars(r, out_cut(r, mark)));
+    return undefined_new(r, "an if without else", v_text("value"), false);
 }
 
 static Value eval_inner(Render *r, const Node *n)
@@ -376,7 +265,7 @@ static Value eval_inner(Render *r, const Node *n)
         return value_attr(r, obj, n->value);
     }
     case N_ITEM: return eval_item(r, n);
-    case N_CALL: return eval_call(r, n, NULL);
+    case N_CALL: return eval_call(r, n);
     case N_FILTER:
     case N_TEST: return eval_builtin(r, n, eval_node(r, n->a));
     case N_NOT: return v_bool(!value_truth(r, eval_node(r, n->a)));
@@ -395,7 +284,7 @@ static Value eval_inner(Render *r, const Node *n)
         r->line = n->line;
         return op_binary(r, n->op, a, b);
     }
-    default: fail_run(r, "a slice can only stand alone in a subscript");
+    default: fail_run(r, "a slice can only stand alone in brackets");
     }
 }
 
@@ -421,60 +310,39 @@ static Flow run_scoped(Render *r, const Nodes *body, Scope *parent)
 
 // ---- loops --------------------------------------------------------------------------------------------------------
 
-// Items are filtered one by one as the loop reaches them, because the body may change what the filter looks at.
-bool loop_next(Render *r, Loop *loop, Value *item)
+// The items that the loop's own `if` lets through. All are asked before the first turn; Jinja2 asks one before its turn.
+static const Seq *loop_items(Render *r, const Node *n)
 {
-    if (loop->after.kind != V_MISSING) {
-        *item = loop->after;
-        loop->after.kind = V_MISSING;
-        return true;
+    const Seq *all = value_iterate(r, eval_node(r, n->b));
+    if (!n->c) return all;
+    Seq *some = seq_new(r, 0);
+    Scope *outer = r->scope;
+    for (size_t i = 0; i < all->n; i++) {
+        r->scope = scope_new(r, outer);
+        assign(r, r->scope, n->a, all->items[i]);
+        if (value_truth(r, eval_node(r, n->c))) seq_add(r, some, all->items[i]);
     }
-    while (loop->pos < loop->items->n) {
-        *item = loop->items->items[loop->pos++];
-        if (!loop->filter) return true;
-        Scope *scope = r->scope;
-        r->scope = scope_new(r, loop->outer);
-        assign(r, r->scope, loop->node->a, *item);
-        bool take_it = value_truth(r, eval_node(r, loop->filter));
-        r->scope = scope;
-        if (take_it) return true;
-    }
-    return false;
+    r->scope = outer;
+    return some;
 }
 
-// Asking a filtered loop for its length filters all the rest at once.
-size_t loop_length(Render *r, Loop *loop)
-{
-    if (!loop->filter) return loop->items->n;
-    Seq *all = seq_new(r, 0);
-    for (size_t i = 0; i <= loop->index0; i++) seq_add(r, all, v_none());      // what is behind counts, too
-    for (Value v; loop_next(r, loop, &v); ) seq_add(r, all, v);
-    loop->items = all;
-    loop->pos = loop->index0 + 1;
-    loop->filter = NULL;
-    return all->n;
-}
-
-static Flow run_loop(Render *r, const Node *n, Value items, Scope *outer, size_t depth0)
+static Flow run_for(Render *r, const Node *n)
 {
     Loop *loop = render_take(r, 1, sizeof *loop);
-    *loop = (Loop){.node = n, .filter = n->c, .outer = outer, .items = value_iterate(r, items), .depth0 = depth0};
-    Scope *scope = scope_new(r, outer), *before = r->scope;
-    Value self = {.kind = V_LOOP, .loop = loop}, item;
-    size_t count = 0, n_completed = 0;
-    while (loop_next(r, loop, &item)) {
-        loop->index0 = count++;
-        loop->before = loop->current;
-        loop->current = item;
+    *loop = (Loop){.items = loop_items(r, n)};
+    Scope *outer = r->scope, *scope = scope_new(r, outer);
+    size_t n_completed = 0;
+    for (size_t i = 0; i < loop->items->n; i++) {
+        loop->index0 = i;
         scope->n = 0;
         r->scope = scope;
-        assign(r, scope, n->a, item);
-        scope_set(r, scope, SYM_LOOP, self);
+        assign(r, scope, n->a, loop->items->items[i]);
+        scope_set(r, scope, SYM_LOOP, (Value){.kind = V_LOOP, .loop = loop});
         Flow flow = run(r, &n->kids);
         n_completed += flow == FLOW_NEXT;
         if (flow == FLOW_BREAK) break;
     }
-    r->scope = before;
+    r->scope = outer;
     // As Jinja has it, else is for loops without a turn run to its end. A break in there is for the loop around.
     return n_completed == 0 && n->other.n ? run_scoped(r, &n->other, outer) : FLOW_NEXT;
 }
@@ -491,6 +359,19 @@ static Value filter_text(Render *r, const Node *n, Value text)
     return text;
 }
 
+// {% set name = v %}, {% set a, b = v %} and {% set namespace.name = v %}.
+static void assign_set(Render *r, const Node *n, Value v)
+{
+    r->line = n->line;
+    if (n->a->type != N_NS_TARGET) {
+        assign(r, r->scope, n->a, v);
+        return;
+    }
+    Value ns = variable(r, n->a->sym);
+    if (ns.kind != V_NAMESPACE) fail_run(r, "only a namespace can be given a new attribute, not %s", type_name(ns));
+    dict_put(r, ns.dict, n->a->value, v);
+}
+
 static Flow run_capture(Render *r, const Node *n)
 {
     size_t mark = capture_begin(r);
@@ -502,26 +383,8 @@ static Flow run_capture(Render *r, const Node *n)
         value_print(r, text);
         return flow;
     }
-    if (n->a->type == N_NAME || n->a->type == N_TUPLE) assign(r, r->scope, n->a, text);
-    else {
-        Value ns = variable(r, n->a->sym);
-        if (ns.kind != V_NAMESPACE) fail_run(r, "cannot assign attribute on non-namespace object");
-        dict_put(r, ns.dict, n->a->value, text);
-    }
+    assign_set(r, n, text);
     return flow;
-}
-
-static void run_set(Render *r, const Node *n)
-{
-    if (n->a->type != N_NS_TARGET) {
-        Value v = eval_node(r, n->b);
-        r->line = n->line;
-        assign(r, r->scope, n->a, v);
-        return;
-    }
-    Value ns = variable(r, n->a->sym);
-    if (ns.kind != V_NAMESPACE) fail_run(r, "cannot assign attribute on non-namespace object");
-    dict_put(r, ns.dict, n->a->value, eval_node(r, n->b));
 }
 
 static Flow run_with(Render *r, const Node *n)
@@ -534,11 +397,11 @@ static Flow run_with(Render *r, const Node *n)
     return flow;
 }
 
-static Value macro_value(Render *r, const Node *n, Value name)
+static void run_macro(Render *r, const Node *n)
 {
     Macro *m = render_take(r, 1, sizeof *m);
-    *m = (Macro){n, r->scope, name};
-    return (Value){.kind = V_MACRO, .macro = m};
+    *m = (Macro){n, r->scope, r->t->names[n->sym]};
+    scope_set(r, r->scope, n->sym, (Value){.kind = V_MACRO, .macro = m});
 }
 
 // transformers notes a block's place as the length of what the template has put out so far, and its length as that of
@@ -577,34 +440,16 @@ static Flow run_statement(Render *r, const Node *n)
 {
     switch (n->type) {
     case N_DATA: out_add(r, n->value.s, n->value.len); return FLOW_NEXT;
-    case N_PRINT:
-        for (size_t i = 0; i < n->kids.n; i++) value_print(r, eval_node(r, n->kids.v[i]));
-        return FLOW_NEXT;
+    case N_PRINT: value_print(r, eval_node(r, n->a)); return FLOW_NEXT;
     case N_IF: return run_if(r, n);
-    case N_FOR: {
-        size_t begin = r->out->len;             // a loop that can call itself is captured, which only spans can tell
-        Value items = eval_node(r, n->b);
-        if (n->flag && r->n_captures == 0) r->capture_mark = begin;
-        r->n_captures += n->flag;
-        Flow flow = run_loop(r, n, items, r->scope, 0);
-        r->n_captures -= n->flag;
-        return flow;
-    }
-    case N_SET: run_set(r, n); return FLOW_NEXT;
+    case N_FOR: return run_for(r, n);
+    case N_SET: assign_set(r, n, eval_node(r, n->b)); return FLOW_NEXT;
     case N_SET_BLOCK:
     case N_FILTER_BLOCK: return run_capture(r, n);
     case N_WITH: return run_with(r, n);
-    case N_MACRO: scope_set(r, r->scope, n->sym, macro_value(r, n, r->t->names[n->sym])); return FLOW_NEXT;
-    case N_CALL_BLOCK: {
-        Value caller = macro_value(r, n, v_none());
-        value_print(r, eval_call(r, n->a, &caller));
-        return FLOW_NEXT;
-    }
+    case N_MACRO: run_macro(r, n); return FLOW_NEXT;
     case N_GENERATION: run_generation(r, n); return FLOW_NEXT;
-    case N_BLOCK: return run_scoped(r, &n->kids, n->flag ? r->scope : NULL);
-    case N_BREAK: return FLOW_BREAK;
-    case N_CONTINUE: return FLOW_CONTINUE;
-    default: fail_run(r, "no loader for this environment specified");
+    default: return n->type == N_BREAK ? FLOW_BREAK : FLOW_CONTINUE;
     }
 }
 

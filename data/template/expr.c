@@ -1,5 +1,5 @@
 // jinja_expr: tokens -> expressions, by recursive descent; one function per level of precedence, loosest last.
-// All nodes live in the template's arena. Errors leave by longjmp (fail_syntax), with Jinja's own wording.
+// All nodes live in the template's arena. Errors leave by longjmp (fail_syntax).
 #include "parse.h"
 
 // ---- tokens -------------------------------------------------------------------------------------------------------
@@ -36,24 +36,16 @@ bool name_skip(Parser *p, const char *word)
     return true;
 }
 
-static Value token_words(const Token *t) { return t->type == T_NAME ? t->value : v_text(token_name(t->type)); }
-
-static _Noreturn void fail_expected(Parser *p, const char *what)
+_Noreturn void fail_expected(Parser *p, const char *what)
 {
-    Value got = token_words(&p->tok);
-    if (p->tok.type == T_EOF) fail_syntax(p->lex, p->tok.at, "unexpected end of template, expected '%s'.", what);
-    fail_syntax(p->lex, p->tok.at, "expected token '%s', got '%.*s'", what, (int)got.len, got.s);
+    Value found = p->tok.type == T_NAME ? p->tok.value : v_text(token_name(p->tok.type));
+    fail_syntax(p->lex, p->tok.at, "expected %s, found %.*s", what, (int)found.len, found.s);
 }
 
 Token token_expect(Parser *p, TokenType type)
 {
     if (p->tok.type != type) fail_expected(p, token_name(type));
     return token_next(p);
-}
-
-void name_expect(Parser *p, const char *word)
-{
-    if (!name_skip(p, word)) fail_expected(p, word);
 }
 
 // ---- nodes --------------------------------------------------------------------------------------------------------
@@ -97,10 +89,10 @@ size_t symbol_of(Parser *p, Value name)
 static Node *name_node(Parser *p, const Token *t)
 {
     Node *n = node_new(p, N_NAME, t->at);
+    bool special = text_is(t->value, "caller") || text_is(t->value, "kwargs") || text_is(t->value, "varargs");
+    if (special && p->in_macro)
+        fail_syntax(p->lex, t->at, "'%.*s' in a macro " NOT_HERE, (int)t->value.len, t->value.s);
     n->sym = symbol_of(p, t->value);
-    p->saw_caller |= text_is(t->value, "caller");
-    p->saw_kwargs |= text_is(t->value, "kwargs");
-    p->saw_varargs |= text_is(t->value, "varargs");
     return n;
 }
 
@@ -187,11 +179,11 @@ static Node *parse_primary(Parser *p)
     case T_LBRACE: return parse_dict(p);
     case T_LPAREN: {
         token_next(p);
-        Node *n = parse_tuple(p, false, true, true);
+        Node *n = parse_tuple(p, TUPLE_IN_PARENS);
         token_expect(p, T_RPAREN);
         return n;
     }
-    default: fail_syntax(p->lex, t.at, "unexpected '%s'", token_name(t.type));
+    default: fail_expected(p, "an expression");
     }
 }
 
@@ -203,8 +195,8 @@ static bool at_tuple_end(const Parser *p)
 
 static Node *parse_or(Parser *p);
 
-// One expression, or several with commas between, which make a tuple. `simple`: only primaries, for targets.
-Node *parse_tuple(Parser *p, bool simple, bool with_cond, bool in_parens)
+// One expression, or several with commas between, which make a tuple. A target consists of primaries only.
+Node *parse_tuple(Parser *p, TupleRule rule)
 {
     size_t at = p->tok.at;
     Nodes items = {0};
@@ -212,15 +204,13 @@ Node *parse_tuple(Parser *p, bool simple, bool with_cond, bool in_parens)
     for (;;) {
         if (items.n) token_expect(p, T_COMMA);
         if (at_tuple_end(p)) break;
-        nodes_add(p, &items, simple ? parse_primary(p) : with_cond ? parse_expression(p) : parse_or(p));
+        nodes_add(p, &items, rule == TUPLE_TARGET ? parse_primary(p)
+                             : rule == TUPLE_NO_IF ? parse_or(p) : parse_expression(p));
         if (p->tok.type != T_COMMA) break;
         is_tuple = true;
     }
     if (!is_tuple && items.n) return items.v[0];
-    if (!is_tuple && !in_parens) {
-        Value got = token_words(&p->tok);
-        fail_syntax(p->lex, p->tok.at, "Expected an expression, got '%.*s'", (int)got.len, got.s);
-    }
+    if (!is_tuple && rule != TUPLE_IN_PARENS) fail_expected(p, "an expression");
     Node *n = node_new(p, N_TUPLE, at);
     n->kids = items;
     return n;
@@ -247,7 +237,7 @@ static Node *parse_subscript(Parser *p, Node *node)
     Token open = token_next(p);
     if (open.type == T_DOT) {
         Token t = token_next(p);
-        if (t.type != T_NAME && t.type != T_INTEGER) fail_syntax(p->lex, t.at, "expected name or number");
+        if (t.type != T_NAME && t.type != T_INTEGER) fail_syntax(p->lex, t.at, "expected a name or a number after '.'");
         Node *n = node_with(p, t.type == T_NAME ? N_ATTR : N_ITEM, open.at, node, NULL);
         if (t.type == T_NAME) n->value = t.value;
         else n->b = const_node(p, t.at, t.value);
@@ -276,7 +266,7 @@ static CallArgs *parse_call_args(Parser *p)
         bool star = p->tok.type == T_MUL, star2 = p->tok.type == T_POW;
         bool named = p->tok.type == T_NAME && token_ahead(p)->type == T_ASSIGN;
         if (c->star2 || (c->star && !star2 && !named) || (c->kw.n && !star && !star2 && !named))
-            fail_syntax(p->lex, at, "invalid syntax for function call expression");
+            fail_syntax(p->lex, at, "the arguments of this call are not in order");
         if (named) nodes_add(p, &c->names, const_node(p, p->tok.at, p->tok.value));
         for (int skip = named ? 2 : star || star2; skip > 0; skip--) token_next(p);
         Node *value = parse_expression(p);
@@ -323,7 +313,7 @@ static void find_builtin(Parser *p, Node *n, size_t at)
 {
     n->builtin = n->type == N_FILTER ? filter_find(n->value) : test_find(n->value);
     n->sym = at;
-    if (!n->builtin && !p->soft) nodes_add(p, &p->unknown, n);
+    if (!n->builtin && !p->soft && !p->unknown) p->unknown = n;
 }
 
 Node *parse_filter(Parser *p, Node *node, bool inline_start)
@@ -353,7 +343,7 @@ static Node *parse_test(Parser *p, Node *node)
         n->call = parse_call_args(p);
     } else if (word || type == T_STRING || type == T_INTEGER || type == T_FLOAT || type == T_LBRACKET ||
                type == T_LBRACE) {
-        if (at_name(p, "is")) fail_syntax(p->lex, p->tok.at, "You cannot chain multiple tests with is");
+        if (at_name(p, "is")) fail_syntax(p->lex, p->tok.at, "one 'is' cannot follow another");
         n->call = arena_take(&p->t->arena, sizeof *n->call);
         *n->call = (CallArgs){0};
         nodes_add(p, &n->call->args, parse_postfix(p, parse_primary(p)));
@@ -458,14 +448,15 @@ static Node *parse_or(Parser *p)
 // Jinja compiles all parts of "x if test else y" softly, as it does an if: what they lack is forgiven until it runs.
 Node *parse_expression(Parser *p)
 {
-    size_t at = p->tok.at, n_unknown = p->unknown.n;
+    size_t at = p->tok.at;
+    const Node *unknown = p->unknown;
     Node *n = parse_or(p);
     while (name_skip(p, "if")) {
         n = node_with(p, N_COND, at, n, parse_or(p));
         parse_deeper(p);
         if (name_skip(p, "else")) n->c = parse_expression(p);
         p->depth--;
-        p->unknown.n = n_unknown;
+        p->unknown = unknown;
     }
     return n;
 }

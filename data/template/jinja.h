@@ -1,10 +1,14 @@
 // jinja: what the files of the template engine share: limits, values, the syntax tree, and who offers which function.
-//   lex.c      template text -> tokens                    value.c        truth, equality, order, printing, JSON
-//   expr.c     tokens -> expressions                      text.c         code points, case, split, find, replace
-//   parse.c    tokens -> statements                       format.c       "..." % args and "...".format()
-//   eval.c     runs the syntax tree                       method.c       methods of str, list, dict
-//   op.c       operators, subscripts, attributes          global.c       tests and global functions
-//   filter.c   filters                                    textfilter.c   filters that make text
+// The engine has what real chat templates use, and what costs a line beside that. The rest of Jinja2 is refused by its
+// name: "chat.jinja:12: runtime: the filter 'xmlattr' is not part of chat templates". What it has does what Jinja2 does.
+// Each file calls only those before it:
+//   chars.c    UTF-8 characters: white space, letters, case      method.c   methods, and filters that make text
+//   render.c   memory, limits, failing, text under construction  op.c       operators, subscripts, attributes
+//   print.c    str() and repr() of values                        global.c   tests and global functions
+//   value.c    lists, dicts, truth, equality, order              filter.c   the other filters
+//   text.c     strip, split, find, replace, numbers in text      eval.c     expressions, scopes, macros, statements
+//   json.c     values from JSON and to JSON                      lex.c, expr.c, parse.c   text -> tokens -> tree
+//   call.c     arguments of calls, builtins by their names       template.c the public face
 // A failure inside the engine is a longjmp to template_parse or template_render. That leaks nothing: what a parse or
 // a render allocates lies in one arena, and text under construction lies at the end of the caller's output.
 #ifndef JINJA_H
@@ -15,13 +19,15 @@
 #include <setjmp.h>
 #include <string.h>
 
-// What a hostile template may use up. Steps are charged per node evaluated and per piece of work a built-in does.
+// What a hostile template may use up. Steps are charged per node evaluated and per piece of work a builtin does.
 #define MAX_PARSE_DEPTH 200
 #define MAX_NAMES 5000
 #define MAX_RENDER_DEPTH 2000
 #define MAX_STEPS 20000000
 #define MAX_BYTES ((size_t)256 << 20)
 #define MAX_RANGE 100000                        // the sandbox's own limit for range()
+
+#define NOT_HERE "is not part of chat templates"           // the end of every refusal by name
 
 // ---- memory --------------------------------------------------------------------------------------------------------
 typedef struct ArenaBlock ArenaBlock;
@@ -30,25 +36,31 @@ void *arena_take(Arena *a, size_t size);        // 16-byte aligned, not zeroed
 void arena_free(Arena *a);
 
 // ---- values --------------------------------------------------------------------------------------------------------
-// Python's ints have no bounds; these have 128 bits, and going beyond is a limit error.
-typedef __int128 Int;
-#define INT_LIMIT ((Int)(~(unsigned __int128)0 >> 1))
-
+// Ints have 64 bits. A longer one that a template or a row holds is a V_BIG, which prints as it was written.
 typedef enum {
     V_MISSING,                                  // no value at all: an argument left out, a name not looked up yet
-    V_UNDEFINED, V_NONE, V_BOOL, V_INT, V_FLOAT, V_STRING,
+    V_UNDEFINED, V_NONE, V_BOOL, V_INT, V_BIG, V_FLOAT, V_STRING,
     V_LIST, V_TUPLE, V_RANGE, V_VIEW, V_ITER,   // a Seq; V_VIEW is dict_keys and the like, V_ITER gives its items once
     V_DICT, V_NAMESPACE,                        // a Dict
-    V_LOOP, V_MACRO, V_FUNCTION, V_METHOD, V_CYCLER, V_JOINER
+    V_LOOP, V_MACRO, V_FUNCTION
 } Kind;
+
+// Sets of kinds, for is_a and for the rows of builtins.
+#define SET(kind) (1u << (kind))
+#define INTS (SET(V_BOOL) | SET(V_INT))                    // as in Python, True is 1
+#define NUMBERS (INTS | SET(V_FLOAT))
+#define ARRAYS (SET(V_LIST) | SET(V_TUPLE) | SET(V_RANGE))
+#define SEQS (ARRAYS | SET(V_VIEW) | SET(V_ITER))
+#define ITERABLE (SEQS | SET(V_DICT) | SET(V_STRING) | SET(V_UNDEFINED))
+#define GIVEN (~(SET(V_MISSING) | SET(V_NONE)))
 
 typedef struct {
     uint8_t kind;
     bool markup;                                // a string that |safe or |escape marked
-    size_t len;                                 // bytes of a string
+    size_t len;                                 // bytes of a string or of a V_BIG's digits
     union {
         bool b;
-        Int i;
+        int64_t i;
         double f;
         const char *s;                          // not NUL-terminated; may borrow from the cJSON or another string
         struct Seq *seq;
@@ -56,40 +68,46 @@ typedef struct {
         struct Loop *loop;
         const struct Undef *undef;
         const struct Macro *macro;
-        const struct Builtin *function;
-        const struct Bound *bound;              // V_METHOD
-        struct Turns *turns;                    // V_CYCLER, V_JOINER
+        const struct Bound *bound;              // V_FUNCTION
     };
 } Value;
 
-typedef struct Seq { Value *items; size_t n, cap; const char *type; Int start, stop, step; } Seq;   // the Ints: V_RANGE
+typedef struct Seq { Value *items; size_t n, cap; const char *name; } Seq;     // name: of a V_VIEW or a V_RANGE
 typedef struct Dict { Value *keys, *vals; size_t n, cap; } Dict;
-typedef struct Undef { const char *hint; Value obj, name; bool unsafe; } Undef;     // obj V_MISSING: a plain name
-typedef struct Turns { Value first; Seq *items; size_t at; } Turns;                 // joiner: first; cycler: items
+typedef struct Undef { const char *of; Value name; bool unsafe; } Undef;        // of: what has no such name; NULL: all
+typedef struct Loop { const Seq *items; size_t index0; Value changed; } Loop;
 
-typedef struct { Value *v; size_t n; Value *names, *kw; size_t n_kw; } Args;        // names[i]=kw[i] after n positional
+// names[i] = kw[i] are behind the n positional arguments. how: from the builtin's row.
+typedef struct { Value *v; size_t n; Value *names, *kw; size_t n_kw; int how; } Args;
 typedef struct Render Render;
-typedef Value (*BuiltinFn)(Render *r, Value self, Args *a);
 
-// A filter, test, method or global function. `params` lists the parameters after self, "name" or "name=" when it may
-// be left out; the function then finds them in a->v in this order, V_MISSING where left out. NULL: it takes a raw Args.
-// A leading @ stands for one more that Jinja passes itself, which counts in CPython's messages.
-typedef struct Builtin { const char *name, *py_name, *params; BuiltinFn fn; } Builtin;
-typedef struct Bound { Value self; const Builtin *method; } Bound;
+// A filter, test, method or global function is a row in a table. To add one: a row, its function, and a case in
+// tests/oracle/jinja.py. Functions of one family share their code and differ by `how`.
+typedef struct Builtin {
+    const char *name;                           // one or several, with spaces between them
+    uint32_t of;                                // FILTER, TEST, GLOBAL, and the kinds whose method it is
+    const char *params;                         // names of parameters; _: only by place. NULL: any arguments
+    Value (*fn)(Render *r, Value v, Args *a);   // gets V_MISSING for what was left out. NULL: refused by its name
+    int how;
+    size_t need;                                // the first so many parameters must be given
+} Builtin;
+enum { FILTER = 1 << 28, TEST = 1 << 29, GLOBAL = 1 << 30 };
+typedef struct Bound { const Builtin *row; Value name, v; } Bound;
 
+#define UNUSED __attribute__((unused))
+#define BUILTIN(fn) static Value fn(UNUSED Render *r, UNUSED Value v, UNUSED Args *a)
+
+static inline bool is_a(Value v, uint32_t kinds) { return kinds >> v.kind & 1; }
+static inline Value v_missing(void) { return (Value){.kind = V_MISSING}; }
 static inline Value v_none(void) { return (Value){.kind = V_NONE}; }
 static inline Value v_bool(bool b) { return (Value){.kind = V_BOOL, .b = b}; }
-static inline Value v_int(Int i) { return (Value){.kind = V_INT, .i = i}; }
+static inline Value v_int(int64_t i) { return (Value){.kind = V_INT, .i = i}; }
 static inline Value v_float(double f) { return (Value){.kind = V_FLOAT, .f = f}; }
 static inline Value v_str(const char *s, size_t n) { return (Value){.kind = V_STRING, .len = n, .s = s}; }
 static inline Value v_text(const char *s) { return v_str(s, strlen(s)); }
 static inline Value v_seq(Kind kind, Seq *s) { return (Value){.kind = (uint8_t)kind, .seq = s}; }
 static inline Value v_dict(Dict *d) { return (Value){.kind = V_DICT, .dict = d}; }
-static inline bool is_seq(Value v) { return v.kind >= V_LIST && v.kind <= V_ITER; }
-static inline bool is_int(Value v) { return v.kind == V_INT || v.kind == V_BOOL; }     // as in Python, True is 1
-static inline bool is_number(Value v) { return is_int(v) || v.kind == V_FLOAT; }
-static inline bool is_given(Value v) { return v.kind != V_MISSING && v.kind != V_NONE; }
-static inline Int int_of(Value v) { return v.kind == V_BOOL ? (Int)v.b : v.i; }
+static inline int64_t int_of(Value v) { return v.kind == V_BOOL ? v.b : v.i; }
 static inline double float_of(Value v) { return v.kind == V_FLOAT ? v.f : (double)int_of(v); }
 static inline bool text_same(Value a, Value b) { return a.len == b.len && memcmp(a.s, b.s, a.len) == 0; }
 static inline bool text_is(Value v, const char *s) { return v.len == strlen(s) && memcmp(v.s, s, v.len) == 0; }
@@ -98,18 +116,16 @@ static inline bool text_is(Value v, const char *s) { return v.len == strlen(s) &
 typedef enum {
     N_CONST, N_NAME, N_TUPLE, N_LIST, N_DICT, N_ATTR, N_ITEM, N_SLICE, N_CALL, N_FILTER, N_TEST,
     N_NOT, N_NEG, N_POS, N_AND, N_OR, N_COND, N_COMPARE, N_CONCAT, N_BINARY,
-    N_DATA, N_PRINT, N_IF, N_FOR, N_SET, N_SET_BLOCK, N_WITH, N_MACRO, N_CALL_BLOCK, N_FILTER_BLOCK, N_GENERATION,
-    N_BLOCK, N_BREAK, N_CONTINUE, N_LOADER, N_NS_TARGET, N_GROUP
+    N_DATA, N_PRINT, N_IF, N_FOR, N_SET, N_SET_BLOCK, N_WITH, N_MACRO, N_FILTER_BLOCK, N_GENERATION, N_BREAK, N_CONTINUE,
+    N_NS_TARGET, N_GROUP
 } NodeType;
 
-// Binary and comparison operators; the first six are spelled by OP_TEXT in messages.
 typedef enum { OP_ADD, OP_SUB, OP_MUL, OP_DIV, OP_FLOORDIV, OP_MOD, OP_POW, OP_EQ, OP_NE, OP_LT, OP_LE, OP_GT, OP_GE,
                OP_IN, OP_NOT_IN } Op;
 
 typedef struct Node Node;
 typedef struct { Node **v; size_t n, cap; } Nodes;
 typedef struct { Nodes args, kw, names; Node *star, *star2; } CallArgs;                // names[i] is the key of kw[i]
-typedef struct { Nodes params, defaults; bool uses_caller, uses_kwargs, uses_varargs; } Signature;
 
 // Which fields a node uses: a, b, c are parts in the order of the source; kids a list of parts or a body.
 struct Node {
@@ -121,12 +137,10 @@ struct Node {
     Nodes kids, other;                          // other: else of N_IF and N_FOR, values of N_WITH and N_DICT
     Value value;                                // N_CONST, N_DATA; the name of an attribute, filter or test
     const Builtin *builtin;                     // N_FILTER, N_TEST; NULL: unknown, which only matters when it runs
-    CallArgs *call;                             // N_CALL, N_FILTER, N_TEST
-    Signature *signature;                       // N_MACRO, N_CALL_BLOCK
-    bool flag;                                  // N_FOR: recursive; N_BLOCK: scoped
+    CallArgs *call;                             // N_CALL, N_FILTER, N_TEST; N_MACRO: parameters, defaults of the last ones
 };
 
-enum { SYM_LOOP, SYM_CALLER, SYM_KWARGS, SYM_VARARGS };    // the first of Template.names
+enum { SYM_LOOP };                              // the first of Template.names
 
 struct Template {
     Arena arena;
@@ -141,7 +155,7 @@ struct Template {
 typedef enum {
     T_EOF, T_DATA, T_PRINT_BEGIN, T_PRINT_END, T_BLOCK_BEGIN, T_BLOCK_END, T_NAME, T_STRING, T_INTEGER, T_FLOAT,
     T_ADD, T_SUB, T_DIV, T_FLOORDIV, T_MUL, T_MOD, T_POW, T_TILDE, T_LBRACKET, T_RBRACKET, T_LPAREN, T_RPAREN,
-    T_LBRACE, T_RBRACE, T_EQ, T_NE, T_GT, T_GE, T_LT, T_LE, T_ASSIGN, T_DOT, T_COLON, T_PIPE, T_COMMA, T_SEMICOLON
+    T_LBRACE, T_RBRACE, T_EQ, T_NE, T_GT, T_GE, T_LT, T_LE, T_ASSIGN, T_DOT, T_COLON, T_PIPE, T_COMMA
 } TokenType;
 
 typedef struct { TokenType type; size_t at; Value value; } Token;   // value: the text of a name or data, or a literal
@@ -155,14 +169,13 @@ typedef struct {
     size_t *lines, n_lines;                     // where the newlines are
     LexState state;
     bool tag_is_block, line_starting;
-    char closers[MAX_PARSE_DEPTH];              // the brackets that are open
-    size_t n_closers;
+    size_t n_open;                              // brackets
     jmp_buf jump;
     Err *e;
 } Lexer;
 
 Token lex_next(Lexer *x);
-const char *token_name(TokenType type);         // as Jinja's messages call it
+const char *token_name(TokenType type);         // for messages
 void lex_lines(Lexer *x);                       // fills `lines`, once src is there
 size_t line_at(const Lexer *x, size_t at);
 _Noreturn void fail_syntax(Lexer *x, size_t at, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
@@ -174,14 +187,6 @@ typedef struct { size_t sym; Value value; } Var;
 typedef struct Scope { struct Scope *parent; Var *vars; size_t n, cap; } Scope;     // the outermost scope is `slots`
 
 typedef struct Macro { const Node *node; Scope *scope; Value name; } Macro;
-
-typedef struct Loop {
-    const Node *node, *filter;
-    Scope *outer;
-    Seq *items;
-    size_t pos, index0, depth0;
-    Value before, current, after, changed;      // after: an item taken early; V_MISSING: none
-} Loop;
 
 struct Render {
     const Template *t;
@@ -199,99 +204,97 @@ struct Render {
     Err *e;
 };
 
-// ---- eval.c --------------------------------------------------------------------------------------------------------
-void render_body(Render *r);
-Value call_builtin(Render *r, const Builtin *f, Value self, Args *a);
-bool loop_next(Render *r, Loop *loop, Value *item);
-size_t loop_length(Render *r, Loop *loop);
+void render_body(Render *r);                    // eval.c
 
-// ---- value.c -------------------------------------------------------------------------------------------------------
+// ---- chars.c -------------------------------------------------------------------------------------------------------
+size_t char_len(const char *p, const char *end);                        // bytes of the character at p; p < end
+uint32_t char_code(const char *p, const char *end);
+const char *char_before(const char *begin, const char *p);              // where the character that ends at p begins
+size_t space_at(const char *p, const char *end);                        // bytes of a Python white space at p, 0: none
+size_t space_before(const char *begin, const char *p);                  // the same for the one that ends at p
+unsigned code_class(uint32_t code);                                     // CLASS_LETTER and so on
+bool code_is_printable(uint32_t code);
+uint32_t code_case(uint32_t code, bool upper);                          // the same letter, large or small
+size_t str_count(Value s);                                              // length in code points
+Value str_slice(Value s, size_t from, size_t to);                       // by code points; borrows
+
+// ---- render.c ------------------------------------------------------------------------------------------------------
 _Noreturn void fail_kind(Render *r, const char *kind, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 #define fail_run(r, ...) fail_kind(r, "runtime", __VA_ARGS__)
-_Noreturn void fail_undefined(Render *r, Value v);
-Int value_int_or(Render *r, Value v, Int otherwise);                          // an int argument that may be left out
-bool value_truth_or(Render *r, Value v, bool otherwise);
-Int int_from_float(Render *r, double f);        // what int(f) gives
 void render_charge(Render *r, size_t steps);
-void render_enter(Render *r);                          // one level deeper; every recursion pairs it with r->depth--
+void render_enter(Render *r);                   // one level deeper; every recursion pairs it with r->depth--
 void *render_take(Render *r, size_t count, size_t size);
-
 void out_add(Render *r, const char *s, size_t n);
+void out_value(Render *r, Value s);             // a string
 void out_text(Render *r, const char *s);
 void out_char(Render *r, uint32_t code);
-void out_int(Render *r, Int i, unsigned base, bool upper);              // without a sign
-Value out_cut(Render *r, size_t mark);          // takes the text from `mark` on away from the output, as a string
+Value out_cut(Render *r, size_t mark);          // takes the text from `mark` on away; a NUL stands behind it
 
-Seq *seq_new(Render *r, size_t cap);
-void seq_add(Render *r, Seq *s, Value v);
-Dict *dict_new(Render *r, size_t cap);
-const Value *dict_get(Render *r, const Dict *d, Value key);             // NULL if absent
-void dict_put(Render *r, Dict *d, Value key, Value value);
-bool is_hashable(Render *r, Value v);
-Seq *dict_items(Render *r, const Dict *d);                              // (key, value) tuples
-Value value_from_json(Render *r, const cJSON *json);
-Value undefined_hint(Render *r, const char *hint);
-Value undefined_member(Render *r, Value obj, Value name, bool unsafe);
-Value undefined_name(Render *r, Value name);
-
-const char *type_name(Value v);
-bool value_truth(Render *r, Value v);
-bool value_equal(Render *r, Value a, Value b);
-bool value_less(Render *r, Value a, Value b, const char *op);           // op names the operator in the message
-Seq *value_iterate(Render *r, Value v);         // the items; what it gives must not be changed
-size_t value_length(Render *r, Value v);
+// ---- print.c -------------------------------------------------------------------------------------------------------
+const char *type_name(Value v);                 // "a list", for messages
 void value_print(Render *r, Value v);           // str()
 void value_repr(Render *r, Value v);            // repr()
 Value value_to_str(Render *r, Value v);
-const char *repr_text(Render *r, Value v);      // NUL-terminated, for messages
-const char *value_chars(Render *r, Value v);    // a string's bytes, NUL-terminated
-typedef struct { Value indent, item_sep, key_sep; bool ascii, sort; } JsonStyle;
-void value_json(Render *r, Value v, const JsonStyle *style, size_t level);
-size_t float_text(double f, char text[40]);     // repr() of a float
+const char *value_chars(Render *r, Value v);    // str() with a NUL at its end
+
+// ---- value.c -------------------------------------------------------------------------------------------------------
+Value undefined_new(Render *r, const char *of, Value name, bool unsafe);
+_Noreturn void fail_undefined(Render *r, Value v);
+void need_kind(Render *r, Value v, uint32_t kinds, const char *what);   // fails unless v is one of them; what expects it
+int64_t value_int_or(Render *r, Value v, int64_t otherwise);            // an int argument that may be left out
+bool value_truth_or(Render *r, Value v, bool otherwise);
+Seq *seq_new(Render *r, size_t cap);
+void seq_add(Render *r, Seq *s, Value v);
+Seq *seq_copy(Render *r, const Seq *from);
+Dict *dict_new(Render *r, size_t cap);
+const Value *dict_get(Render *r, const Dict *d, Value key);             // NULL if absent
+void dict_put(Render *r, Dict *d, Value key, Value value);
+void need_hashable(Render *r, Value v);
+Seq *dict_items(Render *r, const Dict *d);                              // (key, value) tuples
+bool value_truth(Render *r, Value v);
+bool value_equal(Render *r, Value a, Value b);
+bool value_less(Render *r, Value a, Value b, bool or_equal);
+Seq *value_iterate(Render *r, Value v);         // the items; what it gives must not be changed
+size_t value_length(Render *r, Value v);
 void sort_values(Render *r, Value *items, Value *keys, size_t n, bool reverse);     // stable, by keys
 
 // ---- text.c --------------------------------------------------------------------------------------------------------
-typedef enum { CASE_UPPER, CASE_LOWER, CASE_TITLE, CASE_CAPITAL, CASE_WORD, CASE_SWAP } CaseRule;
-size_t char_len(const char *p, const char *end);                        // bytes of the character at p; p < end
-uint32_t char_code(const char *p, const char *end);
-size_t space_at(const char *p, const char *end);                        // bytes of a Python white space at p, 0: none
-size_t space_before(const char *begin, const char *p);                  // the same for the one that ends at p
-bool code_is_letter(uint32_t code);
-bool code_is_upper(uint32_t code);
-bool code_is_lower(uint32_t code);
-bool code_is_printable(uint32_t code);
-size_t str_count(Value s);                                              // length in code points
-Value str_slice(Value s, size_t from, size_t to);                       // by code points; borrows
+typedef enum { CASE_UPPER, CASE_LOWER, CASE_TITLE, CASE_WORDS, CASE_CAPITAL } CaseRule;
+enum { SIDE_LEFT = 1, SIDE_RIGHT = 2 };
 Value str_case(Render *r, Value s, CaseRule rule);
-Value str_strip(Value s, Value chars, bool left, bool right);           // chars not given: white space
-Seq *str_split(Render *r, Value s, Value sep, Int max, bool from_right);
+Value str_strip(Value s, Value chars, int sides);                       // chars not GIVEN: white space
+Seq *str_split(Render *r, Value s, Value sep, int64_t max, bool from_right);
 Seq *str_lines(Render *r, Value s, bool keep);
-size_t str_find(Value s, Value part, size_t from);                      // byte offset, SIZE_MAX if absent
-Value str_replace(Render *r, Value s, Value old, Value new, Int count);
+size_t str_find(Value s, Value part, bool last);                        // byte offset, SIZE_MAX if absent
+Value str_replace(Render *r, Value s, Value old, Value new, int64_t count);
 Value str_join(Render *r, Value sep, const Seq *parts);                 // every part as by str()
-Value str_pad(Render *r, Value s, Int width, Value fill, int side);     // side: -1 left-aligned, 0 centred, 1 right
 Value str_html(Render *r, Value s);
-Value str_percent(Render *r, Value format, Value args);                 // format % args
-Value str_format(Render *r, Value format, Args *a);                     // format.format(...)
-bool text_to_int(Value s, unsigned base, Int *out);                     // what int(s, base) reads
-bool text_to_float(Value s, double *out);                               // what float(s) reads
+Value text_to_int(Arena *a, Value s);                                   // what int(s) reads; V_MISSING if it is none
+bool text_to_float(Arena *a, Value s, double *out);                     // what float(s) reads
+
+// ---- json.c --------------------------------------------------------------------------------------------------------
+typedef struct { Value indent, item_sep, key_sep; bool ascii, sort; } JsonStyle;
+void value_json(Render *r, Value v, const JsonStyle *style, size_t level);
+Value value_from_json(Render *r, const cJSON *json);
+
+// ---- call.c --------------------------------------------------------------------------------------------------------
+const Builtin *row_find(const Builtin *rows, uint32_t of, Value name);  // rows end with one without a name; NULL: none
+Value args_pop(Args *a, Value name);            // a keyword's value, taken out of the keywords; V_MISSING: none
+Value call_builtin(Render *r, const Bound *b, Args *a);
 
 // ---- op.c ----------------------------------------------------------------------------------------------------------
 Value op_binary(Render *r, Op op, Value a, Value b);
 Value op_negate(Render *r, Value v, bool minus);
 bool op_compare(Render *r, Op op, Value a, Value b);
-bool op_contains(Render *r, Value container, Value item);
-Value value_own_attr(Render *r, Value obj, Value name);                 // what Python's getattr() finds, else V_MISSING
 Value value_attr(Render *r, Value obj, Value name);                     // obj.name
 Value value_item(Render *r, Value obj, Value key);                      // obj[key]
 Value value_slice(Render *r, Value obj, Value from, Value to, Value step);
 
-// ---- tables --------------------------------------------------------------------------------------------------------
-const Builtin *filter_find(Value name);         // filter.c; NULL if there is none
-const Builtin *text_filter_find(Value name);    // textfilter.c, for filter_find
-const Builtin *test_find(Value name);           // global.c
-const Builtin *global_find(Value name);
-Dict *dict_from(Render *r, Value from);         // what dict(from) makes
+// ---- tables: what Jinja calls so, or NULL --------------------------------------------------------------------------
 const Builtin *method_find(Value obj, Value name);                      // method.c
+const Builtin *text_filter_find(Value name);                            // method.c, for filter_find
+const Builtin *test_find(Value name);                                   // global.c
+const Builtin *global_find(Value name);                                 // global.c
+const Builtin *filter_find(Value name);                                 // filter.c
 
 #endif

@@ -3,17 +3,18 @@
 // that begins its line go), and the signs - and + at a tag's ends, which override both.
 #include "jinja.h"
 
-#include <stdlib.h>
+#include "../../tokenizer/unicode.h"
+
+#include <ctype.h>
 
 static const char *const token_names[] = {
-    [T_EOF] = "end of template", [T_DATA] = "template data / text", [T_PRINT_BEGIN] = "begin of print statement",
-    [T_PRINT_END] = "end of print statement", [T_BLOCK_BEGIN] = "begin of statement block",
-    [T_BLOCK_END] = "end of statement block", [T_NAME] = "name", [T_STRING] = "string", [T_INTEGER] = "integer",
-    [T_FLOAT] = "float", [T_ADD] = "+", [T_SUB] = "-", [T_DIV] = "/", [T_FLOORDIV] = "//", [T_MUL] = "*",
-    [T_MOD] = "%", [T_POW] = "**", [T_TILDE] = "~", [T_LBRACKET] = "[", [T_RBRACKET] = "]", [T_LPAREN] = "(",
-    [T_RPAREN] = ")", [T_LBRACE] = "{", [T_RBRACE] = "}", [T_EQ] = "==", [T_NE] = "!=", [T_GT] = ">", [T_GE] = ">=",
-    [T_LT] = "<", [T_LE] = "<=", [T_ASSIGN] = "=", [T_DOT] = ".", [T_COLON] = ":", [T_PIPE] = "|", [T_COMMA] = ",",
-    [T_SEMICOLON] = ";",
+    [T_EOF] = "the end of the template", [T_DATA] = "text", [T_PRINT_BEGIN] = "{{", [T_PRINT_END] = "}}",
+    [T_BLOCK_BEGIN] = "{%", [T_BLOCK_END] = "%}", [T_NAME] = "a name", [T_STRING] = "a string",
+    [T_INTEGER] = "an int", [T_FLOAT] = "a float", [T_ADD] = "+", [T_SUB] = "-", [T_DIV] = "/", [T_FLOORDIV] = "//",
+    [T_MUL] = "*", [T_MOD] = "%", [T_POW] = "**", [T_TILDE] = "~", [T_LBRACKET] = "[", [T_RBRACKET] = "]",
+    [T_LPAREN] = "(", [T_RPAREN] = ")", [T_LBRACE] = "{", [T_RBRACE] = "}", [T_EQ] = "==", [T_NE] = "!=", [T_GT] = ">",
+    [T_GE] = ">=", [T_LT] = "<", [T_LE] = "<=", [T_ASSIGN] = "=", [T_DOT] = ".", [T_COLON] = ":", [T_PIPE] = "|",
+    [T_COMMA] = ",",
 };
 
 const char *token_name(TokenType type) { return token_names[type]; }
@@ -128,7 +129,7 @@ static void skip_comment(Lexer *x)
 {
     size_t at = x->pos, end = 0;
     while (at < x->len && !(end = tag_end(x, at, '#'))) at++;
-    if (!end) fail_syntax(x, x->tag_at, "Missing end of comment tag");
+    if (!end) fail_syntax(x, x->tag_at, "this comment has no end");
     ended(x, end, IN_TEXT);
 }
 
@@ -146,56 +147,36 @@ static Token lex_raw(Lexer *x)
         ended(x, end, IN_TEXT);
         return data;
     }
-    fail_syntax(x, x->tag_at, "Missing end of raw directive");
+    fail_syntax(x, x->tag_at, "this raw block has no end");
 }
 
 // ---- inside a tag -------------------------------------------------------------------------------------------------
 
-static unsigned digit_of(char c)
-{
-    return is_digit(c) ? (unsigned)(c - '0') : (c | 32) >= 'a' && (c | 32) <= 'z' ? (unsigned)(c | 32) - 'a' + 10 : 99;
-}
-
-// Digits of a base, with single underscores between them.
-static size_t scan_digits(const Lexer *x, size_t at, unsigned base)
+// Digits with single underscores between them.
+static size_t scan_digits(const Lexer *x, size_t at)
 {
     size_t begin = at;
-    while (digit_of(x->src[at]) < base || (x->src[at] == '_' && at > begin && digit_of(x->src[at + 1]) < base)) at++;
+    while (is_digit(x->src[at]) || (x->src[at] == '_' && at > begin && is_digit(x->src[at + 1]))) at++;
     return at;
-}
-
-static Token lex_float(Lexer *x, size_t end)
-{
-    char *digits = arena_take(x->arena, end - x->pos + 1), *d = digits;
-    for (size_t i = x->pos; i < end; i++)
-        if (x->src[i] != '_') *d++ = x->src[i];
-    *d = 0;
-    Token t = {T_FLOAT, x->pos, v_float(strtod(digits, NULL))};
-    x->pos = end;
-    return t;
 }
 
 static Token lex_number(Lexer *x)
 {
-    size_t at = x->pos, end = scan_digits(x, at, 10), whole = end;
+    size_t at = x->pos, end = scan_digits(x, at), whole = end;
     if (at == 0 || x->src[at - 1] != '.') {     // x.0.5 is two subscripts
-        if (x->src[end] == '.' && is_digit(x->src[end + 1])) end = scan_digits(x, end + 1, 10);
+        if (x->src[end] == '.' && is_digit(x->src[end + 1])) end = scan_digits(x, end + 1);
         size_t exp = end + 1 + (x->src[end] && (x->src[end + 1] == '+' || x->src[end + 1] == '-'));
-        if ((x->src[end] | 32) == 'e' && is_digit(x->src[exp])) end = scan_digits(x, exp, 10);
-        if (end > whole) return lex_float(x, end);
+        if ((x->src[end] | 32) == 'e' && is_digit(x->src[exp])) end = scan_digits(x, exp);
     }
-    char mark = x->src[at] == '0' ? (char)(x->src[at + 1] | 32) : 0;
-    unsigned base = mark == 'x' ? 16 : mark == 'o' ? 8 : mark == 'b' ? 2 : 10;
-    size_t digits = at + 2 + (base != 10 && x->src[at + 2] == '_');
-    if (base != 10) end = scan_digits(x, digits, base);
-    if (base != 10 && end == digits) { base = 10; end = at + 1; }
-    if (base == 10 && x->src[at] == '0')        // 012 is two tokens
-        for (end = at + 1; x->src[end] == '0' || (x->src[end] == '_' && x->src[end + 1] == '0'); ) end++;
-    Value value = v_int(0);
-    if (!text_to_int(v_str(x->src + at, end - at), base, &value.i))
-        fail_syntax(x, at, "this integer has more than 128 bits");
+    Value text = v_str(x->src + at, end - at);
+    Token t = {end > whole ? T_FLOAT : T_INTEGER, at, v_float(0)};
     x->pos = end;
-    return (Token){T_INTEGER, at, value};
+    if (end > whole && text_to_float(x->arena, text, &t.value.f)) return t;
+    char mark = x->src[at] == '0' && whole == at + 1 && x->src[end] ? (char)(x->src[end] | 32) : 0;
+    if (mark && strchr("xob", mark)) fail_syntax(x, at, "a number that begins with '0%c' " NOT_HERE, mark);
+    if (text.s[0] == '0' && strspn(text.s, "0_") < text.len) fail_syntax(x, at, "an int does not begin with 0");
+    t.value = text_to_int(x->arena, text);
+    return t;
 }
 
 // The code that `n` hexadecimal digits at p stand for, or -1.
@@ -203,8 +184,9 @@ static int64_t hex_code(const char *p, const char *end, int n)
 {
     int64_t code = 0;
     for (int i = 0; i < n; i++) {
-        if (p + i >= end || digit_of(p[i]) >= 16) return -1;
-        code = code * 16 + digit_of(p[i]);
+        const char *digits = "0123456789abcdef", *digit = p + i < end && p[i] ? strchr(digits, tolower(p[i])) : NULL;
+        if (!digit) return -1;
+        code = code * 16 + (digit - digits);
     }
     return code;
 }
@@ -224,28 +206,20 @@ static const char *lex_escape(Lexer *x, const char *p, const char *end, char **d
         return q;
     }
     int n = *p == 'x' ? 2 : *p == 'u' ? 4 : *p == 'U' ? 8 : 0;
-    if (*p == 'N') fail_syntax(x, x->pos, "characters by name (\\N{...}) are not known here");
+    if (*p == 'N') fail_syntax(x, x->pos, "a character by its name, '\\N', " NOT_HERE);
     if (n == 0) { *(*d)++ = '\\'; return p; }
     code = hex_code(p + 1, end, n);
-    if (code < 0) fail_syntax(x, x->pos, "truncated \\%c%s escape", *p, n == 2 ? "XX" : n == 4 ? "XXXX" : "XXXXXXXX");
-    if (code > 0x10FFFF) fail_syntax(x, x->pos, "illegal Unicode character");
+    if (code < 0 || code > 0x10FFFF) fail_syntax(x, x->pos, "this string holds a broken \\%c escape", *p);
     if (code >= 0xD800 && code <= 0xDFFF) fail_syntax(x, x->pos, "half of a surrogate pair is no character");
     *d += utf8_encode((uint32_t)code, *d);
     return p + 1 + n;
-}
-
-static _Noreturn void fail_char(Lexer *x, size_t at)
-{
-    const char *quote = x->src[at] == '\'' ? "\"" : "'";
-    fail_syntax(x, at, "unexpected char %s%s%.*s%s at %zu", quote, x->src[at] == '\\' ? "\\" : "",
-                (int)char_len(x->src + at, x->src + x->len), x->src + at, quote, str_count(v_str(x->src, at)));
 }
 
 static Token lex_string(Lexer *x)
 {
     size_t at = x->pos, end = at + 1;
     while (end < x->len && x->src[end] != x->src[at]) end += x->src[end] == '\\' ? 2 : 1;
-    if (end >= x->len) fail_char(x, at);
+    if (end >= x->len) fail_syntax(x, at, "this string has no end");
     char *text = arena_take(x->arena, end - at), *d = text;     // no escape is shorter than what it stands for
     const char *p = x->src + at + 1, *stop = x->src + end;
     while (p < stop)
@@ -255,22 +229,18 @@ static Token lex_string(Lexer *x)
     return (Token){T_STRING, at, v_str(text, (size_t)(d - text))};
 }
 
+// Of the operators that stand here the longest: all with two characters are longer than those with one.
 static Token lex_operator(Lexer *x)
 {
-    size_t at = x->pos;
+    size_t at = x->pos, len = char_len(x->src + at, x->src + x->len);
     TokenType type = T_EOF;
-    for (TokenType t = T_ADD; t <= T_SEMICOLON; t++)
+    for (TokenType t = T_ADD; t <= T_COMMA; t++)
         if (starts(x, at, token_names[t]) && (!type || strlen(token_names[t]) == 2)) type = t;
-    if (!type) fail_char(x, at);
-    char c = x->src[at], closer = c == '(' ? ')' : c == '[' ? ']' : c == '{' ? '}' : 0;
-    if (closer) {
-        if (x->n_closers == MAX_PARSE_DEPTH) fail_syntax(x, at, "too many nested parentheses");
-        x->closers[x->n_closers++] = closer;
-    } else if (c == ')' || c == ']' || c == '}') {
-        if (x->n_closers == 0) fail_syntax(x, at, "unexpected '%c'", c);
-        if (x->closers[--x->n_closers] != c)
-            fail_syntax(x, at, "unexpected '%c', expected '%c'", c, x->closers[x->n_closers]);
-    }
+    if (!type) fail_syntax(x, at, "the character '%.*s' has no meaning here", (int)len, x->src + at);
+    bool closes = type == T_RBRACKET || type == T_RPAREN || type == T_RBRACE;
+    if (closes && x->n_open == 0) fail_syntax(x, at, "this '%s' closes nothing", token_names[type]);
+    x->n_open -= closes;
+    x->n_open += type == T_LBRACKET || type == T_LPAREN || type == T_LBRACE;
     x->pos += strlen(token_names[type]);
     return (Token){type, at, v_none()};
 }
@@ -280,7 +250,7 @@ static bool name_char(const Lexer *x, size_t at, size_t *len)
     unsigned char c = (unsigned char)x->src[at];
     *len = at < x->len ? char_len(x->src + at, x->src + x->len) : 0;
     if (c < 0x80) return c == '_' || is_digit((char)c) || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z');
-    return code_is_letter(char_code(x->src + at, x->src + x->len));
+    return code_class(char_code(x->src + at, x->src + x->len)) & CLASS_WORD;
 }
 
 static Token lex_tag(Lexer *x)
@@ -288,7 +258,7 @@ static Token lex_tag(Lexer *x)
     x->pos = skip_space(x, x->pos);
     size_t at = x->pos, len;
     if (at >= x->len) return (Token){T_EOF, at, v_none()};
-    size_t end = x->n_closers ? 0 : tag_end(x, at, x->state == IN_BLOCK ? '%' : '}');
+    size_t end = x->n_open ? 0 : tag_end(x, at, x->state == IN_BLOCK ? '%' : '}');
     if (end) {
         TokenType type = x->state == IN_BLOCK ? T_BLOCK_END : T_PRINT_END;
         ended(x, end, IN_TEXT);

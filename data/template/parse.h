@@ -4,8 +4,6 @@
 
 #include "jinja.h"
 
-#define MAX_TAGS (MAX_PARSE_DEPTH + 1)
-
 typedef struct {
     Lexer *lex;
     Template *t;
@@ -14,13 +12,8 @@ typedef struct {
     size_t depth;                               // of statements and expressions
     size_t loop_depth;                          // loops that a break here would leave
     bool soft;                                  // inside an if, where an unknown filter matters only when it runs
-    Value tags[MAX_TAGS];                       // the statements open now, for messages
-    size_t n_tags;
-    const char *const *ends[MAX_TAGS];          // the tags that each open body waits for
-    size_t n_ends;
-    bool saw_caller, saw_kwargs, saw_varargs;   // names read since the macro began
-    Nodes blocks;
-    Nodes unknown;                              // filters and tests that nobody offers
+    bool in_macro;
+    const Node *unknown;                        // the first filter or test that nobody offers
 } Parser;
 
 Token token_next(Parser *p);
@@ -30,14 +23,15 @@ bool at_name(const Parser *p, const char *word);
 bool token_skip(Parser *p, TokenType type);
 bool name_skip(Parser *p, const char *word);
 Token token_expect(Parser *p, TokenType type);
-void name_expect(Parser *p, const char *word);
+_Noreturn void fail_expected(Parser *p, const char *what);
 Node *node_new(Parser *p, NodeType type, size_t at);
 Node *node_with(Parser *p, NodeType type, size_t at, Node *a, Node *b);
 void nodes_add(Parser *p, Nodes *list, Node *n);
 size_t symbol_of(Parser *p, Value name);
 void parse_deeper(Parser *p);
 Node *parse_expression(Parser *p);
-Node *parse_tuple(Parser *p, bool simple, bool with_cond, bool in_parens);
+typedef enum { TUPLE_PLAIN, TUPLE_NO_IF, TUPLE_IN_PARENS, TUPLE_TARGET } TupleRule;
+Node *parse_tuple(Parser *p, TupleRule rule);
 Node *parse_filter(Parser *p, Node *node, bool inline_start);
 
 #endif

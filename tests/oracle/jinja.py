@@ -7,6 +7,7 @@ Python that has Jinja2 3.1: python3 tests/oracle/jinja.py > tests/fixtures/jinja
 """
 import datetime
 import json
+import traceback
 
 import jinja2
 from jinja2 import nodes
@@ -34,7 +35,7 @@ VARIABLES = {'messages': [{'role': 'user', 'content': ' Hi '},
 CASES = r"""
 ## Operators, literals, undefined values, formatting
 {{ 7 // 2 }} {{ -7 // 2 }} {{ 7 % -3 }} {{ -7 % 3 }} {{ 7.5 // 2 }} {{ -7.5 % 2 }} {{ 2 ** 10 }} {{ 2 ** -1 }} {{ 2 ** 0.5 }} {{ -2 ** 2 }} {{ 2 ** 3 ** 2 }}
-{{ 2 ** 100 }} {{ 10 ** 30 // 7 }} {{ 0x1F }} {{ 0b101 }} {{ 0o17 }} {{ 1_000_000 }} {{ 1e3 }} {{ 1.5e-7 }} {{ 1e16 }} {{ 123456789012345680.0 }} {{ 1e22 }} {{ 0.1 + 0.2 }} {{ 1e-5 }} {{ 0.0001 }} {{ 5. }}
+{{ 2 ** 62 }} {{ -3 ** 39 }} {{ 10 ** 18 // 7 }} {{ 12345678901234567890123 }} {{ 9223372036854775807 }} {{ 12345678901234567890 is integer }} {{ 1_000_000 }} {{ 1e3 }} {{ 1.5e-7 }} {{ 1e16 }} {{ 123456789012345680.0 }} {{ 1e22 }} {{ 0.1 + 0.2 }} {{ 1e-5 }} {{ 0.0001 }} {{ 5. }}
 {{ 1 / 0 }}
 {{ 1 // 0 }}
 {{ 1 % 0 }}
@@ -84,8 +85,6 @@ CASES = r"""
 {{ [1] + undef }}
 {{ undef * 2 }}
 {{ 'x' ~ undef ~ 1 ~ none ~ 1.0 ~ true }}
-{{ 'x' % undef }} {{ '%s' % undef }}|
-{{ '%d' % undef }}
 {{ not undef }} {{ undef and 1 }} {{ undef or 2 }} {{ 1 and 2 }} {{ 0 or '' or none }} {{ '' and x.y }}
 {{ [1,2,3][1:] }} {{ [1,2,3][::-1] }} {{ [1,2,3][-2:] }} {{ 'hello'[1:4] }} {{ 'hello'[-3:-1] }} {{ 'hello'[::2] }} {{ 'hello'[4:1:-1] }} {{ 'hello'[10:] }}| {{ (1,2,3)[:2] }} {{ range(10)[2:5]|list }}
 {{ 'abc'[::0] }}
@@ -134,33 +133,6 @@ continued' }}
 {{ [1,2,] }} {{ {'a':1,} }} {{ {1:2, none:3, (1,2):4, 1.5:5} }}
 {{ {[1]:2} }}
 {{ {1: 'a', true: 'b', 1.0: 'c'} }}
-{{ "%s %r %d %5d|%-5d|%05d %+d %x %X %o %e %.2f %g %c %%" % ('a','b',3,4,5,6,7,255,255,8,1.5,2.345,1e10,'c') }}
-{{ "%s" % 5 }} {{ "%s" % [1] }} {{ "%(a)s %(b)05.1f" % {'a':1,'b':2.25} }} {{ "%s %s" % (1,2) }}
-{{ "%s" % (1,2) }}
-{{ "%s %s" % 1 }}
-{{ "%d" % 'a' }}
-{{ "%f" % 'a' }}
-{{ "%x" % 1.5 }}
-{{ "%y" % 1 }}
-{{ "%" % 1 }}
-{{ "abc" % 1 }}
-{{ "abc" % [1] }} {{ 'abc' % {} }} {{ 'abc' % () }}
-{{ "%(a)s" % 1 }}
-{{ "%(a)s" % {} }}
-{{ "%5s|%-5s|%.2s|%5.1s|" % ('abc','abc','abc','abc') }} {{ "%*d" % (5, 3) }} {{ "%#x %#o" % (255, 8) }} {{ "% d" % 5 }} {{ "%i %u" % (3.7, 2) }}
-{{ "{} {}".format(1, 'a') }} {{ "{0} {1} {0}".format('a','b') }} {{ "{a} {b!r}".format(a=1,b='x') }} {{ "{{}} {}".format(1) }}
-{{ "{:>5}|{:<5}|{:^5}|{:*^7}|{:05d}|{:+d}|{:,}|{:.2f}|{:e}|{:x}|{:#x}|{:b}|{:%}|{:10.3f}|".format('a','b','c','d',42,5,1234567,3.14159,12345.678,255,255,5,0.25,2.5) }}
-{{ "{0[a][0]} {0.b} {1[0]}".format(d, l) }} {{ "{:{w}}|".format('a', w=5) }}
-{{ "{} {}".format(1) }}
-{{ "{a}".format() }}
-{{ "{".format() }}
-{{ "}".format() }}
-{{ "{0} {}".format(1) }}
-{{ "{:d}".format('a') }}
-{{ "{:5}".format(none) }}
-{{ "{:5}".format(none|string) }}| {{ "{:5}".format(true) }}| {{ "{}".format(none) }}
-{{ "{0.__class__}".format('a') }}
-{{ "{!x}".format(1) }}
 ## Methods, tests, global functions
 {{ ' a b '.strip() }}|{{ 'xxaxx'.strip('x') }}|{{ 'xya'.lstrip('yx') }}|{{ 'a\u00a0\u3000'.rstrip() }}|{{ 'éaé'.strip('é') }}
 {{ 'a b  c'.split() }} {{ 'a,b,c'.split(',') }} {{ 'a,b,c'.split(',', 1) }} {{ 'a,b,c'.rsplit(',', 1) }} {{ ' a b '.split(' ') }} {{ 'a b c'.split(none, 1) }} {{ 'a b c d'.rsplit(none, 2) }} {{ ' a  b  c '.split(maxsplit=1) }} {{ ''.split() }} {{ ''.split(',') }} {{ 'a b c '.rsplit(maxsplit=1) }}
@@ -179,13 +151,9 @@ continued' }}
 {{ ','.join([1]) }}
 {{ ','.join(1) }}
 {{ ','.join(['a','b']) }} {{ ','.join('abc') }} {{ ','.join({'a':1}) }}
-{{ 'hello'.find('l') }} {{ 'hello'.rfind('l') }} {{ 'hello'.find('z') }} {{ 'héllo'.find('l') }} {{ 'hello'.find('l', 3) }} {{ 'hello'.find('l', 4, 5) }} {{ 'hello'.index('e') }} {{ 'hello'.count('l') }} {{ 'aaa'.count('') }} {{ 'hello'.find('') }} {{ 'hello'.rfind('') }} {{ 'hello'.find('', 9) }}
+{{ 'hello'.find('l') }} {{ 'hello'.rfind('l') }} {{ 'hello'.find('z') }} {{ 'héllo'.find('l') }} {{ 'hello'.find('l', 3) }} {{ 'hello'.find('l', 4, 5) }} {{ 'hello'.index('e') }} {{ 'hello'.find('') }} {{ 'hello'.rfind('') }} {{ 'hello'.find('', 9) }} {{ 'hello'.rindex('l') }}
 {{ 'hello'.index('z') }}
-{{ '42'.zfill(5) }} {{ '-42'.zfill(5) }} {{ 'a'.ljust(3) }}| {{ 'a'.rjust(3,'*') }} {{ 'a'.center(4,'*') }} {{ 'ab'.center(5,'*') }} {{ 'abc'.center(6,'*') }} {{ 'é'.ljust(3,'ü') }}
-{{ 'a'.ljust(5,'ab') }}
-{{ '12'.isdigit() }} {{ 'a1'.isalnum() }} {{ 'é'.isalpha() }} {{ ' '.isspace() }} {{ ''.isspace() }} {{ 'A'.isupper() }} {{ 'a1'.islower() }} {{ '1'.islower() }} {{ 'Ab C'.istitle() }} {{ '日本'.isalpha() }} {{ 'a b'.isalpha() }} {{ 'É'.isupper() }} {{ 'aé'.isascii() }}
-{{ 'prefix-x'.removeprefix('prefix-') }} {{ 'x.py'.removesuffix('.py') }} {{ 'a=b=c'.partition('=') }} {{ 'a=b=c'.rpartition('=') }} {{ 'abc'.partition('=') }} {{ 'abc'.rpartition('=') }}
-{{ 'abc'.partition('') }}
+{{ 'prefix-x'.removeprefix('prefix-') }} {{ 'x.py'.removesuffix('.py') }} {{ 'ab'.removeprefix('b') }}
 {{ d.get('b') }} {{ d.get('zz') }} {{ d.get('zz', 5) }} {{ d.items()|list }} {{ d.keys()|list }} {{ d.values()|list }}
 {{ d.get() }}
 {{ d.get(key='b') }}
@@ -201,17 +169,13 @@ continued' }}
 {{ l.insert(0,1) }}
 {{ l.remove(1) }}
 {{ l.append is defined }} {{ l.append }}|
-{{ [1,2,3].pop() }} {% set q = [1,2,3] %}{{ q.pop(0) }}{{ q }}{{ q.index(3) }} {{ [1,1].count(1) }} {{ (1,2).index(2) }} {{ [1,2].copy() }}
+{{ [1,2,3].pop() }} {% set q = [1,2,3] %}{{ q.pop(0) }}{{ q }}
 {{ [].pop() }}
-{{ [1].index(2) }}
-{{ (1,).index(2) }}
 {{ 'abc'.__class__ }}|
 {{ 'abc'.__class__.x }}
 {{ l.__len__ }}|{{ l.__init__ }}|{{ d.__getitem__ }}|{{ ''.__foo__ }}|{{ ''._x }}
 {{ l.__init__() }}
-{{ ''.__foo__.x }}
 {{ d._x.y }}
-{{ d.copy() }} {{ d.copy().get('b') }}
 {{ dict(a=1) }} {{ dict([('a',1),('b',2)]) }} {{ dict({'x':1}, y=2) }} {{ dict() }}
 {{ dict([1]) }}
 {{ dict(['abc']) }}
@@ -225,9 +189,6 @@ continued' }}
 {{ range(1,5,0) }}
 {{ range(100001) }}
 {{ range(1000000000000) }}
-{% set c = cycler('a','b') %}{{ c.next() }}{{ c.next() }}{{ c.next() }}{{ c.current }}{{ c.reset() }}{{ c.current }}
-{{ cycler() }}
-{% set j = joiner() %}{{ j() }}a{{ j() }}b{% set k = joiner('|') %}{{ k() }}{{ k() }}
 {{ raise_exception('a' ~ 1) }}
 {{ raise_exception(1) }}
 {{ raise_exception(message='x') }}
@@ -239,9 +200,7 @@ continued' }}
 {{ 'a' is odd }}
 {{ none is even }}
 {{ 1.5 is odd }} {{ 3.0 is odd }}
-{{ 'abc' is lower }} {{ 'ABC' is upper }} {{ 'Abc' is lower }} {{ 1 is lower }} {{ '' is lower }}
 {{ 1 is sameas 1 }} {{ 1 is sameas 1.0 }} {{ none is sameas none }} {{ true is sameas true }} {{ l is sameas l }} {{ [1] is sameas [1] }} {{ true is true }} {{ 1 is true }} {{ 0 is false }} {{ false is false }}
-{{ 'upper' is filter }} {{ 'nope' is filter }} {{ 'odd' is test }} {{ 5 is escaped }} {{ 'a'|safe is escaped }} {{ '<'|e is escaped }}
 {{ 1 is defined and 2 is defined }} {{ x is not defined }} {{ not x is defined }} {{ 1 is odd is even }}
 {{ 1 is nosuch }}
 {{ 1 is divisibleby }}
@@ -256,10 +215,7 @@ continued' }}
 {{ 'a'|upper(1) }}
 {{ 'a'|replace('b') }}
 {{ 'a'|replace }}
-{{ 'a'|center(1,2,3) }}
-{{ 'a'|center(foo=1) }}
 {{ 'a'|trim('a','b') }}
-{{ 'a'|center(10, width=5) }}
 {{ [1]|map('nosuch')|list }}
 {{ [1]|select('nosuch')|list }}
 {{ [1]|map|list }}
@@ -270,9 +226,7 @@ continued' }}
 {{ -3|abs }} {{ '3'|int|abs }} {{ 3.5|abs }} {{ true|abs }}
 {{ 'a'|abs }}
 {{ undef|abs }}
-{{ [1,2,3,4,5]|slice(2)|list }} {{ [1,2,3,4]|slice(3, 'x')|list }} {{ [1]|slice(3)|list }}
-{{ [1]|slice(0)|list }}
-{{ 'ab cd'|capitalize }} {{ 'ab'|center(6) }}| {{ 5|center(4) }}| {{ 'x'|center|length }}
+{{ 'ab cd'|capitalize }} {{ 'AB cd'.capitalize() }} {{ 'straße'|capitalize }} {{ 'ßa'|capitalize }}
 {{ undef|default('x') }} {{ ''|default('x') }}| {{ ''|d('x', true) }} {{ none|default('x') }} {{ undef|default }}| {{ none|d('y', boolean=true) }} {{ undef|d(default_value=3) }}
 {{ {'b':1,'A':2,'c':0}|dictsort }} {{ {'b':1,'A':2}|dictsort(true) }} {{ {'b':1,'a':2}|dictsort(by='value') }} {{ {'b':1,'a':2}|dictsort(reverse=true) }} {{ {'b':1,'a':2}|dictsort(false,'value',true) }}
 {{ {'b':1}|dictsort(by='x') }}
@@ -286,16 +240,10 @@ continued' }}
 {{ 5|last }}
 {{ ([1]|map('string'))|last }}
 {{ '3.5'|float }} {{ 'x'|float }} {{ 'x'|float(1.5) }} {{ none|float }} {{ 3|float }} {{ '1e3'|float }} {{ ' 2 '|float }} {{ 'inf'|float }} {{ 'nan'|float }} {{ [1]|float }} {{ '1_000'|float }} {{ '-Infinity'|float }}
-{{ '42'|int }} {{ '42.7'|int }} {{ 'x'|int }} {{ 'x'|int(5) }} {{ '0x1A'|int(base=16) }} {{ '1A'|int(0,16) }} {{ 3.9|int }} {{ -3.9|int }} {{ none|int }} {{ ' 7 '|int }} {{ '1_0'|int }} {{ true|int }} {{ [1]|int }} {{ '0b11'|int(0, 0) }} {{ '12345678901234567890'|int }} {{ '1e3'|int }} {{ ''|int }}
+{{ '42'|int }} {{ '42.7'|int }} {{ 'x'|int }} {{ 'x'|int(5) }} {{ 3.9|int }} {{ -3.9|int }} {{ none|int }} {{ ' 7 '|int }} {{ '1_0'|int }} {{ true|int }} {{ [1]|int }} {{ '12345678901234567890'|int }} {{ '1e3'|int }} {{ ''|int }} {{ '-00012345678901234567890'|int }} {{ '+7'|int }} {{ '0x1A'|int }}
 {{ 'inf'|int }}
 {{ undef|int }}
 {{ undef|float }}
-{{ '%s-%s'|format(1,2) }} {{ '%(a)s'|format(a=1) }} {{ 5|format }}
-{{ '%s'|format(1, a=2) }}
-{{ '%s %s'|format(1) }}
-{% for k in messages|groupby('role') %}{{ k.grouper }}:{{ k.list|length }};{{ k[0] }};{% endfor %}{% for g, items in [{'a':1},{'a':2},{'a':1}]|groupby('a') %}{{ g }}={{ items }} {% endfor %}
-{{ [{'a':'x'},{'a':'X'},{'b':1}]|groupby('a', default='z') }} {{ [{'a':'x'},{'a':'X'}]|groupby('a', case_sensitive=true) }}
-{{ [{'a':1},{'b':1}]|groupby('a') }}
 {{ 'a\nb\n\nc'|indent }} {{ 'a\nb'|indent(2) }} {{ 'a\nb'|indent(2, true) }} {{ 'a\n\nb'|indent(2, blank=true) }} {{ 'a\nb'|indent('>>') }} {{ 'a\n'|indent }}| {{ ''|indent(2,true) }}| {{ 'a\nb'|indent(width=1, first=True) }}
 {{ 5|indent }}
 {{ [1]|indent }}
@@ -312,32 +260,26 @@ continued' }}
 {{ (d.items())|length }} {{ d.keys()|length }}
 {{ 'abc'|list }} {{ d|list }} {{ (1,2)|list }} {{ 5.5|string|list }}
 {{ 5|list }}
-{{ 'ABC'|lower }} {{ 5|lower }} {{ none|upper }} {{ [1]|upper }}
+{{ 'ABC'|lower }} {{ 5|lower }} {{ none|upper }} {{ [1]|upper }} {{ 'ÀÉÎŻ ΆΩ ЁЖ Ǘ Ệ straße'|lower }} {{ 'àéîż άω ёж ǘ ệ ÿ straße ÷'|upper }}
 {{ [1,2]|map('string')|list }} {{ messages|map(attribute='role')|list }} {{ [{'a':{'b':1}}]|map(attribute='a.b')|list }} {{ [{}]|map(attribute='x', default='q')|list }} {{ ['a','b']|map('replace','a','z')|list }} {{ [[1,2]]|map('join',',')|list }} {{ [[5,6]]|map(attribute=1)|list }} {{ [[5,6]]|map(attribute='0')|list }} {{ [{}]|map(attribute='x')|list }} {{ undef|map('upper')|list }} {{ none|map('upper')|list }}
 {{ [1,3,2]|max }} {{ [1,3,2]|min }} {{ ['b','A']|min }} {{ ['b','A']|max }} {{ ['b','A']|min(true) }} {{ []|max }}| {{ [{'a':2},{'a':1}]|min(attribute='a') }} {{ 'hello'|max }}
 {{ [1,'a']|max }}
 {{ ([]|min).x }}
-{{ {'b':[1,2],'a':none}|pprint }} {{ 'a'|pprint }} {{ 1.0|pprint }}
 {{ [1,2,3,4]|select('odd')|list }} {{ [1,2,3,4]|reject('odd')|list }} {{ [0,1,'',none,'a']|select|list }} {{ [0,1]|reject|list }} {{ [1,2,3]|select('gt', 1)|list }} {{ [1,2,3]|select('in',[1,2])|list }} {{ messages|selectattr('role','eq','user')|map(attribute='content')|list }} {{ [{'a':1},{'a':0},{}]|selectattr('a')|list }} {{ [{'a':1},{}]|rejectattr('a')|list }} {{ [{'a':1},{}]|selectattr('a','defined')|list }} {{ [{'a':1},{}]|rejectattr('a','undefined')|list }} {{ [{'a':{'b':1}}]|selectattr('a.b','eq',1)|list }} {{ [1,2,3]|select('divisibleby', 2)|list }} {{ [1,2]|select('==', 2)|list }} {{ [1,2]|reject('>', 1)|list }}
 {{ [1]|selectattr|list }}
 {{ [1]|select('gt')|list }}
 {{ 'aXbX'|replace('X','y') }} {{ 'aXbX'|replace('X','y',1) }} {{ 5|replace(5,6) }} {{ 'a'|replace('a',none) }} {{ 'abab'|replace('a','x',count=1) }}
 {{ 5|reverse }}
-{{ 42.55|round }} {{ 42.55|round(1) }} {{ 42.55|round(1,'floor') }} {{ 42.51|round(0,'ceil') }} {{ 2.5|round }} {{ 3.5|round }} {{ 5|round }} {{ 42.55|round|int }} {{ 1234|round(-2) }} {{ 2.675|round(2) }} {{ 1.005|round(2) }} {{ 25|round(-1) }} {{ 1234.5|round(-2) }} {{ -2.5|round }} {{ 5|round(0,'floor') }} {{ true|round }}
-{{ 1|round(method='x') }}
-{{ 'a'|round }}
-{{ 'a'|round(0,'ceil') }}
 {{ [3,1,2]|sort }} {{ ['b','A','c']|sort }} {{ ['b','A']|sort(case_sensitive=true) }} {{ [3,1,2]|sort(reverse=true) }} {{ [{'a':2,'b':1},{'a':1,'b':2},{'a':1,'b':1}]|sort(attribute='a,b') }} {{ [{'a':2},{'a':1}]|sort(attribute='a') }} {{ 'cab'|sort }} {{ {'b':1,'a':2}|sort }} {{ [[2,1],[1,2]]|sort }} {{ [true, 0, 2]|sort }} {{ [(1,'b'),(1,'a')]|sort(attribute=1) }} {{ ['b','a','B','A']|sort }} {{ ['b','a','B','A']|sort(true) }}
 {{ [1,'a']|sort }}
 {{ [none,1]|sort }}
 {{ 5|sort }}
 {{ [{'a':1},{}]|sort(attribute='a') }}
 {{ 5|string }} {{ none|string }} {{ [1]|string }} {{ 1.0|string }}
-{{ '<p>a <b>b</b>\n &amp; c</p><!-- x > y -->d'|striptags }} {{ 5|striptags }}
 {{ [1,2,3]|sum }} {{ [{'a':1},{'a':2}]|sum(attribute='a') }} {{ [1]|sum(start=10) }} {{ []|sum }} {{ [1.5,2]|sum }} {{ [[1],[2]]|sum(start=[]) }} {{ [true,true]|sum }} {{ [{'a':1}]|sum('a', 5) }}
 {{ ['a']|sum }}
 {{ ['a']|sum(start='') }}
-{{ 'foo bar-baz (qux [x {y <z'|title }} {{ "it's o'neil"|title }} {{ 'HELLO wORLD'|title }} {{ 'a\tb\nc'|title }} {{ 'élan ß'|title }} {{ 5|title }} {{ ' x  y '|title }}
+{{ 'foo bar-baz (qux [x {y <z'|title }} {{ "it's o'neil"|title }} {{ 'HELLO wORLD'|title }} {{ 'a\tb\nc'|title }} {{ 'élan ß'|title }} {{ 5|title }} {{ ' x  y '|title }} {{ 'élan ß'.title() }} {{ 'ñandú ÀÉ żółw ήλιος ЁЖ ёж'|title }}
 {{ d|tojson }} {{ d|tojson(indent=2) }} {{ [1,2.0,true,none,'é"\n</x>']|tojson }} {{ []|tojson(indent=2) }} {{ {}|tojson(indent=1) }} {{ d|tojson(separators=(',',':')) }} {{ {'b':1,'a':[2,{'d':1,'c':2}]}|tojson(sort_keys=true) }} {{ 'é😀'|tojson(true) }} {{ (1,2)|tojson }} {{ {1:2,none:3,true:4,1.5:5}|tojson }} {{ d|tojson(indent='--') }} {{ [[],{}]|tojson(indent=2) }} {{ d|tojson(ensure_ascii=True, indent=4) }} {{ 1e20|tojson }} {{ ('nan'|float)|tojson }} {{ [1,[2]]|tojson(indent=0) }} {{ '\x7f\u2028'|tojson }} {{ [1,2]|tojson(indent=1,separators=(';','=')) }}
 {{ undef|tojson }}
 {{ range(3)|tojson }}
@@ -347,17 +289,8 @@ continued' }}
 {{ namespace()|tojson }}
 {{ {1:1,'a':2}|tojson(sort_keys=true) }}
 {{ ' a '|trim }}| {{ 'xax'|trim('x') }} {{ 5|trim }} {{ '\n a\t'|trim }}|{{ none|trim }} {{ ' a'|trim(chars=none) }}
-{{ 'foo bar baz qux'|truncate(9) }} {{ 'foo bar baz qux'|truncate(9, true) }} {{ 'foo bar baz qux'|truncate(11) }} {{ 'foo bar baz qux'|truncate(11, False, '...', 0) }} {{ 'foo bar'|truncate(3, end='') }} {{ 'foo bar baz'|truncate(length=5, killwords=true, end='…', leeway=0) }} {{ 'abcdefghij'|truncate(5, leeway=0) }}
-{{ 'foo bar'|truncate(2) }}
-{{ 5|truncate }}
 {{ [1,2,1,'a','A']|unique|list }} {{ ['a','A']|unique(true)|list }} {{ [{'a':1,'b':1},{'a':1,'b':2}]|unique(attribute='a')|list }} {{ [1,1.0,true]|unique|list }}
 {{ [[1]]|unique|list }}
-{{ 'a b&c/d=é~'|urlencode }} {{ {'a b':'c&d','e':1}|urlencode }} {{ [('a',1),('b/','c d')]|urlencode }} {{ 5|urlencode }}
-{{ 'foo bar, baz! it\'s'|wordcount }} {{ ''|wordcount }} {{ 'a_b c-d é'|wordcount }}
-{{ 'aaa bbb ccc ddd'|wordwrap(7) }}|{{ 'aaaaaaaaaa bb'|wordwrap(4) }}|{{ 'aaaaaaaaaa bb'|wordwrap(4, false) }}|{{ 'a b\nc d'|wordwrap(1) }}|{{ 'aaa bbb'|wordwrap(3, wrapstring='/') }}|{{ 'aaa-bbb ccc'|wordwrap(5) }}|{{ 'aaa-bbb ccc'|wordwrap(5, true, none, false) }}|{{ 'a   b   c'|wordwrap(3) }}|{{ '  lead'|wordwrap(4) }}|{{ 'abc defghijklmn op'|wordwrap(6) }}|{{ 'a\n\nb'|wordwrap(5) }}
-{{ {'a':1,'b':none,'c':undef,'d':'x"y<'}|xmlattr }}| {{ {'a':1}|xmlattr(false) }} {{ {}|xmlattr }}|
-{{ {'a b':1}|xmlattr }}
-{{ 1|filesizeformat }} {{ 999|filesizeformat }} {{ 1000|filesizeformat }} {{ 1234567|filesizeformat }} {{ 1024|filesizeformat(true) }} {{ 1048576|filesizeformat(binary=true) }} {{ '500'|filesizeformat }} {{ 1e30|filesizeformat }} {{ 0|filesizeformat }}
 {% set g = [1,2]|map('string') %}{{ g|list }}{{ g|list }} {{ '1' in ([1]|map('string')) }}
 {{ ([1,2]|map('string'))[0] }}|{{ ([1]|select).foo }}|
 {{ 'a'|upper|lower|title ~ 'b'|upper }} {{ 1 + 2|string|length }} {{ -1|abs }} {{ (-5)|abs }} {{ 'a' * 2|int }} {{ not 'a'|upper == 'A' }}
@@ -390,7 +323,6 @@ continued' }}
 {% for i in [1] %}{{ loop.nextitem.x }}{% endfor %}
 {% for i in [1] %}{{ loop([2]) }}{% endfor %}
 {% for i in [1,2] %}{{ loop|length }}{{ loop }}{% endfor %}
-{% set tree=[{'v':1,'c':[{'v':2,'c':[]},{'v':3,'c':[]}]}] %}{% for t in tree recursive %}{{ t.v }}{{ loop.depth }}({{ loop(t.c) }}){% endfor %}
 {% set x = 0 %}{% for i in [1,2] %}{% set x = i %}{{ x }}{% endfor %}{{ x }} {% for i in [1,2,3] %}{{ x }}{% set x = x + i %}{{ x }};{% endfor %}{{ x }} {% if true %}{% set x = 9 %}{% endif %}{{ x }}
 {% set ns = namespace(c=0) %}{% for i in [1,2,3] %}{% set ns.c = ns.c + i %}{% endfor %}{{ ns.c }} {% set ns.x %}blk{{ ns.c }}{% endset %}{{ ns.x }}
 {% set q = {} %}{% set q.a = 1 %}
@@ -407,14 +339,7 @@ continued' }}
 {% macro m(a) %}{% endmacro %}{{ m(1,2) }}
 {% macro m(a) %}{% endmacro %}{{ m(b=2) }}
 {% macro m(a) %}{% endmacro %}{{ m(1, a=2) }}
-{% macro m() %}{{ varargs }}{{ kwargs }}{% endmacro %}{{ m(1,2,x=3) }} {{ m() }} {{ m }} {{ m.name }} {{ m is callable }}
-{% macro m(x) %}[{{ caller(x) }}]{% endmacro %}{% call(y) m(5) %}<{{ y }}>{% endcall %} {% macro n() %}({{ caller() if caller else 'none' }}){% endmacro %}{{ n() }}{% call n() %}b{% endcall %}
-{% macro m() %}x{% endmacro %}{% call m() %}b{% endcall %}
-{% macro m() %}{{ caller(1) }}{% endmacro %}{% call m() %}b{% endcall %}
-{% macro m() %}{{ caller.x }}{% endmacro %}{{ m() }}
-{% call 5 %}{% endcall %}
-{% call undef() %}{% endcall %}
-{% macro m(caller=none) %}{{ caller }}{% endmacro %}{{ m() }}
+{% macro m() %}x{% endmacro %}{{ m() }} {{ m }} {{ m.name }} {{ m is callable }}
 {% macro m(caller) %}{% endmacro %}
 {% macro fact(n) %}{{ 1 if n <= 1 else n * fact(n-1)|int }}{% endmacro %}{{ fact(5) }} {% set y = 3 %}{% macro g() %}{{ y }}{% endmacro %}{% set y = 4 %}{{ g() }}
 {% macro a() %}{{ b() }}{% endmacro %}{% macro b() %}B{% endmacro %}{{ a() }} {% for i in [1,2] %}{% macro f() %}{{ i }}{% endmacro %}{{ f() }}{% endfor %}
@@ -422,29 +347,16 @@ continued' }}
 {% macro m() %}{{ loop.index }}{% endmacro %}{% for i in [1,2] %}{{ m() }}{% endfor %}
 {% macro __x() %}p{% endmacro %}{{ __x() }} {% macro m(a,b) %}{{ a }}{{ b is defined }}{% endmacro %}{{ m(1) }}
 {% if 0 %}a{% elif none %}b{% elif 'x' %}c{% else %}d{% endif %} {% if not l %}a{% else %}b{% endif %} {% if l and d or z %}y{% endif %} {% if n == 3: %}colon{% endif %}
-{% print 'a', 1 %} {% print x %}
 {% raw %}{{ x }}{% if %}{# c #}{% endraw %}|{%- raw -%} {{ y }} {%- endraw -%} z
 {% generation %}a{% endgeneration %} {% set z = 1 %}{% generation %}{% set z = 2 %}{{ z }}{% endgeneration %}{{ z }}
 x{% macro m() %}a{% generation %}bc{% endgeneration %}d{% endmacro %}y{{ m() }}z{{ m() }}
 x{% set q %}a{% generation %}bc{% endgeneration %}d{% endset %}y{{ q }}z
 x{% filter upper %}a{% generation %}b{% endgeneration %}{% endfilter %}y
 é{% for i in [1,2] %}{% generation %}{{ i }}{% generation %}é{% endgeneration %}{% endgeneration %},{% endfor %}{% generation %}{% endgeneration %}
-x{% call(a) mm() %}{% endcall %}
-{% macro mm() %}<{{ caller() }}>{% endmacro %}x{% call mm() %}a{% generation %}b{% endgeneration %}c{% endcall %}y
 {% if true %}p{% generation %}q{% endgeneration %}{% endif %}{% with %}{% generation %}r{% endgeneration %}{% endwith %}
-{{ 'a' ~ m2 }}{% for i in [1,2] recursive %}w{% generation %}{{ i }}{% endgeneration %}{% endfor %}
-{% include 'x' %}
-{% if false %}{% include 'x' %}{% endif %}ok
-{% import 'x' as y %}
-{% from 'x' import y %}
-{% extends 'x' %}
-{% block a %}hi{{ n }}{% endblock %}{% block b scoped %}{% endblock b %}
-{% block a %}{% endblock %}{% block a %}{% endblock %}
-{% for i in [1] %}{% block a %}{{ i }}{% endblock %}{% block c scoped %}{{ i }}{% endblock %}{% endfor %}
-{% set s = 1 %}{% block a %}{{ s }}{% set s = 2 %}{{ s }}{% endblock %}{{ s }}
 {% set loop = 5 %}{{ loop }} {% for i in [1] %}{{ loop.index }}{% endfor %}{{ loop }}
 {% set range = 5 %}{{ range }} {% set messages = [] %}{{ messages|length }} {% for messages in [1] %}{{ messages }}{% endfor %}{{ messages }}
-{% for i in [1,2,3] if not ns2 %}{{ i }}{% endfor %} {% set ns = namespace(done=false) %}{% for i in [1,2,3] if not ns.done %}{{ i }}{% if i == 2 %}{% set ns.done = true %}{% endif %}{% endfor %}
+{% for i in [1,2,3] if not ns2 %}{{ i }}{% endfor %}
 {% for i in [1,2,3,4] if not ns.done %}{{ loop.length }}{% endfor %}
 {% for m in messages %}{% if loop.first and m.role != 'system' %}S{% endif %}{{ m['role'] }}{{ '' if loop.last else ',' }}{% endfor %}
 {% for m in messages if m.role == 'user' %}{{ loop.index }}{{ m.content }}{{ loop.nextitem is defined }}{% endfor %}
@@ -475,6 +387,17 @@ a {#- c -#} b {# {{ x }} {% if %} #}c{##}d{#-#}e
 {{ not 1 == 2 }} {{ not (1 in [1]) }} {{ 1 not in [1] }} {{ 1 + 1 ~ 2 * 3 ~ 4 }} {{ 1 ~ 2 + 3 }} {{ 2 * 3 ~ 4 ** 2 }} {{ -1 ** 2 }} {{ 10 - 3 - 2 }} {{ 2 + 3 == 5 and 4 > 3 or false }}
 {{ 1 is defined }} {{ foo is defined or true }} {{ foo is not defined and bar is not defined }} {{ 5 is divisibleby 5 and true }} {{ 'a' is in ['a'] }} {{ [1] is iterable and [1] is not string }}
 {{ messages[-1]['role'] }} {{ messages[0].get('content', '')|trim }} {{ messages|length > 2 }} {{ (messages|last).content }} {{ messages[1:]|map(attribute='role')|join(',') }} {{ messages[::2]|length }}
+{{ 'a'.__class__.__mro__ }}
+{{ 1 is odd(2) }}
+{{ undef is odd }}
+⏎⏎{{ 'a' is divisibleby 2 }}
+{% macro m(a) %}⏎{{ a.x }}{% endmacro %}⏎{{ m(1) }}⏎⏎{{ m() }}
+a⏎{% for i in [1] %}⏎{% set x = i.y.z %}{% endfor %}
+a⏎{% set x %}⏎{{ 1 / 0 }}⏎{% endset %}
+{% if true %}⏎{% set x, y = 1 %}{% endif %}
+⏎{% for i in 5 %}⏎x{% endfor %}
+⏎{{ l⏎ | join('x')⏎ | int + 'x' }}
+⏎{{ raise_exception('two⏎lines') }}
 ## Syntax errors
 {{ }}
 {{ 1 + }}
@@ -536,8 +459,6 @@ a {#- c -#} b {# {{ x }} {% if %} #}c{##}d{#-#}e
 {{ 012 }}
 {{ 00 }}{{ 0_0 }}
 {{ 1__0 }}
-{{ 0x }}
-{{ 0xg }}
 {{ 1.e5 }}
 {{ .5 }}
 {{ 1..2 }}
@@ -570,7 +491,6 @@ a {#- c -#} b {# {{ x }} {% if %} #}c{##}d{#-#}e
 {% for a, in [[1]] %}{{ a }}{% endfor %}
 {% for in x %}{% endfor %}
 {% for a in b if %}{% endfor %}
-{% for a in b recursive x %}{% endfor %}
 {% for (a, 1) in b %}{% endfor %}
 {% for a in 1, 2 %}{{ a }}{% endfor %}
 {% for a in [1] if true else [2] %}{% endfor %}
@@ -600,10 +520,6 @@ a {#- c -#} b {# {{ x }} {% if %} #}c{##}d{#-#}e
 {% macro m(a b) %}{% endmacro %}
 {% macro m() %}
 {% macro m(a,) %}{% endmacro %}
-{% call %}{% endcall %}
-{% call m %}{% endcall %}
-{% call m() %}
-{% call(a=1, b) m() %}{% endcall %}
 {% filter %}{% endfilter %}
 {% filter nosuch %}{% endfilter %}
 {% filter upper %}
@@ -632,12 +548,6 @@ a {#- c -#} b {# {{ x }} {% if %} #}c{##}d{#-#}e
 a⏎b {# c
 ⏎{% raw %} a {% endra %}
 {% endraw %}
-{% block %}{% endblock %}
-{% block a %}
-{% block a %}{% endblock b %}
-{% print %}
-{% print 1 2 %}
-{% print 1, %}
 ⏎⏎{{ a b }}
 a⏎{% if x %}⏎{{ y|nosuch(1) }}
 a⏎{% for x in y %}⏎{{ y|nosuch(1) }}{% endfor %}
@@ -671,8 +581,45 @@ a⏎{% for x in y %}⏎{{ y|nosuch(1) }}{% endfor %}
 {% elif x %}
 {% if x %}{% endset %}{% endif %}
 {% for i in x %}{% elif %}{% endfor %}
-{% include %}
-{% extends %}
+"""
+
+
+# What the engine refuses by its name: the name, and a template.
+REFUSED = r"""
+xmlattr {{ {'a': 1}|xmlattr }}
+center {{ ['a']|map('center', 3)|list }}
+slice {% if true %}{{ [1, 2]|slice(2) }}{% endif %}
+groupby {% for a, b in messages|groupby('role') %}{{ a }}{% endfor %}
+escaped {{ 'a' is escaped }}
+upper {{ ['A']|select('upper')|list }}
+format {{ '{} {}'.format(1, 2) }}
+format {{ '%s'|format(1) }}
+isdigit {{ '1'.isdigit() }}
+index {{ [1].index(1) }}
+index {{ (1,).index(1) }}
+copy {{ d.copy() }}
+% {{ '%s' % 1 }}
+% {{ '%d' % undef }}
+base {{ '1A'|int(0, 16) }}
+0x {{ 0x1F }}
+0b {{ 0b1 }}
+cycler {% set c = cycler('a', 'b') %}
+joiner {{ joiner() }}
+lipsum {{ lipsum() }}
+random {{ [1]|random }}
+recursive {% for i in l recursive %}{{ loop(i) }}{% endfor %}
+caller {% macro m() %}{{ caller() }}{% endmacro %}
+varargs {% macro m() %}{{ varargs }}{% endmacro %}
+kwargs {% macro m() %}{{ kwargs }}{% endmacro %}
+call {% call m() %}{% endcall %}
+print {% print 1 %}
+block {% block a %}{% endblock %}
+include {% if false %}{% include 'x' %}{% endif %}
+import {% import 'x' as y %}
+from {% from 'x' import y %}
+extends {% extends 'x' %}
+autoescape {% autoescape true %}{% endautoescape %}
+\N {{ '\N{BULLET}' }}
 """
 
 
@@ -716,11 +663,15 @@ def render(env, source):
     try:
         for piece in env.from_string(source).generate(**VARIABLES):
             Generation.printed.append(piece)
-    except (TemplateSyntaxError, SyntaxError) as e:
-        return {"kind": "syntax error", "error": e.msg if isinstance(e, SyntaxError) else e.message}
+    except TemplateSyntaxError as e:
+        return {"kind": "syntax error", "line": e.lineno, "error": e.message}
+    except SyntaxError as e:                      # of the Python code that Jinja made, whose lines are others
+        return {"kind": "syntax error", "error": e.msg}
     except Exception as e:
         kinds = [(SecurityError, "security"), (UndefinedError, "undefined"), (TemplateRuntimeError, "runtime"), (TemplateError, "raise")]
-        return {"kind": next((name for kind, name in kinds if isinstance(e, kind)), "runtime"), "error": str(e)}
+        lines = [f.lineno for f in traceback.extract_tb(e.__traceback__) if f.filename == "<template>"]
+        return {"kind": next((name for kind, name in kinds if isinstance(e, kind)), "runtime"), "line": lines[-1],
+                "error": str(e)}
     text = "".join(Generation.printed)
     return {"text": text, "spans": [[len(text[:at].encode()) for at in span] for span in Generation.spans]}
 
@@ -732,6 +683,9 @@ def main():
         if line and not line.startswith("## "):
             source = line.replace("⏎", "\n")
             print(json.dumps({"template": source, **render(env, source)}))
+    for line in REFUSED.strip().splitlines():
+        name, source = line.split(" ", 1)
+        print(json.dumps({"template": source, "refused": name}))
 
 
 main()

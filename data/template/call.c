@@ -1,0 +1,63 @@
+// jinja_call: finding a builtin by its name, and putting the arguments of a call where its parameters are.
+#include "jinja.h"
+
+// Is `name` one of the words?
+static bool has_word(const char *words, Value name)
+{
+    for (const char *p = words; *p; p += *p == ' ') {
+        size_t len = strcspn(p, " ");
+        if (len == name.len && memcmp(p, name.s, len) == 0) return true;
+        p += len;
+    }
+    return false;
+}
+
+const Builtin *row_find(const Builtin *rows, uint32_t of, Value name)
+{
+    for (; rows->name; rows++)
+        if ((rows->of & of) && has_word(rows->name, name)) return rows;
+    return NULL;
+}
+
+Value args_pop(Args *a, Value name)
+{
+    for (size_t i = 0; i < a->n_kw; i++) {
+        if (!text_same(a->names[i], name)) continue;
+        Value v = a->kw[i];
+        a->n_kw--;
+        memmove(a->names + i, a->names + i + 1, (a->n_kw - i) * sizeof *a->names);
+        memmove(a->kw + i, a->kw + i + 1, (a->n_kw - i) * sizeof *a->kw);
+        return v;
+    }
+    return v_missing();
+}
+
+// Afterwards v[i] is the argument for the i-th parameter of the row, V_MISSING if it was left out.
+static void bind_params(Render *r, const Bound *b, Args *a)
+{
+    Value *bound = render_take(r, 8, sizeof *bound);
+    size_t n = 0;
+    for (const char *p = b->row->params; *p; p += *p == ' ') {
+        size_t len = strcspn(p, " ");
+        bound[n] = n < a->n ? a->v[n] : args_pop(a, v_str(p, len));
+        if (bound[n++].kind == V_MISSING && n <= b->row->need)
+            fail_run(r, "'%s' needs the argument '%.*s'", value_chars(r, b->name), (int)len, p);
+        p += len;
+    }
+    if (a->n > n) fail_run(r, "'%s' takes at most %zu arguments, but got %zu", value_chars(r, b->name), n, a->n);
+    if (a->n_kw)
+        fail_run(r, "'%s' takes no argument '%s' here", value_chars(r, b->name), value_chars(r, a->names[0]));
+    a->v = bound;
+    a->n = n;
+}
+
+Value call_builtin(Render *r, const Bound *b, Args *a)
+{
+    const Builtin *row = b->row;
+    const char *what = row->of & FILTER ? "filter" : row->of & TEST ? "test" : row->of & GLOBAL ? "function" : "method";
+    if (!row->fn) fail_run(r, "the %s '%s' " NOT_HERE, what, value_chars(r, b->name));
+    render_charge(r, 1 + (b->v.kind == V_STRING ? b->v.len / 16 : 0));
+    if (row->params) bind_params(r, b, a);
+    a->how = row->how;
+    return row->fn(r, b->v, a);
+}
