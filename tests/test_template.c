@@ -171,7 +171,8 @@ static void test_numbers_as_written(void)
     static const struct { const char *written, *text, *json, *sum; } cases[] = {       // text NULL: as written
         {"5", NULL, NULL, "6"}, {"-0", "0", "0", "1"}, {"5.0", NULL, NULL, "6.0"}, {"-0.0", NULL, NULL, "1.0"},
         {"1e3", "1000.0", "1000.0", "1001.0"}, {"1E-7", "1e-07", "1e-07", "1.0000001"}, {"0.10", "0.1", "0.1", "1.1"},
-        {"9007199254740993", NULL, NULL, "9007199254740994"}, {"9223372036854775806", NULL, NULL, "9223372036854775807"},
+        {"9007199254740993", NULL, NULL, "9007199254740994"},
+        {"9223372036854775806", NULL, NULL, "9223372036854775807"},
         {"-9223372036854775808", NULL, NULL, "-9223372036854775807"}, {"9223372036854775807", NULL, NULL, NULL},
         {"18446744073709551615", NULL, NULL, NULL}, {"-123456789012345678901234567890", NULL, NULL, NULL},
         {"1e400", "inf", "Infinity", "inf"},
@@ -181,10 +182,10 @@ static void test_numbers_as_written(void)
         cJSON *vars = cJSON_CreateObject(), *row = cJSON_AddObjectToObject(vars, "row");
         cJSON *number = cJSON_AddNumberToObject(row, "x", strtod(written, NULL));
         number->valuestring = mem_strdup(written);
-        Result print = render("{{ row.x }} {{ row.x ~ '' }} {{ [row.x] }} {{ row.x is number }} {{ row.x == row.x }}", vars);
+        Result print = render("{{ row.x }} {{ row.x ~ '' }} {{ [row.x] }} {{ row.x is number and row.x == row.x }}", vars);
         Result json = render("{{ row|tojson }}", vars), sum = render("{{ row.x + 1 }}", vars);
         Buf want = {0};
-        buf_addf(&want, "%s %s [%s] True True", text, text, text);
+        buf_addf(&want, "%s %s [%s] True", text, text, text);
         check_text(written, &print, want.data, NULL);
         buf_clear(&want);
         buf_addf(&want, "{\"x\": %s}", cases[i].json ? cases[i].json : written);
@@ -226,7 +227,8 @@ static void test_where_errors_are(void)
         {"{{ '%s' % 1 }}", "t:1: runtime: formatting of a string by '%' is not part of chat templates"},
         {"{{ lipsum() }}", "t:1: runtime: the function 'lipsum' is not part of chat templates"},
         {"{% autoescape true %}", "t:1:4: syntax error: the tag 'autoescape' is not part of chat templates"},
-        {"{% for i in l recursive %}", "t:1:15: syntax error: the word 'recursive' of a loop is not part of chat templates"},
+        {"{% for i in l recursive %}",
+         "t:1:15: syntax error: the word 'recursive' of a loop is not part of chat templates"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         Result res = render(cases[i].source, NULL);
@@ -443,7 +445,8 @@ static bool jinja_row(const cJSON *header, const cJSON *row, void *with)
     Result res = render(source, vars);
     cJSON *spans = text ? bytes_of(json_get(row, "spans"), text) : NULL;
     bool refused = is_dropped(&res, source);
-    bool ok = refused || (text ? check_text(source, &res, text, spans) : vector_error(source, &res, json_get(row, "error")));
+    bool ok = refused || (text ? check_text(source, &res, text, spans)
+                               : vector_error(source, &res, json_get(row, "error")));
     *(int *)with += refused;
     result_free(&res);
     cJSON_Delete(spans);

@@ -1,8 +1,9 @@
 // jinja_chars: characters of UTF-8 text: how long, which code, white space, letters, case.
 // A character is a lead byte and the continuation bytes behind it, so that no input can lead past a string's end.
-// Letters and white space are exact: they come from the tokenizer's tables of Unicode. Case is exact for ASCII, Latin-1,
-// Greek, Cyrillic, Armenian, full-width Latin, and for all letters that are one of these with an accent (the tables of
-// compositions know them). Other letters have no case, and a Greek sigma at the end of a word is like any other.
+// Letters and white space are exact: they come from the tokenizer's tables of Unicode. Case is exact for ASCII, for the
+// plain letters of Latin-1, Greek, Cyrillic, Armenian and full-width Latin, and for all that are one of these with
+// accents (the tables know the parts of such letters). Other letters have no case here, and a Greek sigma at the end of
+// a word is like any other.
 #include "jinja.h"
 
 #include "../../tokenizer/unicode.h"
@@ -57,26 +58,16 @@ bool code_is_printable(uint32_t c)
 
 // ---- case ---------------------------------------------------------------------------------------------------------
 
-// The row whose code, or whose two parts, are these; NULL if there is none.
-static const Decomposition *decomposition_of(uint32_t code)
+// The row with this code or, `by_parts`, with these two parts as the halves of the key; NULL if there is none.
+static const Decomposition *find_row(uint64_t key, bool by_parts)
 {
-    size_t low = 0, high = n_unicode_decomposition;
+    size_t low = 0, high = by_parts ? n_unicode_composition : n_unicode_decomposition;
     while (low < high) {
         size_t mid = (low + high) / 2;
-        if (unicode_decomposition[mid].code < code) low = mid + 1;
-        else high = mid;
-    }
-    return low < n_unicode_decomposition && unicode_decomposition[low].code == code ? &unicode_decomposition[low] : NULL;
-}
-
-static const Decomposition *composition_of(uint32_t first, uint32_t second)
-{
-    size_t low = 0, high = n_unicode_composition;
-    while (low < high) {
-        size_t mid = (low + high) / 2;
-        const Decomposition *d = &unicode_decomposition[unicode_composition[mid]];
-        if (d->first == first && d->second == second) return d;
-        if (d->first < first || (d->first == first && d->second < second)) low = mid + 1;
+        const Decomposition *d = &unicode_decomposition[by_parts ? unicode_composition[mid] : mid];
+        uint64_t found = by_parts ? (uint64_t)d->first << 32 | d->second : d->code;
+        if (found == key) return d;
+        if (found < key) low = mid + 1;
         else high = mid;
     }
     return NULL;
@@ -84,18 +75,19 @@ static const Decomposition *composition_of(uint32_t first, uint32_t second)
 
 uint32_t code_case(uint32_t c, bool upper)
 {
-    static const struct { uint32_t first, last, down; } alphabets[] = {     // small letters, and how far to the capitals
-        {'a', 'z', 32}, {0xE0, 0xFE, 32}, {0x3B1, 0x3C9, 32}, {0x430, 0x44F, 32}, {0x450, 0x45F, 80}, {0x561, 0x586, 48},
-        {0xFF41, 0xFF5A, 32},
+    static const struct { uint32_t first, last, down; } alphabets[] = {     // small letters; how far to their capitals
+        {'a', 'z', 32}, {0xE0, 0xFE, 32}, {0x3B1, 0x3C9, 32}, {0x430, 0x44F, 32}, {0x450, 0x45F, 80},
+        {0x561, 0x586, 48}, {0xFF41, 0xFF5A, 32},
     };
     for (size_t i = 0; i < sizeof alphabets / sizeof *alphabets; i++) {
         uint32_t down = alphabets[i].down, small = upper ? c : c + down, other = upper ? c - down : c + down;
         if (small < alphabets[i].first || small > alphabets[i].last) continue;
         return code_class(c) & code_class(other) & CLASS_LETTER ? other : c;
     }
-    const Decomposition *accented = decomposition_of(c);
-    uint32_t letter = accented && accented->second ? code_case(accented->first, upper) : 0;
-    const Decomposition *other = letter ? composition_of(letter, accented->second) : NULL;
+    const Decomposition *accented = find_row(c, false);
+    if (!accented || !accented->second) return c;
+    uint64_t letter = code_case(accented->first, upper);
+    const Decomposition *other = find_row(letter << 32 | accented->second, true);
     return other ? other->code : c;
 }
 

@@ -29,11 +29,7 @@ static void scope_set(Render *r, Scope *s, size_t sym, Value v)
             s->vars[i].value = v;
             return;
         }
-    if (s->n == s->cap) {
-        Var *more = render_take(r, s->cap = s->cap ? 2 * s->cap : 2, sizeof *more);
-        if (s->n) memcpy(more, s->vars, s->n * sizeof *more);
-        s->vars = more;
-    }
+    s->vars = render_room(r, s->vars, s->n, &s->cap, sizeof *s->vars);
     s->vars[s->n++] = (Var){sym, v};
 }
 
@@ -92,50 +88,22 @@ static Value capture_end(Render *r, size_t mark)
 
 // ---- calls --------------------------------------------------------------------------------------------------------
 
-static void args_add(Render *r, Args *a, Value v)
-{
-    Value *more = render_take(r, a->n + 1, sizeof *more);
-    if (a->n) memcpy(more, a->v, a->n * sizeof *more);
-    a->v = more;
-    a->v[a->n++] = v;
-}
-
-static void args_add_named(Render *r, Args *a, Value name, Value v)
-{
-    Value *names = render_take(r, a->n_kw + 1, sizeof *names), *kw = render_take(r, a->n_kw + 1, sizeof *kw);
-    if (a->n_kw) memcpy(names, a->names, a->n_kw * sizeof *names);
-    if (a->n_kw) memcpy(kw, a->kw, a->n_kw * sizeof *kw);
-    names[a->n_kw] = name;
-    kw[a->n_kw++] = v;
-    a->names = names;
-    a->kw = kw;
-}
-
 static Args eval_args(Render *r, const CallArgs *c)
 {
-    Args a = {0};
-    if (!c) return a;
-    if (c->args.n) a.v = render_take(r, c->args.n, sizeof *a.v);
-    if (c->kw.n) a.names = render_take(r, c->kw.n, sizeof *a.names);
-    if (c->kw.n) a.kw = render_take(r, c->kw.n, sizeof *a.kw);
-    for (; a.n < c->args.n; a.n++) a.v[a.n] = eval_node(r, c->args.v[a.n]);
-    for (; a.n_kw < c->kw.n; a.n_kw++) {
-        a.names[a.n_kw] = c->names.v[a.n_kw]->value;
-        a.kw[a.n_kw] = eval_node(r, c->kw.v[a.n_kw]);
+    if (!c) return (Args){0};
+    Seq *v = seq_new(r, c->args.n);
+    Dict *named = dict_new(r, c->kw.n);
+    for (size_t i = 0; i < c->args.n; i++) seq_add(r, v, eval_node(r, c->args.v[i]));
+    for (size_t i = 0; i < c->kw.n; i++) dict_put(r, named, c->names.v[i]->value, eval_node(r, c->kw.v[i]));
+    const Seq *more = c->star ? value_iterate(r, eval_node(r, c->star)) : NULL;
+    for (size_t i = 0; more && i < more->n; i++) seq_add(r, v, more->items[i]);
+    Value options = c->star2 ? eval_node(r, c->star2) : v_dict(dict_new(r, 0));
+    need_kind(r, options, SET(V_DICT), "an argument behind '**'");
+    for (size_t i = 0; i < options.dict->n; i++) {
+        need_kind(r, options.dict->keys[i], SET(V_STRING), "an argument behind '**'");
+        dict_put(r, named, options.dict->keys[i], options.dict->vals[i]);
     }
-    if (c->star) {
-        const Seq *more = value_iterate(r, eval_node(r, c->star));
-        for (size_t i = 0; i < more->n; i++) args_add(r, &a, more->items[i]);
-    }
-    if (c->star2) {
-        Value more = eval_node(r, c->star2);
-        need_kind(r, more, SET(V_DICT), "an argument behind '**'");
-        for (size_t i = 0; i < more.dict->n; i++) {
-            need_kind(r, more.dict->keys[i], SET(V_STRING), "an argument behind '**'");
-            args_add_named(r, &a, more.dict->keys[i], more.dict->vals[i]);
-        }
-    }
-    return a;
+    return (Args){.v = v->items, .n = v->n, .names = named->keys, .kw = named->vals, .n_kw = named->n};
 }
 
 // Parameters that the call leaves out have their default, or are undefined.
@@ -152,10 +120,9 @@ static void bind_macro(Render *r, const Macro *m, Scope *s, Args *a)
             v = i < n_required ? undefined_new(r, NULL, param, false) : eval_node(r, sig->kw.v[i - n_required]);
         scope_set(r, s, sym, v);
     }
-    if (a->n_kw)
-        fail_run(r, "the macro '%s' takes no argument '%s' here", value_chars(r, m->name), value_chars(r, a->names[0]));
-    if (a->n > sig->args.n)
-        fail_run(r, "the macro '%s' takes at most %zu arguments, but got %zu", value_chars(r, m->name), sig->args.n, a->n);
+    const char *name = value_chars(r, m->name);
+    if (a->n_kw) fail_run(r, "'%s' takes no argument '%s' here", name, value_chars(r, a->names[0]));
+    if (a->n > sig->args.n) fail_run(r, "'%s' takes at most %zu arguments, but got %zu", name, sig->args.n, a->n);
 }
 
 static Value call_macro(Render *r, const Macro *m, Args *a)
@@ -221,14 +188,6 @@ static Value eval_dict(Render *r, const Node *n)
     return v_dict(d);
 }
 
-static Value eval_concat(Render *r, const Node *n)
-{
-    Seq *parts = eval_items(r, n, V_LIST).seq;
-    size_t mark = r->out->len;
-    for (size_t i = 0; i < parts->n; i++) value_print(r, parts->items[i]);
-    return out_cut(r, mark);
-}
-
 static Value eval_item(Render *r, const Node *n)
 {
     Value obj = eval_node(r, n->a), none = v_none();
@@ -254,7 +213,6 @@ static Value eval_cond(Render *r, const Node *n)
 static Value eval_inner(Render *r, const Node *n)
 {
     switch (n->type) {
-    case N_CONST: return n->value;
     case N_NAME: return variable(r, n->sym);
     case N_TUPLE: return eval_items(r, n, V_TUPLE);
     case N_LIST: return eval_items(r, n, V_LIST);
@@ -278,7 +236,7 @@ static Value eval_inner(Render *r, const Node *n)
     }
     case N_COND: return eval_cond(r, n);
     case N_COMPARE: return eval_compare(r, n);
-    case N_CONCAT: return eval_concat(r, n);
+    case N_CONCAT: return str_join(r, v_text(""), eval_items(r, n, V_LIST).seq);
     case N_BINARY: {
         Value a = eval_node(r, n->a), b = eval_node(r, n->b);
         r->line = n->line;
@@ -310,7 +268,7 @@ static Flow run_scoped(Render *r, const Nodes *body, Scope *parent)
 
 // ---- loops --------------------------------------------------------------------------------------------------------
 
-// The items that the loop's own `if` lets through. All are asked before the first turn; Jinja2 asks one before its turn.
+// The items that the loop's own `if` lets through. All are asked before the first turn; Jinja2 asks each before its own.
 static const Seq *loop_items(Render *r, const Node *n)
 {
     const Seq *all = value_iterate(r, eval_node(r, n->b));

@@ -67,11 +67,7 @@ Node *node_with(Parser *p, NodeType type, size_t at, Node *a, Node *b)
 
 void nodes_add(Parser *p, Nodes *list, Node *n)
 {
-    if (list->n == list->cap) {
-        Node **more = arena_take(&p->t->arena, (list->cap = list->cap ? 2 * list->cap : 4) * sizeof *more);
-        if (list->n) memcpy(more, list->v, list->n * sizeof *more);
-        list->v = more;
-    }
+    list->v = arena_room(&p->t->arena, list->v, list->n, &list->cap, sizeof *list->v);
     list->v[list->n++] = n;
 }
 
@@ -112,45 +108,28 @@ void parse_deeper(Parser *p)
 
 static Node *parse_string(Parser *p)
 {
-    Token first = token_next(p);
-    Value text = first.value;
-    char *whole = NULL;
-    size_t cap = 0;
-    while (p->tok.type == T_STRING) {           // "a" "b" is one string
-        Value more = token_next(p).value;
-        if (!whole || text.len + more.len > cap) {
-            whole = arena_take(&p->t->arena, cap = 2 * (text.len + more.len));
-            memcpy(whole, text.s, text.len);
-        }
-        if (more.len) memcpy(whole + text.len, more.s, more.len);
-        text = v_str(cap ? whole : text.s, text.len + more.len);
-    }
-    return const_node(p, first.at, text);
+    Token t = token_next(p);
+    Node *first = const_node(p, t.at, t.value);
+    if (p->tok.type != T_STRING) return first;
+    Node *all = node_new(p, N_CONCAT, t.at);    // "a" "b" is one string
+    for (nodes_add(p, &all->kids, first); p->tok.type == T_STRING; token_next(p))
+        nodes_add(p, &all->kids, const_node(p, p->tok.at, p->tok.value));
+    return all;
 }
 
-static Node *parse_list(Parser *p)
+// [a, b] or {a: b, c: d}
+static Node *parse_list(Parser *p, NodeType type, TokenType close)
 {
-    Node *n = node_new(p, N_LIST, token_next(p).at);
-    while (p->tok.type != T_RBRACKET) {
+    Node *n = node_new(p, type, token_next(p).at);
+    while (p->tok.type != close) {
         if (n->kids.n) token_expect(p, T_COMMA);
-        if (p->tok.type == T_RBRACKET) break;
+        if (p->tok.type == close) break;
         nodes_add(p, &n->kids, parse_expression(p));
-    }
-    token_expect(p, T_RBRACKET);
-    return n;
-}
-
-static Node *parse_dict(Parser *p)
-{
-    Node *n = node_new(p, N_DICT, token_next(p).at);
-    while (p->tok.type != T_RBRACE) {
-        if (n->kids.n) token_expect(p, T_COMMA);
-        if (p->tok.type == T_RBRACE) break;
-        nodes_add(p, &n->kids, parse_expression(p));
+        if (type == N_LIST) continue;
         token_expect(p, T_COLON);
         nodes_add(p, &n->other, parse_expression(p));
     }
-    token_expect(p, T_RBRACE);
+    token_expect(p, close);
     return n;
 }
 
@@ -175,8 +154,8 @@ static Node *parse_primary(Parser *p)
     case T_STRING: return parse_string(p);
     case T_INTEGER:
     case T_FLOAT: token_next(p); return const_node(p, t.at, t.value);
-    case T_LBRACKET: return parse_list(p);
-    case T_LBRACE: return parse_dict(p);
+    case T_LBRACKET: return parse_list(p, N_LIST, T_RBRACKET);
+    case T_LBRACE: return parse_list(p, N_DICT, T_RBRACE);
     case T_LPAREN: {
         token_next(p);
         Node *n = parse_tuple(p, TUPLE_IN_PARENS);
@@ -294,21 +273,6 @@ static Node *parse_postfix(Parser *p, Node *n)
     }
 }
 
-// A filter's or test's name, which may have dots in it.
-static Value parse_dotted(Parser *p)
-{
-    Value name = token_expect(p, T_NAME).value;
-    while (token_skip(p, T_DOT)) {
-        Value part = token_expect(p, T_NAME).value;
-        char *both = arena_take(&p->t->arena, name.len + part.len + 1);
-        memcpy(both, name.s, name.len);
-        both[name.len] = '.';
-        memcpy(both + name.len + 1, part.s, part.len);
-        name = v_str(both, name.len + part.len + 1);
-    }
-    return name;
-}
-
 static void find_builtin(Parser *p, Node *n, size_t at)
 {
     n->builtin = n->type == N_FILTER ? filter_find(n->value) : test_find(n->value);
@@ -321,7 +285,7 @@ Node *parse_filter(Parser *p, Node *node, bool inline_start)
     while (inline_start || token_skip(p, T_PIPE)) {
         size_t at = p->tok.at;
         Node *n = node_with(p, N_FILTER, at, node, NULL);
-        n->value = parse_dotted(p);
+        n->value = token_expect(p, T_NAME).value;
         if (p->tok.type == T_LPAREN) n->call = parse_call_args(p);
         find_builtin(p, n, at);
         node = n;
@@ -336,7 +300,7 @@ static Node *parse_test(Parser *p, Node *node)
     bool negated = name_skip(p, "not");
     size_t name_at = p->tok.at;
     Node *n = node_with(p, N_TEST, at, node, NULL);
-    n->value = parse_dotted(p);
+    n->value = token_expect(p, T_NAME).value;
     TokenType type = p->tok.type;
     bool word = type == T_NAME && !at_name(p, "else") && !at_name(p, "or") && !at_name(p, "and");
     if (type == T_LPAREN) {

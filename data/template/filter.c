@@ -10,7 +10,8 @@
 static Value path_get(Render *r, Value item, Value path, Value otherwise)
 {
     if (!is_a(path, GIVEN)) return item;
-    const Seq *parts = path.kind == V_STRING ? str_split(r, path, v_text("."), -1, false) : &(Seq){.items = &path, .n = 1};
+    const Seq one = {.items = &path, .n = 1}, *parts = &one;
+    if (path.kind == V_STRING) parts = str_split(r, path, v_text("."), -1, false);
     for (size_t i = 0; i < parts->n; i++) {
         Value part = parts->items[i];
         bool digits = part.kind == V_STRING && part.len > 0 && part.s[0] >= '0' && part.s[0] <= '9';
@@ -21,9 +22,14 @@ static Value path_get(Render *r, Value item, Value path, Value otherwise)
     return item;
 }
 
-// The sort key of an item: what is at the path, in small letters unless case matters.
+// The sort key of an item: what is at the path, in small letters unless case matters. "a,b" are two paths.
 static Value sort_key(Render *r, Value item, Value path, bool cased)
 {
+    if (path.kind == V_STRING && memchr(path.s, ',', path.len)) {
+        Seq *all = str_split(r, path, v_text(","), -1, false);
+        for (size_t i = 0; i < all->n; i++) all->items[i] = sort_key(r, item, all->items[i], cased);
+        return v_seq(V_LIST, all);
+    }
     item = path_get(r, item, path, v_none());
     return item.kind == V_STRING && !cased ? str_case(r, item, CASE_LOWER) : item;
 }
@@ -31,17 +37,7 @@ static Value sort_key(Render *r, Value item, Value path, bool cased)
 static Value *sort_keys(Render *r, const Seq *s, Value path, bool cased)
 {
     Value *keys = render_take(r, s->n, sizeof *keys);
-    bool several = path.kind == V_STRING && memchr(path.s, ',', path.len);
-    for (size_t i = 0; i < s->n; i++) {
-        if (!several) {
-            keys[i] = sort_key(r, s->items[i], path, cased);
-            continue;
-        }
-        const Seq *paths = str_split(r, path, v_text(","), -1, false);
-        Seq *all = seq_new(r, paths->n);
-        for (size_t k = 0; k < paths->n; k++) seq_add(r, all, sort_key(r, s->items[i], paths->items[k], cased));
-        keys[i] = v_seq(V_LIST, all);
-    }
+    for (size_t i = 0; i < s->n; i++) keys[i] = sort_key(r, s->items[i], path, cased);
     return keys;
 }
 
@@ -115,7 +111,7 @@ static Value call_named(Render *r, const Args *a, size_t at, const Builtin *(*fi
     Value name = a->v[at];
     const Builtin *row = name.kind == V_STRING ? find(name) : NULL;
     if (!row) fail_run(r, "No %s named '%s'.", find == test_find ? "test" : "filter", value_chars(r, name));
-    Args rest = {.v = a->v + at + 1, .n = a->n - at - 1, .n_kw = a->n_kw};        // binding changes the keywords: copies
+    Args rest = {.v = a->v + at + 1, .n = a->n - at - 1, .n_kw = a->n_kw};    // binding changes the keywords: copies
     rest.names = render_take(r, a->n_kw + 1, sizeof *rest.names);
     rest.kw = render_take(r, a->n_kw + 1, sizeof *rest.kw);
     if (a->n_kw) memcpy(rest.names, a->names, a->n_kw * sizeof *rest.names);
@@ -153,17 +149,13 @@ BUILTIN(pick)
 
 // ---- sequences ----------------------------------------------------------------------------------------------------
 
-BUILTIN(first)
+enum { FIRST, LAST };
+BUILTIN(end_item)
 {
+    if (a->how == LAST) need_kind(r, v, ITERABLE & ~SET(V_ITER), "last");
     const Seq *s = value_iterate(r, v);
-    return s->n ? s->items[0] : undefined_new(r, "an empty sequence", v_text("first"), false);
-}
-
-BUILTIN(last)
-{
-    need_kind(r, v, ITERABLE & ~SET(V_ITER), "last");
-    const Seq *s = value_iterate(r, v);
-    return s->n ? s->items[s->n - 1] : undefined_new(r, "an empty sequence", v_text("last"), false);
+    if (s->n) return s->items[a->how == LAST ? s->n - 1 : 0];
+    return undefined_new(r, "an empty sequence", v_text(a->how == LAST ? "last" : "first"), false);
 }
 
 BUILTIN(reverse)
@@ -230,12 +222,12 @@ static const Builtin filters[] = {
     {"abs", FILTER, "", absolute, 0, 0},
     {"default d", FILTER, "default_value boolean", use_default, 0, 0},
     {"dictsort", FILTER, "case_sensitive by reverse", dictsort, 0, 0},
-    {"first", FILTER, "", first, 0, 0},
+    {"first", FILTER, "", end_item, FIRST, 0},
     {"float", FILTER, "default", to_float, 0, 0},
     {"int", FILTER, "default base", to_int, 0, 0},
     {"items", FILTER, "", items, 0, 0},
     {"join", FILTER, "d attribute", join, 0, 0},
-    {"last", FILTER, "", last, 0, 0},
+    {"last", FILTER, "", end_item, LAST, 0},
     {"length count", FILTER, "", length, 0, 0},
     {"list", FILTER, "", list, 0, 0},
     {"map", FILTER, NULL, map, 0, 0},

@@ -1,6 +1,8 @@
 // jinja: what the files of the template engine share: limits, values, the syntax tree, and who offers which function.
-// The engine has what real chat templates use, and what costs a line beside that. The rest of Jinja2 is refused by its
-// name: "chat.jinja:12: runtime: the filter 'xmlattr' is not part of chat templates". What it has does what Jinja2 does.
+// The rule: the engine has what real chat templates use, and what costs no more than a line beside that. It does what
+// Jinja2 does. The rest of Jinja2 is refused by its name, not left out in silence:
+//   chat.jinja:12: runtime: the filter 'xmlattr' is not part of chat templates
+// An error has a file, a line, a kind, and one sentence of ours; only raise_exception's is the template's.
 // Each file calls only those before it:
 //   chars.c    UTF-8 characters: white space, letters, case      method.c   methods, and filters that make text
 //   render.c   memory, limits, failing, text under construction  op.c       operators, subscripts, attributes
@@ -33,6 +35,7 @@
 typedef struct ArenaBlock ArenaBlock;
 typedef struct { ArenaBlock *blocks; size_t total; } Arena;
 void *arena_take(Arena *a, size_t size);        // 16-byte aligned, not zeroed
+void *arena_room(Arena *a, void *items, size_t n, size_t *cap, size_t size);    // the same, for one more
 void arena_free(Arena *a);
 
 // ---- values --------------------------------------------------------------------------------------------------------
@@ -116,8 +119,8 @@ static inline bool text_is(Value v, const char *s) { return v.len == strlen(s) &
 typedef enum {
     N_CONST, N_NAME, N_TUPLE, N_LIST, N_DICT, N_ATTR, N_ITEM, N_SLICE, N_CALL, N_FILTER, N_TEST,
     N_NOT, N_NEG, N_POS, N_AND, N_OR, N_COND, N_COMPARE, N_CONCAT, N_BINARY,
-    N_DATA, N_PRINT, N_IF, N_FOR, N_SET, N_SET_BLOCK, N_WITH, N_MACRO, N_FILTER_BLOCK, N_GENERATION, N_BREAK, N_CONTINUE,
-    N_NS_TARGET, N_GROUP
+    N_DATA, N_PRINT, N_IF, N_FOR, N_SET, N_SET_BLOCK, N_WITH, N_MACRO, N_FILTER_BLOCK, N_GENERATION, N_BREAK,
+    N_CONTINUE, N_NS_TARGET, N_GROUP
 } NodeType;
 
 typedef enum { OP_ADD, OP_SUB, OP_MUL, OP_DIV, OP_FLOORDIV, OP_MOD, OP_POW, OP_EQ, OP_NE, OP_LT, OP_LE, OP_GT, OP_GE,
@@ -137,7 +140,7 @@ struct Node {
     Nodes kids, other;                          // other: else of N_IF and N_FOR, values of N_WITH and N_DICT
     Value value;                                // N_CONST, N_DATA; the name of an attribute, filter or test
     const Builtin *builtin;                     // N_FILTER, N_TEST; NULL: unknown, which only matters when it runs
-    CallArgs *call;                             // N_CALL, N_FILTER, N_TEST; N_MACRO: parameters, defaults of the last ones
+    CallArgs *call;                             // N_CALL, N_FILTER, N_TEST; N_MACRO: parameters, and defaults in kw
 };
 
 enum { SYM_LOOP };                              // the first of Template.names
@@ -224,6 +227,7 @@ _Noreturn void fail_kind(Render *r, const char *kind, const char *fmt, ...) __at
 void render_charge(Render *r, size_t steps);
 void render_enter(Render *r);                   // one level deeper; every recursion pairs it with r->depth--
 void *render_take(Render *r, size_t count, size_t size);
+void *render_room(Render *r, void *items, size_t n, size_t *cap, size_t size);  // as arena_room
 void out_add(Render *r, const char *s, size_t n);
 void out_value(Render *r, Value s);             // a string
 void out_text(Render *r, const char *s);
@@ -240,7 +244,7 @@ const char *value_chars(Render *r, Value v);    // str() with a NUL at its end
 // ---- value.c -------------------------------------------------------------------------------------------------------
 Value undefined_new(Render *r, const char *of, Value name, bool unsafe);
 _Noreturn void fail_undefined(Render *r, Value v);
-void need_kind(Render *r, Value v, uint32_t kinds, const char *what);   // fails unless v is one of them; what expects it
+void need_kind(Render *r, Value v, uint32_t kinds, const char *what);   // fails for others: "WHAT does not work with v"
 int64_t value_int_or(Render *r, Value v, int64_t otherwise);            // an int argument that may be left out
 bool value_truth_or(Render *r, Value v, bool otherwise);
 Seq *seq_new(Render *r, size_t cap);

@@ -198,17 +198,10 @@ static const char *lex_escape(Lexer *x, const char *p, const char *end, char **d
     for (const char *q = plain; *q; q += 2)
         if (*q == *p) { *(*d)++ = q[1]; return p + 1; }
     if (*p == '\n') return p + 1;
-    int64_t code = 0;
-    if (*p >= '0' && *p <= '7') {
-        const char *q = p;
-        for (; q < end && q < p + 3 && *q >= '0' && *q <= '7'; q++) code = code * 8 + (*q - '0');
-        *d += utf8_encode((uint32_t)code, *d);
-        return q;
-    }
     int n = *p == 'x' ? 2 : *p == 'u' ? 4 : *p == 'U' ? 8 : 0;
-    if (*p == 'N') fail_syntax(x, x->pos, "a character by its name, '\\N', " NOT_HERE);
+    if (*p == 'N' || (*p >= '0' && *p <= '7')) fail_syntax(x, x->pos, "the escape '\\%c' " NOT_HERE, *p);
     if (n == 0) { *(*d)++ = '\\'; return p; }
-    code = hex_code(p + 1, end, n);
+    int64_t code = hex_code(p + 1, end, n);
     if (code < 0 || code > 0x10FFFF) fail_syntax(x, x->pos, "this string holds a broken \\%c escape", *p);
     if (code >= 0xD800 && code <= 0xDFFF) fail_syntax(x, x->pos, "half of a surrogate pair is no character");
     *d += utf8_encode((uint32_t)code, *d);

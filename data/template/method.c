@@ -36,7 +36,7 @@ BUILTIN(join)
     return str_join(r, v, parts);
 }
 
-// Of a method like find(part, from, to): the part of s between the two positions; V_MISSING if `from` is behind its end.
+// Of a method like find(part, from, to): the part of s between the positions; V_MISSING if `from` is behind its end.
 static Value window_of(Render *r, Value s, const Args *a, int64_t *from)
 {
     int64_t n = (int64_t)str_count(s), to = is_a(a->v[2], GIVEN) ? value_int_or(r, a->v[2], 0) : n;

@@ -3,8 +3,8 @@
 
 #include <math.h>
 
-// ORDER OP: as the enum Op of jinja.h.
-static const char *const op_text[] = {"+", "-", "*", "/", "//", "%", "**", "==", "!=", "<", "<=", ">", ">=", "in", "not in"};
+static const char *const op_text[] = {[OP_ADD] = "+", [OP_SUB] = "-", [OP_MUL] = "*", [OP_DIV] = "/",
+                                      [OP_FLOORDIV] = "//", [OP_MOD] = "%", [OP_POW] = "**"};
 
 // ---- arithmetic ---------------------------------------------------------------------------------------------------
 
@@ -24,7 +24,11 @@ static Value int_floordiv(Render *r, int64_t a, int64_t b)
     return v_int(a / b - (a % b != 0 && (a < 0) != (b < 0)));
 }
 
-static int64_t int_mod(int64_t a, int64_t b) { return b == -1 ? 0 : a % b + (a % b != 0 && (a < 0) != (b < 0) ? b : 0); }
+static int64_t int_mod(int64_t a, int64_t b)
+{
+    int64_t m = b == -1 ? 0 : a % b;
+    return m != 0 && (a < 0) != (b < 0) ? m + b : m;
+}
 
 static double float_mod(double a, double b)
 {
@@ -181,8 +185,8 @@ static Value loop_attr(Render *r, const Loop *loop, Value name)
     if (text_is(name, "revindex0")) return v_int(n - at - 1);
     if (text_is(name, "depth")) return v_int(1);            // of recursive loops, which are not here
     if (text_is(name, "depth0")) return v_int(0);
-    if (text_is(name, "previtem")) return at > 0 ? item[-1] : undefined_new(r, "the first turn of a loop", name, false);
-    if (text_is(name, "nextitem")) return at < n - 1 ? item[1] : undefined_new(r, "the last turn of a loop", name, false);
+    if (text_is(name, "previtem")) return at > 0 ? item[-1] : undefined_new(r, "a loop's first turn", name, false);
+    if (text_is(name, "nextitem")) return at < n - 1 ? item[1] : undefined_new(r, "a loop's last turn", name, false);
     return v_missing();
 }
 

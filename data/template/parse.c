@@ -82,10 +82,11 @@ static Node *parse_name(Parser *p)
     return n;
 }
 
-static Node *parse_set(Parser *p, size_t at)
+// ---- statements: each fills the node that parse_statement made ----------------------------------------------------
+
+static void parse_set(Parser *p, Node *n)
 {
     static const char *const ends[] = {"endset", NULL};
-    Node *n = node_new(p, N_SET, at);
     if (token_ahead(p)->type == T_DOT) {
         n->a = parse_name(p);
         n->a->type = N_NS_TARGET;
@@ -96,18 +97,16 @@ static Node *parse_set(Parser *p, size_t at)
     }
     if (token_skip(p, T_ASSIGN)) {
         n->b = parse_tuple(p, TUPLE_PLAIN);
-        return n;
+        return;
     }
     n->type = N_SET_BLOCK;
     n->b = parse_filter(p, NULL, false);
     n->kids = parse_inner(p, ends);
-    return n;
 }
 
-static Node *parse_for(Parser *p, size_t at)
+static void parse_for(Parser *p, Node *n)
 {
     static const char *const ends[] = {"endfor", "else", NULL}, *const else_ends[] = {"endfor", NULL};
-    Node *n = node_new(p, N_FOR, at);
     n->a = parse_target(p);
     if (!name_skip(p, "in")) fail_expected(p, "in");
     n->b = parse_tuple(p, TUPLE_NO_IF);
@@ -123,46 +122,39 @@ static Node *parse_for(Parser *p, size_t at)
         token_next(p);
     }
     p->soft = was_soft;
-    return n;
 }
 
 // kids: one N_GROUP per condition, with its body; other: else.
-static Node *parse_if(Parser *p, size_t at)
+static void parse_if(Parser *p, Node *n)
 {
     static const char *const ends[] = {"elif", "else", "endif", NULL}, *const else_ends[] = {"endif", NULL};
-    Node *n = node_new(p, N_IF, at);
     bool was_soft = p->soft;
     p->soft = true;
-    for (;;) {
+    Token t;
+    do {
         Node *branch = node_with(p, N_GROUP, p->tok.at, parse_tuple(p, TUPLE_NO_IF), NULL);
         branch->kids = parse_body(p, ends);
         nodes_add(p, &n->kids, branch);
-        Token t = token_next(p);
-        if (token_is(&t, "elif")) continue;
-        if (token_is(&t, "else")) {
-            n->other = parse_body(p, else_ends);
-            token_next(p);
-        }
-        p->soft = was_soft;
-        return n;
+        t = token_next(p);
+    } while (token_is(&t, "elif"));
+    if (token_is(&t, "else")) {
+        n->other = parse_body(p, else_ends);
+        token_next(p);
     }
+    p->soft = was_soft;
 }
 
-static Node *parse_with(Parser *p, size_t at)
+static void parse_with(Parser *p, Node *n)
 {
     static const char *const ends[] = {"endwith", NULL};
-    Node *n = node_new(p, N_WITH, at);
-    Nodes targets = {0};
+    n->a = node_new(p, N_TUPLE, p->tok.at);
     while (p->tok.type != T_BLOCK_END) {
-        if (targets.n) token_expect(p, T_COMMA);
-        nodes_add(p, &targets, parse_target(p));
+        if (n->other.n) token_expect(p, T_COMMA);
+        nodes_add(p, &n->a->kids, parse_target(p));
         token_expect(p, T_ASSIGN);
         nodes_add(p, &n->other, parse_expression(p));
     }
-    n->a = node_new(p, N_TUPLE, at);
-    n->a->kids = targets;
     n->kids = parse_inner(p, ends);
-    return n;
 }
 
 // The parameters become c->args, the defaults of the last of them c->kw.
@@ -176,16 +168,15 @@ static void parse_signature(Parser *p, CallArgs *c)
         for (size_t i = 0; i < c->args.n; i++)
             if (c->args.v[i]->sym == param->sym) fail_syntax(p->lex, at, "two parameters have the same name");
         if (token_skip(p, T_ASSIGN)) nodes_add(p, &c->kw, parse_expression(p));
-        else if (c->kw.n) fail_syntax(p->lex, p->tok.at, "a parameter without a default stands behind one with a default");
+        else if (c->kw.n) fail_syntax(p->lex, at, "this parameter needs a default, as the one before it has");
         nodes_add(p, &c->args, param);
     }
     token_expect(p, T_RPAREN);
 }
 
-static Node *parse_macro(Parser *p, size_t at)
+static void parse_macro(Parser *p, Node *n)
 {
     static const char *const ends[] = {"endmacro", NULL};
-    Node *n = node_new(p, N_MACRO, at);
     bool was_in_macro = p->in_macro;
     n->sym = parse_name(p)->sym;
     n->call = arena_take(&p->t->arena, sizeof *n->call);
@@ -194,43 +185,36 @@ static Node *parse_macro(Parser *p, size_t at)
     p->in_macro = true;
     n->kids = parse_closed(p, ends);
     p->in_macro = was_in_macro;
-    return n;
 }
 
-static Node *parse_filter_block(Parser *p, size_t at)
+static void parse_filter_block(Parser *p, Node *n)
 {
     static const char *const ends[] = {"endfilter", NULL};
-    Node *n = node_new(p, N_FILTER_BLOCK, at);
     n->b = parse_filter(p, NULL, true);
     n->kids = parse_inner(p, ends);
-    return n;
 }
 
-static Node *parse_generation(Parser *p, size_t at)
+static void parse_generation(Parser *p, Node *n)
 {
     static const char *const ends[] = {"endgeneration", NULL};
-    Node *n = node_new(p, N_GENERATION, at);
     p->t->has_generation = true;
     n->kids = parse_closed(p, ends);
-    return n;
 }
 
-static Node *parse_jump(Parser *p, size_t at, NodeType type)
+static void parse_jump(Parser *p, Node *n)
 {
-    if (p->loop_depth == 0) fail_syntax(p->lex, at, "break and continue must stand in a loop");
-    return node_new(p, type, at);
+    const char *name = n->type == N_BREAK ? "break" : "continue";
+    if (p->loop_depth == 0) fail_syntax(p->lex, p->tok.at, "'%s' must stand in a loop", name);
 }
 
-static Node *parse_break(Parser *p, size_t at) { return parse_jump(p, at, N_BREAK); }
-static Node *parse_continue(Parser *p, size_t at) { return parse_jump(p, at, N_CONTINUE); }
-
-// To add a statement: a row here and its function, a NodeType, and a case in run_statement of eval.c.
+// To add a statement: a NodeType, a row here and its function, and a case in run_statement of eval.c.
 static Node *parse_statement(Parser *p)
 {
-    static const struct { const char *tag; Node *(*parse)(Parser *p, size_t at); } statements[] = {
-        {"if", parse_if}, {"for", parse_for}, {"set", parse_set}, {"macro", parse_macro}, {"with", parse_with},
-        {"filter", parse_filter_block}, {"generation", parse_generation}, {"break", parse_break},
-        {"continue", parse_continue},
+    static const struct { const char *tag; NodeType type; void (*parse)(Parser *p, Node *n); } statements[] = {
+        {"if", N_IF, parse_if}, {"for", N_FOR, parse_for}, {"set", N_SET, parse_set}, {"macro", N_MACRO, parse_macro},
+        {"with", N_WITH, parse_with}, {"filter", N_FILTER_BLOCK, parse_filter_block},
+        {"generation", N_GENERATION, parse_generation}, {"break", N_BREAK, parse_jump},
+        {"continue", N_CONTINUE, parse_jump},
     };
     static const char *const refused[] = {
         "autoescape", "block", "call", "extends", "from", "import", "include", "print",
@@ -241,7 +225,8 @@ static Node *parse_statement(Parser *p)
         if (!token_is(&t, statements[i].tag)) continue;
         parse_deeper(p);
         token_next(p);
-        Node *n = statements[i].parse(p, t.at);
+        Node *n = node_new(p, statements[i].type, t.at);
+        statements[i].parse(p, n);
         p->depth--;
         return n;
     }

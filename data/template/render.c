@@ -20,6 +20,15 @@ void *arena_take(Arena *a, size_t size)
     return b->data + b->used - size;
 }
 
+void *arena_room(Arena *a, void *items, size_t n, size_t *cap, size_t size)
+{
+    if (n < *cap) return items;
+    *cap = *cap ? 2 * *cap : 4;
+    void *more = arena_take(a, *cap * size);
+    if (n) memcpy(more, items, n * size);
+    return more;
+}
+
 void arena_free(Arena *a)
 {
     for (ArenaBlock *b = a->blocks, *next; b; b = next) {
@@ -65,6 +74,12 @@ void *render_take(Render *r, size_t count, size_t size)
     if (__builtin_mul_overflow(count, size, &total)) total = SIZE_MAX;
     check_bytes(r, total);
     return arena_take(&r->arena, total);
+}
+
+void *render_room(Render *r, void *items, size_t n, size_t *cap, size_t size)
+{
+    check_bytes(r, n < *cap ? 0 : 2 * n * size);
+    return arena_room(&r->arena, items, n, cap, size);
 }
 
 // ---- text under construction --------------------------------------------------------------------------------------

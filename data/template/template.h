@@ -1,6 +1,7 @@
 // template: a Jinja chat template -> the bytes it prints and the spans of its {% generation %} blocks.
 // The language is the one that transformers' chat templates run in: Jinja2's sandboxed environment with trim_blocks,
-// lstrip_blocks, loop controls, tojson, raise_exception, strftime_now and {% generation %}.
+// lstrip_blocks, loop controls, tojson, raise_exception, strftime_now and {% generation %}. Of it the engine has what
+// chat templates use; the rest is refused by its name.
 #ifndef TEMPLATE_H
 #define TEMPLATE_H
 
@@ -24,10 +25,11 @@ bool template_has_generation(const Template *t);
 // wanted); span offsets count from where this render began. Messages read "NAME:LINE: KIND: WHY", KIND being one of
 //   raise       the template called raise_exception; WHY is the template's own text
 //   undefined   an undefined value was used where a value is needed
-//   runtime     a wrong type, a division by zero, an unknown filter or method, ...
+//   runtime     a wrong type, a division by zero, an unknown filter, something that is refused, ...
 //   security    what Jinja's sandbox forbids
 //   limit       the template ran for too many steps, too deep, or printed too much
-// and the WHY is Jinja2's own text where Jinja2 has one. May be called from several threads at once.
+// May be called from several threads at once. A number of `vars` that carries its text in valuestring is an int or a
+// float as that text says, and prints as Python prints it; without a text, whole numbers are ints.
 bool template_render(const Template *t, const cJSON *vars, Buf *out, Spans *spans, Err *e);
 
 #endif

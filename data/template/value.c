@@ -48,11 +48,7 @@ Seq *seq_new(Render *r, size_t cap)
 void seq_add(Render *r, Seq *s, Value v)
 {
     render_charge(r, 1);
-    if (s->n == s->cap) {
-        Value *more = render_take(r, s->cap = s->cap ? 2 * s->cap : 4, sizeof *more);
-        if (s->n) memcpy(more, s->items, s->n * sizeof *more);
-        s->items = more;
-    }
+    s->items = render_room(r, s->items, s->n, &s->cap, sizeof *s->items);
     s->items[s->n++] = v;
 }
 
@@ -100,13 +96,9 @@ void dict_put(Render *r, Dict *d, Value key, Value value)
         *old = value;
         return;
     }
-    if (d->n == d->cap) {
-        Dict *more = dict_new(r, d->cap ? 2 * d->cap : 4);
-        if (d->n) memcpy(more->keys, d->keys, d->n * sizeof *d->keys);
-        if (d->n) memcpy(more->vals, d->vals, d->n * sizeof *d->vals);
-        more->n = d->n;
-        *d = *more;
-    }
+    size_t cap = d->cap;
+    d->keys = render_room(r, d->keys, d->n, &cap, sizeof *d->keys);
+    d->vals = render_room(r, d->vals, d->n, &d->cap, sizeof *d->vals);
     d->keys[d->n] = key;
     d->vals[d->n++] = value;
 }
