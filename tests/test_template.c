@@ -182,7 +182,8 @@ static void test_numbers_as_written(void)
         cJSON *vars = cJSON_CreateObject(), *row = cJSON_AddObjectToObject(vars, "row");
         cJSON *number = cJSON_AddNumberToObject(row, "x", strtod(written, NULL));
         number->valuestring = mem_strdup(written);
-        Result print = render("{{ row.x }} {{ row.x ~ '' }} {{ [row.x] }} {{ row.x is number and row.x == row.x }}", vars);
+        Result print = render("{{ row.x }} {{ row.x ~ '' }} {{ [row.x] }} {{ row.x is number and row.x == row.x }}",
+                              vars);
         Result json = render("{{ row|tojson }}", vars), sum = render("{{ row.x + 1 }}", vars);
         Buf want = {0};
         buf_addf(&want, "%s %s [%s] True", text, text, text);
@@ -213,7 +214,7 @@ static void test_where_errors_are(void)
         {"{{ '\\ud800' }}", "t:1:4: syntax error: half of a surrogate pair is no character"},
         {"{{ 1 }}\n{{ 2\n / 0 }}", "t:2: runtime: division by zero"},
         {"{{ 1 + 'a' }}", "t:1: runtime: '+' does not work with an int and a string"},
-        {"{% for i in 5 %}{% endfor %}", "t:1: runtime: going through items does not work with an int"},
+        {"{% for i in 5 %}{% endfor %}", "t:1: runtime: iteration does not work with an int"},
         {"{% for i in [1] %}\n\n{{ i.x.y }}{% endfor %}", "t:3: undefined: an int has no 'x'"},
         {"{{ x.y }}", "t:1: undefined: 'x' is undefined"},
         {"{{ [].append(1) }}", "t:1: security: 'append' of a list is not for templates"},

@@ -1,13 +1,11 @@
 // jinja_call: finding a builtin by its name, and putting the arguments of a call where its parameters are.
 #include "jinja.h"
 
-// Is `name` one of the words?
-static bool has_word(const char *words, Value name)
+bool has_word(const char *words, Value name)
 {
-    for (const char *p = words; *p; p += *p == ' ') {
-        size_t len = strcspn(p, " ");
-        if (len == name.len && memcmp(p, name.s, len) == 0) return true;
-        p += len;
+    for (const char *p = words; name.len > 0; p++) {
+        if (*p == *name.s && strcspn(p, " ") == name.len && memcmp(p, name.s, name.len) == 0) return true;
+        if (!(p = strchr(p, ' '))) break;
     }
     return false;
 }

@@ -31,7 +31,11 @@ const char *char_before(const char *begin, const char *p)
 unsigned code_class(uint32_t code) { return unicode_value(unicode_classes, n_unicode_classes, code); }
 
 // Python counts four control characters as white space that are none in Unicode.
-static bool code_is_space(uint32_t c) { return (c >= 0x1C && c <= 0x1F) || (code_class(c) & CLASS_SPACE); }
+static bool code_is_space(uint32_t c)
+{
+    if (c >= 0x1C && c < 0x80) return c <= ' ';
+    return code_class(c) & CLASS_SPACE;
+}
 
 size_t space_at(const char *p, const char *end)
 {

@@ -3,6 +3,8 @@
 // inside out. Text that a statement captures grows at the end of the output and is cut off from there.
 #include "jinja.h"
 
+#include <assert.h>
+
 typedef enum { FLOW_NEXT, FLOW_BREAK, FLOW_CONTINUE } Flow;
 
 static Flow run(Render *r, const Nodes *body);
@@ -92,17 +94,21 @@ static Args eval_args(Render *r, const CallArgs *c)
 {
     if (!c) return (Args){0};
     Seq *v = seq_new(r, c->args.n);
-    Dict *named = dict_new(r, c->kw.n);
+    Dict *named = dict_new(r, c->kw.n), *options = &(Dict){0};
     for (size_t i = 0; i < c->args.n; i++) seq_add(r, v, eval_node(r, c->args.v[i]));
     for (size_t i = 0; i < c->kw.n; i++) dict_put(r, named, c->names.v[i]->value, eval_node(r, c->kw.v[i]));
     const Seq *more = c->star ? value_iterate(r, eval_node(r, c->star)) : NULL;
     for (size_t i = 0; more && i < more->n; i++) seq_add(r, v, more->items[i]);
-    Value options = c->star2 ? eval_node(r, c->star2) : v_dict(dict_new(r, 0));
-    need_kind(r, options, SET(V_DICT), "an argument behind '**'");
-    for (size_t i = 0; i < options.dict->n; i++) {
-        need_kind(r, options.dict->keys[i], SET(V_STRING), "an argument behind '**'");
-        dict_put(r, named, options.dict->keys[i], options.dict->vals[i]);
+    if (c->star2) {
+        Value v2 = eval_node(r, c->star2);
+        need_kind(r, v2, SET(V_DICT), "'**'");
+        options = v2.dict;
     }
+    for (size_t i = 0; i < options->n; i++) {
+        need_kind(r, options->keys[i], SET(V_STRING), "'**'");
+        dict_put(r, named, options->keys[i], options->vals[i]);
+    }
+    if (named->n != c->kw.n + options->n) fail_run(r, "a call gives the same argument twice");
     return (Args){.v = v->items, .n = v->n, .names = named->keys, .kw = named->vals, .n_kw = named->n};
 }
 
@@ -120,9 +126,10 @@ static void bind_macro(Render *r, const Macro *m, Scope *s, Args *a)
             v = i < n_required ? undefined_new(r, NULL, param, false) : eval_node(r, sig->kw.v[i - n_required]);
         scope_set(r, s, sym, v);
     }
+    if (a->n_kw == 0 && a->n <= sig->args.n) return;
     const char *name = value_chars(r, m->name);
     if (a->n_kw) fail_run(r, "'%s' takes no argument '%s' here", name, value_chars(r, a->names[0]));
-    if (a->n > sig->args.n) fail_run(r, "'%s' takes at most %zu arguments, but got %zu", name, sig->args.n, a->n);
+    fail_run(r, "'%s' takes at most %zu arguments, but got %zu", name, sig->args.n, a->n);
 }
 
 static Value call_macro(Render *r, const Macro *m, Args *a)
@@ -237,13 +244,12 @@ static Value eval_inner(Render *r, const Node *n)
     case N_COND: return eval_cond(r, n);
     case N_COMPARE: return eval_compare(r, n);
     case N_CONCAT: return str_join(r, v_text(""), eval_items(r, n, V_LIST).seq);
-    case N_BINARY: {
-        Value a = eval_node(r, n->a), b = eval_node(r, n->b);
-        r->line = n->line;
-        return op_binary(r, n->op, a, b);
+    default: break;
     }
-    default: fail_run(r, "a slice can only stand alone in brackets");
-    }
+    assert(n->type == N_BINARY);
+    Value a = eval_node(r, n->a), b = eval_node(r, n->b);
+    r->line = n->line;
+    return op_binary(r, n->op, a, b);
 }
 
 static Value eval_node(Render *r, const Node *n)
@@ -268,7 +274,7 @@ static Flow run_scoped(Render *r, const Nodes *body, Scope *parent)
 
 // ---- loops --------------------------------------------------------------------------------------------------------
 
-// The items that the loop's own `if` lets through. All are asked before the first turn; Jinja2 asks each before its own.
+// The items that the loop's own `if` lets through. All are asked before the first turn; Jinja2 asks one by one.
 static const Seq *loop_items(Render *r, const Node *n)
 {
     const Seq *all = value_iterate(r, eval_node(r, n->b));

@@ -85,8 +85,7 @@ size_t symbol_of(Parser *p, Value name)
 static Node *name_node(Parser *p, const Token *t)
 {
     Node *n = node_new(p, N_NAME, t->at);
-    bool special = text_is(t->value, "caller") || text_is(t->value, "kwargs") || text_is(t->value, "varargs");
-    if (special && p->in_macro)
+    if (p->in_macro && has_word("caller kwargs varargs", t->value))
         fail_syntax(p->lex, t->at, "'%.*s' in a macro " NOT_HERE, (int)t->value.len, t->value.s);
     n->sym = symbol_of(p, t->value);
     return n;
@@ -197,10 +196,10 @@ Node *parse_tuple(Parser *p, TupleRule rule)
 
 static Node *parse_slice_part(Parser *p)
 {
-    bool none = p->tok.type == T_COLON || p->tok.type == T_RBRACKET || p->tok.type == T_COMMA;
-    return none ? NULL : parse_expression(p);
+    return p->tok.type == T_COLON || p->tok.type == T_RBRACKET ? NULL : parse_expression(p);
 }
 
+// What stands in brackets: an index, or from:to:step.
 static Node *parse_index(Parser *p)
 {
     size_t at = p->tok.at;
@@ -222,15 +221,8 @@ static Node *parse_subscript(Parser *p, Node *node)
         else n->b = const_node(p, t.at, t.value);
         return n;
     }
-    Nodes parts = {0};
-    while (p->tok.type != T_RBRACKET) {
-        if (parts.n) token_expect(p, T_COMMA);
-        nodes_add(p, &parts, parse_index(p));
-    }
+    Node *key = parse_index(p);
     token_expect(p, T_RBRACKET);
-    if (parts.n == 1) return node_with(p, N_ITEM, open.at, node, parts.v[0]);
-    Node *key = node_new(p, N_TUPLE, open.at);
-    key->kids = parts;
     return node_with(p, N_ITEM, open.at, node, key);
 }
 
@@ -302,7 +294,7 @@ static Node *parse_test(Parser *p, Node *node)
     Node *n = node_with(p, N_TEST, at, node, NULL);
     n->value = token_expect(p, T_NAME).value;
     TokenType type = p->tok.type;
-    bool word = type == T_NAME && !at_name(p, "else") && !at_name(p, "or") && !at_name(p, "and");
+    bool word = type == T_NAME && !has_word("else or and", p->tok.value);
     if (type == T_LPAREN) {
         n->call = parse_call_args(p);
     } else if (word || type == T_STRING || type == T_INTEGER || type == T_FLOAT || type == T_LBRACKET ||

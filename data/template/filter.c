@@ -187,7 +187,7 @@ BUILTIN(length) { return v_int((int64_t)value_length(r, v)); }
 BUILTIN(absolute)
 {
     if (!is_a(v, NUMBERS)) fail_run(r, "abs does not work with %s", type_name(v));
-    return is_a(v, INTS) ? (int_of(v) < 0 ? op_negate(r, v, true) : v_int(int_of(v))) : v_float(fabs(v.f));
+    return op_negate(r, v, signbit(float_of(v)));
 }
 
 BUILTIN(to_int)

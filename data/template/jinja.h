@@ -123,6 +123,8 @@ typedef enum {
     N_CONTINUE, N_NS_TARGET, N_GROUP
 } NodeType;
 
+// To add an operator: its token (here, and in lex.c), an Op (its text and its code in op.c), a row in parse_binary of
+// expr.c.
 typedef enum { OP_ADD, OP_SUB, OP_MUL, OP_DIV, OP_FLOORDIV, OP_MOD, OP_POW, OP_EQ, OP_NE, OP_LT, OP_LE, OP_GT, OP_GE,
                OP_IN, OP_NOT_IN } Op;
 
@@ -155,6 +157,7 @@ struct Template {
 };
 
 // ---- the lexer (lex.c) ---------------------------------------------------------------------------------------------
+// ORDER: the operators are those from T_ADD to T_COMMA (lex_operator).
 typedef enum {
     T_EOF, T_DATA, T_PRINT_BEGIN, T_PRINT_END, T_BLOCK_BEGIN, T_BLOCK_END, T_NAME, T_STRING, T_INTEGER, T_FLOAT,
     T_ADD, T_SUB, T_DIV, T_FLOORDIV, T_MUL, T_MOD, T_POW, T_TILDE, T_LBRACKET, T_RBRACKET, T_LPAREN, T_RPAREN,
@@ -282,6 +285,7 @@ void value_json(Render *r, Value v, const JsonStyle *style, size_t level);
 Value value_from_json(Render *r, const cJSON *json);
 
 // ---- call.c --------------------------------------------------------------------------------------------------------
+bool has_word(const char *words, Value name);   // is it one of the words, which have spaces between them?
 const Builtin *row_find(const Builtin *rows, uint32_t of, Value name);  // rows end with one without a name; NULL: none
 Value args_pop(Args *a, Value name);            // a keyword's value, taken out of the keywords; V_MISSING: none
 Value call_builtin(Render *r, const Bound *b, Args *a);

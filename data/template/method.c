@@ -83,13 +83,13 @@ BUILTIN(remove_end)
 
 // ---- filters ------------------------------------------------------------------------------------------------------
 
-BUILTIN(string) { return value_to_str(r, v); }
 BUILTIN(escape) { return v.markup && !a->how ? v : str_html(r, value_to_str(r, v)); }
 
-BUILTIN(safe)
+// string and safe.
+BUILTIN(string)
 {
     v = value_to_str(r, v);
-    v.markup = true;
+    v.markup |= a->how;
     return v;
 }
 
@@ -204,10 +204,10 @@ static const Builtin rows[] = {
     {"endswith", STR, "_ _ _", starts_or_ends, SIDE_RIGHT, 1},
     {"removeprefix", STR, "_", remove_end, SIDE_LEFT, 1},
     {"removesuffix", STR, "_", remove_end, SIDE_RIGHT, 1},
-    {"string", FILTER, "", string, 0, 0},
-    {"safe", FILTER, "", safe, 0, 0},
-    {"escape e", FILTER, "", escape, 0, 0},
-    {"forceescape", FILTER, "", escape, 1, 0},
+    {"string", FILTER, "", string, false, 0},
+    {"safe", FILTER, "", string, true, 0},
+    {"escape e", FILTER, "", escape, false, 0},
+    {"forceescape", FILTER, "", escape, true, 0},
     {"indent", FILTER, "width first blank", indent, 0, 0},
     {"tojson", FILTER, "ensure_ascii indent separators sort_keys", tojson, 0, 0},
     {"pop", SET(V_LIST), "_", list_pop, 0, 0},

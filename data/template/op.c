@@ -163,12 +163,9 @@ bool op_compare(Render *r, Op op, Value a, Value b)
 // What the sandbox hides: methods that change their object, and what Python calls __so__.
 static bool is_unsafe(Value obj, Value name)
 {
-    static const char *const list[] = {"append", "reverse", "insert", "sort", "extend", "remove", NULL};
-    static const char *const dict[] = {"clear", "pop", "popitem", "setdefault", "update", NULL};
     if (name.len > 4 && memcmp(name.s, "__", 2) == 0 && memcmp(name.s + name.len - 2, "__", 2) == 0) return true;
-    const char *const *names = obj.kind == V_LIST ? list : obj.kind == V_DICT ? dict : list + 6;
-    while (*names && !text_is(name, *names)) names++;
-    return *names;
+    return (obj.kind == V_LIST && has_word("append extend insert remove reverse sort", name)) ||
+           (obj.kind == V_DICT && has_word("clear pop popitem setdefault update", name));
 }
 
 // To add an attribute of loop: a line.

@@ -216,9 +216,6 @@ static Node *parse_statement(Parser *p)
         {"generation", N_GENERATION, parse_generation}, {"break", N_BREAK, parse_jump},
         {"continue", N_CONTINUE, parse_jump},
     };
-    static const char *const refused[] = {
-        "autoescape", "block", "call", "extends", "from", "import", "include", "print",
-    };
     Token t = p->tok;
     if (t.type != T_NAME) fail_expected(p, "the name of a tag");
     for (size_t i = 0; i < sizeof statements / sizeof *statements; i++) {
@@ -230,9 +227,9 @@ static Node *parse_statement(Parser *p)
         p->depth--;
         return n;
     }
-    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++)
-        if (token_is(&t, refused[i])) fail_syntax(p->lex, t.at, "the tag '%s' " NOT_HERE, refused[i]);
-    fail_syntax(p->lex, t.at, "the tag '%.*s' is unknown, or has no place here", (int)t.value.len, t.value.s);
+    bool known = has_word("autoescape block call extends from import include print", t.value);
+    fail_syntax(p->lex, t.at, "the tag '%.*s' %s", (int)t.value.len, t.value.s,
+                known ? NOT_HERE : "is unknown, or has no place here");
 }
 
 void parse_template(Template *t, Lexer *x)

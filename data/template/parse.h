@@ -7,7 +7,7 @@
 typedef struct {
     Lexer *lex;
     Template *t;
-    Token tok, ahead;                           // ahead is only read after `look`
+    Token tok, ahead;                           // ahead is there if has_ahead
     bool has_ahead;
     size_t depth;                               // of statements and expressions
     size_t loop_depth;                          // loops that a break here would leave

@@ -6,11 +6,6 @@
 
 enum { SHARP_S = 0xDF };                        // the small letter whose capital is two letters
 
-static bool is_word_edge(const char *p, const char *end)
-{
-    return space_at(p, end) > 0 || (*p && strchr("-({[<", *p));
-}
-
 Value str_case(Render *r, Value s, CaseRule rule)
 {
     const char *end = s.s + s.len;
@@ -21,31 +16,28 @@ Value str_case(Render *r, Value s, CaseRule rule)
         bool up = rule == CASE_UPPER || (rule != CASE_LOWER && first);
         if (up && c == SHARP_S) out_text(r, rule == CASE_UPPER || rule == CASE_WORDS ? "SS" : "Ss");
         else out_char(r, up ? large : small);
-        first = rule == CASE_TITLE ? small == large && c != SHARP_S : rule == CASE_WORDS ? is_word_edge(p, end) : false;
+        bool no_letter = small == large && c != SHARP_S, edge = space_at(p, end) > 0 || (c && strchr("-({[<", *p));
+        first = rule == CASE_TITLE ? no_letter : rule == CASE_WORDS ? edge : false;
     }
     return out_cut(r, mark);
 }
 
-static bool has_char(Value chars, const char *p, size_t n)
+// Does strip take the character of n bytes at p?
+static bool is_stripped(Value chars, const char *p, size_t n)
 {
-    for (const char *q = chars.s, *end = q + chars.len; q < end; q += char_len(q, end))
-        if (char_len(q, end) == n && memcmp(p, q, n) == 0) return true;
-    return false;
+    return is_a(chars, GIVEN) ? memmem(chars.s, chars.len, p, n) != NULL : space_at(p, p + n) > 0;
 }
 
 Value str_strip(Value s, Value chars, int sides)
 {
-    bool spaces = !is_a(chars, GIVEN);
-    const char *begin = s.s, *end = s.s + s.len;
-    while ((sides & SIDE_LEFT) && begin < end) {
-        size_t n = char_len(begin, end);
-        if (!(spaces ? space_at(begin, end) > 0 : has_char(chars, begin, n))) break;
-        begin += n;
+    const char *begin = s.s, *end = s.s + s.len, *p;
+    for (; (sides & SIDE_LEFT) && begin < end; begin = p) {
+        p = begin + char_len(begin, end);
+        if (!is_stripped(chars, begin, (size_t)(p - begin))) break;
     }
-    while ((sides & SIDE_RIGHT) && begin < end) {
-        const char *p = char_before(begin, end);
-        if (!(spaces ? space_before(begin, end) > 0 : has_char(chars, p, (size_t)(end - p)))) break;
-        end = p;
+    for (; (sides & SIDE_RIGHT) && begin < end; end = p) {
+        p = char_before(begin, end);
+        if (!is_stripped(chars, p, (size_t)(end - p))) break;
     }
     s.s = begin;
     s.len = (size_t)(end - begin);
@@ -67,22 +59,14 @@ size_t str_find(Value s, Value part, bool last)
 static Seq *split_spaces(Render *r, Value s, int64_t max, bool from_right)
 {
     Seq *parts = seq_new(r, 0);
-    int side = from_right ? SIDE_RIGHT : SIDE_LEFT;
-    while ((s = str_strip(s, v_none(), side)).len > 0) {
+    while ((s = str_strip(s, v_none(), from_right ? SIDE_RIGHT : SIDE_LEFT)).len > 0) {
         const char *begin = s.s, *end = s.s + s.len, *p = from_right ? end : begin;
-        if (max >= 0 && (int64_t)parts->n == max) {
-            seq_add(r, parts, v_str(s.s, s.len));
-            break;
-        }
-        if (from_right) {
-            while (p > begin && !space_before(begin, p)) p = char_before(begin, p);
-            seq_add(r, parts, v_str(p, (size_t)(end - p)));
-            s.len = (size_t)(p - begin);
-        } else {
-            while (p < end && !space_at(p, end)) p += char_len(p, end);
-            seq_add(r, parts, v_str(begin, (size_t)(p - begin)));
-            s = v_str(p, (size_t)(end - p));
-        }
+        bool rest = max >= 0 && (int64_t)parts->n == max;         // what is left is the last part
+        while (from_right && p > begin && (rest || !space_before(begin, p))) p = char_before(begin, p);
+        while (!from_right && p < end && (rest || !space_at(p, end))) p += char_len(p, end);
+        Value before = v_str(begin, (size_t)(p - begin)), behind = v_str(p, (size_t)(end - p));
+        seq_add(r, parts, from_right ? behind : before);
+        s = from_right ? before : behind;
     }
     return parts;
 }

@@ -82,7 +82,7 @@ const Value *dict_get(Render *r, const Dict *d, Value key)
 
 void need_hashable(Render *r, Value v)
 {
-    need_kind(r, v, ~(SET(V_LIST) | SET(V_DICT) | SET(V_VIEW)), "a key");
+    need_kind(r, v, ~(SET(V_LIST) | SET(V_DICT) | SET(V_VIEW)), "use as a key");
     render_enter(r);
     for (size_t i = 0; v.kind == V_TUPLE && i < v.seq->n; i++) need_hashable(r, v.seq->items[i]);
     r->depth--;
@@ -117,7 +117,7 @@ Seq *dict_items(Render *r, const Dict *d)
 
 Seq *value_iterate(Render *r, Value v)
 {
-    need_kind(r, v, ITERABLE, "going through items");
+    need_kind(r, v, ITERABLE, "iteration");
     Seq *s = seq_new(r, 0);
     if (v.kind == V_DICT) {
         *s = (Seq){.items = v.dict->keys, .n = v.dict->n};
