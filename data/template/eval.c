@@ -435,7 +435,8 @@ void render_body(Render *r)
     r->slots = render_take(r, r->t->n_names + 1, sizeof *r->slots);
     memset(r->slots, 0, (r->t->n_names + 1) * sizeof *r->slots);
     size_t first_span = r->spans ? r->spans->n : 0;
+    buf_add(r->out, "", 0);                     // so that data is a string, and not NULL, from here on
     run(r, &r->t->body);
-    buf_add(r->out, "", 0);                     // so that data is a string even if nothing was printed
+    r->out->data[r->out->len] = 0;
     measure_spans(r, first_span);
 }

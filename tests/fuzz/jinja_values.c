@@ -4,32 +4,25 @@
 #include "../../data/template/template.h"
 
 static const char *const templates[] = {
-    ("{% for m in messages %}{{ m.role ~ m['content'] | trim }}{% generation %}{{ m.content }}{% endgeneration %}"
-     "{% endfor %}"),
-    ("{{ v }}{{ v | tojson }}{{ v | tojson(indent=2) }}{{ v | string | length }}{{ '%s' % v }}"
-     "{{ '%r|%5.2f'.format(v) }}"),
-    "{{ v | upper | title | capitalize | reverse | list }}{{ v | escape }}{{ v | urlencode }}{{ v | wordwrap(w) }}",
-    ("{{ v | sort | unique | join(w) }}{{ v | groupby(k) | list }}{{ v | map(attribute=k) | list }}"
-     "{{ v | batch(n) | list }}"),
-    "{{ '%' ~ n ~ 'd' }}{{ ('%' ~ n ~ '.' ~ w ~ 'f') % v }}",
-    "{{ w.format(v, n, k=k) }}",
-    "{{ w % v }}{{ w % (v, n) }}",
+    "{% for m in messages %}{{ m.role ~ m['content'] | trim }}{% generation %}{{ m.content }}{% endgeneration %}"
+    "{% endfor %}",
+    "{{ v }}{{ v | tojson }}{{ v | tojson(indent=2) }}{{ v | tojson(true, w, sort_keys=true) }}{{ v | string }}",
+    "{{ v | upper | title | capitalize | reverse | list }}{{ v | escape }}{{ (v | safe) + w }}{{ v.title() }}",
+    "{{ v | sort | unique | join(w) }}{{ v | map(attribute=k) | list }}{{ v | selectattr(k, 'equalto', n) | list }}",
     "{{ v[n] }}{{ v[n:w] }}{{ v[::n] }}{{ v[w:n:k] }}",
     "{{ v * n }}{{ n ** w }}",
-    ("{{ n // w }}{{ n % w }}{{ n * w }}{{ n - w }}{{ -n }}{{ n | round(w) }}{{ n | int }}{{ w | int(base=n) }}"
-     "{{ n | abs }}"),
+    "{{ n // w }}{{ n % w }}{{ n * w }}{{ n - w }}{{ -n }}{{ n | int }}{{ w | int }}{{ w | float }}{{ n | abs }}",
     "{% for i in range(n, w, k) %}{{ i }}{% endfor %}",
     "{% for a, b in v.items() %}{{ a }}={{ b }}{% else %}none{% endfor %}{{ v | dictsort | tojson }}",
-    "{{ v.split(w) }}{{ v.split(w, n) }}{{ v.replace(w, k) }}{{ v.strip(w) }}{{ v.find(w) }}{{ v.startswith(w) }}",
-    ("{{ v.center(n) }}{{ v.ljust(n, w) }}{{ v.zfill(n) }}{{ v | indent(n) }}{{ v | center(n) }}"
-     "{{ v | truncate(n, k, w) }}"),
+    "{{ v.split(w) }}{{ v.split(w, n) }}{{ v.rsplit(none, n) }}{{ v.replace(w, k) }}{{ v.strip(w) }}{{ v.find(w, n) }}",
+    "{{ v.startswith(w, n) }}{{ v.removesuffix(w) }}{{ v.splitlines() }}{{ v | indent(n) }}{{ v | trim(w) }}",
     "{% set ns = namespace(x=v) %}{% for i in l %}{% set ns.x = ns.x + i %}{% endfor %}{{ ns.x }}",
-    ("{% macro walk(x) %}{% if x is mapping %}{% for k in x %}{{ k }}{{ walk(x[k]) }}{% endfor %}"
-     "{% elif x is iterable and x is not string %}{% for i in x %}{{ walk(i) }}{% endfor %}"
-     "{% else %}{{ x }}{% endif %}{% endmacro %}{{ walk(v) }}"),
-    "{% for x in v recursive %}{{ loop.depth }}{{ loop(x) }}{% endfor %}",
-    ("{{ v == w }}{{ v < w }}{{ v in w }}{{ v and w }}{{ v is sameas w }}{{ [v, w, n] | max }}{{ l | sum }}"
-     "{{ strftime_now(w) }}"),
+    "{% macro walk(x) %}{% if x is mapping %}{% for k in x %}{{ k }}{{ walk(x[k]) }}{% endfor %}"
+    "{% elif x is iterable and x is not string %}{% for i in x %}{{ walk(i) }}{% endfor %}{% else %}{{ x }}{% endif %}"
+    "{% endmacro %}{{ walk(v) }}",
+    "{% for x in v if x != w %}{{ loop.previtem }}{{ loop.nextitem }}{{ loop.changed(x) }}{% endfor %}{{ v.pop(n) }}",
+    "{{ v == w }}{{ v < w }}{{ v in w }}{{ v and w }}{{ v is sameas w }}{{ [v, w, n] | max }}{{ l | sum }}",
+    "{{ strftime_now(w) }}",
 };
 
 void fuzz_jinja_values(const char *data, size_t size);
