@@ -50,12 +50,12 @@ static bool is_error(const Result *res, unsigned want_line, const char *kind, co
            (strcmp(kind, "raise") != 0 || strcmp(text + at + n + 2, why) == 0);
 }
 
-// A refusal of something that Jinja has must name it.
-static bool is_refused(const Result *res, const char *name)
+// `what` is the refused thing with its name, such as "filter 'xmlattr'".
+static bool is_refused(const Result *res, const char *what)
 {
-    char quoted_name[64];
-    snprintf(quoted_name, sizeof quoted_name, "'%s'", name);
-    return !res->text && strstr(res->e.text, quoted_name) && strstr(res->e.text, " is not part of chat templates");
+    char refusal[128];
+    snprintf(refusal, sizeof refusal, ": the %s is not part of chat templates", what);
+    return !res->text && strstr(res->e.text, refusal);
 }
 
 static bool are_spans(const Spans *spans, const cJSON *want)
@@ -225,11 +225,11 @@ static void test_where_errors_are(void)
         {"{{ [1]|random }}", "t:1: runtime: the filter 'random' is not part of chat templates"},
         {"{{ 'a' is upper }}", "t:1: runtime: the test 'upper' is not part of chat templates"},
         {"\n{{ '{}'.format(1) }}", "t:2: runtime: the method 'format' is not part of chat templates"},
-        {"{{ '%s' % 1 }}", "t:1: runtime: formatting of a string by '%' is not part of chat templates"},
+        {"{{ '%s' % 1 }}", "t:1: runtime: the string operator '%' is not part of chat templates"},
         {"{{ lipsum() }}", "t:1: runtime: the function 'lipsum' is not part of chat templates"},
         {"{% autoescape true %}", "t:1:4: syntax error: the tag 'autoescape' is not part of chat templates"},
-        {"{% for i in l recursive %}",
-         "t:1:15: syntax error: the word 'recursive' of a loop is not part of chat templates"},
+        {"{% for i in l recursive %}", "t:1:15: syntax error: the word 'recursive' is not part of chat templates"},
+        {"{% macro m() %}{{ caller() }}", "t:1:19: syntax error: the macro variable 'caller' is not part of chat templates"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         Result res = render(cases[i].source, NULL);
@@ -398,19 +398,27 @@ static bool vector_error(const char *what, const Result *res, const cJSON *error
     return check_error(what, res, 0, kind, why);
 }
 
-// Is this a refusal of a name that the engine has no code for, and that the template uses? Only these may be refused.
+// Is this a refusal of something that the engine has no code for, and that the template uses? Only these are accepted.
 static bool is_dropped(const Result *res, const char *source)
 {
-    static const char *const names[] = {
-        "attr", "autoescape", "batch", "block", "call", "caller", "casefold", "center", "copy", "count", "cycler",
-        "escaped", "extends", "filesizeformat", "format", "from", "groupby", "import", "include", "index", "isalnum",
-        "isalpha", "isdigit", "islower", "isspace", "istitle", "isupper", "joiner", "kwargs", "lipsum", "ljust",
-        "lower", "partition", "pprint", "print", "random", "recursive", "rjust", "round", "rpartition", "slice",
-        "striptags", "swapcase", "truncate", "upper", "urlencode", "urlize", "varargs", "wordcount", "wordwrap",
-        "xmlattr", "zfill", "%", "base", "0x", "0o", "0b",
+    static const struct { const char *what, *names; } dropped[] = {
+        {"filter", "abs attr batch center filesizeformat format groupby max min pprint random round slice striptags "
+                   "sum truncate urlencode urlize wordcount wordwrap xmlattr"},
+        {"test", "escaped filter lower test upper"},
+        {"method", "casefold center clear copy count encode expandtabs format index isalnum isalpha isascii isdecimal "
+                   "isdigit islower isnumeric isspace istitle isupper ljust partition rjust rpartition swapcase zfill"},
+        {"function", "cycler joiner lipsum"},
+        {"tag", "autoescape block call extends from import include print"},
+        {"macro variable", "caller kwargs varargs"},
+        {"string operator", "%"}, {"argument", "base"}, {"number prefix", "0b 0o 0x"}, {"word", "recursive"},
     };
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (is_refused(res, names[i]) && strstr(source, names[i])) return true;
+    for (size_t i = 0; i < sizeof dropped / sizeof *dropped; i++)
+        for (const char *p = dropped[i].names; *p; p += strcspn(p, " "), p += *p == ' ') {
+            char name[32], what[64];
+            snprintf(name, sizeof name, "%.*s", (int)strcspn(p, " "), p);
+            snprintf(what, sizeof what, "%s '%s'", dropped[i].what, name);
+            if (is_refused(res, what) && strstr(source, name)) return true;
+        }
     return false;
 }
 

@@ -86,7 +86,7 @@ static Node *name_node(Parser *p, const Token *t)
 {
     Node *n = node_new(p, N_NAME, t->at);
     if (p->in_macro && has_word("caller kwargs varargs", t->value))
-        fail_syntax(p->lex, t->at, "'%.*s' in a macro " NOT_HERE, (int)t->value.len, t->value.s);
+        fail_syntax(p->lex, t->at, "the macro variable '%.*s' " NOT_HERE, (int)t->value.len, t->value.s);
     n->sym = symbol_of(p, t->value);
     return n;
 }

@@ -75,27 +75,6 @@ BUILTIN(unique)
     return v_seq(V_ITER, s);
 }
 
-// min and max; how: the operator by which the better one compares.
-BUILTIN(extreme)
-{
-    const Seq *s = value_iterate(r, v);
-    if (s->n == 0) return undefined_new(r, "an empty sequence", v_text("extreme"), false);
-    const Value *keys = sort_keys(r, s, a->v[1], value_truth_or(r, a->v[0], false));
-    size_t best = 0;
-    for (size_t i = 1; i < s->n; i++)
-        if (op_compare(r, (Op)a->how, keys[i], keys[best])) best = i;
-    return s->items[best];
-}
-
-BUILTIN(sum)
-{
-    const Seq *s = value_iterate(r, v);
-    Value sum = a->v[1].kind == V_MISSING ? v_int(0) : a->v[1];
-    if (sum.kind == V_STRING) fail_run(r, "sum does not add strings; join does");
-    for (size_t i = 0; i < s->n; i++) sum = op_binary(r, OP_ADD, sum, path_get(r, s->items[i], a->v[0], v_none()));
-    return sum;
-}
-
 BUILTIN(join)
 {
     Seq *s = seq_copy(r, value_iterate(r, v));
@@ -184,17 +163,11 @@ BUILTIN(length) { return v_int((int64_t)value_length(r, v)); }
 
 // ---- numbers ------------------------------------------------------------------------------------------------------
 
-BUILTIN(absolute)
-{
-    if (!is_a(v, NUMBERS)) fail_run(r, "abs does not work with %s", type_name(v));
-    return op_negate(r, v, signbit(float_of(v)));
-}
-
 BUILTIN(to_int)
 {
     double f = 0;
     if (v.kind == V_UNDEFINED) fail_undefined(r, v);
-    if (a->v[1].kind != V_MISSING) fail_run(r, "the argument 'base' of int " NOT_HERE);
+    if (a->v[1].kind != V_MISSING) fail_run(r, "the argument 'base' " NOT_HERE);
     if (is_a(v, INTS)) return v_int(int_of(v));
     Value read = v.kind == V_STRING ? text_to_int(&r->arena, v) : v.kind == V_BIG ? v : v_missing();
     if (read.kind != V_MISSING) return read;
@@ -219,7 +192,6 @@ BUILTIN(to_float)
 
 // To add a filter: a row here, or in method.c if it makes text.
 static const Builtin filters[] = {
-    {"abs", FILTER, "", absolute, 0, 0},
     {"default d", FILTER, "default_value boolean", use_default, 0, 0},
     {"dictsort", FILTER, "case_sensitive by reverse", dictsort, 0, 0},
     {"first", FILTER, "", end_item, FIRST, 0},
@@ -231,17 +203,14 @@ static const Builtin filters[] = {
     {"length count", FILTER, "", length, 0, 0},
     {"list", FILTER, "", list, 0, 0},
     {"map", FILTER, NULL, map, 0, 0},
-    {"max", FILTER, "case_sensitive attribute", extreme, OP_GT, 0},
-    {"min", FILTER, "case_sensitive attribute", extreme, OP_LT, 0},
     {"reject", FILTER, NULL, pick, REJECT, 0},
     {"rejectattr", FILTER, NULL, pick, REJECT | BY_ATTRIBUTE, 0},
     {"reverse", FILTER, "", reverse, 0, 0},
     {"select", FILTER, NULL, pick, 0, 0},
     {"selectattr", FILTER, NULL, pick, BY_ATTRIBUTE, 0},
     {"sort", FILTER, "reverse case_sensitive attribute", sort, 0, 0},
-    {"sum", FILTER, "attribute start", sum, 0, 0},
     {"unique", FILTER, "case_sensitive attribute", unique, 0, 0},
-    {.name = "attr batch groupby random round slice", .of = FILTER},
+    {.name = "abs attr batch groupby max min random round slice sum", .of = FILTER},
     {0},
 };
 

@@ -173,7 +173,7 @@ static Token lex_number(Lexer *x)
     x->pos = end;
     if (end > whole && text_to_float(x->arena, text, &t.value.f)) return t;
     char mark = x->src[at] == '0' && whole == at + 1 && x->src[end] ? (char)(x->src[end] | 32) : 0;
-    if (mark && strchr("xob", mark)) fail_syntax(x, at, "a number that begins with '0%c' " NOT_HERE, mark);
+    if (mark && strchr("xob", mark)) fail_syntax(x, at, "the number prefix '0%c' " NOT_HERE, mark);
     if (text.s[0] == '0' && strspn(text.s, "0_") < text.len) fail_syntax(x, at, "an int does not begin with 0");
     t.value = text_to_int(x->arena, text);
     return t;

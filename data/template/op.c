@@ -110,7 +110,7 @@ Value op_binary(Render *r, Op op, Value a, Value b)
 {
     const uint32_t sized = SET(V_STRING) | SET(V_LIST) | SET(V_TUPLE);
     if (is_a(a, NUMBERS) && is_a(b, NUMBERS)) return arithmetic(r, op, a, b);
-    if (op == OP_MOD && a.kind == V_STRING) fail_run(r, "formatting of a string by '%%' " NOT_HERE);
+    if (op == OP_MOD && a.kind == V_STRING) fail_run(r, "the string operator '%%' " NOT_HERE);
     if (a.kind == V_UNDEFINED) fail_undefined(r, a);
     if (b.kind == V_UNDEFINED) fail_undefined(r, b);
     if (op == OP_ADD && is_a(a, sized) && a.kind == b.kind) return concat(r, a, b);

@@ -113,7 +113,7 @@ static void parse_for(Parser *p, Node *n)
     bool was_soft = p->soft;
     p->soft = false;
     if (name_skip(p, "if")) n->c = parse_expression(p);
-    if (at_name(p, "recursive")) fail_syntax(p->lex, p->tok.at, "the word 'recursive' of a loop " NOT_HERE);
+    if (at_name(p, "recursive")) fail_syntax(p->lex, p->tok.at, "the word 'recursive' " NOT_HERE);
     p->loop_depth++;
     n->kids = parse_body(p, ends);
     p->loop_depth--;

@@ -11,7 +11,7 @@ static const char *const templates[] = {
     "{{ v | sort | unique | join(w) }}{{ v | map(attribute=k) | list }}{{ v | selectattr(k, 'equalto', n) | list }}",
     "{{ v[n] }}{{ v[n:w] }}{{ v[::n] }}{{ v[w:n:k] }}",
     "{{ v * n }}{{ n ** w }}",
-    "{{ n // w }}{{ n % w }}{{ n * w }}{{ n - w }}{{ -n }}{{ n | int }}{{ w | int }}{{ w | float }}{{ n | abs }}",
+    "{{ n // w }}{{ n % w }}{{ n * w }}{{ n - w }}{{ -n }}{{ n | int }}{{ w | int }}{{ w | float }}",
     "{% for i in range(n, w, k) %}{{ i }}{% endfor %}",
     "{% for a, b in v.items() %}{{ a }}={{ b }}{% else %}none{% endfor %}{{ v | dictsort | tojson }}",
     "{{ v.split(w) }}{{ v.split(w, n) }}{{ v.rsplit(none, n) }}{{ v.replace(w, k) }}{{ v.strip(w) }}{{ v.find(w, n) }}",
@@ -21,7 +21,7 @@ static const char *const templates[] = {
     "{% elif x is iterable and x is not string %}{% for i in x %}{{ walk(i) }}{% endfor %}{% else %}{{ x }}{% endif %}"
     "{% endmacro %}{{ walk(v) }}",
     "{% for x in v if x != w %}{{ loop.previtem }}{{ loop.nextitem }}{{ loop.changed(x) }}{% endfor %}{{ v.pop(n) }}",
-    "{{ v == w }}{{ v < w }}{{ v in w }}{{ v and w }}{{ v is sameas w }}{{ [v, w, n] | max }}{{ l | sum }}",
+    "{{ v == w }}{{ v < w }}{{ v in w }}{{ v and w }}{{ v is sameas w }}{{ [v, w, n] | sort }}",
     "{{ strftime_now(w) }}",
 };
 
