@@ -229,7 +229,8 @@ static void test_where_errors_are(void)
         {"{{ lipsum() }}", "t:1: runtime: the function 'lipsum' is not part of chat templates"},
         {"{% autoescape true %}", "t:1:4: syntax error: the tag 'autoescape' is not part of chat templates"},
         {"{% for i in l recursive %}", "t:1:15: syntax error: the word 'recursive' is not part of chat templates"},
-        {"{% macro m() %}{{ caller() }}", "t:1:19: syntax error: the macro variable 'caller' is not part of chat templates"},
+        {"{% macro m() %}{{ caller() }}",
+         "t:1:19: syntax error: the macro variable 'caller' is not part of chat templates"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         Result res = render(cases[i].source, NULL);
