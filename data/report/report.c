@@ -18,8 +18,8 @@ bool report_added_text(Buf *out, const int *ids, size_t first, size_t end, const
     return grows;
 }
 
-// The text of token i, and of as many behind it, up to `end`, as it takes to complete its last character. Returns how many
-// tokens that are; 0, and nothing added, if they complete none. A token is decoded with the one before it, because
+// The text of token i, and of as many behind it, up to `end`, as it takes to complete its last character. Returns how
+// many tokens that are; 0, and nothing added, if they complete none. A token is decoded with the one before it, because
 // decoders drop the space in front of a text's first token.
 static size_t whole_text(Buf *out, const Example *ex, size_t i, size_t end, const Tokenizer *t)
 {
@@ -155,7 +155,7 @@ void report_summary(FILE *out, const char *name, const Summary *s, const Recipe 
     Buf shown = {0};
     row_text(&shown, s->first, true, r->tokenizer);
     size_t n = shown.len > 400 ? 400 : shown.len;
-    while (n < shown.len && ((unsigned char)shown.data[n] & 0xC0) == 0x80) n--;        // not in the middle of a character
+    while (n < shown.len && ((unsigned char)shown.data[n] & 0xC0) == 0x80) n--;        // not inside of a character
     fprintf(out, "  the first row learns: %.*s%s\n", (int)n, shown.data, n < shown.len ? "…" : "");
     buf_free(&shown);
 }
