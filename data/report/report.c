@@ -113,8 +113,7 @@ static const char *const symptom_texts[N_SYMPTOMS] = {
     [ONLY_FIRST_LABEL] = "only the first token has a label, and the first is never predicted",
     [DOUBLE_BOS] = "two BOS tokens: the template prints one and so does another part",
     [PREFIX_MISMATCH] = "the row does not begin with the tokens of its prompt: the completion begins where they differ",
-    [SPANS_GUESSED] = "the template's generation prompt, or a tail, differs from turn to turn: the header is not "
-                      "learned, and the answer ends where all renderings agree; look at it with inspect",
+    [SPANS_GUESSED] = "the template's generation prompt or tail differs from turn to turn: see inspect",
     [CALLS_LOST] = "the template does not write tool_calls: the model cannot learn them",
     [UNUSED_COLUMN] = "a column is not used",
     [UNKNOWN_ROLE] = "a role is not known: its words count as the user's",

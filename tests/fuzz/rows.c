@@ -10,6 +10,11 @@ static const char marked[] =
 static const char unmarked[] =
     "{% for m in messages %}<s>{{ m['role'] }}\n{{ m['content'] | trim }}</s>\n{% endfor %}"
     "{% if add_generation_prompt %}<s>assistant\n{% endif %}";
+// Refuses an empty conversation, has no prompt for most, and a tail; writes tool calls and tools.
+static const char odd[] =
+    "{{ messages[0].role }}{% for m in messages %}<s>{{ m.role }} {{ m.reasoning_content }}{{ m.content }}"
+    "{% for c in m.tool_calls or [] %}{{ c | tojson }}{% endfor %}{% endfor %}{{ tools }}"
+    "{% if add_generation_prompt and messages | length > 1 %}<s>assistant {% else %}</s>{% endif %}";
 
 // Bytes and a few pieces that join them.
 static Tokenizer *small_tokenizer(void)
@@ -55,13 +60,14 @@ void fuzz_rows(const char *data, size_t size);
 void fuzz_rows(const char *data, size_t size)
 {
     static Tokenizer *tokenizer;                           // made once: they are only read
-    static Template *with, *without;
+    static Template *with, *without, *strange;
     Err e;
     if (!tokenizer) {
         tokenizer = small_tokenizer();
         with = template_parse(marked, strlen(marked), "marked", &e);
         without = template_parse(unmarked, strlen(unmarked), "unmarked", &e);
-        if (!with || !without) abort();
+        strange = template_parse(odd, strlen(odd), "odd", &e);
+        if (!with || !without || !strange) abort();
     }
     const char *path = fuzz_file("input", data, size);
     Recipe recipe = {.tokenizer = tokenizer, .template = with, .text_field = "text", .assistant_only_loss = -1,
@@ -70,6 +76,9 @@ void fuzz_rows(const char *data, size_t size)
     recipe.template = without;
     recipe.warn_on_prefix_mismatch = true;
     recipe.max_length = 0;
+    read_rows(path, &recipe);
+    recipe.template = strange;
+    recipe.prompt_loss_weight = 0.5f;
     read_rows(path, &recipe);
 }
 
