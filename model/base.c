@@ -121,11 +121,34 @@ void buf_free(Buf *b)
 
 // ---- files --------------------------------------------------------------------------------------------------------
 
-bool file_map(File *f, const char *path, Err *e)
+// What people give that no reader here takes: how such a file begins, what it is, and what to do.
+static const struct { const char *begin, *what; } other_kinds[] = {
+    {"version https://git-lfs", "a Git LFS pointer, not the file itself: get that with git lfs pull"},
+    {"PK\3\4", "a zip archive, as PyTorch's .bin and .pt files are: " CONVERT},
+    {"\x80\2\x8a\n", "a pickle of PyTorch: " CONVERT},
+    {"GGUF", "a GGUF file of llama.cpp: " CONVERT},
+    {"\n\16\n\5<", "a tokenizer.model of SentencePiece: " TOKENIZE},
+    {"IQ== 0\n", "a tokenizer.model of tiktoken: " TOKENIZE},
+    {"PAR1", "a Parquet file: write its rows as .jsonl"}, {"\x1f\x8b\b", "a file packed by gzip: unpack it"},
+};
+
+// A link may lead nowhere, and what is no path may be a name on the Hub.
+static const char *open_hint(const char *path)
+{
+    char *dir = path_dir(path);
+    const char *slash = strchr(path, '/');
+    bool name = slash ? slash == strrchr(path, '/') && !file_is_dir(dir) : !strchr(path, '.');
+    free(dir);
+    return file_exists(path) ? ": it is a link, and what it leads to is gone"
+           : name || strstr(path, "://") ? ". Nothing is downloaded: give a folder or a file of this machine" : "";
+}
+
+static bool map_any(File *f, const char *path, Err *e)
 {
     *f = (File){0};
     int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return fail(e, "%s: cannot open: %s", path, strerror(errno));
+    int why = errno;
+    if (fd < 0) return fail(e, "%s: cannot open: %s%s", path, strerror(why), why == ENOENT ? open_hint(path) : "");
     struct stat st;
     if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
         close(fd);
@@ -153,10 +176,22 @@ void file_unmap(File *f)
     *f = (File){0};
 }
 
+bool file_map(File *f, const char *path, Err *e)
+{
+    if (!map_any(f, path, e)) return false;
+    for (size_t i = 0; i < sizeof other_kinds / sizeof *other_kinds; i++) {
+        size_t n = strlen(other_kinds[i].begin);
+        if (f->size < n || memcmp(f->data, other_kinds[i].begin, n) != 0) continue;
+        file_unmap(f);
+        return fail(e, "%s: this is %s", path, other_kinds[i].what);
+    }
+    return true;
+}
+
 bool file_exists(const char *path)
 {
     struct stat st;
-    return stat(path, &st) == 0;
+    return lstat(path, &st) == 0;
 }
 
 bool file_is_dir(const char *path)
@@ -336,7 +371,7 @@ bool file_put(const char *path, const void *bytes, size_t n, Err *e)
 bool file_copy(const char *from, const char *to, Err *e)
 {
     File f;
-    if (!file_map(&f, from, e)) return false;
+    if (!map_any(&f, from, e)) return false;
     bool ok = file_put(to, f.data, f.size, e);
     file_unmap(&f);
     return ok;

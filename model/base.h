@@ -52,16 +52,21 @@ void buf_clear(Buf *b);                                   // len = 0, the memory
 void buf_free(Buf *b);
 
 // ---- files --------------------------------------------------------------------------------------------------------
-// A whole regular file, mapped read-only. An empty file has data "" and size 0.
+// A whole regular file, mapped read-only. An empty file has data "" and size 0. What nothing here reads (a Git LFS
+// pointer, a zip archive, GGUF, ...) is refused, and the message says what it is.
 typedef struct { const unsigned char *data; size_t size; char *path; } File;
 bool file_map(File *f, const char *path, Err *e);
 void file_unmap(File *f);                                 // accepts {0}
 
-bool file_exists(const char *path);                       // a file or a folder
+bool file_exists(const char *path);                       // a file or a folder; a link that leads nowhere, too
 bool file_is_dir(const char *path);
 bool dir_make(const char *path, Err *e);                  // like mkdir -p
 char *path_join(const char *dir, const char *name);       // owned by the caller
 char *path_dir(const char *path);                         // the folder part ("." if none), owned by the caller
+
+// What messages advise where a file is of another kind.
+#define CONVERT "convert the model to safetensors (save_pretrained of transformers)"
+#define TOKENIZE "make a tokenizer.json of it (AutoTokenizer.from_pretrained and save_pretrained of transformers)"
 
 bool file_sync(const char *path, Err *e);                 // what a file or a folder holds reaches the disk
 // The folder for this process alone: a descriptor, or -1 and an error that says who has it. The lock goes with close()

@@ -157,27 +157,36 @@ static bool check_architecture(const cJSON *json, Err *e)
     return true;
 }
 
-// transformers 4 has rope_theta and rope_scaling; 5 has both inside rope_parameters.
+// transformers 4 has rope_theta and rope_scaling; 5 has both inside rope_parameters. Where a file has all, rope_scaling
+// comes before rope_parameters, and the object's own rope_theta before the one at the top.
 static bool get_rope(Config *c, const cJSON *json, Err *e)
 {
-    const cJSON *parameters = json_get(json, "rope_parameters"), *scaling = json_get(json, "rope_scaling");
-    if (cJSON_IsObject(parameters)) scaling = parameters;
-    if (!get_float(&c->rope_theta, cJSON_IsObject(parameters) ? parameters : json, "rope_theta", 10000, e))
-        return false;
-    if (json_is_absent(scaling)) return true;
-    const char *type = json_string(scaling, "rope_type");
-    if (!type) type = json_string(scaling, "type");
-    if (type && strcmp(type, "default") == 0) return true;
-    if (!type || strcmp(type, "llama3") != 0)
-        return fail(e, "rope_scaling: rope_type: expected \"llama3\" or \"default\", found \"%s\"", type ? type : "");
-    if (!get_float(&c->rope_scaling.factor, scaling, "factor", NAN, e) ||
-        !get_float(&c->rope_scaling.low_freq_factor, scaling, "low_freq_factor", NAN, e) ||
-        !get_float(&c->rope_scaling.high_freq_factor, scaling, "high_freq_factor", NAN, e) ||
-        !get_float(&c->rope_scaling.original_seq_len, scaling, "original_max_position_embeddings", NAN, e))
-        return fail_prefix(e, "rope_scaling: ");
+    const char *where = "rope_scaling", *later = "rope_parameters";
+    const cJSON *rope = json_get(json, where), *v;
+    if (json_is_absent(rope) || (cJSON_IsObject(rope) && !rope->child)) rope = json_get(json, where = later);
+    if (!get_float(&c->rope_theta, json, "rope_theta", 10000, e)) return false;
+    if (json_is_absent(rope)) return true;
+    if (!cJSON_IsObject(rope)) return fail(e, "%s: expected an object, found %s", where, json_kind(rope));
+    cJSON_ArrayForEach(v, rope)
+        if (cJSON_IsObject(v)) return fail(e, "%s: %s: layers that differ are not supported", where, v->string);
+    const cJSON *type = json_get(rope, "rope_type");
+    if (json_is_absent(type)) type = json_get(rope, "type");
+    const char *name = json_is_absent(type) && !json_get(rope, "factor") ? "default" : cJSON_GetStringValue(type);
+    if (!name || (strcmp(name, "default") != 0 && strcmp(name, "llama3") != 0))
+        return fail(e, "%s: rope_type: expected \"llama3\" or \"default\", found \"%s\"", where,
+                    name ? name : json_kind(type));
+    if (!get_float(&c->rope_theta, rope, "rope_theta", (double)c->rope_theta, e)) return fail_prefix(e, "%s: ", where);
+    if (strcmp(name, "default") == 0) return true;
+    static const char length[] = "original_max_position_embeddings";
+    if (!get_float(&c->rope_scaling.factor, rope, "factor", NAN, e) ||
+        !get_float(&c->rope_scaling.low_freq_factor, rope, "low_freq_factor", NAN, e) ||
+        !get_float(&c->rope_scaling.high_freq_factor, rope, "high_freq_factor", NAN, e) ||
+        !get_float(&c->rope_scaling.original_seq_len, rope, length, c->seq_len, e) ||
+        !get_float(&c->rope_scaling.original_seq_len, json, length, (double)c->rope_scaling.original_seq_len, e))
+        return fail_prefix(e, "%s: ", where);
     if (!(c->rope_scaling.factor >= 1 && c->rope_scaling.high_freq_factor > c->rope_scaling.low_freq_factor &&
           c->rope_scaling.low_freq_factor > 0))
-        return fail(e, "rope_scaling: expected factor >= 1 and high_freq_factor > low_freq_factor > 0");
+        return fail(e, "%s: expected factor >= 1 and high_freq_factor > low_freq_factor > 0", where);
     return true;
 }
 
@@ -193,8 +202,9 @@ static bool check_seq_len(const Config *c, Err *e)
 
 static bool parse_config(Config *c, const cJSON *json, Err *e)
 {
-    const cJSON *window = json_get(json, "sliding_window");
-    const char *type = json_string(json, "model_type");
+    const char *type = json_string(json, "model_type"), *kv_heads = "num_key_value_heads";
+    bool mistral = type && strcmp(type, "mistral") == 0;
+    int window = 0;
     *c = (Config){0};
     if (!cJSON_IsObject(json)) return fail(e, "expected an object, found %s", json_kind(json));
     if (!json_get_flag(&c->tied, json, NULL, "tie_word_embeddings", false, e) ||
@@ -203,16 +213,17 @@ static bool parse_config(Config *c, const cJSON *json, Err *e)
         !get_size(&c->hidden_dim, json, "intermediate_size", JSON_REQUIRED, e) ||
         !get_size(&c->n_layers, json, "num_hidden_layers", JSON_REQUIRED, e) ||
         !get_size(&c->n_heads, json, "num_attention_heads", JSON_REQUIRED, e) ||
-        !get_size(&c->n_kv_heads, json, "num_key_value_heads", c->n_heads, e) ||
+        !get_size(&c->n_kv_heads, json, kv_heads, mistral && !json_get(json, kv_heads) ? 8 : c->n_heads, e) ||
         !get_size(&c->vocab_size, json, "vocab_size", JSON_REQUIRED, e) ||
-        !get_size(&c->seq_len, json, "max_position_embeddings", 2048, e) ||
+        !get_size(&c->seq_len, json, "max_position_embeddings", mistral ? 131072 : 2048, e) ||
         !get_float(&c->norm_eps, json, "rms_norm_eps", 1e-6, e) || !get_rope(c, json, e)) return false;
     if (json_is_absent(json_get(json, "head_dim")) && c->dim % c->n_heads)
         return fail(e, "hidden_size: expected a multiple of num_attention_heads (%d), found %d", c->n_heads, c->dim);
     if (!get_size(&c->head_dim, json, "head_dim", c->dim / c->n_heads, e)) return false;
     // Attention here is always full: a Mistral may be used up to its window, where the two are the same.
-    if (type && strcmp(type, "mistral") == 0 && json_is_int(window, 1, c->seq_len - 1))
-        c->seq_len = (int)window->valuedouble;
+    if (mistral && !cJSON_IsNull(json_get(json, "sliding_window")) &&
+        !get_size(&window, json, "sliding_window", 4096, e)) return false;
+    if (window && window < c->seq_len) c->seq_len = window;
     return config_check(c, e) && check_seq_len(c, e);
 }
 
@@ -221,14 +232,25 @@ bool config_from_json(Config *c, const cJSON *json, const char *where, Err *e)
     return parse_config(c, json, e) || fail_prefix(e, "%s: ", where);
 }
 
-static bool folder_config(Config *c, const char *folder, Err *e)
+bool config_check_keys(const cJSON *json, const char *where, Err *e)
 {
-    char *path = path_join(folder, "config.json");
-    cJSON *json = json_load(path, e);
-    bool ok = json && config_from_json(c, json, path, e);
-    cJSON_Delete(json);
-    free(path);
-    return ok;
+    static const char *const known[] = {
+        "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads",
+        "head_dim", "vocab_size", "max_position_embeddings", "rms_norm_eps", "tie_word_embeddings", "hidden_act",
+        "sliding_window", "rope_theta", "rope_scaling", "rope_parameters", "rope_type", "type", "factor",
+        "low_freq_factor", "high_freq_factor", "original_max_position_embeddings", "partial_rotary_factor",
+        "model_type", "architectures", "attention_bias", "mlp_bias", "attention_dropout", "quantization_config",
+        // These change nothing here: the ids are the tokenizer's, and weights are F32.
+        "bos_token_id", "eos_token_id", "pad_token_id", "dtype", "torch_dtype", "transformers_version", "use_cache",
+    };
+    for (const cJSON *v = json->child; v; v = v->next) {
+        const char *near = nearest_name(v->string, known, sizeof known / sizeof *known, sizeof *known);
+        if (!near || strcmp(near, v->string) != 0)
+            return fail(e, "%s: unknown key \"%s\"%s%s%s", where, v->string, near ? ": did you mean \"" : "",
+                        near ? near : "", near ? "\"?" : "");
+        if (cJSON_IsObject(v) && !config_check_keys(v, v->string, e)) return fail_prefix(e, "%s: ", where);
+    }
+    return true;
 }
 
 // ---- Hugging Face folder ------------------------------------------------------------------------------------------
@@ -295,9 +317,39 @@ static bool shards_open(Shards *s, const char *folder, Err *e)
     bool ok;
     if (file_exists(whole)) ok = shards_add(s, folder, "model.safetensors", e);
     else if (file_exists(index)) ok = shards_from_index(s, folder, index, e);
-    else ok = fail(e, "%s: expected model.safetensors or model.safetensors.index.json, found neither", folder);
+    else ok = fail(e, "%s: expected model.safetensors or model.safetensors.index.json, found neither. Weights in other "
+                      "files (pytorch_model.bin, .pth, .gguf) are not read: " CONVERT, folder);
     free(whole);
     free(index);
+    return ok;
+}
+
+// Does a folder that says "tied" hold a head that differs from the embedding? transformers 5 takes such a head, untied.
+static bool has_other_head(const char *folder)
+{
+    Shards s = {0};
+    Err why;
+    const SafeTensors *f = NULL, *g = NULL;
+    shards_open(&s, folder, &why);                         // where it fails, folder_load tells
+    const StTensor *a = shards_find(&s, tensor_table[TOK_EMB].hf_name, &f);
+    const StTensor *b = shards_find(&s, tensor_table[CLASSIFIER].hf_name, &g);
+    size_t n = a ? a->end - a->begin : 0;
+    bool other = a && b && (b->end - b->begin != n || memcmp(f->file.data + a->begin, g->file.data + b->begin, n) != 0);
+    shards_close(&s);
+    return other;
+}
+
+static bool folder_config(Config *c, const char *folder, Err *e)
+{
+    char *path = path_join(folder, "config.json"), *adapter = path_join(folder, "adapter_config.json");
+    bool both = file_exists(adapter);                      // transformers would load both, which is another model
+    if (both) fail(e, "%s: an adapter is not read: merge it into the model (peft: merge_and_unload) or move it", adapter);
+    cJSON *json = both ? NULL : json_load(path, e);
+    bool ok = json && config_from_json(c, json, path, e);
+    if (ok && c->tied && has_other_head(folder)) c->tied = false;
+    cJSON_Delete(json);
+    free(adapter);
+    free(path);
     return ok;
 }
 

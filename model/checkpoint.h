@@ -34,5 +34,7 @@ bool checkpoint_load(Model *m, const char *path, Err *e);
 
 // A Config from transformers' LlamaConfig names: config.json, or the option model_init. `where` goes into messages.
 bool config_from_json(Config *c, const cJSON *json, const char *where, Err *e);
+// Refuses keys that mean nothing here, with the nearest one that does: for what people write, not for files.
+bool config_check_keys(const cJSON *json, const char *where, Err *e);
 
 #endif

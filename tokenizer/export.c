@@ -39,7 +39,7 @@ static const char tokenizer_json[] =
 static const char tokenizer_config_json[] =
     "{\"add_bos_token\":true,\"add_eos_token\":false,"
     "\"bos_token\":\"<s>\",\"eos_token\":\"</s>\",\"unk_token\":\"<unk>\","
-    "\"clean_up_tokenization_spaces\":false,\"legacy\":true,\"tokenizer_class\":\"LlamaTokenizer\"}\n";
+    "\"clean_up_tokenization_spaces\":false,\"tokenizer_class\":\"PreTrainedTokenizerFast\"}\n";
 
 // ---- both ways -----------------------------------------------------------------------------------------------------
 
@@ -70,6 +70,7 @@ static bool names_init(Vocab *names, const Tokenizer *t, Err *e)
     bool ok = true;
     vocab_init(names, t->vocab.n_ids, t->vocab.n_ids);
     for (int id = 0; ok && id < tokenizer_vocab_size(t); id++) {
+        if (t->vocab.at[id] == NO_PIECE) continue;
         const char *piece = id == BOS ? bos : id == EOS ? eos : tokenizer_piece(t, id);
         size_t len = strlen(piece), bad = utf8_valid(piece, len);
         buf_clear(&name);
@@ -81,8 +82,7 @@ static bool names_init(Vocab *names, const Tokenizer *t, Err *e)
         vocab_spell(names, id, name.data, name.len);
         int other = vocab_add(names, id);
         piece = tokenizer_piece(t, id);
-        if (len == 0) ok = fail(e, "id %d has no piece", id);
-        else if (bad < len) ok = fail(e, "piece %d is not UTF-8: byte 0x%02X", id, (unsigned char)piece[bad]);
+        if (bad < len) ok = fail(e, "piece %d is not UTF-8: byte 0x%02X", id, (unsigned char)piece[bad]);
         else if (strstr(piece, to))
             ok = fail(e, "piece %d, \"%s\": its \"%s\" would mean \"%s\" there", id, piece, to, from);
         else if (other >= 0) ok = fail(e, "pieces %d and %d would both be spelled \"%s\"", other, id, name.data);
@@ -126,7 +126,8 @@ static bool put_in(const char *folder, const char *name, const char *text, Err *
 
 static bool put_template(const Tokenizer *t, const char *folder, Err *e)
 {
-    return !t->chat_template || put_in(folder, "chat_template.jinja", t->chat_template, e);
+    const char *template = tokenizer_chat_template(t);
+    return !template || put_in(folder, "chat_template.jinja", template, e);
 }
 
 // ---- to a folder ---------------------------------------------------------------------------------------------------
@@ -135,7 +136,7 @@ static bool add_vocab_and_merges(cJSON *model, const Tokenizer *t, const Vocab *
 {
     cJSON *vocab = cJSON_AddObjectToObject(model, "vocab"), *merges = cJSON_AddArrayToObject(model, "merges");
     for (size_t id = 0; id < names->n_ids; id++)
-        cJSON_AddNumberToObject(vocab, names->text.data + names->at[id], (double)id);
+        if (names->at[id] != NO_PIECE) cJSON_AddNumberToObject(vocab, names->text.data + names->at[id], (double)id);
     MadeList list = merges_in_order(t);
     Buf text = {0};
     bool ok = true;
@@ -229,7 +230,7 @@ static bool scores_from_merges(const Vocab *names, const MadeList *list, float *
 
     for (int id = 0; id < (int)names->n_ids; id++) {
         scores[id] = id < N_FIXED ? 0 : -(float)(id - N_FIXED);
-        if (n_front < n_order && n_merges[id] == 0 && is_spaces(names, id)) scores[id] = SPACES_LAST;
+        if (n_front < n_order && n_merges[id] == 0 && names->len[id] && is_spaces(names, id)) scores[id] = SPACES_LAST;
     }
     for (size_t i = 0; i < n_order; i++)
         if (i >= n_front) scores[order[i]] = SPACES_LAST;
@@ -256,7 +257,7 @@ static bool scores_from_merges(const Vocab *names, const MadeList *list, float *
 static bool check_cuts(const Tokenizer *t, const Vocab *names, float *scores, const int *n_merges, Err *e)
 {
     for (int id = 0; id < (int)names->n_ids; id++) {
-        const char *text = names->text.data + names->at[id];
+        const char *text = names->len[id] ? names->text.data + names->at[id] : "";
         int n_cuts = 0, n_found = 0;
         for (size_t cut = 1; cut < names->len[id]; cut++) {
             int left = vocab_find(names, text, cut);
@@ -289,8 +290,9 @@ static bool put_bin(const char *path, const Vocab *names, const float *scores, E
         int32_t bits;
         memcpy(&bits, &scores[id], 4);
         add_i32(&b, bits);
-        add_i32(&b, (int32_t)names->len[id]);
-        buf_add(&b, names->text.data + names->at[id], names->len[id]);
+        bool hole = names->at[id] == NO_PIECE;             // run.c takes no empty piece, and prints nothing for a NUL
+        add_i32(&b, hole ? 1 : (int32_t)names->len[id]);
+        buf_add(&b, hole ? "" : names->text.data + names->at[id], hole ? 1 : names->len[id]);
     }
     bool ok = file_put(path, b.data, b.len, e);
     buf_free(&b);

@@ -1,5 +1,5 @@
 // internal: what the files of the tokenizer share, grouped by the file that defines it. Each file calls only those
-// before it: unicode, vocab, split, normalize, bpe, tokenizer, decode, load_json, load, export. The loaders fill a
+// before it: unicode, vocab, split, normalize, bpe, tokenizer, decode, load_json, beside, load, export. Loaders fill a
 // Tokenizer; encoding and decoding only read it. A text passes through
 //
 //     added tokens (tokenizer.c) -> normalizers (normalize.c) -> pre-tokenizers (split.c) -> merges (bpe.c)
@@ -24,7 +24,8 @@ typedef struct {
     HashKey key;
     VocabSlot *slots;                                                 // the model's own pieces, not the added tokens
 } Vocab;
-void vocab_init(Vocab *v, size_t n_ids, size_t n_pieces);
+void vocab_init(Vocab *v, size_t n_ids, size_t n_pieces);             // {0} before
+void vocab_grow(Vocab *v, size_t n_ids);                              // the new ids are holes
 void vocab_free(Vocab *v);                                            // accepts {0}
 void vocab_spell(Vocab *v, int id, const char *text, size_t len);
 int vocab_add(Vocab *v, int id);                                      // the id that had this spelling before, else -1
@@ -121,6 +122,7 @@ struct Tokenizer {
 
     AddedToken *added;
     size_t n_added;
+    int next_id;                     // of a token that another file declares
     Trie raw, normalized;            // values are indices of added
     bool *is_added, *is_special;     // (n_ids)
 
@@ -131,8 +133,8 @@ struct Tokenizer {
     bool trim_offsets, trim_keeps_one;
 
     int bos, eos;
-    cJSON *special_tokens;
-    char *chat_template;
+    cJSON *special_tokens, *templates;   // templates: name to text
+    char *warning;
 };
 
 // tokenizer.bin: the pieces that every one begins with, <unk>, <s>, </s> and the bytes, and the score of no merge.
@@ -158,8 +160,12 @@ void encoding_add(Encoding *enc, int id, ByteRange r);
 void bpe_word(Encoder *en, Segment word);
 void bpe_find_border(Tokenizer *t, const char *border);               // once vocab and merges are there
 
-// ---- load_json.c, load.c -------------------------------------------------------------------------------------------
+// ---- load_json.c, beside.c, load.c ---------------------------------------------------------------------------------
+#define MAX_ADDED 4096           // bytes of an added token, which is compared with the text at every place
 bool tokenizer_read_json(Tokenizer *t, const char *path, Err *e);
+bool read_flags(AddedToken *a, const cJSON *token, const char *where, bool special, Err *e);         // if absent
+bool tokenizer_read_beside(Tokenizer *t, const char *dir, Err *e);
+bool tokenizer_read_templates(Tokenizer *t, const char *dir, const cJSON *config, Err *e);       // config NULL: none
 void err_one_line(Err *e);                                            // pieces may hold line ends, a message may not
 
 #endif

@@ -1,5 +1,4 @@
-// load: finds out what a file is, reads llama2.c's tokenizer.bin, and reads what lies beside a tokenizer.json: the
-// names of the special tokens and the chat template.
+// load: finds out what a file is, and reads llama2.c's tokenizer.bin.
 //
 // tokenizer.bin: int32 max_token_length, then for each piece float32 score, int32 length, bytes; all little-endian.
 #include "internal.h"
@@ -47,7 +46,7 @@ static bool count_pieces(const File *f, size_t *n, Err *e)
             return fail(e, "piece %zu: expected a length from 1 to %d, found %d", *n, longest, len);
         if (f->size - at < (size_t)len)
             return fail(e, "piece %zu: expected %d bytes, the file ends after %zu", *n, len, f->size - at);
-        if (memchr(f->data + at, 0, (size_t)len)) return fail(e, "piece %zu has a NUL byte", *n);
+        if (memchr(f->data + at, 0, (size_t)len) && len > 1) return fail(e, "piece %zu has a NUL byte", *n);
         at += (size_t)len;
     }
     if (*n < N_FIXED || *n > MAX_ID)
@@ -101,8 +100,8 @@ static bool read_bin(Tokenizer *t, const File *f, Err *e)
     const unsigned char *p = f->data + 4;
     for (int id = 0; id < (int)n; id++) {
         size_t len = (size_t)read_i32(p + 4);
-        vocab_spell(&t->vocab, id, (const char *)p + 8, len);
-        if (vocab_add(&t->vocab, id) < 0) pieces[n_scored++] = (Scored){read_f32(p), id};
+        if (p[8]) vocab_spell(&t->vocab, id, (const char *)p + 8, len);        // a NUL alone: an id without a piece
+        if (p[8] && vocab_add(&t->vocab, id) < 0) pieces[n_scored++] = (Scored){read_f32(p), id};
         p += 8 + len;
     }
     merges_from_scores(t, pieces, n_scored);
@@ -127,112 +126,6 @@ static bool read_bin(Tokenizer *t, const File *f, Err *e)
     t->bos = BOS;
     t->eos = EOS;
     return true;
-}
-
-// ---- beside tokenizer.json -----------------------------------------------------------------------------------------
-
-// A token's text: a string, or an object with "content" (an AddedToken). NULL for anything else.
-static const char *token_text(const cJSON *value)
-{
-    return cJSON_IsObject(value) ? json_string(value, "content") : cJSON_GetStringValue(value);
-}
-
-// Copies each xxx_token and additional_special_tokens that is not known yet. An explicit null counts as known.
-static void take_special_tokens(cJSON *known, const cJSON *config)
-{
-    const cJSON *field, *token;
-    cJSON_ArrayForEach(field, config) {
-        size_t n = strlen(field->string);
-        if (json_get(known, field->string)) continue;
-        if (strcmp(field->string, "additional_special_tokens") == 0 && cJSON_IsArray(field)) {
-            cJSON *list = cJSON_AddArrayToObject(known, field->string);
-            cJSON_ArrayForEach(token, field)
-                if (token_text(token)) cJSON_AddItemToArray(list, cJSON_CreateString(token_text(token)));
-        } else if (n > 6 && strcmp(field->string + n - 6, "_token") == 0) {
-            if (token_text(field)) cJSON_AddStringToObject(known, field->string, token_text(field));
-            else if (cJSON_IsNull(field)) cJSON_AddNullToObject(known, field->string);
-        }
-    }
-}
-
-static void drop_nulls(cJSON *object)
-{
-    for (cJSON *item = object->child, *next; item; item = next) {
-        next = item->next;
-        if (cJSON_IsNull(item)) cJSON_Delete(cJSON_DetachItemViaPointer(object, item));
-    }
-}
-
-// A string, or in a list of {name, template} the one that is named "default".
-static const char *config_template(const cJSON *config)
-{
-    const cJSON *field = json_get(config, "chat_template"), *item;
-    cJSON_ArrayForEach(item, field) {
-        const char *name = json_string(item, "name");
-        if (name && strcmp(name, "default") == 0) return json_string(item, "template");
-    }
-    return cJSON_GetStringValue(field);
-}
-
-enum { MAX_KEYS = 1000 };      // of an object that is searched once for each of its keys
-
-static bool read_config(Tokenizer *t, const char *dir, const char *name, Err *e)
-{
-    char *path = path_join(dir, name);
-    bool ok = true;
-    if (file_exists(path)) {
-        cJSON *config = json_load(path, e);
-        if (!config) {
-            ok = false;
-        } else if (!cJSON_IsObject(config)) {
-            ok = fail(e, "%s: expected an object, found %s", path, json_kind(config));
-        } else if (cJSON_GetArraySize(config) > MAX_KEYS) {
-            ok = fail(e, "%s: expected at most %d keys, found %d", path, MAX_KEYS, cJSON_GetArraySize(config));
-        } else {
-            take_special_tokens(t->special_tokens, config);
-            const char *template = config_template(config);
-            if (template && !t->chat_template) t->chat_template = mem_strdup(template);
-        }
-        cJSON_Delete(config);
-    }
-    free(path);
-    return ok;
-}
-
-// chat_template.jinja beside either format; it comes before the template of a tokenizer_config.json.
-static bool read_template(Tokenizer *t, const char *tokenizer_file, Err *e)
-{
-    char *dir = path_dir(tokenizer_file), *path = path_join(dir, "chat_template.jinja");
-    File f = {0};
-    bool ok = !file_exists(path) || file_map(&f, path, e);
-    if (f.data) {
-        size_t bad = utf8_valid((const char *)f.data, f.size);
-        if (bad < f.size) ok = fail(e, "%s: invalid UTF-8 at byte %zu", path, bad);
-        t->chat_template = mem_strndup((const char *)f.data, f.size);
-    }
-    file_unmap(&f);
-    free(dir);
-    free(path);
-    return ok;
-}
-
-// The id of the token that the variable names, else of the one that the post-processor adds there.
-static int special_id(const Tokenizer *t, const char *variable, const int *added, size_t n_added)
-{
-    const char *token = json_string(t->special_tokens, variable);
-    return token ? tokenizer_id(t, token) : n_added ? added[0] : -1;
-}
-
-static bool load_folder(Tokenizer *t, const char *path, Err *e)
-{
-    if (!tokenizer_read_json(t, path, e)) return false;
-    char *dir = path_dir(path);
-    bool ok = read_config(t, dir, "tokenizer_config.json", e) && read_config(t, dir, "special_tokens_map.json", e);
-    free(dir);
-    drop_nulls(t->special_tokens);
-    t->bos = special_id(t, "bos_token", t->before, t->n_before);
-    t->eos = special_id(t, "eos_token", t->after, t->n_after);
-    return ok;
 }
 
 // A JSON object begins with "{"; a tokenizer.bin may too (max_token_length 123), but then has NUL bytes behind it.
@@ -286,25 +179,30 @@ void tokenizer_free(Tokenizer *t)
     free(t->before);
     free(t->after);
     cJSON_Delete(t->special_tokens);
-    free(t->chat_template);
+    cJSON_Delete(t->templates);
+    free(t->warning);
     free(t);
 }
 
 Tokenizer *tokenizer_load(const char *path, Err *e)
 {
-    char *file = file_is_dir(path) ? path_join(path, "tokenizer.json") : mem_strdup(path);
+    char *file = file_is_dir(path) ? path_join(path, "tokenizer.json") : mem_strdup(path), *dir = path_dir(file);
     Tokenizer *t = mem_alloc(1, sizeof *t);
     t->unk_id = t->bos = t->eos = -1;
     for (int b = 0; b < 256; b++) t->single[b] = t->byte_id[b] = -1;
     t->special_tokens = cJSON_CreateObject();
+    t->templates = cJSON_CreateObject();
     File f;
     bool ok = file_map(&f, file, e);
     if (ok) {
-        ok = read_template(t, file, e) &&
-             (looks_like_json(&f) ? load_folder(t, file, e) : read_bin(t, &f, e) || fail_prefix(e, "%s: ", file));
+        ok = looks_like_json(&f) ? tokenizer_read_json(t, file, e) && tokenizer_read_beside(t, dir, e)
+                                 : tokenizer_read_templates(t, dir, NULL, e) &&
+                                   (read_bin(t, &f, e) || fail_prefix(e, "%s: ", file));
         file_unmap(&f);
-    }
+    } else if (file_is_dir(path) && !file_exists(file))
+        fail(e, "%s: expected tokenizer.json, found none. If it has tokenizer.model or vocab.json, " TOKENIZE, path);
     free(file);
+    free(dir);
     if (ok) return index_added(t), t;
     err_one_line(e);
     tokenizer_free(t);

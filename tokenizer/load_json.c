@@ -38,7 +38,6 @@ typedef bool ReadStep(Tokenizer *t, const cJSON *node, const char *where, const 
 #define MAX_TEMPLATE_IDS 64        // that a post-processor adds
 #define MAX_TEMPLATE_ITEMS 256     // of the post-processor's template
 #define MAX_HOLES 65536            // ids without a piece
-#define MAX_ADDED 4096             // bytes of an added token, which is compared with the text at every place
 
 // Has the pipeline few steps, and is the text that leaves it not much longer than the one that enters?
 static bool check_growth(const Steps *steps, const char *where, Err *e)
@@ -328,6 +327,15 @@ static bool read_merges(Tokenizer *t, const cJSON *merges, Err *e)
     return ok;
 }
 
+bool read_flags(AddedToken *a, const cJSON *token, const char *where, bool special, Err *e)
+{
+    return json_get_flag(&a->special, token, where, "special", special, e) &&
+           json_get_flag(&a->normalized, token, where, "normalized", !a->special, e) &&
+           json_get_flag(&a->lstrip, token, where, "lstrip", false, e) &&
+           json_get_flag(&a->rstrip, token, where, "rstrip", false, e) &&
+           json_get_flag(&a->single_word, token, where, "single_word", false, e);
+}
+
 static bool read_added(Tokenizer *t, const cJSON *list, size_t n, Err *e)
 {
     t->added = mem_alloc(n, sizeof *t->added);
@@ -339,11 +347,8 @@ static bool read_added(Tokenizer *t, const cJSON *list, size_t n, Err *e)
         if (len > MAX_ADDED)
             return fail(e, "added_tokens: expected a content of at most %d bytes, found %zu", MAX_ADDED, len);
         AddedToken a = {.id = (int)json_get(item, "id")->valuedouble};
-        if (!json_get_flag(&a.special, item, "added_tokens", "special", false, e) ||
-            !json_get_flag(&a.normalized, item, "added_tokens", "normalized", false, e) ||
-            !json_get_flag(&a.lstrip, item, "added_tokens", "lstrip", false, e) ||
-            !json_get_flag(&a.rstrip, item, "added_tokens", "rstrip", false, e) ||
-            !json_get_flag(&a.single_word, item, "added_tokens", "single_word", false, e)) return false;
+        if (!read_flags(&a, item, "added_tokens", false, e)) return false;
+        if (!json_get(item, "normalized")) a.normalized = false;
         int known = vocab_find(&t->vocab, content, len);
         if (known >= 0 && known != a.id)
             return fail(e, "added_tokens: \"%s\" has two ids, %d in model.vocab and %d", content, known, a.id);
@@ -353,6 +358,7 @@ static bool read_added(Tokenizer *t, const cJSON *list, size_t n, Err *e)
         if (known < 0) vocab_spell(&t->vocab, a.id, content, len);
         a.content = mem_strdup(content);
         t->added[t->n_added++] = a;
+        if (a.id >= t->next_id) t->next_id = a.id + 1;
     }
     return true;
 }
@@ -413,6 +419,7 @@ static bool read_root(Tokenizer *t, const cJSON *root, Err *e)
     if (n_ids > n_pieces + n_added + MAX_HOLES)
         return fail(e, "expected ids up to about %zu for as many pieces, found %zu", n_pieces + n_added, n_ids - 1);
     vocab_init(&t->vocab, n_ids, n_pieces);
+    t->next_id = (int)n_pieces;
     bool ok = read_vocab(t, vocab, e) && read_merges(t, json_get(model, "merges"), e) &&
               read_added(t, added, n_added, e) &&
               read_steps(t, json_get(root, "normalizer"), "normalizer", "normalizers", read_normalizer, e) &&

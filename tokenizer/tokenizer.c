@@ -16,10 +16,25 @@ bool tokenizer_is_special(const Tokenizer *t, int id)
     return t->is_special[id];
 }
 
+bool tokenizer_is_added(const Tokenizer *t, int id) { return t->is_added[id]; }
 int tokenizer_bos(const Tokenizer *t) { return t->bos; }
 int tokenizer_eos(const Tokenizer *t) { return t->eos; }
 const cJSON *tokenizer_special_tokens(const Tokenizer *t) { return t->special_tokens; }
-const char *tokenizer_chat_template(const Tokenizer *t) { return t->chat_template; }
+const char *tokenizer_chat_template(const Tokenizer *t) { return tokenizer_named_template(t, "default"); }
+const char *tokenizer_named_template(const Tokenizer *t, const char *name) { return json_string(t->templates, name); }
+const cJSON *tokenizer_templates(const Tokenizer *t) { return t->templates; }
+const char *tokenizer_warning(const Tokenizer *t) { return t->warning; }
+
+void tokenizer_pad(Tokenizer *t, int n_ids)
+{
+    size_t old = t->vocab.n_ids, n = (size_t)n_ids;
+    if (n <= old) return;
+    vocab_grow(&t->vocab, n);
+    t->is_added = mem_grow(t->is_added, n, sizeof *t->is_added);
+    t->is_special = mem_grow(t->is_special, n, sizeof *t->is_special);
+    memset(t->is_added + old, 0, (n - old) * sizeof *t->is_added);
+    memset(t->is_special + old, 0, (n - old) * sizeof *t->is_special);
+}
 
 // ---- encoding ------------------------------------------------------------------------------------------------------
 

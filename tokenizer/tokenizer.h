@@ -20,13 +20,17 @@ typedef struct {
 } Encoding;
 void encoding_free(Encoding *enc);                        // accepts {0}
 
-// `path` is a tokenizer.bin, a tokenizer.json, or a folder that holds tokenizer.json (and tokenizer_config.json, which
-// is read from beside the tokenizer.json in both cases, if there). The format is told by the content, not the name.
-// NULL and e on failure. Owned by the caller.
+// `path` is a tokenizer.bin, a tokenizer.json, or a folder that holds tokenizer.json. What lies beside it is read in
+// both cases, as transformers 5 reads it (beside.c). The format is told by the content, not the name. NULL and e on
+// failure. Owned by the caller.
 Tokenizer *tokenizer_load(const char *path, Err *e);
 void tokenizer_free(Tokenizer *t);                        // accepts NULL
 
 int tokenizer_vocab_size(const Tokenizer *t);             // one more than the largest id, added tokens included
+// Ids up to n_ids - 1 exist from now on, as those of a model whose vocabulary is padded: text of no characters.
+void tokenizer_pad(Tokenizer *t, int n_ids);
+// Why transformers 5 gives some texts other ids than this tokenizer, for the user; NULL if nothing is known. Borrowed.
+const char *tokenizer_warning(const Tokenizer *t);
 
 // Flags of tokenizer_encode.
 enum {
@@ -49,6 +53,7 @@ void tokenizer_decode(const Tokenizer *t, const int *ids, size_t n, bool skip_sp
 const char *tokenizer_piece(const Tokenizer *t, int id);
 int tokenizer_id(const Tokenizer *t, const char *piece);  // -1 if there is none; "<s>" and "</s>" of tokenizer.bin too
 bool tokenizer_is_special(const Tokenizer *t, int id);
+bool tokenizer_is_added(const Tokenizer *t, int id);      // found whole in a text; may be special or not
 
 // The id of bos_token / eos_token; where the configuration names none, what the post-processor puts first / last; -1 if
 // there is none.
@@ -56,13 +61,18 @@ int tokenizer_bos(const Tokenizer *t);
 int tokenizer_eos(const Tokenizer *t);
 
 // What a chat template may use: an object with bos_token, eos_token, unk_token, pad_token, ... as strings (only those
-// that are defined; additional_special_tokens as a list of strings). From tokenizer_config.json, and what that does not
-// mention from special_tokens_map.json. Borrowed.
+// that are defined; additional_special_tokens as a list of strings). From special_tokens_map.json, where transformers
+// reads that, and what it does not mention from tokenizer_config.json. Borrowed.
 const cJSON *tokenizer_special_tokens(const Tokenizer *t);
 
 // The tokenizer's own chat template: chat_template.jinja beside it, else chat_template of tokenizer_config.json (a
-// string, or the one named "default" of a list of named templates); NULL if there is none. Borrowed.
+// string, or the one named "default" of a list of named templates). tokenizer_named_template gives one of another name,
+// of that list or of the folder additional_chat_templates: transformers takes "tool_use" for a conversation that has
+// tools. NULL if there is none. Borrowed.
 const char *tokenizer_chat_template(const Tokenizer *t);
+const char *tokenizer_named_template(const Tokenizer *t, const char *name);
+const cJSON *tokenizer_templates(const Tokenizer *t);     // all of them: an object of names and texts
+#define MORE_TEMPLATES "additional_chat_templates"
 
 // A model that is exported takes its tokenizer along (export.c says what each format can and cannot hold). Files are
 // written one by one, each atomically; a chat template of the tokenizer's own becomes chat_template.jinja beside them.
@@ -70,7 +80,7 @@ const char *tokenizer_chat_template(const Tokenizer *t);
 // The ids of a text are the same on both sides, but for a literal "▁" and "<unk>" in it: the one is a space and the
 // other the unknown token in a tokenizer.json only.
 bool tokenizer_is_bin(const Tokenizer *t);                // does it come from a tokenizer.bin?
-// Writes tokenizer.json and tokenizer_config.json, for transformers' LlamaTokenizer. The folder must be there.
+// Writes tokenizer.json, and a tokenizer_config.json with which transformers follows it. The folder must be there.
 bool tokenizer_export_folder(const Tokenizer *t, const char *folder, Err *e);
 // Writes a tokenizer.bin. Fails and says why if the tokenizer is not of Llama 2's kind.
 bool tokenizer_export_bin(const Tokenizer *t, const char *path, Err *e);

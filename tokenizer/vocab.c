@@ -49,13 +49,18 @@ uint32_t vocab_hash(const Vocab *v, const char *p, size_t n)
     return (uint32_t)(hash_mix(h ^ word, v->key) >> 32);
 }
 
+void vocab_grow(Vocab *v, size_t n_ids)
+{
+    if (n_ids <= v->n_ids) return;
+    v->at = mem_grow(v->at, n_ids, sizeof *v->at);
+    v->len = mem_grow(v->len, n_ids, sizeof *v->len);
+    for (; v->n_ids < n_ids; v->n_ids++) v->at[v->n_ids] = NO_PIECE, v->len[v->n_ids] = 0;
+}
+
 void vocab_init(Vocab *v, size_t n_ids, size_t n_pieces)
 {
     v->key = hash_key();
-    v->n_ids = n_ids;
-    v->at = mem_alloc(n_ids, sizeof *v->at);
-    v->len = mem_alloc(n_ids, sizeof *v->len);
-    for (size_t i = 0; i < n_ids; i++) v->at[i] = NO_PIECE;
+    vocab_grow(v, n_ids);
     size_t size = table_size(n_pieces);
     v->mask = size - 1;
     v->slots = mem_alloc(size, sizeof *v->slots);

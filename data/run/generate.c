@@ -2,6 +2,7 @@
 #include "generate.h"
 
 #include "../../model/sample.h"
+#include "../rows/turn.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -28,17 +29,19 @@ static void add_end(Stream *s, int id)
 }
 
 // eos_token_id of config.json and generation_config.json: a number or a list. A file that is not there says nothing.
-static void add_ends_of(Stream *s, const char *name)
+static bool add_ends_of(Stream *s, const char *name, Err *e)
 {
     char *path = path_join(s->model_path, name);
-    Err ignored;
-    cJSON *json = file_exists(path) ? json_load(path, &ignored) : NULL;
+    bool there = file_exists(path);
+    cJSON *json = there ? json_load(path, e) : NULL;
     const cJSON *ids = json_get(json, "eos_token_id"), *v;
     if (cJSON_IsNumber(ids)) add_end(s, ids->valueint);                // a number has no elements
     cJSON_ArrayForEach(v, ids)
         if (cJSON_IsNumber(v)) add_end(s, v->valueint);
-    cJSON_Delete(json);
     free(path);
+    if (!json) return !there;
+    cJSON_Delete(json);
+    return true;
 }
 
 // Opens the model, and begins an empty text.
@@ -54,10 +57,8 @@ static bool stream_init(Stream *s, Run *r, const char *model, Err *e)
     r->recipe = (Recipe){.tokenizer = t, .template = r->template, .template_kwargs = o->chat_template_kwargs};
     add_end(s, tokenizer_eos(t));
     add_end(s, tokenizer_bos(t));                          // llama2.c's stories end where another one would begin
-    if (file_is_dir(model)) {
-        add_ends_of(s, "config.json");
-        add_ends_of(s, "generation_config.json");
-    }
+    if (file_is_dir(model) && !(add_ends_of(s, "config.json", e) && add_ends_of(s, "generation_config.json", e)))
+        return false;
     return sampler_init(&s->sampler, &r->model, (size_t)c.seq_len, e);
 }
 
@@ -118,7 +119,12 @@ static bool stream_encode(Stream *s, const char *text, bool add_special_tokens, 
     Encoding tokens = {0};
     unsigned flags = PARSE_SPECIAL | (add_special_tokens ? ADD_SPECIAL_TOKENS : 0);
     bool ok = tokenizer_encode(s->run->tokenizer, text, strlen(text), flags, &tokens, e);
-    for (size_t i = 0; ok && i < tokens.n; i++) stream_add(s, tokens.ids[i]);
+    for (size_t i = 0; ok && i < tokens.n; i++) {
+        int id = tokens.ids[i], limit = s->run->model.config.vocab_size;
+        ok = id < limit || fail(e, "token \"%s\" has id %d, and the model's vocabulary ends at %d",
+                                tokenizer_piece(s->run->tokenizer, id), id, limit - 1);
+        if (ok) stream_add(s, id);
+    }
     encoding_free(&tokens);
     return ok;
 }
@@ -168,6 +174,7 @@ bool generate_chat(Run *r, char **model, Err *e)
     if (ok && !r->template)
         ok = fail(e, "chat needs a chat template and the tokenizer has none: give chat_template_path, for example "
                      "configs/templates/plain.jinja");
+    if (ok) add_end(&s, turn_end(&r->recipe));
     cJSON *messages = cJSON_CreateArray();
     char *line = NULL;
     size_t cap = 0;

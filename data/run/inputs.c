@@ -39,6 +39,9 @@ bool run_open_tokenizer(Run *r, const char *model, Err *e)
     r->tokenizer = tokenizer_load(r->tokenizer_path, e);
     if (!r->tokenizer && !given)
         fail_prefix(e, "the tokenizer is looked for beside the model (or give tokenizer_name_or_path): ");
+    static bool warned;                                    // a comparison opens it for each of its runs
+    const char *warning = r->tokenizer && !warned ? tokenizer_warning(r->tokenizer) : NULL;
+    if (warning) warned = true, fprintf(stderr, "train: warning: %s\n", warning);
     return r->tokenizer != NULL;
 }
 
@@ -61,6 +64,7 @@ static bool model_shape(Run *r, Config *c, Err *e)
 {
     const Options *o = &r->options;
     if (!o->model_init) return checkpoint_config(c, o->model_name_or_path, e);
+    if (!config_check_keys(o->model_init, "model_init", e)) return false;
     cJSON *json = cJSON_Duplicate(o->model_init, true);
     if (!json_get(json, "vocab_size")) cJSON_AddNumberToObject(json, "vocab_size", tokenizer_vocab_size(r->tokenizer));
     if (!json_get(json, "rms_norm_eps")) cJSON_AddNumberToObject(json, "rms_norm_eps", 1e-5);      // llama2.c's
@@ -72,6 +76,7 @@ static bool model_shape(Run *r, Config *c, Err *e)
 bool run_check_vocabulary(const Run *r, const Config *c, Err *e)
 {
     int n = tokenizer_vocab_size(r->tokenizer);
+    if (!tokenizer_is_bin(r->tokenizer)) tokenizer_pad(r->tokenizer, c->vocab_size);
     return !tokenizer_is_bin(r->tokenizer) || n == c->vocab_size ||
            fail(e, "%s: expected a tokenizer of %d pieces, the model's vocab_size, found %d", r->tokenizer_path,
                 c->vocab_size, n);
@@ -83,14 +88,15 @@ static bool make_recipe(Run *r, const Config *c, Err *e)
     const Options *o = &r->options;
     int64_t limit = c ? c->seq_len : INT64_MAX, length = o->max_length;
     if (length > limit && options_given(o, "max_length"))
-        return fail(e, "max_length: expected at most the model's %lld, found %lld", (long long)limit,
-                    (long long)length);
+        return fail(e, "max_length: expected at most the model's %lld, found %lld (the model's: max_position_embeddings, "
+                       "or the sliding_window of a Mistral)", (long long)limit, (long long)length);
     r->recipe = (Recipe){
         .tokenizer = r->tokenizer, .template = r->template, .template_kwargs = o->chat_template_kwargs,
         .text_field = o->dataset_text_field, .assistant_only_loss = (int)o->assistant_only_loss,
         .completion_only_loss = (int)o->completion_only_loss, .prompt_loss_weight = (float)o->prompt_loss_weight,
         .warn_on_prefix_mismatch = strcmp(o->on_prefix_mismatch, "warn") == 0,
-        .max_length = (size_t)(length < limit ? length : limit), .vocab_size = c ? c->vocab_size : 0,
+        .max_length = (size_t)(length < limit ? length : limit),
+        .vocab_size = c ? c->vocab_size : tokenizer_vocab_size(r->tokenizer),
     };
     return true;
 }

@@ -30,7 +30,7 @@ void run_free(Run *r);                                     // accepts {0}
 // Tokenizer and chat template, for a command that has a model's path (NULL: tokenizer_name_or_path must be given).
 bool run_open_tokenizer(Run *r, const char *model, Err *e);
 bool run_open_template(Run *r, Err *e);
-bool run_check_vocabulary(const Run *r, const Config *c, Err *e);
+bool run_check_vocabulary(const Run *r, const Config *c, Err *e);      // of a tokenizer and a model; pads the tokenizer
 // Tokenizer, template, rows and (need_model, or if one is named) the model's shape.
 bool run_open_inputs(Run *r, bool need_model, Config *c, Err *e);
 // The format that the model is kept in: the one that it came in; a new model goes by its tokenizer.

@@ -1,6 +1,8 @@
 // output: see output.h.
 #include "output.h"
 
+#include "../rows/turn.h"
+
 #include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
@@ -128,12 +130,43 @@ bool dir_publish(const char *dir, char *stage, bool ok, Err *e)
     return ok;
 }
 
-static bool copy_if_there(const char *from_dir, const char *to_dir, const char *name, Err *e)
+static void add_eos_ids(cJSON *config, const Run *r)
 {
-    char *from = path_join(from_dir, name), *to = path_join(to_dir, name);
-    bool ok = !file_exists(from) || file_copy(from, to, e);
+    const cJSON *kwargs = r->options.chat_template_kwargs;
+    turn_add_ends(config, &(Recipe){.tokenizer = r->tokenizer, .template = r->template, .template_kwargs = kwargs});
+}
+
+static void add_templates(cJSON *config, const Run *r)
+{
+    cJSON_DeleteItemFromObjectCaseSensitive(config, "chat_template");
+    cJSON *list = cJSON_AddArrayToObject(config, "chat_template");
+    for (const cJSON *v = tokenizer_templates(r->tokenizer)->child; v; v = v->next) {
+        cJSON *item = cJSON_CreateObject();
+        cJSON_AddStringToObject(item, "name", v->string);
+        cJSON_AddStringToObject(item, "template", v->valuestring);
+        cJSON_AddItemToArray(list, item);
+    }
+}
+
+// Copies a file of the tokenizer's folder, if it is there. Two may change: generation_config.json gets the ids that end
+// a text, and tokenizer_config.json the templates of additional_chat_templates, so that all stand in one file.
+static bool copy_if_there(const Run *r, const char *from_dir, const char *to_dir, const char *name, Err *e)
+{
+    char *from = path_join(from_dir, name), *to = path_join(to_dir, name), *more = path_join(from_dir, MORE_TEMPLATES);
+    bool named = file_exists(more) && !r->options.chat_template_path && !tokenizer_is_bin(r->tokenizer);
+    bool ends = strcmp(name, "generation_config.json") == 0;
+    bool list = named && strcmp(name, "tokenizer_config.json") == 0, there = file_exists(from), ok = true;
+    if (named && strcmp(name, "chat_template.jinja") == 0) there = false;      // it would hide the list
+    if (list || (there && ends)) {
+        cJSON *json = there ? json_load(from, e) : cJSON_CreateObject();
+        if (json && ends) add_eos_ids(json, r);
+        if (json && list) add_templates(json, r);
+        ok = json && json_save(json, to, e);
+        cJSON_Delete(json);
+    } else if (there) ok = file_copy(from, to, e);
     free(from);
     free(to);
+    free(more);
     return ok;
 }
 
@@ -141,7 +174,8 @@ static bool copy_if_there(const char *from_dir, const char *to_dir, const char *
 bool run_save_tokenizer(const Run *r, const char *dir, Err *e)
 {
     static const char *const names[] = {"tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
-                                        "tokenizer.model", "chat_template.jinja", "generation_config.json"};
+                                        "tokenizer.model", "generation_config.json", "chat_template.jinja"};
+    enum { N_NAMES = sizeof names / sizeof *names };
     const char *template = r->options.chat_template_path;
     char *from = file_is_dir(r->tokenizer_path) ? mem_strdup(r->tokenizer_path) : path_dir(r->tokenizer_path);
     char *main_from =
@@ -149,8 +183,8 @@ bool run_save_tokenizer(const Run *r, const char *dir, Err *e)
     char *main_to = path_join(dir, tokenizer_is_bin(r->tokenizer) ? "tokenizer.bin" : "tokenizer.json");
     char *template_to = path_join(dir, "chat_template.jinja");
     bool ok = file_copy(main_from, main_to, e);
-    for (size_t i = 0; ok && !tokenizer_is_bin(r->tokenizer) && i < sizeof names / sizeof *names; i++)
-        ok = copy_if_there(from, dir, names[i], e);
+    size_t first = tokenizer_is_bin(r->tokenizer) ? N_NAMES - 1 : 0;           // beside a .bin there is the last alone
+    for (size_t i = first; ok && i < N_NAMES; i++) ok = copy_if_there(r, from, dir, names[i], e);
     if (ok && template) ok = file_copy(template, template_to, e);
     free(from);
     free(main_from);
@@ -167,11 +201,12 @@ cJSON *run_config_keys(const Run *r, Err *e)
         char *path = path_join(r->options.model_name_or_path, "config.json");
         json = json_load(path, e);
         free(path);
-        return json;
+    } else {
+        json = cJSON_CreateObject();
+        int bos = tokenizer_bos(r->tokenizer);
+        if (bos >= 0) cJSON_AddNumberToObject(json, "bos_token_id", bos);
     }
-    json = cJSON_CreateObject();
-    cJSON_AddNumberToObject(json, "bos_token_id", tokenizer_bos(r->tokenizer));
-    cJSON_AddNumberToObject(json, "eos_token_id", tokenizer_eos(r->tokenizer));
+    if (json) add_eos_ids(json, r);
     return json;
 }
 
@@ -198,6 +233,10 @@ bool run_save_model(const Run *r, const char *dir, Err *e)
 static bool export_tokenizer(const Run *r, const Format *f, const char *out, Err *e)
 {
     bool from_bin = tokenizer_is_bin(r->tokenizer);
+    int n = tokenizer_vocab_size(r->tokenizer), n_model = r->model.config.vocab_size;
+    if (!f->is_folder && n > n_model)
+        return fail(e, "%s: expected a tokenizer of at most %d ids, the model's vocab_size, found %d",
+                    r->tokenizer_path, n_model, n);
     if (f->is_folder) return from_bin ? tokenizer_export_folder(r->tokenizer, out, e) : run_save_tokenizer(r, out, e);
     char *dir = path_dir(out), *path = path_join(dir, f->tokenizer_file);
     bool ok = true;

@@ -1,0 +1,55 @@
+// turn: see turn.h.
+#include "turn.h"
+
+#include <string.h>
+
+#define ANSWER "\uE000"            // for private use: no template prints it of its own
+
+// What the template prints behind the first answer of n messages, in `out`; "" where it cannot be rendered.
+static const char *tail(const Recipe *r, size_t n, Buf *out)
+{
+    Err none;
+    cJSON *messages = cJSON_CreateArray();
+    for (size_t i = 0; i < n; i++) message_add(messages, i % 2 ? "assistant" : "user", i == 1 ? ANSWER : "x");
+    cJSON *vars = template_variables(r, NULL, messages, false);
+    bool ok = template_render(r->template, vars, out, NULL, &none);
+    const char *at = ok && out->data ? strstr(out->data, ANSWER) : NULL;
+    cJSON_Delete(vars);
+    cJSON_Delete(messages);
+    return at ? at + strlen(ANSWER) : "";
+}
+
+int turn_end(const Recipe *r)
+{
+    Buf alone = {0}, followed = {0};
+    Encoding tokens = {0};
+    Err none;
+    int end = -1;
+    if (!r->template || !r->tokenizer) return -1;
+    const char *a = tail(r, 2, &alone), *b = tail(r, 4, &followed);
+    if (!tokenizer_encode(r->tokenizer, a, strlen(a), PARSE_SPECIAL, &tokens, &none)) tokens.n = 0;
+    // Up to the first difference: behind it stands the user's header, or what ends the whole conversation.
+    for (size_t i = 0; i < tokens.n && end < 0 && strncmp(a, b, tokens.end[i]) == 0; i++)
+        if (tokenizer_is_added(r->tokenizer, tokens.ids[i])) end = tokens.ids[i];
+    encoding_free(&tokens);
+    buf_free(&alone);
+    buf_free(&followed);
+    return end;
+}
+
+void turn_add_ends(cJSON *config, const Recipe *r)
+{
+    int more[] = {tokenizer_eos(r->tokenizer), turn_end(r)};
+    const cJSON *old = json_get(config, "eos_token_id"), *v;
+    cJSON *ids = cJSON_IsArray(old) ? cJSON_Duplicate(old, true) : cJSON_CreateArray();
+    if (cJSON_IsNumber(old)) cJSON_AddItemToArray(ids, cJSON_Duplicate(old, true));
+    for (size_t i = 0; i < 2; i++) {
+        bool there = more[i] < 0;
+        cJSON_ArrayForEach(v, ids) there |= v->valuedouble == more[i];
+        if (!there) cJSON_AddItemToArray(ids, cJSON_CreateNumber(more[i]));
+    }
+    cJSON_DeleteItemFromObjectCaseSensitive(config, "eos_token_id");
+    int n = cJSON_GetArraySize(ids);
+    if (n > 0) cJSON_AddItemToObject(config, "eos_token_id", n == 1 ? cJSON_DetachItemFromArray(ids, 0) : ids);
+    if (n <= 1) cJSON_Delete(ids);
+}
