@@ -343,7 +343,8 @@ static bool folder_config(Config *c, const char *folder, Err *e)
 {
     char *path = path_join(folder, "config.json"), *adapter = path_join(folder, "adapter_config.json");
     bool both = file_exists(adapter);                      // transformers would load both, which is another model
-    if (both) fail(e, "%s: an adapter is not read: merge it into the model (peft: merge_and_unload) or move it", adapter);
+    if (both)
+        fail(e, "%s: an adapter is not read: merge it into the model (peft: merge_and_unload) or move it", adapter);
     cJSON *json = both ? NULL : json_load(path, e);
     bool ok = json && config_from_json(c, json, path, e);
     if (ok && c->tied && has_other_head(folder)) c->tied = false;

@@ -31,8 +31,8 @@ static bool read_template(Tokenizer *t, const char *dir, const char *file, const
     return ok;
 }
 
-// chat_template.jinja; else chat_template of the config: a string, or a list of {name, template}. And each NAME.jinja in
-// the folder additional_chat_templates.
+// chat_template.jinja; else chat_template of the config: a string, or a list of {name, template}. And each NAME.jinja
+// of the folder additional_chat_templates.
 bool tokenizer_read_templates(Tokenizer *t, const char *dir, const cJSON *config, Err *e)
 {
     char *more = path_join(dir, MORE_TEMPLATES);

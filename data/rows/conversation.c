@@ -81,10 +81,11 @@ static cJSON *first_messages(const cJSON *messages, size_t n)
     return list;
 }
 
-bool conversation_prompt(Buf *out, const Recipe *recipe, const cJSON *row, const cJSON *messages, Err *e)
+bool conversation_text(Buf *out, const Recipe *recipe, const cJSON *row, const cJSON *messages,
+                       bool add_generation_prompt, Err *e)
 {
     Renderer r;
-    bool ok = renderer_init(&r, recipe, row, e) && render(&r, messages, true, out, NULL, e);
+    bool ok = renderer_init(&r, recipe, row, e) && render(&r, messages, add_generation_prompt, out, NULL, e);
     renderer_free(&r);
     return ok;
 }

@@ -43,7 +43,8 @@ void conversation_free(Conversation *c);                   // accepts {0}
 // documents and chat_template_kwargs are variables too.
 bool conversation_render(Conversation *c, const Recipe *r, const cJSON *row, const cJSON *messages, bool need_spans,
                          Err *e);
-// The text of a prompt: with a generation prompt, for completions and for chat. Replaces what `out` holds.
-bool conversation_prompt(Buf *out, const Recipe *r, const cJSON *row, const cJSON *messages, Err *e);
+// The text alone. Replaces what `out` holds. `row` NULL: no variables of a row.
+bool conversation_text(Buf *out, const Recipe *r, const cJSON *row, const cJSON *messages, bool add_generation_prompt,
+                       Err *e);
 
 #endif

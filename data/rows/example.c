@@ -228,7 +228,7 @@ static bool build_prompt_messages(Draft *d, Example *ex, const cJSON *prompt, co
     for (const cJSON *m = answer ? answer->child : NULL; m; m = m->next)
         cJSON_AddItemToArray(all, cJSON_Duplicate(m, true));
     bool ok = answer && conversation_render(&d->chat, r, d->row, all, by_assistant, e) &&
-              conversation_prompt(&head, r, d->row, asked, e) && encode(r, &d->chat.text, false, &d->tokens, e) &&
+              conversation_text(&head, r, d->row, asked, true, e) && encode(r, &d->chat.text, false, &d->tokens, e) &&
               count_prompt(d, &head, false, e);
     if (ok) {
         mark_assistant_tokens(d);

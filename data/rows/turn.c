@@ -11,10 +11,8 @@ static const char *tail(const Recipe *r, size_t n, Buf *out)
     Err none;
     cJSON *messages = cJSON_CreateArray();
     for (size_t i = 0; i < n; i++) message_add(messages, i % 2 ? "assistant" : "user", i == 1 ? ANSWER : "x");
-    cJSON *vars = template_variables(r, NULL, messages, false);
-    bool ok = template_render(r->template, vars, out, NULL, &none);
+    bool ok = conversation_text(out, r, NULL, messages, false, &none);
     const char *at = ok && out->data ? strstr(out->data, ANSWER) : NULL;
-    cJSON_Delete(vars);
     cJSON_Delete(messages);
     return at ? at + strlen(ANSWER) : "";
 }

@@ -153,7 +153,7 @@ static bool answer(Stream *s, cJSON *messages, Err *e)
     s->ids = NULL;
     s->n = s->cap = 0;
     bool ok =
-        conversation_prompt(&text, r, NULL, messages, e) && stream_encode(s, text.len ? text.data : "", false, e);
+        conversation_text(&text, r, NULL, messages, true, e) && stream_encode(s, text.len ? text.data : "", false, e);
     while (same < n_old && same < s->n && same < s->sampler.n_cached && old[same] == s->ids[same]) same++;
     s->sampler.n_cached = same < s->n || !same ? same : same - 1;      // the last token is fed again for its logits
     s->first = s->n;

@@ -16,6 +16,7 @@ void run_free(Run *r)
     dataset_free(&r->data);
     dataset_free(&r->eval_data);
     template_free(r->template);
+    template_free(r->tool_template);
     tokenizer_free(r->tokenizer);
     free(r->tokenizer_path);
     options_free(&r->options);
@@ -48,9 +49,11 @@ bool run_open_tokenizer(Run *r, const char *model, Err *e)
 bool run_open_template(Run *r, Err *e)
 {
     const char *path = r->options.chat_template_path, *own = tokenizer_chat_template(r->tokenizer);
+    const char *for_tools = tokenizer_named_template(r->tokenizer, "tool_use");
     if (!path) {
         if (own) r->template = template_parse(own, strlen(own), "chat template", e);
-        return !own || r->template;
+        if (for_tools) r->tool_template = template_parse(for_tools, strlen(for_tools), "chat template tool_use", e);
+        return (!own || r->template) && (!for_tools || r->tool_template);
     }
     File f;
     if (!file_map(&f, path, e)) return false;
@@ -88,10 +91,11 @@ static bool make_recipe(Run *r, const Config *c, Err *e)
     const Options *o = &r->options;
     int64_t limit = c ? c->seq_len : INT64_MAX, length = o->max_length;
     if (length > limit && options_given(o, "max_length"))
-        return fail(e, "max_length: expected at most the model's %lld, found %lld (the model's: max_position_embeddings, "
-                       "or the sliding_window of a Mistral)", (long long)limit, (long long)length);
+        return fail(e, "max_length: expected at most the model's %lld, found %lld (the model's is "
+                       "max_position_embeddings or a Mistral's sliding_window)", (long long)limit, (long long)length);
     r->recipe = (Recipe){
-        .tokenizer = r->tokenizer, .template = r->template, .template_kwargs = o->chat_template_kwargs,
+        .tokenizer = r->tokenizer, .template = r->template, .tool_template = r->tool_template,
+        .template_kwargs = o->chat_template_kwargs,
         .text_field = o->dataset_text_field, .assistant_only_loss = (int)o->assistant_only_loss,
         .completion_only_loss = (int)o->completion_only_loss, .prompt_loss_weight = (float)o->prompt_loss_weight,
         .warn_on_prefix_mismatch = strcmp(o->on_prefix_mismatch, "warn") == 0,

@@ -13,7 +13,7 @@ typedef struct {
     Options options;
     char *tokenizer_path;                                  // a tokenizer.bin, a tokenizer.json or a folder
     Tokenizer *tokenizer;
-    Template *template;
+    Template *template, *tool_template;                    // the second for rows with tools, if there is one
     Recipe recipe;
     Dataset data, eval_data;
     Example *eval;                                         // borrowed from one of the two: the held-out rows
