@@ -8,18 +8,67 @@
 #include <cblas.h>
 #include <math.h>
 #include <omp.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
+
+// Under OMP_PROC_BIND this thread is bound to one processor, and omp_get_num_procs() counts no other.
+static int processors(void)
+{
+    int n = 0;
+    for (int i = 0; i < omp_get_num_places(); i++) n += omp_get_place_num_procs(i);
+    return n > 0 ? n : omp_get_num_procs();
+}
 
 void ops_init(int n_threads)
 {
     const char *wanted = getenv("OMP_NUM_THREADS");
     if (n_threads <= 0 && wanted) n_threads = atoi(wanted);
-    omp_set_num_threads(n_threads > 0 ? n_threads : omp_get_num_procs());
+    omp_set_num_threads(n_threads > 0 ? n_threads : processors());
     openblas_set_num_threads(1);
 }
 
-int ops_threads(void) { return omp_get_max_threads(); }
+int ops_threads(void)
+{
+    int most = omp_get_thread_limit();
+    return omp_get_max_threads() < most ? omp_get_max_threads() : most;
+}
+
+// This thread, and what it executes, may run again on all processors that OpenMP spreads threads over.
+static void unbind(void)
+{
+#ifdef __linux__
+    cpu_set_t set;
+    int ids[CPU_SETSIZE], n;
+    CPU_ZERO(&set);
+    for (int i = 0; i < omp_get_num_places(); i++) {
+        n = omp_get_place_num_procs(i);
+        if (n > CPU_SETSIZE) return;
+        omp_get_place_proc_ids(i, ids);
+        for (int k = 0; k < n; k++) CPU_SET(ids[k], &set);
+    }
+    if (CPU_COUNT(&set) > 0) sched_setaffinity(0, sizeof set, &set);
+#endif
+}
+
+void ops_restart(char **argv)
+{
+    if (getenv("OMP_WAIT_POLICY") || getenv("GOMP_SPINCOUNT") || getenv("KMP_BLOCKTIME")) return;
+    setenv("GOMP_SPINCOUNT", "1000", 1);
+    setenv("KMP_BLOCKTIME", "0", 1);
+    unbind();
+    execv("/proc/self/exe", argv);
+}
+
+const char *ops_limit(void)
+{
+    static const char *const names[] = {"OMP_NUM_THREADS", "OMP_THREAD_LIMIT", "OMP_PLACES", "GOMP_CPU_AFFINITY"};
+    if (ops_threads() > 1 || sysconf(_SC_NPROCESSORS_ONLN) < 2) return NULL;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (getenv(names[i])) return names[i];
+    return NULL;
+}
 
 // ---- matrix products ----------------------------------------------------------------------------------------------
 
@@ -227,9 +276,19 @@ static float row_max(const float *x, size_t n)
     return max;
 }
 
+// Is no other number of the row as large as its largest one?
+static bool has_one_max(const float *x, float max, size_t n)
+{
+    int count = 0;
+#pragma omp simd reduction(+ : count)
+    for (size_t i = 0; i < n; i++) count += x[i] == max;
+    return count == 1;
+}
+
 static TokenLoss cross_entropy_row(float *p, int target, const float *scale, size_t V)
 {
     float at_target = p[target], max = row_max(p, V), sum = 0, weighted = 0;
+    bool correct = at_target == max && has_one_max(p, max, V);         // a tie is no choice
 #pragma omp simd reduction(+ : sum, weighted)
     for (size_t i = 0; i < V; i++) {
         float z = p[i] - max, e = exp_inline(z);
@@ -245,7 +304,7 @@ static TokenLoss cross_entropy_row(float *p, int target, const float *scale, siz
     float log_sum = logf(sum);
     // entropy = -sum p log p, with log p = z - log_sum
     return (TokenLoss){.nll = log_sum - (at_target - max), .entropy = log_sum - weighted / sum,
-                       .correct = at_target == max};
+                       .correct = correct};
 }
 
 void cross_entropy(TokenLoss *loss, float *logits, const int *target, const float *scale, size_t R, size_t V)

@@ -36,6 +36,11 @@
 // Call once: n_threads for our OpenMP loops (0: OMP_NUM_THREADS, or all cores), and one thread for OpenBLAS, which is
 // called from inside them.
 void ops_init(int n_threads);
+// Starts the program again with threads that wait for each other for microseconds only: OpenMP's default of
+// milliseconds makes a run ten times slower where another program wants a core too. The libraries read this when they
+// are loaded, so it takes a new start; where there is no /proc all stays as it is.
+void ops_restart(char **argv);
+const char *ops_limit(void);   // the variable of the environment that leaves one thread of several; NULL: none does
 int ops_threads(void);
 
 // R rows of N, from row n on; the i-th tile. Its products are cut into at most `tasks` tasks.
@@ -118,7 +123,7 @@ void swiglu_forward(float *y, const float *gu, size_t N, size_t F);  // (N, F), 
 void swiglu_backward(float *gu, float *y, size_t N, size_t F);
 
 // What the loss knows about one target token.
-typedef struct { float nll, entropy; bool correct; } TokenLoss;      // -log p(target); of p, in nats; argmax == target
+typedef struct { float nll, entropy; bool correct; } TokenLoss;      // -log p(target); of p, in nats; the only argmax
 
 // p = softmax(logits);  nll = -log p[target].  With `scale` not NULL logits become (p - onehot(target)) * scale_r,
 // the gradient of sum_r scale_r * nll_r.
