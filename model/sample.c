@@ -6,19 +6,37 @@
 #include <stdlib.h>
 #include <string.h>
 
+bool sampler_reserve(Sampler *s, size_t capacity, Err *e)
+{
+    if (capacity <= s->capacity) return true;
+    size_t L = s->model->shape.L, row = 2 * s->model->shape.KD;
+    float *cache = calloc(L * capacity, row * sizeof *cache), *scores = malloc(capacity * sizeof *scores);
+    if (!cache || !scores) {
+        free(cache);
+        free(scores);
+        return fail(e, "out of memory: a cache of %zu positions; a smaller max_new_tokens takes less", capacity);
+    }
+    for (size_t l = 0; s->n_cached && l < L; l++)
+        memcpy(cache + l * capacity * row, s->cache + l * s->capacity * row, s->n_cached * row * sizeof *cache);
+    free(s->cache);
+    free(s->scores);
+    s->cache = cache;
+    s->scores = scores;
+    s->capacity = capacity;
+    return true;
+}
+
 bool sampler_init(Sampler *s, const Model *m, size_t capacity, Err *e)
 {
     const Shape z = m->shape;
-    *s = (Sampler){.model = m, .capacity = capacity};
-    s->cache = calloc(z.L * capacity, 2 * z.KD * sizeof(float));
-    if (!s->cache) return fail(e, "out of memory: a cache of %zu positions", capacity);
+    *s = (Sampler){.model = m};
+    if (!sampler_reserve(s, capacity, e)) return false;
     s->x = mem_alloc(z.C, sizeof(float));
     s->norm = mem_alloc(z.C, sizeof(float));
     s->q = mem_alloc(z.HD, sizeof(float));
     s->att = mem_alloc(z.HD, sizeof(float));
     s->gu = mem_alloc(2 * z.F, sizeof(float));
     s->y = mem_alloc(z.F, sizeof(float));
-    s->scores = mem_alloc(capacity, sizeof(float));
     s->logits = mem_alloc(z.V, sizeof(float));
     return true;
 }

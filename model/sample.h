@@ -12,6 +12,7 @@ typedef struct {
 } Sampler;
 
 bool sampler_init(Sampler *s, const Model *m, size_t capacity, Err *e);
+bool sampler_reserve(Sampler *s, size_t capacity, Err *e); // room for at least so many; what was seen stays
 void sampler_free(Sampler *s);                             // accepts {0}
 void sampler_reset(Sampler *s);                            // forgets the positions
 

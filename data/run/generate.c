@@ -59,7 +59,7 @@ static bool stream_init(Stream *s, Run *r, const char *model, Err *e)
     add_end(s, tokenizer_bos(t));                          // llama2.c's stories end where another one would begin
     if (file_is_dir(model) && !(add_ends_of(s, "config.json", e) && add_ends_of(s, "generation_config.json", e)))
         return false;
-    return sampler_init(&s->sampler, &r->model, (size_t)c.seq_len, e);
+    return sampler_init(&s->sampler, &r->model, 1, e);
 }
 
 static void stream_free(Stream *s)
@@ -98,11 +98,12 @@ static void stream_add(Stream *s, int id)
 static bool stream_run(Stream *s, Err *e)
 {
     const Options *o = &s->run->options;
-    size_t limit = s->sampler.capacity;
+    size_t limit = (size_t)s->run->model.config.seq_len, more = (size_t)o->max_new_tokens;
     if (s->n > limit) return fail(e, "the text so far has %zu tokens, and the model takes %zu", s->n, limit);
     if (s->n == 0) return fail(e, "nothing to begin with: there is no prompt, and the tokenizer has no BOS");
+    if (!sampler_reserve(&s->sampler, more < limit - s->n ? s->n + more : limit, e)) return false;
     while (s->sampler.n_cached < s->n) sampler_feed(&s->sampler, s->ids[s->sampler.n_cached]);
-    for (size_t i = 0; i < (size_t)o->max_new_tokens; i++) {
+    for (size_t i = 0; i < more; i++) {
         int id = sampler_choose(&s->sampler, (float)o->temperature, (float)o->top_p, &s->rng);
         if (is_end(s, id)) break;
         stream_add(s, id);
