@@ -44,7 +44,7 @@ COMPILE  = $(CC) $(STRICT) $(WERROR) $(CFLAGS) $(SANITIZE) $$(pkg-config --cflag
 LINK     = $(CC) -fopenmp $(SANITIZE) -o $@ $^ $$(pkg-config --libs $(PKGS)) -lm
 
 PARTS   := $(patsubst %.c,%,$(wildcard model/*.c tokenizer/*.c data/*/*.c))
-STRINGS := $(subst page.,page_,$(wildcard data/report/page.css data/report/page.js))
+STRINGS := $(subst page.,page_,$(wildcard data/report/page.css data/report/page.js)) data/run/trl_keys_txt
 OBJECTS := $(PARTS:%=$(BUILD)/%.o) $(STRINGS:%=$(BUILD)/%.o)
 FAULTS  := $(BUILD)/faults.so
 T        =
@@ -66,12 +66,16 @@ $(BUILD)/%.o: %.c Makefile
 	@mkdir -p $(@D)
 	@echo "  $(firstword $(CC)) $<"; $(COMPILE) -c -o $@ $<
 
-# The page's files that are not C become strings: page.css is const char page_css[]. Lines that are only a comment are
-# left out.
-$(BUILD)/data/report/page_%.c: data/report/page.% Makefile
+# A file that is not C becomes a string: page.css is const char page_css[]. Lines that are one comment are left out.
+define TO_STRING
 	@mkdir -p $(@D)
-	@{ echo 'extern const char page_$*[];'; echo 'const char page_$*[] ='; \
+	@{ echo 'extern const char $(basename $(@F))[];'; echo 'const char $(basename $(@F))[] ='; \
 	   LC_ALL=C sed -e '/^ *\/\*.*\*\/$$/d' -e 's/[\\"?]/\\&/g' -e 's/.*/    "&\\n"/' $< && echo '    "";'; } >$@
+endef
+$(BUILD)/data/report/page_%.c: data/report/page.% Makefile
+	$(TO_STRING)
+$(BUILD)/data/run/%_txt.c: data/run/%.txt Makefile
+	$(TO_STRING)
 
 $(BUILD)/%.o: $(BUILD)/%.c
 	@echo "  $(firstword $(CC)) $<"; $(COMPILE) -c -o $@ $<

@@ -21,19 +21,33 @@
 
 static volatile sig_atomic_t stop_signal;
 
-// The first signal ends training after the step at hand; a second one ends the program.
+// The first signal ends training after the step at hand, a second Ctrl-C or SIGTERM the program. A terminal that is
+// closed hangs up more than once, and each write to a closed pipe sends a signal: these are heeded once.
 static void on_signal(int number)
 {
-    if (stop_signal) _exit(128 + number);
-    stop_signal = number;
+    bool by_person = number == SIGINT || number == SIGTERM;
+    if (stop_signal && by_person) _exit(128 + number);
+    if (!by_person) signal(number, SIG_IGN);
+    if (!stop_signal) stop_signal = number;
+}
+
+// What the shell has set to ignored (nohup, a script's background job) stays ignored.
+static void catch_signals(void)
+{
+    static const int numbers[] = {SIGINT, SIGTERM, SIGHUP, SIGPIPE};
+    struct sigaction old;
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
+        if (sigaction(numbers[i], NULL, &old) == 0 && old.sa_handler != SIG_IGN) signal(numbers[i], on_signal);
 }
 
 typedef struct {
     const Example **rows;                                  // those with something to learn
     size_t *order;                                         // of this epoch
     size_t n_rows;
-    int64_t n_steps, steps_per_epoch, warmup;
+    Plan plan;
     Progress done;
+    int64_t saved;                                         // step of the last checkpoint of this process; -1: none
+    bool shuffle;
     double started;
     const Schedule *schedule;
     const char *label;                                     // of a run of a comparison: evaluations go to its log only
@@ -42,18 +56,18 @@ typedef struct {
 static bool training_init(Training *t, const Run *r, Err *e)
 {
     const Options *o = &r->options;
-    *t = (Training){.rows = mem_alloc(r->n_train, sizeof *t->rows), .order = mem_alloc(r->n_train, sizeof *t->order)};
+    *t = (Training){.rows = mem_alloc(r->n_train, sizeof *t->rows), .order = mem_alloc(r->n_train, sizeof *t->order),
+                    .saved = -1};
     for (size_t i = 0; i < r->n_train; i++)
         if (r->data.examples[i].n_learned > 0) t->rows[t->n_rows++] = &r->data.examples[i];
     if (t->n_rows == 0)
         return fail(e, "%s: nothing to learn: the labels of all %zu rows are -100", o->dataset_name, r->n_train);
-    int64_t batch = o->per_device_train_batch_size, accumulation = o->gradient_accumulation_steps;
-    int64_t micro = ((int64_t)t->n_rows + batch - 1) / batch;
-    t->steps_per_epoch = (micro + accumulation - 1) / accumulation;
-    t->n_steps = o->max_steps >= 0 ? o->max_steps : (int64_t)ceil(o->num_train_epochs * (double)t->steps_per_epoch);
-    t->warmup = o->warmup_steps ? o->warmup_steps : (int64_t)ceil(o->warmup_ratio * (double)t->n_steps);
+    t->plan = plan_run(o, t->n_rows);
+    if (o->load_best_model_at_end && !(r->n_eval && t->plan.eval_at_end))
+        return fail(e, "load_best_model_at_end: expected held-out rows and evaluations, found none");
     t->schedule = schedule_find(o->lr_scheduler_type);
-    epoch_order(t->order, t->n_rows, o->shuffle, (uint64_t)o->seed, 0);
+    t->shuffle = strcmp(o->train_sampling_strategy, "random") == 0;
+    epoch_order(t->order, t->n_rows, t->shuffle, (uint64_t)o->seed, 0);
     return true;
 }
 
@@ -68,7 +82,7 @@ static bool check_place(const Training *t, const Options *o, const char *checkpo
 {
     const Progress *p = &t->done;
     int64_t rows = o->per_device_train_batch_size * o->gradient_accumulation_steps;
-    int64_t epoch = p->step / t->steps_per_epoch, next = p->step % t->steps_per_epoch * rows;
+    int64_t epoch = p->step / t->plan.steps_per_epoch, next = p->step % t->plan.steps_per_epoch * rows;
     return (p->epoch == (uint64_t)epoch && p->next == (size_t)next) ||
            fail(e, "%s/trainer_state.json: expected epoch %lld, next %lld for step %lld, found %llu, %zu", checkpoint,
                 (long long)epoch, (long long)next, (long long)p->step, (unsigned long long)p->epoch, p->next);
@@ -108,7 +122,7 @@ static bool train_step(Run *r, Training *t, Err *e)
     if (!isfinite(sums.nll) || !isfinite(p->grad_norm))
         return explain_step(r, &(BadStep){t->rows, t->order + first, end - first, p->step + 1, divisor,
                                           sums.nll / divisor, p->grad_norm}, e);
-    p->lr = o->learning_rate * t->schedule->factor(p->step, t->warmup, t->n_steps);
+    p->lr = o->learning_rate * t->schedule->factor(p->step, t->plan.warmup, t->plan.n_steps);
     double clip = o->max_grad_norm > 0 ? fmin(1, o->max_grad_norm / (p->grad_norm + 1e-6)) : 1;
     optim_step(&r->optim, &r->model, p->lr, clip);
 
@@ -117,7 +131,7 @@ static bool train_step(Run *r, Training *t, Err *e)
     p->next = end;
     if (end == t->n_rows) {
         p->next = 0;
-        epoch_order(t->order, t->n_rows, o->shuffle, (uint64_t)o->seed, ++p->epoch);
+        epoch_order(t->order, t->n_rows, t->shuffle, (uint64_t)o->seed, ++p->epoch);
     }
     sums.seconds = now_seconds() - started;
     sums_add(&p->since_log, &sums);
@@ -127,18 +141,25 @@ static bool train_step(Run *r, Training *t, Err *e)
 
 static bool log_training(Run *r, Training *t, Err *e)
 {
-    cJSON *line = progress_train_line(&t->done, t->steps_per_epoch);
+    cJSON *line = progress_train_line(&t->done, t->plan.steps_per_epoch);
+    if (!t->label) report_loss(&t->done, t->plan.n_steps, log(r->model.config.vocab_size));
     t->done.since_log = (TrainSums){0};
     return run_write_log(r, line, e);
 }
 
-static bool log_evaluation(Run *r, const Training *t, Err *e)
+static bool was_evaluated(const Run *r, int64_t step)
 {
-    if (!r->n_eval) return true;
+    return r->curve.n && r->curve.points[r->curve.n - 1].step == step;
+}
+
+static bool log_evaluation(Run *r, Training *t, Err *e)
+{
+    if (!r->n_eval || was_evaluated(r, t->done.step)) return true;
     EvalSums sums = run_evaluate(r);
     eval_curve_add(&r->curve, t->done.step, &sums);
-    cJSON *line = progress_line(&t->done, t->steps_per_epoch);
+    cJSON *line = progress_line(&t->done, t->plan.steps_per_epoch);
     eval_add_json(line, &sums, false);
+    if (!progress_note_best(&t->done, &r->options, line, e)) return cJSON_Delete(line), false;
     if (!t->label) {
         progress_clear();
         printf("step %lld: ", (long long)t->done.step);
@@ -150,26 +171,48 @@ static bool log_evaluation(Run *r, const Training *t, Err *e)
     return run_write_log(r, line, e);
 }
 
+static bool save_checkpoint(Run *r, Training *t, Err *e)
+{
+    if (t->saved == t->done.step) return true;
+    t->saved = t->done.step;
+    return check_update(r, t, e) && resume_write(r, &t->done, e);
+}
+
 static bool train_loop(Run *r, Training *t, Err *e)
 {
     const Options *o = &r->options;
+    const Plan *plan = &t->plan;
     Progress *p = &t->done;
     t->started = now_seconds();
-    bool ok = p->step > 0 || log_evaluation(r, t, e);      // a run that goes on has evaluated its beginning
-    while (ok && p->step < t->n_steps && !stop_signal) {
+    bool ok = p->step > 0 || !plan->eval_on_start || log_evaluation(r, t, e);
+    while (ok && p->step < plan->n_steps && !stop_signal) {
         ok = train_step(r, t, e);
         if (!ok) break;
-        progress_show(p, t->n_steps, t->label);
-        if (p->step % o->logging_steps == 0) ok = log_training(r, t, e);
-        if (ok && o->eval_steps && p->step % o->eval_steps == 0) ok = log_evaluation(r, t, e);
-        if (ok && o->save_steps && (p->step % o->save_steps == 0 || stop_signal))
-            ok = check_update(r, t, e) && resume_write(r, p, e);
+        progress_show(p, plan->n_steps, t->label);
+        if (progress_due(p, plan->logging) || (p->step == 1 && o->logging_first_step)) ok = log_training(r, t, e);
+        if (ok && progress_due(p, plan->eval)) ok = log_evaluation(r, t, e);
+        if (ok && (progress_due(p, plan->save) || p->best_step == p->step)) ok = save_checkpoint(r, t, e);
     }
     ok = ok && check_update(r, t, e);
+    if (ok && stop_signal && !t->label) ok = save_checkpoint(r, t, e);         // what follows is logged again then
     if (ok && p->since_log.weight > 0) ok = log_training(r, t, e);
-    bool evaluated = r->curve.n && r->curve.points[r->curve.n - 1].step == p->step;
-    if (ok && !evaluated) ok = log_evaluation(r, t, e);
-    return ok && run_write_log(r, progress_end_line(p, t->steps_per_epoch, now_seconds() - t->started), e);
+    if (ok && plan->eval_at_end) ok = log_evaluation(r, t, e);
+    return ok && run_write_log(r, progress_end_line(p, plan->steps_per_epoch, now_seconds() - t->started), e);
+}
+
+// load_best_model_at_end: the model of the best checkpoint takes the place of the last one.
+static bool take_best_model(Run *r, const Training *t, const Config *c, Err *e)
+{
+    const Progress *p = &t->done;
+    if (stop_signal || !p->best_step || p->best_step == p->step) return true;
+    char *path = resume_path(&r->options, p->best_step);
+    model_free(&r->model);
+    bool ok = run_open_model(r, &r->model, c, path, e);
+    if (ok && !t->label)
+        printf("the best model is that of step %lld: %s %.4f\n", (long long)p->best_step,
+               r->options.metric_for_best_model, p->best_metric);
+    free(path);
+    return ok;
 }
 
 // A run that goes on has the curve of the whole run: its beginning is in the log, cut back to the checkpoint.
@@ -195,7 +238,7 @@ static bool open_trainee(Run *r, const Training *t, const Config *c, const char 
     }
     r->optim = (Optim){.id = optim_find(o->optim), .beta1 = (float)o->adam_beta1, .beta2 = (float)o->adam_beta2,
                        .epsilon = (float)o->adam_epsilon, .weight_decay = (float)o->weight_decay};
-    WorkKind kind = o->gradient_checkpointing ? WORK_CHECKPOINTING : WORK_GRADIENT;
+    WorkKind kind = o->activation_checkpointing ? WORK_CHECKPOINTING : WORK_GRADIENT;
     return room_init(&r->room, c, max, kind, e) && model_init_grads(&r->model, e) &&
            optim_init(&r->optim, r->model.n_params, e);
 }
@@ -213,22 +256,12 @@ static bool open_training(Run *r, Training *t, const Config *c, Err *e)
     else ok = ok && resume_remove_after(o, -1, e);
     ok = ok && run_open_output(r, e);
     if (ok && checkpoint) {
-        epoch_order(t->order, t->n_rows, o->shuffle, (uint64_t)o->seed, t->done.epoch);
+        epoch_order(t->order, t->n_rows, t->shuffle, (uint64_t)o->seed, t->done.epoch);
         printf("going on from %s\n", checkpoint);
     }
     cJSON_Delete(state);
     free(checkpoint);
     return ok;
-}
-
-static void print_plan(const Run *r, const Training *t, const Config *c)
-{
-    const Options *o = &r->options;
-    size_t tokens = batch_bound(t->rows, t->n_rows, (size_t)o->per_device_train_batch_size, BATCH_TRAIN).tokens;
-    MemoryPlan plan = memory_plan(r, c, r->room.work.max, true);
-    printf("%zu parameters, %lld steps of up to %zu tokens, %d threads\n", r->model.n_params, (long long)t->n_steps,
-           tokens * (size_t)o->gradient_accumulation_steps, ops_threads());
-    memory_print(stdout, &plan);
 }
 
 // From opened inputs to a trained model; `label`: as in Training. The showcase (NULL: none) gets the model as it is
@@ -239,17 +272,18 @@ static bool train_run(Run *r, const Config *c, const char *label, Showcase *show
     bool ok = open_training(r, &t, c, e);
     t.label = label;
     if (ok) {
-        if (!label) print_plan(r, &t, c);
+        if (!label) report_plan(stdout, r, c, t.rows, t.n_rows, t.plan.n_steps);
         fflush(stdout);
-        signal(SIGINT, on_signal);
-        signal(SIGTERM, on_signal);
+        catch_signals();
         ok = (!show || show->seen[0] || showcase_add(show, 0, &r->model, &r->room, e)) && train_loop(r, &t, e) &&
+             take_best_model(r, &t, c, e) &&
              (!show || stop_signal || showcase_add(show, model, &r->model, &r->room, e));
     }
     if (ok && !label) {
         ok = run_save_model(r, r->options.output_dir, e);
-        if (ok) printf("%s at step %lld of %lld; the model is in %s\n", stop_signal ? "interrupted" : "done",
-                       (long long)t.done.step, (long long)t.n_steps, r->options.output_dir);
+        if (ok) printf("%s at step %lld of %lld; the model is in %s%s\n", stop_signal ? "interrupted" : "done",
+                       (long long)t.done.step, (long long)t.plan.n_steps, r->options.output_dir,
+                       stop_signal ? "; resume_from_checkpoint=latest goes on with the run" : "");
     }
     training_free(&t);
     return ok;
@@ -262,6 +296,7 @@ static void report_start(const Run *r)
     if (!r->n_eval) return;
     s = dataset_summary(r->eval, r->n_eval, r->tokenizer);
     report_summary(stdout, "held out", &s, &r->recipe);
+    report_overlap(stdout, r);
 }
 
 // A run of its own, reported as a comparison of one.
@@ -277,7 +312,9 @@ static bool train(Run *r, Err *e)
     bool ok = train_run(r, &c, NULL, show.seen ? &show : NULL, 1, e);
     if (ok && r->curve.n && !stop_signal) {
         ok = comparison_init(&alone, "0", 1, r->options.seed, e);
+        alone.guess = log(c.vocab_size);
         if (ok) comparison_add(&alone, 0, 0, &r->curve);
+        if (ok) comparison_warn(stdout, &alone);
         ok = ok && page_report(r, &c, "./train", &alone, &show, e);
         comparison_free(&alone);
     }
@@ -286,19 +323,6 @@ static bool train(Run *r, Err *e)
 }
 
 // ---- compare ------------------------------------------------------------------------------------------------------
-
-static void print_run(const Comparison *c, size_t arm, const Run *r)
-{
-    char name[32];
-    progress_clear();
-    printf("%-14s seed %lld:", arm_name(c->weights[arm], name), (long long)r->options.seed);
-    for (Metric m = 0; m < N_METRICS; m++) {
-        double v = r->curve.points[r->curve.n - 1].value[m];
-        if (!isnan(v)) printf("  %s %.4f", metric_table[m].key, v);
-    }
-    printf("\n");
-    fflush(stdout);
-}
 
 // The run of one arm with one seed: the base's options but for the weight, the seed and the folder. The first seed's
 // models are kept, and shown.
@@ -322,7 +346,8 @@ static bool compare_run(const Options *base, Comparison *c, size_t arm, size_t s
     if (ok && !stop_signal) {
         if (seed == 0) ok = run_save_model(&r, o->output_dir, e);
         comparison_add(c, arm, seed, &r.curve);
-        print_run(c, arm, &r);
+        progress_clear();
+        comparison_print_run(stdout, c, arm, seed);
     }
     run_free(&r);
     return ok;
@@ -354,10 +379,13 @@ static bool compare(Run *r, Err *e)
     Comparison c;
     Config config;
     Showcase show = {0};
-    if (!run_claim_output(r, e) || !comparison_init(&c, o->prompt_loss_weights, (size_t)o->seeds, o->seed, e))
-        return false;
+    if (!run_claim_output(r, e)) return false;
+    if (o->resume_from_checkpoint || o->load_best_model_at_end)
+        return fail(e, "compare: every arm is a whole run that is judged by its last evaluation: it takes neither "
+                       "resume_from_checkpoint nor load_best_model_at_end");
+    if (!comparison_init(&c, o->prompt_loss_weights, (size_t)o->seeds, o->seed, e)) return false;
     bool ok = run_open_inputs(r, true, &config, e);
-    if (ok) report_start(r);
+    if (ok) report_start(r), c.guess = log(config.vocab_size);
     if (ok && !r->n_eval) ok = fail(e, "compare needs held-out rows: give eval_dataset_name or eval_split");
     Summary s = ok ? dataset_summary(r->data.examples, r->n_train, r->tokenizer) : (Summary){0};
     if (ok && s.left_out == 0)
@@ -376,28 +404,6 @@ static bool compare(Run *r, Err *e)
 
 // ---- the other commands -------------------------------------------------------------------------------------------
 
-static bool inspect(Run *r, Err *e)
-{
-    const Options *o = &r->options;
-    Config c;
-    if (!run_open_inputs(r, false, &c, e)) return false;
-    size_t n = r->data.n, first = 0, end = o->json ? n : 1;
-    if (o->rows > 0) end = (size_t)o->rows < n ? (size_t)o->rows : n;
-    if (options_given(o, "row")) {
-        if ((size_t)o->row >= n) return fail(e, "row: expected 0 to %zu, found %lld", n - 1, (long long)o->row);
-        first = (size_t)o->row;
-        end = first + 1;
-    }
-    if (o->json) return report_json(&r->data, &r->recipe, first, end, e);
-    Summary s = dataset_summary(r->data.examples, r->data.n, r->tokenizer);
-    report_summary(stdout, o->dataset_name, &s, &r->recipe);
-    printf("\n");
-    for (size_t i = first; i < end; i++)
-        report_row(stdout, &r->data.examples[i], i, r->tokenizer, isatty(STDOUT_FILENO));
-    if (end - first > 1) report_padded(stdout, r->data.examples + first, end - first, r->tokenizer);
-    return true;
-}
-
 static bool eval(Run *r, Err *e)
 {
     const Options *o = &r->options;
@@ -415,7 +421,7 @@ static bool eval(Run *r, Err *e)
     EvalSums sums = run_evaluate(r);
     if (o->json) eval_print_json(&sums);
     else {
-        printf("%zu rows of %s\n", r->n_eval, o->eval_dataset_name ? o->eval_dataset_name : o->dataset_name);
+        report_rows(stdout, o->eval_dataset_name ? o->eval_dataset_name : o->dataset_name, &summary);
         eval_print(stdout, &sums);
     }
     return true;
@@ -436,7 +442,7 @@ static const Command commands[] = {                        // the first has no n
     {"", "CONFIG.json [--key=value ...]", "train; --key=value overrides any key of the config", 1, FOR_CONFIG, train,
      NULL},
     {"inspect", "CONFIG.json [--rows=N] [--row=I] [--json]", "show rows as tokens, labels and roles", 1,
-     FOR_CONFIG | FOR_INSPECT, inspect, NULL},
+     FOR_CONFIG | FOR_INSPECT, report_inspect, NULL},
     {"eval", "CONFIG.json [--json]", "the losses by role on the held-out rows", 1, FOR_CONFIG | FOR_EVAL, eval, NULL},
     {"compare", "CONFIG.json [--seeds=N] [--prompt_loss_weights=0,1]", "train masked and unmasked, side by side", 1,
      FOR_CONFIG | FOR_COMPARE, compare, NULL},
@@ -463,34 +469,42 @@ static void usage(FILE *out)
     options_help(out, FOR_GENERATE);
 }
 
-// Threads that wait for each other should spin for microseconds only: OpenMP's default of milliseconds makes a run ten
-// times slower where another program wants a core too. The libraries read this when they are loaded, so it takes a new
-// start of the program; where there is no /proc it stays as it is.
-static void spin_briefly(char **argv)
+// The first argument is a config or a model; a word that is no file is taken for a command.
+static bool check_path(const Command *command, const char *path, Err *e)
 {
-    if (getenv("OMP_WAIT_POLICY") || getenv("GOMP_SPINCOUNT") || getenv("KMP_BLOCKTIME")) return;
-    setenv("GOMP_SPINCOUNT", "1000", 1);
-    setenv("KMP_BLOCKTIME", "0", 1);
-    execv("/proc/self/exe", argv);
+    if (command != commands || file_exists(path) || strpbrk(path, "./"))
+        return run_check_kind(path, command->run != NULL, e);
+    const char *near = nearest_name(path, &commands[0].name, N_COMMANDS, sizeof *commands);
+    return fail(e, "%s: expected a command or a config%s%s (./train help shows both)", path,
+                near ? "; did you mean " : "", near ? near : "");
 }
 
 int main(int argc, char **argv)
 {
-    spin_briefly(argv);
+    ops_restart(argv);
     const Command *command = &commands[0];
     int at = 1;                                            // where its paths begin
     for (size_t i = 1; argc > 1 && i < N_COMMANDS; i++)
         if (strcmp(argv[1], commands[i].name) == 0) command = &commands[i], at = 2;
-    if (argc > 1 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) return usage(stdout), 0;
+    if (argc > 1 && strcmp(argv[1], "help") == 0) return usage(stdout), 0;
+    for (int i = 1; i < argc; i++)
+        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) return usage(stdout), 0;
     if (argc < at + command->n_paths || strncmp(argv[at], "--", 2) == 0) return usage(stderr), 2;
 
     Run run = {0};
     Err e = {""};
     options_init(&run.options);
-    bool ok = !command->run || options_load(&run.options, argv[at], &e);
-    for (int i = at + command->n_paths; i < argc && ok; i++) ok = options_set(&run.options, argv[i], command->uses, &e);
+    char **rest = argv + at + command->n_paths;
+    bool ok = check_path(command, argv[at], &e) &&
+              options_read(&run.options, command->run ? argv[at] : NULL, rest, argc - (int)(rest - argv), command->uses,
+                           &e);
+    ops_init((int)run.options.n_threads);
+    const char *limit = ops_limit();
+    if (limit && run.options.n_threads != 1)
+        fprintf(stderr, "train: warning: %s=%s leaves one thread to compute with: unset it\n", limit, getenv(limit));
     if (ok) ok = command->run ? command->run(&run, &e) : command->run_on(&run, argv + at, &e);
-    if ((fflush(stdout) != 0 || ferror(stdout)) && ok)
+    bool heard = stop_signal != SIGPIPE && stop_signal != SIGHUP;      // is there still someone who reads stdout?
+    if ((fflush(stdout) != 0 || ferror(stdout)) && ok && heard)
         ok = fail(&e, "standard output: cannot write: %s", strerror(errno));
     if (!ok) fprintf(stderr, "train: %s\n", e.text);
     run_free(&run);

@@ -702,7 +702,7 @@ static size_t edit_distance(const char *a, const char *b)
 const char *nearest_name(const char *name, const char *const *names, size_t n, size_t stride)
 {
     const char *best = NULL;
-    size_t best_distance = strlen(name) / 2 + 1;
+    size_t best_distance = (strlen(name) + 2) / 4 + 1;     // a slip or two, not another word
     for (size_t i = 0; i < n; i++) {
         const char *candidate = *(const char *const *)((const char *)names + i * stride);
         size_t d = edit_distance(name, candidate);

@@ -81,7 +81,7 @@ static void sgd(const Optim *o, float *restrict p, const float *restrict g, floa
 }
 
 const OptimRow optim_table[N_OPTIMS] = {
-    [OPTIM_ADAMW] = {"adamw", 2, adamw},
+    [OPTIM_ADAMW] = {"adamw_torch", 2, adamw},
     [OPTIM_SGD] = {"sgd", 0, sgd},
 };
 

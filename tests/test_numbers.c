@@ -302,10 +302,9 @@ static void test_address_space(void)
     SKIP("the address sanitizer needs terabytes of address space");
 #endif
 #endif
-    static const struct { const char *options, *yes, *no;
-    } cases[] = {
+    static const struct { const char *options, *yes, *no; } cases[] = {
         {"--per_device_train_batch_size=64",
-         "try gradient_checkpointing=true or per_device_train_batch_size=", "smaller model"},
+         "try activation_checkpointing=true or per_device_train_batch_size=", "smaller model"},
         {"--per_device_train_batch_size=64 --gradient_checkpointing=true --max_steps=0", NULL, NULL},
         {"--per_device_train_batch_size=1 --gradient_accumulation_steps=1 --max_steps=1", NULL, NULL},
     };

@@ -206,6 +206,17 @@ static void print_cell(FILE *out, Spread s, size_t width)
     fprintf(out, "  %*s%s", n < width ? (int)(width - n) : 0, "", text);
 }
 
+void comparison_print_run(FILE *out, const Comparison *c, size_t arm, size_t seed)
+{
+    char name[32];
+    const EvalPoint *last = &c->points[(arm * c->n_seeds + seed + 1) * c->n_points - 1];
+    fprintf(out, "%-14s seed %lld:", arm_name(c->weights[arm], name), (long long)c->first_seed + (long long)seed);
+    for (Metric m = 0; m < N_METRICS; m++)
+        if (!isnan(last->value[m])) fprintf(out, "  %s %.4f", metric_table[m].key, last->value[m]);
+    fprintf(out, "\n");
+    fflush(out);
+}
+
 void comparison_table(FILE *out, const Comparison *c)
 {
     fprintf(out, "\n%-14s %8s", "arm", "step");
@@ -259,8 +270,35 @@ static void compare_ends(Buf *out, const Comparison *c, Metric metric)
              metric_text(metric, last, to), (long long)c->steps[c->n_points - 1]);
 }
 
+// By the loss on answers; where rows have none, on text.
+static void add_warnings(Buf *out, const Comparison *c)
+{
+    for (size_t a = 0; a < c->n_arms && c->n_points > 1; a++) {
+        char name[32], from[32], to[32];
+        bool answers = !isnan(comparison_spread(c, a, 0, METRIC_ASSISTANT).mean);
+        Metric metric = answers ? METRIC_ASSISTANT : METRIC_PROMPT;
+        double first = comparison_spread(c, a, 0, metric).mean;
+        double last = comparison_spread(c, a, c->n_points - 1, metric).mean;
+        bool rose = last > 1.02 * first, guessing = c->guess > 0 && last > 1.02 * c->guess;
+        if (!rose && !guessing) continue;
+        buf_addf(out, "Warning: %s%sthe loss ended at %s, worse than %s (%s): the run blew up. Try a smaller "
+                      "learning_rate.\n", c->n_arms > 1 ? arm_name(c->weights[a], name) : "", c->n_arms > 1 ? ": " : "",
+                 metric_text(metric, last, to), rose ? "before the first step" : "that of a guess",
+                 metric_text(metric, rose ? first : c->guess, from));
+    }
+}
+
+void comparison_warn(FILE *out, const Comparison *c)
+{
+    Buf text = {0};
+    add_warnings(&text, c);
+    if (text.len) fputs(text.data, out);
+    buf_free(&text);
+}
+
 void comparison_verdict(Buf *out, const Comparison *c)
 {
+    add_warnings(out, c);
     for (size_t i = 0; i < N_METRICS && c->n_arms == 1; i++) compare_ends(out, c, metric_order[i]);
     for (size_t a = 1; a < c->n_arms; a++)
         for (size_t i = 0; i < N_METRICS; i++) compare_arms(out, c, a, metric_order[i]);

@@ -7,6 +7,7 @@
 
 typedef struct {
     size_t n_arms, n_seeds, n_points;
+    double guess;                                          // the loss of a guess: the logarithm of vocab_size
     double *weights;                                       // (n_arms)
     int64_t first_seed;
     int64_t *steps;                                        // (n_points): when evaluations took place
@@ -37,10 +38,13 @@ const char *metric_text(Metric metric, double value, char out[32]);    // "0.123
 const char *arm_name(double weight, char out[32]);         // "masked", "unmasked", "weight 0.1"
 
 bool comparison_write_csv(const Comparison *c, const char *path, Err *e);      // one line a run and step
+void comparison_print_run(FILE *out, const Comparison *c, size_t arm, size_t seed);    // one line: its last evaluation
 void comparison_plot(FILE *out, const Comparison *c, Metric metric);           // means over seeds, as text
 void comparison_table(FILE *out, const Comparison *c);     // first and last evaluation of each arm
-// What was found, a sentence a line: of the first arm against each other one, and whether the difference exceeds the
-// spread of the seeds; of a single arm, from its first evaluation to its last.
+// A line for each arm whose loss ended above where it began, or above that of a guess: the run blew up.
+void comparison_warn(FILE *out, const Comparison *c);
+// The same, and then what was found, a sentence a line: of the first arm against each other one, and whether the
+// difference exceeds the spread of the seeds; of a single arm, from its first evaluation to its last.
 void comparison_verdict(Buf *out, const Comparison *c);
 
 #endif

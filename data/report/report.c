@@ -1,8 +1,12 @@
 // report: see report.h.
 #include "report.h"
 
+#include "../run/memory.h"
+
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 // ---- tokens as text -----------------------------------------------------------------------------------------------
 
@@ -134,10 +138,15 @@ static void report_symptoms(FILE *out, const Summary *s)
         fprintf(out, "  warning: every token is supervised although the mask is \"%s\"\n", s->mask);
 }
 
+void report_rows(FILE *out, const char *name, const Summary *s)
+{
+    fprintf(out, "%s: %zu rows, %zu dropped (no label), %zu truncated\n", name, s->rows, s->dropped, s->truncated);
+}
+
 void report_summary(FILE *out, const char *name, const Summary *s, const Recipe *r)
 {
     double ratio = s->tokens ? 100.0 * (double)s->supervised / (double)s->tokens : 0;
-    fprintf(out, "%s: %zu rows, %zu dropped (no label), %zu truncated\n", name, s->rows, s->dropped, s->truncated);
+    report_rows(out, name, s);
     bool rendered = s->spans_by_rendering && strcmp(s->mask, "none") != 0;
     fprintf(out, "  mask=%s%s: supervised %zu of %zu tokens (%.1f %%)", s->mask,
             rendered ? " (spans found by rendering: the template has no generation blocks)" : "", s->supervised,
@@ -157,6 +166,79 @@ void report_summary(FILE *out, const char *name, const Summary *s, const Recipe 
     while (n < shown.len && ((unsigned char)shown.data[n] & 0xC0) == 0x80) n--;        // not inside of a character
     fprintf(out, "  the first row learns: %.*s%s\n", (int)n, shown.data, n < shown.len ? "…" : "");
     buf_free(&shown);
+}
+
+static uint64_t row_hash(const Example *ex)                // FNV-1a over the ids
+{
+    uint64_t hash = 0xCBF29CE484222325u;
+    for (size_t i = 0; i < ex->n; i++) hash = (hash ^ (uint64_t)ex->ids[i]) * 0x100000001B3u;
+    return hash;
+}
+
+static int by_hash(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+void report_overlap(FILE *out, const Run *r)
+{
+    const Options *o = &r->options;
+    struct stat a, b;
+    size_t n_equal = 0;
+    uint64_t *trained = mem_alloc(r->n_train, sizeof *trained);
+    for (size_t i = 0; i < r->n_train; i++) trained[i] = row_hash(&r->data.examples[i]);
+    qsort(trained, r->n_train, sizeof *trained, by_hash);
+    for (size_t i = 0; i < r->n_eval; i++) {
+        uint64_t h = row_hash(&r->eval[i]);
+        n_equal += bsearch(&h, trained, r->n_train, sizeof *trained, by_hash) != NULL;
+    }
+    free(trained);
+    if (o->eval_dataset_name && stat(o->dataset_name, &a) == 0 && stat(o->eval_dataset_name, &b) == 0 &&
+        a.st_dev == b.st_dev && a.st_ino == b.st_ino)
+        fprintf(out, "  warning: eval_dataset_name is the training file: the held-out rows are trained on\n");
+    else if (n_equal)
+        fprintf(out, "  warning: %zu of %zu held-out rows are equal to rows that are trained on\n", n_equal, r->n_eval);
+}
+
+void report_plan(FILE *out, const Run *r, const Config *c, const Example *const *rows, size_t n_rows, int64_t n_steps)
+{
+    const Options *o = &r->options;
+    size_t tokens = batch_bound(rows, n_rows, (size_t)o->per_device_train_batch_size, BATCH_TRAIN).tokens;
+    MemoryPlan plan = memory_plan(r, c, r->room.work.max, true);
+    fprintf(out, "%zu parameters, %lld steps of up to %zu tokens, %d threads\n", r->model.n_params, (long long)n_steps,
+            tokens * (size_t)o->gradient_accumulation_steps, ops_threads());
+    memory_print(out, &plan);
+}
+
+void progress_clear(void)
+{
+    if (isatty(STDERR_FILENO)) fprintf(stderr, "\r\033[K");
+}
+
+void progress_show(const Progress *p, int64_t n_steps, const char *label)
+{
+    if (!isatty(STDERR_FILENO)) return;
+    const TrainSums *s = &p->total, *shown = p->since_log.weight > 0 ? &p->since_log : s;
+    double left = s->seconds / (double)p->step * (double)(n_steps - p->step);
+    progress_clear();
+    if (label) fprintf(stderr, "%s  ", label);
+    fprintf(stderr, "step %lld/%lld  loss %.4f  lr %.2e  %.0f tokens/s  %d:%02d left", (long long)p->step,
+            (long long)n_steps, shown->nll / shown->weight, p->lr, (double)s->tokens / s->seconds, (int)left / 60,
+            (int)left % 60);
+    if (p->step < n_steps) return;
+    if (label) progress_clear();
+    else fprintf(stderr, "\n");
+}
+
+void report_loss(const Progress *p, int64_t n_steps, double guess)
+{
+    double loss = p->since_log.nll / p->since_log.weight;
+    bool terminal = isatty(STDOUT_FILENO) && isatty(STDERR_FILENO);
+    if (!terminal) printf("step %lld of %lld: loss %.4f\n", (long long)p->step, (long long)n_steps, loss);
+    if (p->step == n_steps && loss > 1.02 * guess)
+        printf("warning: the loss is %.4f, and that of a guess is %.4f: try a smaller learning_rate\n", loss, guess);
+    fflush(stdout);
 }
 
 // ---- inspect ------------------------------------------------------------------------------------------------------
@@ -286,4 +368,26 @@ bool report_json(const Dataset *data, const Recipe *recipe, size_t first, size_t
     buf_free(&text);
     if (ok) print_json(summary_json(&s));
     return ok;
+}
+
+bool report_inspect(Run *r, Err *e)
+{
+    const Options *o = &r->options;
+    Config c;
+    if (!run_open_inputs(r, false, &c, e)) return false;
+    size_t n = r->data.n, first = 0, end = o->json ? n : 1;
+    if (o->rows > 0) end = (size_t)o->rows < n ? (size_t)o->rows : n;
+    if (options_given(o, "row")) {
+        if ((size_t)o->row >= n) return fail(e, "row: expected 0 to %zu, found %lld", n - 1, (long long)o->row);
+        first = (size_t)o->row;
+        end = first + 1;
+    }
+    if (o->json) return report_json(&r->data, &r->recipe, first, end, e);
+    Summary s = dataset_summary(r->data.examples, r->data.n, r->tokenizer);
+    report_summary(stdout, o->dataset_name, &s, &r->recipe);
+    printf("\n");
+    for (size_t i = first; i < end; i++)
+        report_row(stdout, &r->data.examples[i], i, r->tokenizer, isatty(STDOUT_FILENO));
+    if (end - first > 1) report_padded(stdout, r->data.examples + first, end - first, r->tokenizer);
+    return true;
 }

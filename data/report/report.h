@@ -2,10 +2,24 @@
 #ifndef REPORT_H
 #define REPORT_H
 
-#include "../rows/dataset.h"
+#include "../run/inputs.h"
+#include "../run/progress.h"
 
+// The first line of it: rows, dropped, truncated.
+void report_rows(FILE *out, const char *name, const Summary *s);
 // Rows, tokens, what is learned, and what looks wrong, before anything is trained. `name`: the data set's file.
 void report_summary(FILE *out, const char *name, const Summary *s, const Recipe *recipe);
+
+// How large the run will be, in steps, tokens and bytes.
+void report_plan(FILE *out, const Run *r, const Config *c, const Example *const *rows, size_t n_rows, int64_t n_steps);
+// Warns if rows are held out that are trained on too: the same file, by whatever path, or equal rows.
+void report_overlap(FILE *out, const Run *r);
+// For each line of the log one on stdout, where there is no line of progress on a terminal; and a warning if, at the
+// end of the run, its loss is worse than that of a guess, the logarithm of the vocabulary's size.
+void report_loss(const Progress *p, int64_t n_steps, double guess);
+// On a terminal, one line on stderr that each step overwrites; nothing elsewhere. `label` (NULL: none) comes first.
+void progress_show(const Progress *p, int64_t n_steps, const char *label);
+void progress_clear(void);                                 // ends that line, before something else is printed
 
 // What tokens [first, end) add to the text of tokens [0, first), special tokens and all. False, and nothing added, if
 // they do not make it longer: a token may only complete a character that began before it.
@@ -19,6 +33,7 @@ void report_row(FILE *out, const Example *ex, size_t row, const Tokenizer *t, bo
 // Rows as a collator would give them to a model that wants rectangles: input_ids, attention_mask, labels.
 void report_padded(FILE *out, const Example *examples, size_t n, const Tokenizer *t);
 
+bool report_inspect(Run *r, Err *e);                       // the command inspect
 // The lines of inspect --json: the rows [first, end), then the summary of all, to stdout.
 bool report_json(const Dataset *data, const Recipe *recipe, size_t first, size_t end, Err *e);
 

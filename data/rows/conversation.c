@@ -51,6 +51,7 @@ static bool renderer_init(Renderer *r, const Recipe *recipe, const cJSON *row, E
     ok = ok && row_value(&kwargs, row, "chat_template_kwargs", false, e);
     if (tools && recipe->tool_template) r->template = recipe->tool_template;
     if (recipe->tokenizer) set_all(r->vars, tokenizer_special_tokens(recipe->tokenizer));
+    if (recipe->eos_token) set(r->vars, "eos_token", cJSON_CreateString(recipe->eos_token));
     set(r->vars, "tools", cJSON_CreateNull());
     set(r->vars, "documents", cJSON_CreateNull());
     set_all(r->vars, recipe->template_kwargs);

@@ -19,7 +19,7 @@ typedef struct {
     const Template *template;                              // NULL: messages cannot be rendered
     const Template *tool_template;                         // for rows with tools; NULL: the same
     const cJSON *template_kwargs;                          // more template variables, or NULL
-    const char *text_field;
+    const char *text_field, *eos_token;                    // eos_token NULL: the tokenizer's own
     int assistant_only_loss, completion_only_loss;         // 1, 0, or -1: not given
     float prompt_loss_weight;                              // of the tokens that the mask leaves out; 0: label -100
     bool warn_on_prefix_mismatch;                          // instead of an error

@@ -254,6 +254,7 @@ static bool encode_text(Draft *d, size_t n_prompt, Role first, Role rest, Err *e
     Buf *text = &d->chat.text;
     const Tokenizer *t = d->recipe->tokenizer;
     const char *eos = t ? json_string(tokenizer_special_tokens(t), "eos_token") : NULL;
+    if (d->recipe->eos_token) eos = d->recipe->eos_token;
     size_t n = eos ? strlen(eos) : 0;
     if (n && !(text->len >= n && memcmp(text->data + text->len - n, eos, n) == 0)) buf_adds(text, eos);
     d->chat.roles = mem_alloc(text->len, 1);

@@ -37,7 +37,8 @@ int turn_end(const Recipe *r)
 
 void turn_add_ends(cJSON *config, const Recipe *r)
 {
-    int more[] = {tokenizer_eos(r->tokenizer), turn_end(r)};
+    int eos = r->eos_token ? tokenizer_id(r->tokenizer, r->eos_token) : tokenizer_eos(r->tokenizer);
+    int more[] = {eos, turn_end(r)};
     const cJSON *old = json_get(config, "eos_token_id"), *v;
     cJSON *ids = cJSON_IsArray(old) ? cJSON_Duplicate(old, true) : cJSON_CreateArray();
     if (cJSON_IsNumber(old)) cJSON_AddItemToArray(ids, cJSON_Duplicate(old, true));

@@ -58,6 +58,9 @@ EvalSums evaluate(const Model *m, Room *room, const Example *rows, size_t n, siz
     Batch *b = &room->batch;
     batch_clear(b);
     for (size_t i = 0; i < n; i++) {
+        sums.rows++;
+        sums.truncated += rows[i].truncated;
+        sums.dropped += rows[i].dropped;
         if (rows[i].dropped) continue;
         if (b->S == batch_rows) {
             evaluate_batch(&sums, m, room);
@@ -152,6 +155,9 @@ void eval_add_json(cJSON *json, const EvalSums *s, bool counts)
     add_ratio(json, "eval_mean_token_accuracy", (Ratio){s->weighted_correct, s->weight});
     add_metric(json, s, METRIC_EXACT);
     if (!counts) return;
+    cJSON_AddNumberToObject(json, "eval_rows", (double)s->rows);
+    cJSON_AddNumberToObject(json, "eval_truncated", (double)s->truncated);
+    cJSON_AddNumberToObject(json, "eval_dropped", (double)s->dropped);
     cJSON_AddNumberToObject(json, "eval_tokens", s->weight);
     cJSON_AddNumberToObject(json, "eval_assistant_tokens", (double)s->n[ROLE_ASSISTANT]);
     cJSON_AddNumberToObject(json, "eval_prompt_tokens", metric_ratio(s, METRIC_PROMPT).count);

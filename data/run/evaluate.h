@@ -20,6 +20,7 @@ typedef struct {
     size_t n[N_ROLES];                                     // predicted tokens of the role
     size_t answers, exact;                                 // the assistant's turns; those with every token the model's
                                                            // first choice: greedy decoding would give them
+    size_t rows, truncated, dropped;                       // of the data set
 } EvalSums;
 
 // The numbers that runs are compared by. To add one: its name here; in evaluate.c a row of metric_table, a place in

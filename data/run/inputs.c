@@ -6,6 +6,25 @@
 #include <string.h>
 #include <unistd.h>
 
+bool run_check_kind(const char *path, bool config, Err *e)
+{
+    File f;
+    Err ignored;
+    bool folder = file_is_dir(path), binary = folder, json = false;
+    if (!folder && !file_map(&f, path, &ignored)) return true;         // whoever reads it says why
+    if (!folder) {
+        binary = memchr(f.data, 0, f.size);
+        json = !binary && memchr(f.data, '{', f.size < 64 ? f.size : 64);
+        file_unmap(&f);
+    }
+    if (config && binary)
+        return fail(e, "%s: expected a config, a JSON file, found %s: a config names the model, as model_name_or_path",
+                    path, folder ? "a folder" : "binary data");
+    return config || !json ||
+           fail(e, "%s: expected a model, a .bin or a Hugging Face folder, found JSON: of a config this command takes "
+                   "the model that it names, or its output_dir", path);
+}
+
 void run_free(Run *r)
 {
     if (r->lock) close(r->lock);
@@ -89,14 +108,17 @@ bool run_check_vocabulary(const Run *r, const Config *c, Err *e)
 static bool make_recipe(Run *r, const Config *c, Err *e)
 {
     const Options *o = &r->options;
-    int64_t limit = c ? c->seq_len : INT64_MAX, length = o->max_length;
+    int64_t limit = c ? c->seq_len : INT64_MAX, length = o->max_length ? o->max_length : limit;
     if (length > limit && options_given(o, "max_length"))
         return fail(e, "max_length: expected at most the model's %lld, found %lld (the model's is "
                        "max_position_embeddings or a Mistral's sliding_window)", (long long)limit, (long long)length);
+    if (o->eos_token && tokenizer_id(r->tokenizer, o->eos_token) < 0)
+        return fail(e, "eos_token: expected a token of %s, found \"%s\"", r->tokenizer_path, o->eos_token);
     r->recipe = (Recipe){
         .tokenizer = r->tokenizer, .template = r->template, .tool_template = r->tool_template,
         .template_kwargs = o->chat_template_kwargs,
-        .text_field = o->dataset_text_field, .assistant_only_loss = (int)o->assistant_only_loss,
+        .text_field = o->dataset_text_field, .eos_token = o->eos_token,
+        .assistant_only_loss = (int)o->assistant_only_loss,
         .completion_only_loss = (int)o->completion_only_loss, .prompt_loss_weight = (float)o->prompt_loss_weight,
         .warn_on_prefix_mismatch = strcmp(o->on_prefix_mismatch, "warn") == 0,
         .max_length = (size_t)(length < limit ? length : limit),

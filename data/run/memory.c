@@ -143,7 +143,7 @@ MemoryPlan memory_plan(const Run *r, const Config *c, BatchSize size, bool train
 {
     size_t params = params_count(c) * sizeof(float);
     size_t moments = (size_t)optim_table[optim_find(r->options.optim)].n_moments;
-    bool checkpointing = training && r->options.gradient_checkpointing;
+    bool checkpointing = training && r->options.activation_checkpointing;
     return (MemoryPlan){.weights = params,
                         .gradients = training ? params : 0,
                         .moments = training ? moments * params : 0,
@@ -196,7 +196,8 @@ static bool halve(size_t *value, size_t least, const Config *c, BatchSize s, con
 // Appends what is new in `t`, as options.
 static void add_options(Buf *out, Settings t, Settings given, const char *between)
 {
-    if (t.checkpointing != given.checkpointing) buf_addf(out, "%sgradient_checkpointing=true", out->len ? between : "");
+    if (t.checkpointing != given.checkpointing)
+        buf_addf(out, "%sactivation_checkpointing=true", out->len ? between : "");
     if (t.rows != given.rows) buf_addf(out, "%sper_device_train_batch_size=%zu", out->len ? between : "", t.rows);
     if (t.length != given.length) buf_addf(out, "%smax_length=%zu", out->len ? between : "", t.length);
 }

@@ -2,19 +2,22 @@
 #include "options.h"
 
 #include "../../model/optim.h"
+#include "trl_keys.h"
 
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-typedef enum { STRING, CHOICE, INT, REAL, BOOL, JSON } Type;
+// STEPS: a whole number of updates, or below 1 a part of all updates.
+typedef enum { STRING, CHOICE, INT, REAL, STEPS, BOOL, JSON } Type;
 
 // THE table of keys: the JSON config, --key=value and --help all read it. To add a key: a field of Options, a row here,
 // a line in configs/README.md (a test compares it with --help), and the place that uses it. Two questions to ask: may a
 // run that is resumed have another value (may_differ in resume.c)? Do the same config and rows now come to other bits
 // (PROGRAM_VERSION in resume.h)?
-// Defaults are written as JSON. One that is "null" may be unset: then the field is NULL, 0 for an INT, -1 for a BOOL.
+// Defaults are written as JSON. One that is "null" may be unset: then the field is NULL, 0 for a number, -1 for a BOOL.
+// Every other key becomes its default where null is given. What TRL has besides these keys is in trl_keys.txt.
 typedef struct {
     const char *key;
     Type type;
@@ -27,108 +30,113 @@ typedef struct {
 } Option;
 
 #define AT(field) offsetof(Options, field)
+#define KEY(name, type, ...) {#name, type, AT(name), __VA_ARGS__}          // the field has the name of its key
+// Those of a config only:
+#define TEXT(name, initial, help) KEY(name, STRING, FOR_CONFIG, initial, 0, 0, NULL, help)
+#define FLAG(name, initial, help) KEY(name, BOOL, FOR_CONFIG, initial, 0, 1, NULL, help)
+#define ONE_OF(name, initial, choice, help) KEY(name, CHOICE, FOR_CONFIG, initial, 0, 0, choice, help)
+#define NUMBER(name, type, initial, min, max, help) KEY(name, type, FOR_CONFIG, initial, min, max, NULL, help)
 #define MANY 1e15
 
-static const char *error_or_warn(size_t i) { return i == 0 ? "error" : i == 1 ? "warn" : NULL; }
+#define CHOICES(of, ...) static const char *of(size_t i) { return ((const char *const[]){__VA_ARGS__, NULL})[i]; }
+CHOICES(error_or_warn, "error", "warn")
+CHOICES(sampling, "random", "sequential")
+CHOICES(strategy, "no", "steps", "epoch")
+CHOICES(eval_metric, "eval_loss", "eval_assistant_loss", "eval_prompt_loss", "eval_mean_token_accuracy",
+        "eval_exact_match")
 
 static const Option table[] = {
-    {"model_name_or_path", STRING, AT(model_name_or_path), FOR_CONFIG, "null", 0, 0, NULL,
-     "the model: a llama2.c .bin, or a Hugging Face folder"},
-    {"tokenizer_name_or_path", STRING, AT(tokenizer_name_or_path), FOR_CONFIG | FOR_GENERATE | FOR_EXPORT, "null", 0, 0,
-     NULL, "a tokenizer.bin, a tokenizer.json or a folder; null: the model's own"},
-    {"model_init", JSON, AT(model_init), FOR_CONFIG, "null", 0, 0, NULL,
-     "train from scratch: an object with the names of transformers' LlamaConfig"},
-    {"chat_template_path", STRING, AT(chat_template_path), FOR_CONFIG | FOR_GENERATE, "null", 0, 0, NULL,
-     "a Jinja file with the chat template; null: the tokenizer's own template"},
-    {"chat_template_kwargs", JSON, AT(chat_template_kwargs), FOR_CONFIG | FOR_GENERATE, "null", 0, 0, NULL,
-     "an object with more variables for the chat template"},
-    {"dataset_name", STRING, AT(dataset_name), FOR_CONFIG, "null", 0, 0, NULL,
-     "the training rows: a .jsonl or .json file"},
-    {"eval_dataset_name", STRING, AT(eval_dataset_name), FOR_CONFIG, "null", 0, 0, NULL,
-     "the held-out rows: a .jsonl or .json file"},
-    {"eval_split", REAL, AT(eval_split), FOR_CONFIG, "0", 0, 0.999, NULL,
-     "part of the training file, cut from its end, that is held out for evaluation"},
-    {"dataset_text_field", STRING, AT(dataset_text_field), FOR_CONFIG, "\"text\"", 0, 0, NULL,
-     "the key under which a row of plain text has its text"},
-    {"assistant_only_loss", BOOL, AT(assistant_only_loss), FOR_CONFIG, "null", 0, 1, NULL,
-     "learn the assistant's tokens only; null: true for rows of messages"},
-    {"completion_only_loss", BOOL, AT(completion_only_loss), FOR_CONFIG, "null", 0, 1, NULL,
-     "learn the completion only; null: true for rows of prompt and completion"},
-    {"prompt_loss_weight", REAL, AT(prompt_loss_weight), FOR_CONFIG, "0", 0, 1000, NULL,
-     "weight in the loss of the tokens that the mask leaves out; 0: masked, 1: unmasked"},
-    {"on_prefix_mismatch", CHOICE, AT(on_prefix_mismatch), FOR_CONFIG, "\"error\"", 0, 0, error_or_warn,
-     "what to do where the row does not begin with the prompt's tokens"},
-    {"max_length", INT, AT(max_length), FOR_CONFIG, "1024", 1, MANY, NULL,
-     "a longer row is cut at its end; at most the model's own limit"},
-    {"per_device_train_batch_size", INT, AT(per_device_train_batch_size), FOR_CONFIG, "8", 1, 1 << 20, NULL,
-     "training rows in one batch"},
-    {"gradient_accumulation_steps", INT, AT(gradient_accumulation_steps), FOR_CONFIG, "1", 1, 1 << 20, NULL,
-     "batches whose gradients are added up before each update of the weights"},
-    {"num_train_epochs", REAL, AT(num_train_epochs), FOR_CONFIG, "3", 0, 1e6, NULL, "passes over the training rows"},
-    {"max_steps", INT, AT(max_steps), FOR_CONFIG, "-1", -1, MANY, NULL,
-     "updates of the weights in the whole run; -1: as many as num_train_epochs takes"},
-    {"learning_rate", REAL, AT(learning_rate), FOR_CONFIG, "2e-5", 0, 100, NULL,
-     "the highest learning rate of the run"},
-    {"lr_scheduler_type", CHOICE, AT(lr_scheduler_type), FOR_CONFIG, "\"linear\"", 0, 0, schedule_name,
-     "how the learning rate changes over the run"},
-    {"warmup_steps", INT, AT(warmup_steps), FOR_CONFIG, "0", 0, MANY, NULL,
-     "updates in which the learning rate rises from 0 to its highest"},
-    {"warmup_ratio", REAL, AT(warmup_ratio), FOR_CONFIG, "0", 0, 1, NULL,
-     "the warm-up as a part of all updates, where warmup_steps is 0"},
-    {"optim", CHOICE, AT(optim), FOR_CONFIG, "\"adamw\"", 0, 0, optim_name, "the optimizer"},
-    {"adam_beta1", REAL, AT(adam_beta1), FOR_CONFIG, "0.9", 0, 0.9999999, NULL,
-     "AdamW: decay of the running mean of the gradient"},
-    {"adam_beta2", REAL, AT(adam_beta2), FOR_CONFIG, "0.999", 0, 0.9999999, NULL,
-     "AdamW: decay of the running mean of the squared gradient"},
-    {"adam_epsilon", REAL, AT(adam_epsilon), FOR_CONFIG, "1e-8", 0, 1, NULL,
-     "AdamW: added to the denominator of the update"},
-    {"weight_decay", REAL, AT(weight_decay), FOR_CONFIG, "0", 0, 100, NULL,
-     "how strongly each update pulls the matrices towards 0; norms are left alone"},
-    {"max_grad_norm", REAL, AT(max_grad_norm), FOR_CONFIG, "1", 0, 1e9, NULL,
-     "a gradient with a larger norm is scaled down to this one (clipping); 0: never"},
-    {"gradient_checkpointing", BOOL, AT(gradient_checkpointing), FOR_CONFIG, "false", 0, 1, NULL,
-     "save memory: the backward pass computes each layer again"},
-    {"seed", INT, AT(seed), FOR_CONFIG | FOR_GENERATE, "42", 0, 9e15, NULL,
-     "seed of the order of rows, of model_init and of sampling"},
-    {"shuffle", BOOL, AT(shuffle), FOR_CONFIG, "true", 0, 1, NULL,
-     "take the training rows in a new random order in each epoch"},
-    {"logging_steps", INT, AT(logging_steps), FOR_CONFIG, "10", 1, MANY, NULL,
-     "updates between two lines of log.jsonl"},
-    {"eval_steps", INT, AT(eval_steps), FOR_CONFIG, "null", 1, MANY, NULL,
-     "updates between two evaluations; null: only before the first update and after the last"},
-    {"save_steps", INT, AT(save_steps), FOR_CONFIG, "null", 1, MANY, NULL,
-     "updates between two checkpoints; null: no checkpoints"},
-    {"save_total_limit", INT, AT(save_total_limit), FOR_CONFIG, "null", 1, MANY, NULL,
-     "how many checkpoints are kept, the newest; null: all"},
-    {"output_dir", STRING, AT(output_dir), FOR_CONFIG, "null", 0, 0, NULL,
-     "the folder for the model, log.jsonl, the report and train_config.json"},
-    {"overwrite_output_dir", BOOL, AT(overwrite_output_dir), FOR_CONFIG, "false", 0, 1, NULL,
-     "write into output_dir even if it holds a model"},
-    {"resume_from_checkpoint", STRING, AT(resume_from_checkpoint), FOR_CONFIG, "null", 0, 0, NULL,
-     "continue a run: a checkpoint folder, or \"latest\" of output_dir"},
-    {"n_threads", INT, AT(n_threads), FOR_CONFIG | FOR_GENERATE, "null", 1, 4096, NULL,
-     "threads to compute with; null: one for each core"},
-    {"rows", INT, AT(rows), FOR_INSPECT, "null", 1, MANY, NULL, "show the first N rows"},
-    {"row", INT, AT(row), FOR_INSPECT, "null", 0, MANY, NULL, "show row I, counted from 0"},
-    {"json", BOOL, AT(json), FOR_INSPECT | FOR_EVAL, "false", 0, 1, NULL, "print JSON, for other programs"},
-    {"seeds", INT, AT(seeds), FOR_COMPARE, "1", 1, 1000, NULL,
-     "train each arm once for each of so many seeds: seed, seed + 1, ..."},
-    {"prompt_loss_weights", STRING, AT(prompt_loss_weights), FOR_COMPARE, "\"0,1\"", 0, 0, NULL,
-     "the arms: the values of prompt_loss_weight to compare"},
-    {"prompt", STRING, AT(prompt), FOR_GENERATE, "null", 0, 0, NULL,
-     "sample: the beginning of the text; chat: what the user says"},
-    {"system", STRING, AT(system), FOR_GENERATE, "null", 0, 0, NULL, "chat: the system message"},
-    {"temperature", REAL, AT(temperature), FOR_GENERATE, "1", 0, 100, NULL,
-     "how random the choice of a token is; 0: always the most likely one"},
-    {"top_p", REAL, AT(top_p), FOR_GENERATE, "0.9", 0, 1, NULL,
-     "choose among the most likely tokens whose probabilities add up to this; 1: among all"},
-    {"max_new_tokens", INT, AT(max_new_tokens), FOR_GENERATE, "256", 1, MANY, NULL, "the most tokens to generate"},
+    TEXT(model_name_or_path, "null", "the model: a llama2.c .bin, or a Hugging Face folder"),
+    KEY(tokenizer_name_or_path, STRING, FOR_CONFIG | FOR_GENERATE | FOR_EXPORT, "null", 0, 0, NULL,
+        "a tokenizer.bin, a tokenizer.json or a folder; null: the model's own"),
+    KEY(model_init, JSON, FOR_CONFIG, "null", 0, 0, NULL,
+        "train from scratch: an object with the names of transformers' LlamaConfig"),
+    KEY(chat_template_path, STRING, FOR_CONFIG | FOR_GENERATE, "null", 0, 0, NULL,
+        "a Jinja file with the chat template; null: the tokenizer's own template"),
+    KEY(chat_template_kwargs, JSON, FOR_CONFIG | FOR_GENERATE, "null", 0, 0, NULL,
+        "an object with more variables for the chat template"),
+    TEXT(dataset_name, "null", "the training rows: a .jsonl or .json file"),
+    TEXT(eval_dataset_name, "null", "the held-out rows: a .jsonl or .json file"),
+    NUMBER(eval_split, REAL, "0", 0, 0.999,
+        "part of the training file, cut from its end, that is held out for evaluation"),
+    TEXT(dataset_text_field, "\"text\"", "the key under which a row of plain text has its text"),
+    FLAG(assistant_only_loss, "null", "learn the assistant's tokens only; null: true for rows of messages"),
+    FLAG(completion_only_loss, "null", "learn the completion only; null: true for rows of prompt and completion"),
+    NUMBER(prompt_loss_weight, REAL, "0", 0, 1000,
+        "weight in the loss of the tokens that the mask leaves out; 0: masked, 1: unmasked"),
+    ONE_OF(on_prefix_mismatch, "\"error\"", error_or_warn,
+        "what to do where the row does not begin with the prompt's tokens"),
+    TEXT(eos_token, "null", "the token that ends a text, for rows and chat template; null: the tokenizer's own"),
+    NUMBER(max_length, INT, "1024", 1, MANY,
+        "a longer row is cut at its end; at most, and for null, the model's own limit"),
+    NUMBER(per_device_train_batch_size, INT, "8", 1, 1 << 20, "training rows in one batch"),
+    NUMBER(gradient_accumulation_steps, INT, "1", 1, 1 << 20,
+        "batches whose gradients are added up before each update of the weights"),
+    NUMBER(num_train_epochs, REAL, "3", 0, 1e6, "passes over the training rows"),
+    NUMBER(max_steps, INT, "-1", -1, MANY,
+        "updates of the weights in the whole run; -1: as many as num_train_epochs takes"),
+    NUMBER(learning_rate, REAL, "2e-5", 0, 100, "the highest learning rate of the run"),
+    ONE_OF(lr_scheduler_type, "\"linear\"", schedule_name, "how the learning rate changes over the run"),
+    NUMBER(warmup_steps, STEPS, "0", 0, MANY,
+        "updates in which the learning rate rises from 0; below 1, as in all ..._steps: a part of all updates"),
+    ONE_OF(optim, "\"adamw_torch\"", optim_name, "the optimizer; adamw_torch_fused, adamw: the same as adamw_torch"),
+    NUMBER(adam_beta1, REAL, "0.9", 0, 0.9999999, "AdamW: decay of the running mean of the gradient"),
+    NUMBER(adam_beta2, REAL, "0.999", 0, 0.9999999, "AdamW: decay of the running mean of the squared gradient"),
+    NUMBER(adam_epsilon, REAL, "1e-8", 0, 1, "AdamW: added to the denominator of the update"),
+    NUMBER(weight_decay, REAL, "0", 0, 100,
+        "how strongly each update pulls the matrices towards 0; norms are left alone"),
+    NUMBER(max_grad_norm, REAL, "1", 0, 1e9,
+        "a gradient with a larger norm is scaled down to this one (clipping); 0: never"),
+    FLAG(activation_checkpointing, "false", "save memory: the backward pass computes each layer again"),
+    KEY(seed, INT, FOR_CONFIG | FOR_GENERATE, "42", 0, 9e15, NULL,
+        "seed of the order of rows, of model_init and of sampling"),
+    ONE_OF(train_sampling_strategy, "\"random\"", sampling,
+        "a new random order of the rows in each epoch, or the file's"),
+    NUMBER(logging_steps, STEPS, "10", 1, MANY, "updates between two lines of log.jsonl"),
+    FLAG(logging_first_step, "false", "log the first update too"),
+    ONE_OF(eval_strategy, "null", strategy, "when to evaluate, besides the end; null: as eval_steps says; no: never"),
+    NUMBER(eval_steps, STEPS, "null", 1, MANY,
+        "updates between two evaluations; null: only at both ends, or logging_steps if eval_strategy=steps"),
+    FLAG(eval_on_start, "null", "evaluate before the first update; null: unless eval_strategy is no"),
+    ONE_OF(save_strategy, "null", strategy, "when to write a checkpoint; null: as save_steps says; no: never"),
+    NUMBER(save_steps, STEPS, "null", 1, MANY,
+        "updates between two checkpoints; null: no checkpoints, or 500 if save_strategy=steps"),
+    NUMBER(save_total_limit, INT, "null", 1, MANY, "how many checkpoints are kept, the newest; null: all"),
+    FLAG(load_best_model_at_end, "false",
+        "write a checkpoint of each best evaluation; the last one's model is the result"),
+    ONE_OF(metric_for_best_model, "\"eval_assistant_loss\"", eval_metric, "what judges the evaluations"),
+    FLAG(greater_is_better, "null", "is the greatest value the best? null: not if the metric is a loss"),
+    TEXT(output_dir, "null", "the folder for the model, log.jsonl, the report and train_config.json"),
+    FLAG(overwrite_output_dir, "false", "write into output_dir even if it holds a model"),
+    TEXT(resume_from_checkpoint, "null",
+        "continue a run: a checkpoint folder, or latest (or true): the newest one in output_dir"),
+    KEY(n_threads, INT, FOR_CONFIG | FOR_GENERATE, "null", 1, 4096, NULL,
+        "threads to compute with; null: one for each core"),
+    KEY(rows, INT, FOR_INSPECT, "null", 1, MANY, NULL, "show the first N rows"),
+    KEY(row, INT, FOR_INSPECT, "null", 0, MANY, NULL, "show row I, counted from 0"),
+    KEY(json, BOOL, FOR_INSPECT | FOR_EVAL, "false", 0, 1, NULL, "print JSON, for other programs"),
+    KEY(seeds, INT, FOR_COMPARE, "1", 1, 1000, NULL,
+        "train each arm once for each of so many seeds: seed, seed + 1, ..."),
+    KEY(prompt_loss_weights, STRING, FOR_COMPARE, "\"0,1\"", 0, 0, NULL,
+        "the arms: the values of prompt_loss_weight to compare"),
+    KEY(prompt, STRING, FOR_GENERATE, "null", 0, 0, NULL,
+        "sample: the beginning of the text; chat: what the user says"),
+    KEY(system, STRING, FOR_GENERATE, "null", 0, 0, NULL, "chat: the system message"),
+    KEY(temperature, REAL, FOR_GENERATE, "1", 0, 100, NULL,
+        "how random the choice of a token is; 0: always the most likely one"),
+    KEY(top_p, REAL, FOR_GENERATE, "0.9", 0, 1, NULL,
+        "choose among the most likely tokens whose probabilities add up to this; 1: among all"),
+    KEY(max_new_tokens, INT, FOR_GENERATE, "256", 1, MANY, NULL, "the most tokens to generate"),
 };
 enum { N_OPTIONS = sizeof table / sizeof *table };
 _Static_assert((int)N_OPTIONS <= (int)MAX_OPTIONS, "Options.given is too short");
 
 static void *field(const Options *o, const Option *option) { return (char *)o + option->offset; }
-static bool can_be_null(const Option *o) { return strcmp(o->initial, "null") == 0; }
+
+static bool can_be_null(const Option *o)
+{
+    return strcmp(o->initial, "null") == 0 || o->offset == AT(max_length);     // which has a default and a null
+}
 
 static void add_choices(Buf *out, const Option *o)
 {
@@ -138,7 +146,9 @@ static void add_choices(Buf *out, const Option *o)
 // "expected 0 to 1", and so on.
 static bool fail_expected(Err *e, const Option *o, const char *found)
 {
-    static const char *const kinds[] = {[STRING] = "a string", [BOOL] = "true or false", [JSON] = "an object"};
+    static const char *const kinds[] = {[STRING] = "a string", [BOOL] = "true or false", [JSON] = "an object",
+                                        [INT] = "a whole number", [REAL] = "a number",
+                                        [STEPS] = "a whole number or a part of 1"};
     const char *null = can_be_null(o) ? " or null" : "";
     if (o->type == CHOICE) {
         Buf choices = {0};
@@ -152,7 +162,7 @@ static bool fail_expected(Err *e, const Option *o, const char *found)
     Buf range = {0};
     if (o->max >= MANY) buf_addf(&range, "%g or more", o->min);
     else buf_addf(&range, "%g to %.16g", o->min, o->max);
-    fail(e, "%s: expected a %snumber, %s%s, found %s", o->key, o->type == INT ? "whole " : "", range.data, null, found);
+    fail(e, "%s: expected %s, %s%s, found %s", o->key, kinds[o->type], range.data, null, found);
     buf_free(&range);
     return false;
 }
@@ -167,8 +177,9 @@ static bool is_choice(const Option *o, const char *value)
 static void set_null(Options *o, const Option *option)
 {
     if (option->type == INT) *(int64_t *)field(o, option) = 0;
+    if (option->type == REAL || option->type == STEPS) *(double *)field(o, option) = 0;
     if (option->type == BOOL) *(int64_t *)field(o, option) = -1;
-    if (option->type == STRING) {
+    if (option->type == STRING || option->type == CHOICE) {
         free(*(char **)field(o, option));
         *(char **)field(o, option) = NULL;
     }
@@ -178,31 +189,58 @@ static void set_null(Options *o, const Option *option)
     }
 }
 
+static bool set_value(Options *o, const Option *option, const cJSON *v, Err *e);
+
+static bool set_default(Options *o, const Option *option, Err *e)
+{
+    cJSON *v = cJSON_Parse(option->initial);
+    if (cJSON_IsNull(v)) set_null(o, option);
+    bool ok = cJSON_IsNull(v) || set_value(o, option, v, e);
+    cJSON_Delete(v);
+    return ok;
+}
+
+// A text under the name that it has in the table; true and false are names of some. An empty one is null, but a prompt
+// and a system message may be empty.
+static bool set_text(Options *o, const Option *option, const cJSON *v, const char *found, Err *e)
+{
+    const char *text = cJSON_IsString(v) ? v->valuestring : cJSON_IsTrue(v) ? "true" : "false", *value = text;
+    char name[64];
+    TrlWord other;
+    snprintf(name, sizeof name, "%s.%.30s", option->key, text);
+    if (!cJSON_IsNumber(v) && trl_find("value", name, other)) value = other;
+    else if (!cJSON_IsString(v)) return fail_expected(e, option, found);
+    if (!*value && option->uses != FOR_GENERATE) return set_default(o, option, e);
+    if (option->type == CHOICE && !is_choice(option, value)) return fail_expected(e, option, value);
+    char *copy = mem_strdup(value);
+    free(*(char **)field(o, option));
+    *(char **)field(o, option) = copy;
+    return true;
+}
+
 static bool set_value(Options *o, const Option *option, const cJSON *v, Err *e)
 {
     double number = cJSON_IsNumber(v) ? v->valuedouble : NAN;
     char found[64];
     snprintf(found, sizeof found, "%.16g", number);
     const char *what = cJSON_IsNumber(v) ? found : json_kind(v);
-    if (cJSON_IsNull(v) && can_be_null(option)) return set_null(o, option), true;
+    if (cJSON_IsNull(v)) return can_be_null(option) ? (set_null(o, option), true) : set_default(o, option, e);
     switch (option->type) {
     case STRING:
-    case CHOICE:
-        if (!cJSON_IsString(v)) return fail_expected(e, option, what);
-        if (option->type == CHOICE && !is_choice(option, v->valuestring))
-            return fail_expected(e, option, v->valuestring);
-        free(*(char **)field(o, option));
-        *(char **)field(o, option) = mem_strdup(v->valuestring);
-        return true;
+    case CHOICE: return set_text(o, option, v, what, e);
     case INT:
         if (!(number >= option->min && number <= option->max && number == floor(number)))
             return fail_expected(e, option, what);
         *(int64_t *)field(o, option) = (int64_t)number;
         return true;
     case REAL:
-        if (!(number >= option->min && number <= option->max)) return fail_expected(e, option, what);
+    case STEPS: {
+        bool part = option->type == STEPS && number > 0 && number < 1;
+        bool whole = option->type == REAL || number == floor(number);
+        if (!part && !(whole && number >= option->min && number <= option->max)) return fail_expected(e, option, what);
         *(double *)field(o, option) = number;
         return true;
+    }
     case BOOL:
         if (!cJSON_IsBool(v)) return fail_expected(e, option, what);
         *(int64_t *)field(o, option) = cJSON_IsTrue(v);
@@ -216,18 +254,32 @@ static bool set_value(Options *o, const Option *option, const cJSON *v, Err *e)
     return true;
 }
 
-static const Option *find_option(const char *key, unsigned uses, Err *e)
+static const Option *find_option(const char *key, unsigned uses)
 {
-    const char *names[N_OPTIONS];
-    size_t n = 0;
+    for (size_t i = 0; i < N_OPTIONS; i++)
+        if ((table[i].uses & uses) && strcmp(key, table[i].key) == 0) return &table[i];
+    return NULL;
+}
+
+// With the key that is meant, if that can be told: by another name of it, its beginning, or a slip of the keyboard.
+static bool fail_unknown(Err *e, const char *key, unsigned uses)
+{
+    TrlWord hint;
+    const char *names[N_OPTIONS], *meant = uses & FOR_CONFIG && trl_find("hint", key, hint) ? hint : NULL;
+    size_t n = 0, n_begun = 0, length = strlen(key);
+    const Option *other = find_option(key, ~0u), *begun = NULL;
+    if (other)
+        return fail(e, "unknown key \"%s\": it is a key of %s", key,
+                    other->uses & FOR_CONFIG ? "a config" : other->uses & FOR_INSPECT ? "inspect" :
+                    other->uses & FOR_COMPARE ? "compare" : other->uses & FOR_EVAL ? "eval" : "chat and sample");
     for (size_t i = 0; i < N_OPTIONS; i++) {
         if (!(table[i].uses & uses)) continue;
-        if (strcmp(key, table[i].key) == 0) return &table[i];
         names[n++] = table[i].key;
+        if (strncmp(key, table[i].key, length) == 0 && table[i].key[length] == '_') begun = &table[i], n_begun++;
     }
-    const char *near = nearest_name(key, names, n, sizeof *names);
-    fail(e, "unknown key \"%s\"%s%s%s", key, near ? ": did you mean \"" : "", near ? near : "", near ? "\"?" : "");
-    return NULL;
+    if (!meant) meant = n_begun == 1 ? begun->key : nearest_name(key, names, n, sizeof *names);
+    return fail(e, "unknown key \"%s\"%s%s%s", key, meant ? ": did you mean \"" : "", meant ? meant : "",
+                meant ? "\"?" : "");
 }
 
 void options_init(Options *o)
@@ -235,22 +287,16 @@ void options_init(Options *o)
     *o = (Options){0};
     for (size_t i = 0; i < N_OPTIONS; i++) {
         Err e;
-        cJSON *v = cJSON_Parse(table[i].initial);
-        if (!set_value(o, &table[i], v, &e)) {             // a wrong table, not a wrong user
+        if (!set_default(o, &table[i], &e)) {              // a wrong table, not a wrong user
             fprintf(stderr, "%s\n", e.text);
             abort();
         }
-        cJSON_Delete(v);
     }
 }
 
 void options_free(Options *o)
 {
-    for (size_t i = 0; i < N_OPTIONS; i++)
-        if (table[i].type == CHOICE) {
-            free(*(char **)field(o, &table[i]));
-            *(char **)field(o, &table[i]) = NULL;
-        } else set_null(o, &table[i]);
+    for (size_t i = 0; i < N_OPTIONS; i++) set_null(o, &table[i]);
 }
 
 static cJSON *option_json(const Options *o, const Option *option);
@@ -267,31 +313,56 @@ void options_copy(Options *to, const Options *from)
     memcpy(to->given, from->given, sizeof to->given);
 }
 
-static void mark_given(Options *o, const Option *option) { o->given[option - table] = true; }
+// One key, by the name that it has in the table or an older one; or a key of TRL's that has no effect here.
+static bool set_key(Options *o, const char *key, const cJSON *v, unsigned uses, Err *e)
+{
+    const Option *option = find_option(key, uses);
+    if (!option) {
+        TrlWord now;
+        Foreign foreign = uses & FOR_CONFIG ? trl_foreign(key, v, e) : FOREIGN_UNKNOWN;
+        if (foreign != FOREIGN_UNKNOWN) return foreign == FOREIGN_ACCEPTED;
+        if (!(uses & FOR_CONFIG) || !trl_find("older", key, now)) return fail_unknown(e, key, uses);
+        fprintf(stderr, "train: %s is the older name of %s\n", key, now);
+        return set_key(o, now, v, uses, e) || fail_prefix(e, "%s, the older name of ", key);
+    }
+    if (!set_value(o, option, v, e)) return false;
+    cJSON *now = option_json(o, option), *initial = cJSON_Parse(option->initial);
+    o->given[option - table] = !cJSON_Compare(now, initial, true);
+    cJSON_Delete(now);
+    cJSON_Delete(initial);
+    return true;
+}
 
+static void add_problem(Buf *all, const Err *e) { buf_addf(all, "%s%s", all->len ? "; " : "", e->text); }
+
+// Older names come last, and count where the new name says nothing else than its default.
 bool options_load(Options *o, const char *path, Err *e)
 {
     cJSON *json = json_load(path, e);
     if (!json) return false;
     if (e->text[0]) fprintf(stderr, "train: warning: %s: %s: the last one counts\n", path, e->text);
     bool ok = cJSON_IsObject(json) || fail(e, "%s: expected an object, found %s", path, json_kind(json));
-    for (const cJSON *v = ok ? json->child : NULL; v && ok; v = v->next) {
-        const Option *option = find_option(v->string, FOR_CONFIG, e);
-        ok = (option && set_value(o, option, v, e)) || fail_prefix(e, "%s: ", path);
-        if (ok) mark_given(o, option);
-    }
+    TrlWord now;
+    Buf wrong = {0};
+    for (int older = 0; ok && older < 2; older++)
+        for (const cJSON *v = json->child; v; v = v->next) {
+            bool is_older = trl_find("older", v->string, now);
+            if (is_older != older || (is_older && (cJSON_IsNull(v) || options_given(o, now)))) continue;
+            if (!set_key(o, v->string, v, FOR_CONFIG, e)) add_problem(&wrong, e);
+        }
+    if (wrong.len) ok = fail(e, "%s: %s", path, wrong.data);
+    buf_free(&wrong);
     cJSON_Delete(json);
     return ok;
 }
 
-// The value of an argument as JSON: strings need no quotes, the rest is JSON already.
+// The value of an argument as JSON: strings need no quotes, the rest is JSON already. Without a text it is null.
 static cJSON *argument_value(const Option *option, const char *text)
 {
-    bool is_text = option->type == STRING || option->type == CHOICE;
-    if (is_text && !(can_be_null(option) && strcmp(text, "null") == 0)) return cJSON_CreateString(text);
-    if (option->type == BOOL && !*text) return cJSON_CreateTrue();     // --json alone
-    cJSON *v = cJSON_ParseWithOpts(text, NULL, true);
-    return v ? v : cJSON_CreateString(text);               // which set_value then refuses
+    bool is_text = option && (option->type == STRING || option->type == CHOICE);
+    if (!*text && !is_text) return cJSON_CreateNull();
+    cJSON *v = is_text && strcmp(text, "null") != 0 ? NULL : cJSON_ParseWithOpts(text, NULL, true);
+    return v ? v : cJSON_CreateString(text);               // which set_value may refuse
 }
 
 bool options_set(Options *o, const char *argument, unsigned uses, Err *e)
@@ -299,19 +370,31 @@ bool options_set(Options *o, const char *argument, unsigned uses, Err *e)
     const char *equals = strchr(argument, '=');
     if (strncmp(argument, "--", 2) != 0) return fail(e, "expected --key=value, found \"%s\"", argument);
     char *key = equals ? mem_strndup(argument + 2, (size_t)(equals - argument - 2)) : mem_strdup(argument + 2);
-    const Option *option = find_option(key, uses, e);
-    free(key);
-    if (!option) return false;
-    if (!equals && option->type != BOOL) return fail(e, "%s: expected --%s=value", option->key, option->key);
-    cJSON *v = argument_value(option, equals ? equals + 1 : "");
-    bool ok = set_value(o, option, v, e);
-    if (!ok && cJSON_IsString(v) && option->type != CHOICE && option->type != STRING) {
+    TrlWord now;
+    const Option *option = find_option(trl_find("older", key, now) ? now : key, uses);
+    cJSON *v = equals ? argument_value(option, equals + 1) : cJSON_CreateTrue();       // --json alone
+    bool ok = (equals || !option || option->type == BOOL) || fail(e, "%s: expected --%s=value", key, key);
+    if (!option && uses & FOR_CONFIG && trl_foreign(key, v, e) == FOREIGN_ACCEPTED && *e->text)
+        fprintf(stderr, "train: %s has no effect: %s\n", key, e->text);
+    ok = ok && set_key(o, key, v, uses, e);
+    if (!ok && option && equals && cJSON_IsString(v) && option->type != CHOICE && option->type != STRING) {
         char found[80];
         snprintf(found, sizeof found, "\"%.60s\"", v->valuestring);
         fail_expected(e, option, found);
     }
     cJSON_Delete(v);
-    if (ok) mark_given(o, option);
+    free(key);
+    return ok;
+}
+
+bool options_read(Options *o, const char *path, char **arguments, int n, unsigned uses, Err *e)
+{
+    Buf wrong = {0};
+    if (path && !options_load(o, path, e)) add_problem(&wrong, e);
+    for (int i = 0; i < n; i++)
+        if (!options_set(o, arguments[i], uses, e)) add_problem(&wrong, e);
+    bool ok = !wrong.len || fail(e, "%s", wrong.data);
+    buf_free(&wrong);
     return ok;
 }
 
@@ -332,7 +415,11 @@ static cJSON *option_json(const Options *o, const Option *option)
         return text ? cJSON_CreateString(text) : cJSON_CreateNull();
     }
     case INT:  return can_be_null(option) && i < option->min ? cJSON_CreateNull() : cJSON_CreateNumber((double)i);
-    case REAL: return cJSON_CreateNumber(*(double *)field(o, option));
+    case REAL:
+    case STEPS: {
+        double x = *(double *)field(o, option);
+        return can_be_null(option) && x == 0 ? cJSON_CreateNull() : cJSON_CreateNumber(x);
+    }
     case BOOL: return i < 0 ? cJSON_CreateNull() : cJSON_CreateBool((int)i);
     case JSON: break;
     }

@@ -5,7 +5,7 @@
 
 #include "../../model/base.h"
 
-enum { MAX_OPTIONS = 64 };
+enum { MAX_OPTIONS = 72 };
 
 typedef struct {
     char *model_name_or_path, *tokenizer_name_or_path, *chat_template_path;
@@ -15,17 +15,20 @@ typedef struct {
     int64_t assistant_only_loss, completion_only_loss;     // 1, 0, or -1: not given
     double prompt_loss_weight;
     char *on_prefix_mismatch;                              // "error" or "warn"
-    int64_t max_length;
+    int64_t max_length;                                    // 0: the model's own limit
     int64_t per_device_train_batch_size, gradient_accumulation_steps;
     double num_train_epochs;
     int64_t max_steps;                                     // -1: as num_train_epochs says
-    double learning_rate, warmup_ratio;
+    double learning_rate, warmup_steps;                    // every ..._steps: below 1, a part of all steps
     char *lr_scheduler_type, *optim;
-    int64_t warmup_steps;
     double adam_beta1, adam_beta2, adam_epsilon, weight_decay, max_grad_norm;
-    int64_t gradient_checkpointing;
-    int64_t seed, shuffle;
-    int64_t logging_steps, eval_steps, save_steps, save_total_limit;   // 0: null
+    int64_t activation_checkpointing, seed;
+    char *train_sampling_strategy;                         // "random" or "sequential"
+    double logging_steps, eval_steps, save_steps;          // 0: null
+    int64_t logging_first_step, eval_on_start, save_total_limit;
+    char *eval_strategy, *save_strategy;                   // NULL: as eval_steps and save_steps say
+    int64_t load_best_model_at_end, greater_is_better;
+    char *metric_for_best_model, *eos_token;
     char *output_dir, *resume_from_checkpoint;
     int64_t overwrite_output_dir;
     int64_t n_threads;                                     // 0: all cores
@@ -36,7 +39,7 @@ typedef struct {
     char *prompt, *system;                                 // chat, sample
     double temperature, top_p;
     int64_t max_new_tokens;
-    bool given[MAX_OPTIONS];                               // by file or argument, in the table's order
+    bool given[MAX_OPTIONS];                               // a value that is not the default, in the table's order
 } Options;
 
 // Which keys a command takes: those of a config file, and its own.
@@ -47,9 +50,11 @@ typedef enum {
 void options_init(Options *o);                             // all defaults
 void options_free(Options *o);
 void options_copy(Options *to, const Options *from);      // `to` uninitialised; all of its own
-bool options_load(Options *o, const char *path, Err *e);   // a JSON config file
+bool options_load(Options *o, const char *path, Err *e);   // a JSON config file; all that is wrong, in one message
 bool options_set(Options *o, const char *argument, unsigned uses, Err *e);     // "--key=value"
-bool options_given(const Options *o, const char *key);     // was it set, by file or argument?
+// The config file (NULL: none), then the arguments; all that is wrong, in one message.
+bool options_read(Options *o, const char *path, char **arguments, int n, unsigned uses, Err *e);
+bool options_given(const Options *o, const char *key);     // was it set to another value than the default?
 cJSON *options_json(const Options *o);                     // the config keys as they are now; owned by the caller
 void options_help(FILE *out, unsigned uses);
 

@@ -28,6 +28,15 @@ static bool holds(const char *dir, const char *name)
     return there;
 }
 
+static bool holds_checkpoint(const char *dir)
+{
+    DIR *folder = opendir(dir);
+    bool there = false;
+    for (struct dirent *d; folder && (d = readdir(folder));) there |= run_step_of(d->d_name) >= 0;
+    if (folder) closedir(folder);
+    return there;
+}
+
 bool run_holds_model(const char *dir)
 {
     static const char *const names[] = {"model.safetensors", "model.safetensors.index.json", "compare.csv"};
@@ -35,11 +44,7 @@ bool run_holds_model(const char *dir)
         if (holds(dir, formats[i].model_file)) return true;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (holds(dir, names[i])) return true;
-    DIR *folder = opendir(dir);
-    bool there = false;
-    for (struct dirent *d; folder && (d = readdir(folder));) there |= run_step_of(d->d_name) >= 0;
-    if (folder) closedir(folder);
-    return there;
+    return holds_checkpoint(dir);
 }
 
 // What a killed run left half done: files and folders under temporary names of ours. Whoever holds the lock may remove
@@ -69,8 +74,8 @@ bool run_claim_output(Run *r, Err *e)
     r->lock = lock;
     if (!o->overwrite_output_dir && !o->resume_from_checkpoint && run_holds_model(o->output_dir))
         return fail(e, "output_dir: %s holds a model or checkpoints already: choose another folder, or give "
-                    "overwrite_output_dir=true or resume_from_checkpoint=latest",
-                    o->output_dir);
+                    "overwrite_output_dir=true%s", o->output_dir,
+                    holds_checkpoint(o->output_dir) ? " or resume_from_checkpoint=latest" : "");
     if (access(o->output_dir, W_OK) != 0)
         return fail(e, "output_dir: %s: cannot write: %s", o->output_dir, strerror(errno));
     remove_unfinished(o->output_dir);
@@ -133,7 +138,8 @@ bool dir_publish(const char *dir, char *stage, bool ok, Err *e)
 static void add_eos_ids(cJSON *config, const Run *r)
 {
     const cJSON *kwargs = r->options.chat_template_kwargs;
-    turn_add_ends(config, &(Recipe){.tokenizer = r->tokenizer, .template = r->template, .template_kwargs = kwargs});
+    turn_add_ends(config, &(Recipe){.tokenizer = r->tokenizer, .template = r->template, .template_kwargs = kwargs,
+                                    .eos_token = r->options.eos_token});
 }
 
 static void add_templates(cJSON *config, const Run *r)

@@ -1,7 +1,53 @@
 // progress: see progress.h.
 #include "progress.h"
 
-#include <unistd.h>
+#include <math.h>
+#include <string.h>
+
+static int64_t whole_steps(double steps, int64_t n_steps)
+{
+    return steps < 1 ? (int64_t)ceil((double)n_steps * steps) : (int64_t)steps;
+}
+
+// `otherwise`: the steps that the strategy "steps" takes if none are given.
+static int64_t every(const char *strategy, double steps, double otherwise, int64_t n_steps)
+{
+    if (strategy && strcmp(strategy, "no") == 0) return NEVER;
+    if (strategy && strcmp(strategy, "epoch") == 0) return EVERY_EPOCH;
+    return whole_steps(strategy && steps == 0 ? otherwise : steps, n_steps);
+}
+
+Plan plan_run(const Options *o, size_t n_rows)
+{
+    int64_t batch = o->per_device_train_batch_size, accumulation = o->gradient_accumulation_steps;
+    int64_t micro = ((int64_t)n_rows + batch - 1) / batch, per_epoch = (micro + accumulation - 1) / accumulation;
+    int64_t n = o->max_steps >= 0 ? o->max_steps : (int64_t)ceil(o->num_train_epochs * (double)per_epoch);
+    bool no_eval = o->eval_strategy && strcmp(o->eval_strategy, "no") == 0;
+    return (Plan){.n_steps = n, .steps_per_epoch = per_epoch, .warmup = whole_steps(o->warmup_steps, n),
+                  .logging = whole_steps(o->logging_steps, n),
+                  .eval = every(o->eval_strategy, o->eval_steps, o->logging_steps, n),
+                  .save = every(o->save_strategy, o->save_steps, 500, n),
+                  .eval_on_start = o->eval_on_start < 0 ? !no_eval : o->eval_on_start, .eval_at_end = !no_eval};
+}
+
+bool progress_due(const Progress *p, int64_t steps)
+{
+    return steps == EVERY_EPOCH ? p->next == 0 : steps > 0 && p->step % steps == 0;
+}
+
+bool progress_note_best(Progress *p, const Options *o, const cJSON *line, Err *e)
+{
+    const char *name = o->metric_for_best_model;
+    const cJSON *v = json_get(line, name);
+    bool is_loss = strcmp(name + strlen(name) - 4, "loss") == 0;
+    bool greater = o->greater_is_better < 0 ? !is_loss : o->greater_is_better;
+    if (!o->load_best_model_at_end) return true;
+    if (!cJSON_IsNumber(v))
+        return fail(e, "metric_for_best_model: the held-out rows have nothing that %s is of", name);
+    bool better = !p->best_step || (greater ? v->valuedouble > p->best_metric : v->valuedouble < p->best_metric);
+    if (p->step > 0 && better) p->best_metric = v->valuedouble, p->best_step = p->step;
+    return true;
+}
 
 void sums_add_batch(TrainSums *sums, const Batch *b, const TokenLoss *losses)
 {
@@ -58,24 +104,4 @@ cJSON *progress_end_line(const Progress *p, int64_t steps_per_epoch, double runt
     cJSON_AddNumberToObject(line, "train_samples_per_second", (double)s->rows / runtime);
     cJSON_AddNumberToObject(line, "train_tokens_per_second", (double)s->tokens / runtime);
     return line;
-}
-
-void progress_clear(void)
-{
-    if (isatty(STDERR_FILENO)) fprintf(stderr, "\r\033[K");
-}
-
-void progress_show(const Progress *p, int64_t n_steps, const char *label)
-{
-    if (!isatty(STDERR_FILENO)) return;
-    const TrainSums *s = &p->total, *shown = p->since_log.weight > 0 ? &p->since_log : s;
-    double left = s->seconds / (double)p->step * (double)(n_steps - p->step);
-    progress_clear();
-    if (label) fprintf(stderr, "%s  ", label);
-    fprintf(stderr, "step %lld/%lld  loss %.4f  lr %.2e  %.0f tokens/s  %d:%02d left", (long long)p->step,
-            (long long)n_steps, shown->nll / shown->weight, p->lr, (double)s->tokens / s->seconds, (int)left / 60,
-            (int)left % 60);
-    if (p->step < n_steps) return;
-    if (label) progress_clear();
-    else fprintf(stderr, "\n");
 }

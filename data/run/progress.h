@@ -3,6 +3,15 @@
 #define PROGRESS_H
 
 #include "../rows/batch.h"
+#include "options.h"
+
+// How long a run is, and when it does what: steps between two lines, evaluations or checkpoints.
+enum { NEVER = 0, EVERY_EPOCH = -1 };
+typedef struct {
+    int64_t n_steps, steps_per_epoch, warmup, logging, eval, save;
+    bool eval_on_start, eval_at_end;
+} Plan;
+Plan plan_run(const Options *o, size_t n_rows);            // parts of all steps as transformers counts them
 
 // Sums over targets, times their weights, of the steps since the last line of the log, or since the beginning.
 typedef struct { double nll, entropy, correct, weight, seconds; size_t tokens, rows; } TrainSums;
@@ -17,15 +26,18 @@ typedef struct {
     size_t num_tokens, supervised_tokens;
     double grad_norm, lr;                                  // of the last step, which may not be logged yet
     TrainSums since_log, total;
+    double best_metric;                                    // of load_best_model_at_end: the best evaluation so far,
+    int64_t best_step;                                     // and the step of its checkpoint; 0: none
 } Progress;
+
+bool progress_due(const Progress *p, int64_t every);       // after the step that was just done
+
+// Takes the evaluation of a step as the best one, if it is, by metric_for_best_model.
+bool progress_note_best(Progress *p, const Options *o, const cJSON *line, Err *e);
 
 // Lines of the log, owned by the caller. steps_per_epoch: updates.
 cJSON *progress_line(const Progress *p, int64_t steps_per_epoch);          // step and epoch, to which others add
 cJSON *progress_train_line(const Progress *p, int64_t steps_per_epoch);    // the steps since the last such line
 cJSON *progress_end_line(const Progress *p, int64_t steps_per_epoch, double runtime);
-
-// On a terminal, one line on stderr that each step overwrites; nothing elsewhere. `label` (NULL: none) comes first.
-void progress_show(const Progress *p, int64_t n_steps, const char *label);
-void progress_clear(void);                                 // ends that line, before something else is printed
 
 #endif

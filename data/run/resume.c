@@ -63,7 +63,7 @@ static bool may_differ(const char *key)
 {
     static const char *const keys[] = {
         "output_dir", "overwrite_output_dir", "resume_from_checkpoint", "n_threads", "save_steps", "save_total_limit",
-        "model_name_or_path", "tokenizer_name_or_path", "gradient_checkpointing"};
+        "save_strategy", "model_name_or_path", "tokenizer_name_or_path", "activation_checkpointing"};
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
         if (strcmp(key, keys[i]) == 0) return true;
     return false;
@@ -100,11 +100,11 @@ typedef struct { const char *key; size_t offset; } Field;
 static const Field exact_fields[] = {
     FIELD(since_log.nll), FIELD(since_log.entropy), FIELD(since_log.correct), FIELD(since_log.weight),
     FIELD(since_log.seconds), FIELD(grad_norm), FIELD(lr), FIELD(total.nll), FIELD(total.entropy),
-    FIELD(total.correct), FIELD(total.weight), FIELD(total.seconds),
+    FIELD(total.correct), FIELD(total.weight), FIELD(total.seconds), FIELD(best_metric),
 };
 static const Field count_fields[] = {
     FIELD(step), FIELD(epoch), FIELD(next), FIELD(num_tokens), FIELD(supervised_tokens), FIELD(since_log.tokens),
-    FIELD(since_log.rows), FIELD(total.tokens), FIELD(total.rows),
+    FIELD(since_log.rows), FIELD(total.tokens), FIELD(total.rows), FIELD(best_step),
 };
 _Static_assert(sizeof(size_t) == 8 && sizeof(int64_t) == 8, "count_fields are read and written as 64 bits");
 enum { N_EXACT = sizeof exact_fields / sizeof *exact_fields, N_COUNTS = sizeof count_fields / sizeof *count_fields };
@@ -222,12 +222,13 @@ static bool remove_checkpoint(const Options *o, int64_t step, Err *e)
     return ok;
 }
 
-static bool prune(const Options *o, Err *e)
+// All but the newest; the best one stays too.
+static bool prune(const Options *o, int64_t best, Err *e)
 {
     int64_t step = INT64_MAX;
     bool ok = true;
     for (int64_t i = 0; ok && (step = newest_checkpoint(o->output_dir, step)) >= 0; i++)
-        ok = i < o->save_total_limit || remove_checkpoint(o, step, e);
+        ok = i < o->save_total_limit || step == best || remove_checkpoint(o, step, e);
     return ok;
 }
 
@@ -261,10 +262,12 @@ bool resume_write(const Run *r, const Progress *p, Err *e)
     free(final);
     free(temporary);
     free(aside);
-    return ok && (!o->save_total_limit || prune(o, e));
+    return ok && (!o->save_total_limit || prune(o, p->best_step, e));
 }
 
 // ---- reading ------------------------------------------------------------------------------------------------------
+
+char *resume_path(const Options *o, int64_t step) { return checkpoint_path(o->output_dir, step, ""); }
 
 char *resume_find(const Options *o, Err *e)
 {
@@ -274,12 +277,12 @@ char *resume_find(const Options *o, Err *e)
     }
     if (strcmp(o->resume_from_checkpoint, "latest") != 0) {
         if (file_is_dir(o->resume_from_checkpoint)) return mem_strdup(o->resume_from_checkpoint);
-        fail(e, "resume_from_checkpoint: %s: expected a checkpoint folder", o->resume_from_checkpoint);
+        fail(e, "resume_from_checkpoint: %s: expected a checkpoint folder, or latest", o->resume_from_checkpoint);
         return NULL;
     }
     int64_t newest = newest_checkpoint(o->output_dir, INT64_MAX);
     if (newest >= 0) return checkpoint_path(o->output_dir, newest, "");
-    fail(e, "resume_from_checkpoint: expected a checkpoint in %s, found none", o->output_dir);
+    fail(e, "resume_from_checkpoint=latest: expected a checkpoint in %s, found none", o->output_dir);
     return NULL;
 }
 
@@ -367,6 +370,9 @@ bool resume_read(Run *r, Progress *p, const cJSON *state, const char *folder, Er
     bool ok = state_fields(p, state, path, e) && read_moments(r, folder, e) &&
               check_weights_hash(r, state, path, folder, e) &&
               (json_is_int(step, 0, (int64_t)1 << 53) || fail(e, "%s: optimizer_step: expected a count", path));
+    char *best = ok && p->best_step ? resume_path(&r->options, p->best_step) : NULL;
+    if (best && !file_exists(best)) ok = fail(e, "%s: the best checkpoint, %s, is not there", path, best);
+    free(best);
     if (ok) r->optim.step = (int64_t)step->valuedouble;
     else resume_offer_older(&r->options, folder, e);
     free(path);
