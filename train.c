@@ -475,8 +475,8 @@ static bool check_path(const Command *command, const char *path, Err *e)
     if (command != commands || file_exists(path) || strpbrk(path, "./"))
         return run_check_kind(path, command->run != NULL, e);
     const char *near = nearest_name(path, &commands[0].name, N_COMMANDS, sizeof *commands);
-    return fail(e, "%s: expected a command or a config%s%s (./train help shows both)", path,
-                near ? "; did you mean " : "", near ? near : "");
+    return fail(e, "%s: expected a command or a config (./train help shows both)%s%s%s", path,
+                near ? ": did you mean \"" : "", near ? near : "", near ? "\"?" : "");
 }
 
 int main(int argc, char **argv)
@@ -486,6 +486,7 @@ int main(int argc, char **argv)
     int at = 1;                                            // where its paths begin
     for (size_t i = 1; argc > 1 && i < N_COMMANDS; i++)
         if (strcmp(argv[1], commands[i].name) == 0) command = &commands[i], at = 2;
+    if (argc > 2 && strcmp(argv[1], "train") == 0) at = 2;
     if (argc > 1 && strcmp(argv[1], "help") == 0) return usage(stdout), 0;
     for (int i = 1; i < argc; i++)
         if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) return usage(stdout), 0;

@@ -281,10 +281,11 @@ static void add_warnings(Buf *out, const Comparison *c)
         double last = comparison_spread(c, a, c->n_points - 1, metric).mean;
         bool rose = last > 1.02 * first, guessing = c->guess > 0 && last > 1.02 * c->guess;
         if (!rose && !guessing) continue;
-        buf_addf(out, "Warning: %s%sthe loss ended at %s, worse than %s (%s): the run blew up. Try a smaller "
-                      "learning_rate.\n", c->n_arms > 1 ? arm_name(c->weights[a], name) : "", c->n_arms > 1 ? ": " : "",
-                 metric_text(metric, last, to), rose ? "before the first step" : "that of a guess",
-                 metric_text(metric, rose ? first : c->guess, from));
+        buf_addf(out, "Warning: %s%sthe loss ended at %s, %s %s: the learning rate is too large%s.\n",
+                 c->n_arms > 1 ? arm_name(c->weights[a], name) : "", c->n_arms > 1 ? ": " : "",
+                 metric_text(metric, last, to), rose ? "and began at" : "and that of a guess is",
+                 metric_text(metric, rose ? first : c->guess, from),
+                 rose ? ", the run blew up" : ", or the run too short");
     }
 }
 

@@ -237,7 +237,8 @@ void report_loss(const Progress *p, int64_t n_steps, double guess)
     bool terminal = isatty(STDOUT_FILENO) && isatty(STDERR_FILENO);
     if (!terminal) printf("step %lld of %lld: loss %.4f\n", (long long)p->step, (long long)n_steps, loss);
     if (p->step == n_steps && loss > 1.02 * guess)
-        printf("warning: the loss is %.4f, and that of a guess is %.4f: try a smaller learning_rate\n", loss, guess);
+        printf("warning: the loss ended at %.4f, and that of a guess is %.4f: the learning rate is too large, or the "
+               "run too short\n", loss, guess);
     fflush(stdout);
 }
 
