@@ -30,17 +30,6 @@ static bool has_checkpoint(const char *dir, int step)
     return file_exists(in_output(dir, name));
 }
 
-static void check_same_run(const char *one, const char *other)
-{
-    Buf a = {0}, b = {0};
-    log_without_times(one, &a);
-    log_without_times(other, &b);
-    CHECK_STR(b.data, a.data);
-    CHECK(same_files(in_output(one, "model.bin"), in_output(other, "model.bin")));
-    buf_free(&a);
-    buf_free(&b);
-}
-
 // ---- keys of TRL's ------------------------------------------------------------------------------------------------
 
 // tests/oracle/trl_keys.py made it: every key of SFTConfig, ModelConfig and ScriptArguments with its default, and steps

@@ -1,9 +1,9 @@
 // jinja: what the files of the template engine share: limits, values, the syntax tree, and who offers which function.
-// The rule: the engine has what real chat templates use, and what costs no more than a line beside that. It does what
-// Jinja2 does. The rest of Jinja2 is refused by its name, not left out in silence:
+// The rule: the engine has what real chat templates use, and what is short beside that; it all does what it does in
+// Jinja2. The rest of Jinja2 is refused by its name, not left out in silence:
 //   chat.jinja:12: runtime: the filter 'xmlattr' is not part of chat templates
-// An error has a file, a line, a kind, and one sentence of ours; only raise_exception's is the template's.
-// Each file calls only those before it:
+// An error has a file, a line, a kind, and one sentence, which is ours. Only raise_exception's is the template's.
+// Each file calls only those before it, first down the left column and then down the right one:
 //   chars.c    UTF-8 characters: white space, letters, case      method.c   methods, and filters that make text
 //   render.c   memory, limits, failing, text under construction  op.c       operators, subscripts, attributes
 //   print.c    str() and repr() of values                        global.c   tests and global functions
@@ -35,7 +35,7 @@
 typedef struct ArenaBlock ArenaBlock;
 typedef struct { ArenaBlock *blocks; size_t total; } Arena;
 void *arena_take(Arena *a, size_t size);        // 16-byte aligned, not zeroed
-void *arena_room(Arena *a, void *items, size_t n, size_t *cap, size_t size);    // the same, for one more
+void *arena_room(Arena *a, void *items, size_t n, size_t *cap, size_t size);    // n items, where one more has room
 void arena_free(Arena *a);
 
 // ---- values --------------------------------------------------------------------------------------------------------
@@ -77,15 +77,15 @@ typedef struct {
 
 typedef struct Seq { Value *items; size_t n, cap; const char *name; } Seq;     // name: of a V_VIEW or a V_RANGE
 typedef struct Dict { Value *keys, *vals; size_t n, cap; } Dict;
-typedef struct Undef { const char *of; Value name; bool unsafe; } Undef;        // of: what has no such name; NULL: all
+typedef struct Undef { const char *of; Value name; bool unsafe; } Undef;        // of: what lacks it; NULL: a variable
 typedef struct Loop { const Seq *items; size_t index0; Value changed; } Loop;
 
-// names[i] = kw[i] are behind the n positional arguments. how: from the builtin's row.
+// A call's arguments: n by their place, then names[i] = kw[i]. how: from the builtin's row.
 typedef struct { Value *v; size_t n; Value *names, *kw; size_t n_kw; int how; } Args;
 typedef struct Render Render;
 
 // A filter, test, method or global function is a row in a table. To add one: a row, its function, and a case in
-// tests/oracle/jinja.py. Functions of one family share their code and differ by `how`.
+// tests/oracle/jinja.py. The builtins of one family share a function, and `how` says which of them it is.
 typedef struct Builtin {
     const char *name;                           // one or several, with spaces between them
     uint32_t of;                                // FILTER, TEST, GLOBAL, and the kinds whose method it is
