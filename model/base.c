@@ -122,6 +122,7 @@ void buf_free(Buf *b)
 // ---- files --------------------------------------------------------------------------------------------------------
 
 // What people give that no reader here takes: how such a file begins, what it is, and what to do.
+#define ROWS_OF "python3 -c \"import pandas as p; "
 static const struct { const char *begin, *what; } other_kinds[] = {
     {"version https://git-lfs", "a Git LFS pointer, not the file itself: get that with git lfs pull"},
     {"PK\3\4", "a zip archive, as PyTorch's .bin and .pt files are: " CONVERT},
@@ -129,7 +130,9 @@ static const struct { const char *begin, *what; } other_kinds[] = {
     {"GGUF", "a GGUF file of llama.cpp: " CONVERT},
     {"\n\16\n\5<", "a tokenizer.model of SentencePiece: " TOKENIZE},
     {"IQ== 0\n", "a tokenizer.model of tiktoken: " TOKENIZE},
-    {"PAR1", "a Parquet file: write its rows as .jsonl"}, {"\x1f\x8b\b", "a file packed by gzip: unpack it"},
+    {"PAR1", "a Parquet file: " ROWS_OF "p.read_parquet('IN').to_json('OUT.jsonl', orient='records', lines=True)\""},
+    {"ARROW1", "an Arrow file: " ROWS_OF "p.read_feather('IN').to_json('OUT.jsonl', orient='records', lines=True)\""},
+    {"\x1f\x8b\b", "a file packed by gzip: unpack it"}, {"\x28\xB5\x2F\xFD", "a file packed by zstd: unpack it"},
 };
 
 // A link may lead nowhere, and what is no path may be a name on the Hub.

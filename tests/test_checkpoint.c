@@ -496,8 +496,10 @@ static void rope_settings_are_read_from_either_place(void)
 // Attention here is always full: the two are the same up to the window.
 static void a_mistral_goes_as_far_as_its_window(void)
 {
-    CHECK(parsed("{" SIZES ", 'model_type': 'mistral', 'sliding_window': 100}").seq_len == 100);
-    CHECK(parsed("{" SIZES ", 'model_type': 'mistral', 'sliding_window': null}").seq_len == 2048);
+#define MISTRAL SIZES ", 'num_key_value_heads': 2, 'model_type': 'mistral'"
+    CHECK(parsed("{" MISTRAL ", 'sliding_window': 100}").seq_len == 100);
+    CHECK(parsed("{" MISTRAL ", 'sliding_window': null}").seq_len == 131072);
+    CHECK(parsed("{" MISTRAL "}").seq_len == 4096);
     CHECK(parsed("{" SIZES ", 'model_type': 'llama', 'sliding_window': 100}").seq_len == 2048);
 }
 

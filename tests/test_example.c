@@ -831,7 +831,7 @@ static void files_are_read_in_the_shapes_they_have(void)
         {"text\tlabel\n", 0, 0, "found CSV: "},
         {"- text: a\n", 0, 0, "found YAML: "},
         {"messages:\n  - role: user\n", 0, 0, "found YAML: "},
-        {"PAR1....", 0, 0, "found a Parquet file: "},
+        {"PAR1....", 0, 0, "a Parquet file: python3 -c"},
         {"version https://git-lfs.github.com/spec/v1\n", 0, 0, "git lfs pull"},
         {"hello", 0, 0, "found no JSON"},
         {"  \n", 0, 0, "expected rows, found none"},

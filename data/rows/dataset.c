@@ -119,21 +119,9 @@ static bool open_data_list(Dataset *d, Err *e)
     return split_list(d, list, value_end(list, end, &(size_t){0}), line, e);
 }
 
-// Files that people have rows in and that are no JSON: what it is, and the line that converts it; NULL for others.
+// Texts that people have rows in and that are no JSON: what it is, and the line that converts it; NULL for JSON.
 static const char *other_format(const char *p, size_t n)
 {
-    static const struct { const char *magic, *what; } binary[] = {
-        {"PAR1", "a Parquet file: python3 -c \"import pandas as p; p.read_parquet('IN').to_json('OUT.jsonl', "
-                 "orient='records', lines=True)\" makes rows of it"},
-        {"ARROW1", "an Arrow file: datasets.Dataset.from_file('IN').to_json('OUT.jsonl') makes rows of it"},
-        {"PK\x03\x04", "a zip file: unpack it"}, {"\x1F\x8B", "a gzip file: unpack it with gunzip"},
-        {"\x28\xB5\x2F\xFD", "a zstd file: unpack it with zstd -d"},
-        {"version https://git-lfs", "a Git LFS pointer and not the file itself: git lfs pull fetches it"},
-        {"<", "HTML or XML and not JSON"},
-    };
-    for (size_t i = 0; i < sizeof binary / sizeof *binary; i++)
-        if (n >= strlen(binary[i].magic) && memcmp(p, binary[i].magic, strlen(binary[i].magic)) == 0)
-            return binary[i].what;
     if (n == 0 || strchr("{[", *p)) return NULL;
     const char *stop = memchr(p, '\n', n);
     size_t line = stop ? (size_t)(stop - p) : n,
@@ -144,7 +132,7 @@ static const char *other_format(const char *p, size_t n)
     if (memchr(p, ',', line) || memchr(p, '\t', line) || memchr(p, ';', line))
         return "CSV: python3 -c \"import csv, json, sys; [print(json.dumps(r)) for r in csv.DictReader(sys.stdin)]\" "
                "<IN makes rows of it";
-    return "no JSON";
+    return *p == '<' ? "HTML or XML" : "no JSON";
 }
 
 bool dataset_open(Dataset *d, const char *path, Err *e)
