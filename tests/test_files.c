@@ -59,8 +59,8 @@ static void change(const char *name, const char *keys)
 static void write_row(void)
 {
     Buf config = {0};
-    temp_text("row.jsonl", quoted("{'input_ids': [0, 2, 83, 639, 277, 572, 579, 63, 506, 767, 300, 978, 836, 523, 264, 382,"
-                                  " 117, 4, 3, 423, 4]}"));
+    temp_text("row.jsonl", quoted("{'input_ids': [0, 2, 83, 639, 277, 572, 579, 63, 506, 767, 300, 978, 836, 523, 264,"
+                                  " 382, 117, 4, 3, 423, 4]}"));
     buf_addf(&config, "{\"dataset_name\": \"%s/row.jsonl\", \"model_name_or_path\": \"%s/m\"}", temp_dir, temp_dir);
     temp_text("config.json", config.data);
     buf_free(&config);

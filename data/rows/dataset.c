@@ -1,6 +1,7 @@
 // dataset: see dataset.h.
 #include "dataset.h"
 
+#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -124,9 +125,10 @@ static const char *other_format(const char *p, size_t n)
 {
     if (n == 0 || strchr("{[", *p)) return NULL;
     const char *stop = memchr(p, '\n', n);
-    size_t line = stop ? (size_t)(stop - p) : n,
-           word = strspn(p, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_");
-    if ((line >= 3 && strncmp(p, "---", 3) == 0) || (n > 1 && p[0] == '-' && p[1] == ' ') || (word && p[word] == ':'))
+    size_t line = stop ? (size_t)(stop - p) : n, word = 0;
+    while (word < line && (isalpha((unsigned char)p[word]) || p[word] == '_')) word++;
+    bool key = word && word < line && p[word] == ':';
+    if ((line >= 3 && strncmp(p, "---", 3) == 0) || (line > 1 && p[0] == '-' && p[1] == ' ') || key)
         return "YAML: python3 -c \"import json, sys, yaml; [print(json.dumps(r)) for r in yaml.safe_load(sys.stdin)]\" "
                "<IN makes rows of it";
     if (memchr(p, ',', line) || memchr(p, '\t', line) || memchr(p, ';', line))

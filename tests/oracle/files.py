@@ -1,7 +1,7 @@
-"""The numbers of tests/test_files.c: folders made of model/tiny, each with one oddity, read by transformers. For a config
-or a head the loss on one row; for tokens the ids of one text.
+"""Prints the numbers of tests/test_files.c: folders made of model/tiny, each with one oddity, read by transformers. For
+a config or a head the loss on one row; for tokens the ids of one text.
 
-usage: HF_HUB_OFFLINE=1 PYTHON tests/oracle/files.py    (PYTHON has torch and transformers 5.23; from the project's root)"""
+    HF_HUB_OFFLINE=1 $(sh tests/oracle/venv.sh) tests/oracle/files.py"""
 import json, os, shutil, tempfile
 import torch, transformers
 from safetensors.torch import load_file, save_file
