@@ -142,7 +142,7 @@ static bool train_step(Run *r, Training *t, Err *e)
 static bool log_training(Run *r, Training *t, Err *e)
 {
     cJSON *line = progress_train_line(&t->done, t->plan.steps_per_epoch);
-    if (!t->label) report_loss(&t->done, t->plan.n_steps, log(r->model.config.vocab_size));
+    if (!t->label) report_loss(&t->done, t->plan.n_steps, r->n_eval ? INFINITY : log(r->model.config.vocab_size));
     t->done.since_log = (TrainSums){0};
     return run_write_log(r, line, e);
 }
@@ -336,6 +336,7 @@ static bool compare_run(const Options *base, Comparison *c, size_t arm, size_t s
     Options *o = &r.options;
     o->prompt_loss_weight = c->weights[arm];
     o->seed = c->first_seed + (int64_t)seed;
+    o->eval_on_start = true;                               // what all arms begin with is a line of the comparison
     buf_addf(&dir, "%s/weight-%g/seed-%lld", base->output_dir, c->weights[arm], (long long)o->seed);
     free(o->output_dir);
     o->output_dir = dir.data;
@@ -380,9 +381,9 @@ static bool compare(Run *r, Err *e)
     Config config;
     Showcase show = {0};
     if (!run_claim_output(r, e)) return false;
-    if (o->resume_from_checkpoint || o->load_best_model_at_end)
+    if (o->resume_from_checkpoint || o->load_best_model_at_end || (o->eval_strategy && *o->eval_strategy == 'n'))
         return fail(e, "compare: every arm is a whole run that is judged by its last evaluation: it takes neither "
-                       "resume_from_checkpoint nor load_best_model_at_end");
+                       "resume_from_checkpoint nor load_best_model_at_end nor eval_strategy=no");
     if (!comparison_init(&c, o->prompt_loss_weights, (size_t)o->seeds, o->seed, e)) return false;
     bool ok = run_open_inputs(r, true, &config, e);
     if (ok) report_start(r), c.guess = log(config.vocab_size);

@@ -450,8 +450,12 @@ static void test_signals(void)
     CHECK(run("%s --output_dir=%s", config(), temp_path("straight")) == 1 && says("give overwrite_output_dir=true\n"));
     CHECK(run("%s --output_dir=%s --resume_from_checkpoint=true", config(), temp_path("straight")) == 1);
     n_refused += says("resume_from_checkpoint=latest: expected a checkpoint in");
-    CHECK(run("compare %s --output_dir=%s --resume_from_checkpoint=latest", config(), temp_path("arms")) == 1);
-    n_refused += says("it takes neither resume_from_checkpoint");
+    static const char *const not_of_arms[] = {"--resume_from_checkpoint=true", "--load_best_model_at_end=true",
+                                              "--eval_strategy=no"};
+    for (int i = 0; i < 3; i++) {
+        CHECK(run("compare %s --output_dir=%s %s", config(), temp_path("arms"), not_of_arms[i]) == 1);
+        n_refused += says("it takes neither resume_from_checkpoint");
+    }
     remove_tree(temp_path("straight"));
     remove_tree(temp_path("arms"));
 }

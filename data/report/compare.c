@@ -267,7 +267,7 @@ static void compare_ends(Buf *out, const Comparison *c, Metric metric)
     double last = comparison_spread(c, 0, c->n_points - 1, metric).mean;
     if (isnan(first) || isnan(last)) return;
     buf_addf(out, "%s: from %s to %s in %lld steps.\n", comparison_title(c, metric), metric_text(metric, first, from),
-             metric_text(metric, last, to), (long long)c->steps[c->n_points - 1]);
+             metric_text(metric, last, to), (long long)(c->steps[c->n_points - 1] - c->steps[0]));
 }
 
 // By the loss on answers; where rows have none, on text.

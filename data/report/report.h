@@ -15,7 +15,7 @@ void report_plan(FILE *out, const Run *r, const Config *c, const Example *const 
 // Warns if rows are held out that are trained on too: the same file, by whatever path, or equal rows.
 void report_overlap(FILE *out, const Run *r);
 // For each line of the log one on stdout, where there is no line of progress on a terminal; and a warning if, at the
-// end of the run, its loss is worse than that of a guess, the logarithm of the vocabulary's size.
+// end of the run, its loss is worse than that of a guess: the logarithm of the vocabulary's size, or INFINITY for none.
 void report_loss(const Progress *p, int64_t n_steps, double guess);
 // On a terminal, one line on stderr that each step overwrites; nothing elsewhere. `label` (NULL: none) comes first.
 void progress_show(const Progress *p, int64_t n_steps, const char *label);

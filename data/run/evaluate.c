@@ -54,11 +54,10 @@ static void evaluate_batch(EvalSums *sums, const Model *model, Room *r)
 
 EvalSums evaluate(const Model *m, Room *room, const Example *rows, size_t n, size_t batch_rows)
 {
-    EvalSums sums = {0};
+    EvalSums sums = {.rows = n};
     Batch *b = &room->batch;
     batch_clear(b);
     for (size_t i = 0; i < n; i++) {
-        sums.rows++;
         sums.truncated += rows[i].truncated;
         sums.dropped += rows[i].dropped;
         if (rows[i].dropped) continue;

@@ -159,14 +159,6 @@ static double mb(size_t bytes) { return (double)bytes / 1e6; }
 
 static size_t to_allocate(const MemoryPlan *p) { return p->weights + p->gradients + p->moments + p->activations; }
 
-void memory_print(FILE *out, const MemoryPlan *p)
-{
-    fprintf(out, "memory: weights %.0f MB, gradients %.0f, optimizer %.0f, activations%s %.0f (%zu rows of logits at a "
-            "time), data %.0f, together %.0f\n", mb(p->weights), mb(p->gradients), mb(p->moments),
-            p->checkpointing ? " (computed again in the backward)" : "", mb(p->activations), p->logit_rows, mb(p->data),
-            mb(to_allocate(p) + p->data));
-}
-
 // ---- what would help ----------------------------------------------------------------------------------------------
 
 // The same batches, but of at most that many rows of at most that many tokens: what the options could make of them.

@@ -14,7 +14,6 @@ typedef struct {                                           // in bytes
 
 // For batches of at most `size`, with the options of r; training, or else forward only.
 MemoryPlan memory_plan(const Run *r, const Config *c, BatchSize size, bool training);
-void memory_print(FILE *out, const MemoryPlan *p);
 
 // Fails if a run needs more than there is, and says which options would make it fit.
 bool memory_check(const Run *r, const Config *c, BatchSize size, bool training, Err *e);

@@ -29,8 +29,7 @@ typedef struct {
     const char *help;
 } Option;
 
-#define AT(field) offsetof(Options, field)
-#define KEY(name, type, ...) {#name, type, AT(name), __VA_ARGS__}          // the field has the name of its key
+#define KEY(name, type, ...) {#name, type, offsetof(Options, name), __VA_ARGS__}       // named as its field
 // Those of a config only:
 #define TEXT(name, initial, help) KEY(name, STRING, FOR_CONFIG, initial, 0, 0, NULL, help)
 #define FLAG(name, initial, help) KEY(name, BOOL, FOR_CONFIG, initial, 0, 1, NULL, help)
@@ -132,10 +131,10 @@ enum { N_OPTIONS = sizeof table / sizeof *table };
 _Static_assert((int)N_OPTIONS <= (int)MAX_OPTIONS, "Options.given is too short");
 
 static void *field(const Options *o, const Option *option) { return (char *)o + option->offset; }
-
+// max_length has a default and a null.
 static bool can_be_null(const Option *o)
 {
-    return strcmp(o->initial, "null") == 0 || o->offset == AT(max_length);     // which has a default and a null
+    return strcmp(o->initial, "null") == 0 || o->offset == offsetof(Options, max_length);
 }
 
 static void add_choices(Buf *out, const Option *o)
@@ -212,9 +211,8 @@ static bool set_text(Options *o, const Option *option, const cJSON *v, const cha
     else if (!cJSON_IsString(v)) return fail_expected(e, option, found);
     if (!*value && option->uses != FOR_GENERATE) return set_default(o, option, e);
     if (option->type == CHOICE && !is_choice(option, value)) return fail_expected(e, option, value);
-    char *copy = mem_strdup(value);
     free(*(char **)field(o, option));
-    *(char **)field(o, option) = copy;
+    *(char **)field(o, option) = mem_strdup(value);
     return true;
 }
 
@@ -271,7 +269,7 @@ static bool fail_unknown(Err *e, const char *key, unsigned uses)
     if (other)
         return fail(e, "unknown key \"%s\": it is a key of %s", key,
                     other->uses & FOR_CONFIG ? "a config" : other->uses & FOR_INSPECT ? "inspect" :
-                    other->uses & FOR_COMPARE ? "compare" : other->uses & FOR_EVAL ? "eval" : "chat and sample");
+                    other->uses & FOR_COMPARE ? "compare" : "chat and sample");
     for (size_t i = 0; i < N_OPTIONS; i++) {
         if (!(table[i].uses & uses)) continue;
         names[n++] = table[i].key;
