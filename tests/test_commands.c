@@ -137,6 +137,7 @@ static void test_trl_reasons(void)
         "--optim=adamw --report_to='[]' --fsdp= --eos_token='<EOS_TOKEN>'", "--shuffle=false --eos_token='<s>'",
         "--train_sampling_strategy=sequential --max_length=null", "--no_cuda=true --per_gpu_train_batch_size=4",
         "--metric_for_best_model=loss --torch_dtype=float32",
+        "--packing=False --activation_checkpointing=True --fp16=None",
     };
     for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
         CHECK_MSG(run("%s --output_dir=%s --max_steps=1 %s", config(), temp_path("good"), good[i]) == 0, "%s", output);

@@ -354,9 +354,12 @@ bool options_load(Options *o, const char *path, Err *e)
     return ok;
 }
 
-// The value of an argument as JSON: strings need no quotes, the rest is JSON already. Without a text it is null.
+// The value of an argument as JSON: strings need no quotes, the rest is JSON already, or Python's True, False and None.
+// Without a text it is null.
 static cJSON *argument_value(const Option *option, const char *text)
 {
+    TrlWord json;
+    if ((!option || option->uses != FOR_GENERATE) && trl_find("python", text, json)) text = json;
     bool is_text = option && (option->type == STRING || option->type == CHOICE);
     if (!*text && !is_text) return cJSON_CreateNull();
     cJSON *v = is_text && strcmp(text, "null") != 0 ? NULL : cJSON_ParseWithOpts(text, NULL, true);
