@@ -342,8 +342,11 @@ static bool compare_run(const Options *base, Comparison *c, size_t arm, size_t s
     o->output_dir = dir.data;
     snprintf(label, sizeof label, "run %zu/%zu: %s", seed * c->n_arms + arm + 1, c->n_arms * c->n_seeds,
              arm_name(c->weights[arm], name));
-    bool ok = run_claim_output(&r, e) && run_open_inputs(&r, true, &config, e) &&
-              train_run(&r, &config, label, seed == 0 ? show : NULL, 1 + arm, e);
+    bool ok = o->overwrite_output_dir || !run_holds_model(o->output_dir) ||
+              fail(e, "output_dir: %s holds a run of a comparison already: choose another folder, or give "
+                      "overwrite_output_dir=true", o->output_dir);
+    ok = ok && run_claim_output(&r, e) && run_open_inputs(&r, true, &config, e) &&
+         train_run(&r, &config, label, seed == 0 ? show : NULL, 1 + arm, e);
     if (ok && !stop_signal) {
         if (seed == 0) ok = run_save_model(&r, o->output_dir, e);
         comparison_add(c, arm, seed, &r.curve);

@@ -23,14 +23,14 @@ static const char *find_name(const char *kind, const char *name, const char **wh
 
 bool trl_find(const char *kind, const char *name, TrlWord value)
 {
-    const char *why = NULL, *at = find_name(kind, name, &why);
+    const char *why = "", *at = find_name(kind, name, &why);
     if (at) snprintf(value, sizeof(TrlWord), "%.*s", (int)strcspn(at + 1, " \n"), at + 1);
     return at;
 }
 
 Foreign trl_foreign(const char *key, const cJSON *value, Err *e)
 {
-    const char *why = NULL, *at = find_name("key", key, &why);
+    const char *why = "", *at = find_name("key", key, &why);
     if (!at) return FOREIGN_UNKNOWN;
     int n_why = (int)strcspn(why, "\n"), n = (int)strcspn(at, " \n") - 1;
     snprintf(e->text, sizeof e->text, "%.*s", *at == '=' ? 0 : n_why, why);
