@@ -428,7 +428,7 @@ static void a_class_that_makes_other_ids(void)
         {"{}", NULL},
         {"{'add_prefix_space': true}", NULL},
         {"{'tokenizer_class': 'GPT2Tokenizer'}", NULL},
-        {"{'tokenizer_class': 'GPT2TokenizerFast', 'add_prefix_space': true}", "add_prefix_space of GPT2TokenizerFast"},
+        {"{'tokenizer_class': 'GPT2TokenizerFast', 'add_prefix_space': true}", "add_prefix_space of GPT2Tokenizer"},
         {"{'tokenizer_class': 'LlamaTokenizer'}", NULL},                   // the file is byte-level
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -475,6 +475,10 @@ static void a_class_that_makes_other_ids(void)
     }
     t = tokenizer();
     CHECK(!tokenizer_warning(t));                          // the file says what the class does
+    tokenizer_free(t);
+    change("tokenizer_config.json", "{'eos_token': 'absent', 'unk_token': null}");
+    t = tokenizer();                                       // the class has a name for it; null means none
+    CHECK(tokenizer_eos(t) == 2 && !json_get(tokenizer_special_tokens(t), "unk_token"));
     tokenizer_free(t);
 }
 

@@ -21,9 +21,9 @@ static bool read_template(Tokenizer *t, const char *dir, const char *file, const
     char *path = path_join(dir, file), *text = NULL;
     File f = {0};
     bool ok = !file_exists(path) || file_map(&f, path, e);
-    size_t bad = utf8_valid((const char *)f.data, f.size);
-    if (bad < f.size) ok = fail(e, "%s: invalid UTF-8 at byte %zu", path, bad);
     if (f.data) text = mem_strndup((const char *)f.data, f.size);
+    size_t bad = text ? utf8_valid(text, f.size) : 0;
+    if (bad < f.size) ok = fail(e, "%s: invalid UTF-8 at byte %zu", path, bad);
     add_template(t, name, text);
     file_unmap(&f);
     free(text);
@@ -201,13 +201,19 @@ static bool declare_all(Tokenizer *t, const cJSON *config, const cJSON *map, con
 
 // ---- other ids -----------------------------------------------------------------------------------------------------
 
-// Two classes of transformers 5 take the vocabulary and merges of a tokenizer.json, but split texts in their own way:
-// LlamaTokenizer (not for a byte-level file, nor beside a Mistral) and GPT2Tokenizer. Is it that of the tokenizer.json?
-static void compare_with_class(Tokenizer *t, const char *dir, const cJSON *config)
+// Two classes of transformers 5 take the vocabulary and merges of a tokenizer.json, but split texts in their own way, and
+// have names for tokens that no file names.
+typedef struct { const char *name, *bos, *eos, *unk; } Class;
+static const Class classes[] = {{"LlamaTokenizer", "<s>", "</s>", "<unk>"},
+                                {"GPT2Tokenizer", "<|endoftext|>", "<|endoftext|>", "<|endoftext|>"}};
+
+// The class that is taken, NULL if it is another: LlamaTokenizer is not for a byte-level file, nor beside a Mistral.
+static const Class *find_class(const Tokenizer *t, const char *dir, const cJSON *config)
 {
-    const char *class = json_string(config, "tokenizer_class"), *texts = "numbers, or words that it splits differently";
-    bool llama = class && strncmp(class, "LlamaTokenizer", 14) == 0 && !t->byte_level;
-    if (!llama && !(class && strncmp(class, "GPT2Tokenizer", 13) == 0)) return;
+    const char *name = json_string(config, "tokenizer_class");
+    bool llama = name && strncmp(name, classes[0].name, strlen(classes[0].name)) == 0;
+    if (name && strncmp(name, classes[1].name, strlen(classes[1].name)) == 0) return &classes[1];
+    if (!llama || t->byte_level) return NULL;
     Err none;
     char *path = path_join(dir, "config.json");
     cJSON *model = file_exists(path) ? json_load(path, &none) : NULL;
@@ -215,6 +221,21 @@ static void compare_with_class(Tokenizer *t, const char *dir, const cJSON *confi
     bool mistral = type && strcmp(type, "mistral") == 0;
     cJSON_Delete(model);
     free(path);
+    return mistral ? NULL : &classes[0];
+}
+
+static void name_tokens(const Class *class, cJSON *config)
+{
+    const char *const names[] = {"bos_token", class->bos, "eos_token", class->eos, "unk_token", class->unk};
+    for (size_t i = 0; i < 6; i += 2)
+        if (!json_get(config, names[i])) cJSON_AddStringToObject(config, names[i], names[i + 1]);
+}
+
+// Is the way of the class that of the tokenizer.json?
+static void compare_with_class(Tokenizer *t, const Class *class, const char *dir, const cJSON *config)
+{
+    const char *texts = "numbers, or words that it splits differently";
+    bool llama = class == &classes[0];
     const cJSON *key = json_get(config, "add_prefix_space");
     bool prefix = cJSON_IsBool(key) ? cJSON_IsTrue(key) : llama, legacy = cJSON_IsTrue(json_get(config, "legacy"));
     bool prefix_here = false, same = t->normalizers.n == 0 && t->splitters.n == (prefix ? 2 : 1);
@@ -226,14 +247,14 @@ static void compare_with_class(Tokenizer *t, const char *dir, const cJSON *confi
         else same &= llama ? s->kind == STEP_REPLACE
                            : s->kind == STEP_PATTERN && s->pattern == pattern_find(pattern_gpt2);
     }
-    if (same || mistral) return;
+    if (same) return;
     if (prefix != prefix_here) texts = "the first word of a text";
     else if (llama && legacy) texts = "text that begins with a space";
     else if (llama) texts = "text that begins with a space or stands behind a special token";
     Buf b = {0};
     buf_addf(&b, "%s/tokenizer_config.json: %s%s: transformers 5 does not follow tokenizer.json here, and gives other "
              "ids to %s (with \"tokenizer_class\": \"PreTrainedTokenizerFast\" it follows)", dir,
-             key && prefix != prefix_here ? "add_prefix_space of " : "", class, texts);
+             key && prefix != prefix_here ? "add_prefix_space of " : "", class->name, texts);
     t->warning = b.data;
 }
 
@@ -264,9 +285,11 @@ bool tokenizer_read_beside(Tokenizer *t, const char *dir, Err *e)
     bool ok = read_object(&config, dir, "tokenizer_config.json", e);
     if (ok && !json_get(config, "added_tokens_decoder"))   // where it is there, transformers reads no other file
         ok = read_object(&map, dir, "special_tokens_map.json", e) && read_object(&added, dir, "added_tokens.json", e);
+    const Class *class = ok ? find_class(t, dir, config) : NULL;
+    if (class) name_tokens(class, config);
     ok = ok && tokenizer_read_templates(t, dir, config, e) &&
          (declare_all(t, config, map, added, e) || fail_prefix(e, "%s/tokenizer_config.json or beside it: ", dir));
-    if (ok) compare_with_class(t, dir, config);
+    if (ok && class) compare_with_class(t, class, dir, config);
     t->bos = special_id(t, "bos_token", t->before, t->n_before);
     t->eos = special_id(t, "eos_token", t->after, t->n_after);
     cJSON_Delete(config);
