@@ -201,8 +201,8 @@ static bool declare_all(Tokenizer *t, const cJSON *config, const cJSON *map, con
 
 // ---- other ids -----------------------------------------------------------------------------------------------------
 
-// Two classes of transformers 5 take the vocabulary and merges of a tokenizer.json, but split texts in their own way, and
-// have names for tokens that no file names.
+// Two classes of transformers 5 take the vocabulary and merges of a tokenizer.json, but split texts in their own way.
+// They also have names for tokens that no file names.
 typedef struct { const char *name, *bos, *eos, *unk; } Class;
 static const Class classes[] = {{"LlamaTokenizer", "<s>", "</s>", "<unk>"},
                                 {"GPT2Tokenizer", "<|endoftext|>", "<|endoftext|>", "<|endoftext|>"}};
