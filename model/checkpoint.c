@@ -444,6 +444,7 @@ static void load_tensor(Model *m, const Shards *s, TensorId id, size_t layer)
     tensor_hf_name(id, layer, name);
     const StTensor *t = shards_find(s, name, &file);
     float *w = model_param(m, id, layer);
+    if (!t) return;                                        // never: check_tensors has found it
     if (!tensor_table[id].heads_of_pairs) safetensors_read(file, t, 0, t->count, w);
     else {
         float *halves = mem_alloc(t->count, sizeof *halves);

@@ -53,7 +53,7 @@ Tile tile_at(size_t n, size_t N);                                    // n is a m
 #define FOR_EACH_TILE(t, N)                                     \
     _Pragma("omp parallel for schedule(dynamic)")               \
     for (size_t n_ = 0; n_ < (N); n_ += tile_rows(N))           \
-        for (Tile t = tile_at(n_, N); t.R > 0; t.R = 0)
+        for (Tile t = tile_at(n_, N); (t).R > 0; (t).R = 0)
 
 // Every weight is stored as (out, in), as PyTorch's nn.Linear does.
 // y = add + x w^T, without `add` where it is NULL; `add` may be y

@@ -31,6 +31,21 @@ static bool read_template(Tokenizer *t, const char *dir, const char *file, const
     return ok;
 }
 
+// Each NAME.jinja of a folder.
+static bool read_template_folder(Tokenizer *t, const char *dir, Err *e)
+{
+    DIR *folder = opendir(dir);
+    if (!folder) return fail(e, "%s: cannot open: %s", dir, strerror(errno));
+    bool ok = true;
+    for (struct dirent *d; ok && (d = readdir(folder));) {
+        char *name = mem_strdup(d->d_name), *end = strstr(name, ".jinja");
+        if (end) *end = 0, ok = read_template(t, dir, d->d_name, name, e);
+        free(name);
+    }
+    closedir(folder);
+    return ok;
+}
+
 // chat_template.jinja; else chat_template of the config: a string, or a list of {name, template}. And each NAME.jinja
 // of the folder additional_chat_templates.
 bool tokenizer_read_templates(Tokenizer *t, const char *dir, const cJSON *config, Err *e)
@@ -42,14 +57,7 @@ bool tokenizer_read_templates(Tokenizer *t, const char *dir, const cJSON *config
         add_template(t, "default", cJSON_GetStringValue(field));
         cJSON_ArrayForEach(item, field) add_template(t, json_string(item, "name"), json_string(item, "template"));
     }
-    DIR *folder = ok && file_exists(more) ? opendir(more) : NULL;
-    if (ok && file_exists(more) && !folder) ok = fail(e, "%s: cannot open: %s", more, strerror(errno));
-    for (struct dirent *d; folder && ok && (d = readdir(folder));) {
-        char *name = mem_strdup(d->d_name), *end = strstr(name, ".jinja");
-        if (end) *end = 0, ok = read_template(t, more, d->d_name, name, e);
-        free(name);
-    }
-    if (folder) closedir(folder);
+    if (ok && file_exists(more)) ok = read_template_folder(t, more, e);
     free(more);
     return ok;
 }
@@ -112,11 +120,11 @@ static void list_extra(Tokenizer *t, DeclaredList *list, const cJSON *config, co
     const cJSON *lists[] = {extra && extra->child ? extra : old, extra || old || more ? more : json_get(map, before)};
     cJSON *texts = cJSON_CreateArray();
     for (size_t i = 0; i < 2; i++)
-        for (v = cJSON_IsArray(lists[i]) ? lists[i]->child : NULL; v; v = v->next) {
+        cJSON_ArrayForEach(v, cJSON_IsArray(lists[i]) ? lists[i] : NULL) {
             list_token(t, list, NULL, v, i == 1);
             if (token_text(v)) cJSON_AddItemToArray(texts, cJSON_CreateString(token_text(v)));
         }
-    if (texts->child) cJSON_AddItemToObject(t->special_tokens, before, texts);
+    if (cJSON_GetArraySize(texts)) cJSON_AddItemToObject(t->special_tokens, before, texts);
     else cJSON_Delete(texts);
 }
 

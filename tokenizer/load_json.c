@@ -82,8 +82,7 @@ static const StepType decoders[] = {
 static bool fail_type(Err *e, const StepType *types, const char *where, const char *found)
 {
     Buf names = {0};
-    for (; types->type; types++) buf_addf(&names, "%s, ", types->type);
-    names.data[names.len - 2] = 0;
+    for (; types->type; types++) buf_addf(&names, "%s%s", names.len ? ", " : "", types->type);
     fail(e, "%s: expected %s or Sequence, found %s", where, names.data, found);
     buf_free(&names);
     return false;

@@ -158,14 +158,14 @@ static size_t content_at(const Buf *text, size_t at, const char *content)
     return n <= left && memcmp(text->data + at, content, n) == 0 ? n : 0;
 }
 
-// Is there a marker at p? Its length and the number in it, 0 if not: the text may have such characters of its own.
-static size_t marker_at(const char *p, size_t n_sayings, size_t *number)
+// Is there a marker at p? The text that it stands for, and its length. NULL if not: a template may have such characters.
+static Saying *marker_at(const Sayings *s, const char *p, size_t *length)
 {
-    size_t n = 3;
-    *number = 0;
-    if (strncmp(p, "\uE000", 3) != 0) return 0;
-    for (; p[n] >= '0' && p[n] <= '9' && *number < n_sayings; n++) *number = 10 * *number + (size_t)(p[n] - '0');
-    return n > 3 && *number < n_sayings && strncmp(p + n, "\uE001", 3) == 0 ? n + 3 : 0;
+    size_t n = 3, number = 0;
+    if (strncmp(p, "\uE000", 3) != 0) return NULL;
+    for (; p[n] >= '0' && p[n] <= '9' && number < s->n; n++) number = 10 * number + (size_t)(p[n] - '0');
+    *length = n + 3;
+    return n > 3 && number < s->n && strncmp(p + n, "\uE001", 3) == 0 ? &s->items[number] : NULL;
 }
 
 // The conversation is rendered once more, with markers. What stands between the markers must be the template's own, and
@@ -175,18 +175,17 @@ static bool find_by_markers(Sayings *s, Renderer *r, const cJSON *marked, const 
     Buf out = {0};
     Err ignored;
     bool ok = render(r, marked, false, &out, NULL, &ignored);
-    size_t at = 0, i;
+    size_t at = 0, skip;
     for (const char *p = out.data; ok && *p;) {
-        size_t skip = marker_at(p, s->n, &i);
-        if (!skip) {
+        Saying *saying = marker_at(s, p, &skip);
+        if (!saying) {
             ok = at < text->len && text->data[at] == *p;
             at++, p++;
             continue;
         }
-        size_t n = content_at(text, at, s->items[i].text);
-        s->items[i].begin = at;
-        s->items[i].end = at += n;
-        s->items[i].seen = true;
+        saying->begin = at;
+        saying->end = at += content_at(text, at, saying->text);
+        saying->seen = true;
         p += skip;
     }
     buf_free(&out);

@@ -89,7 +89,7 @@ static bool split_list(Dataset *d, const char *p, const char *end, size_t line, 
 // {"data": [...]}: where the list begins in a file that is one such object; NULL if it is another.
 static const char *data_list(const RowText *row, size_t *line)
 {
-    const char *p = row->text, *end = p + row->len, *key = p;
+    const char *p = row->text, *end = p + row->len, *key;
     *line = row->line;
     for (p++; p < end && *p != '}'; p++) {
         p = key = skip_blanks(p, end, line);

@@ -101,11 +101,12 @@ static bool read_message(cJSON *m, Err *e)
 
 cJSON *messages_read(const cJSON *list, const char *key, Err *e)
 {
-    cJSON *messages = cJSON_IsArray(list) ? cJSON_Duplicate(list, true) : NULL;
-    bool ok = messages || fail(e, "%s: expected a list, found %s", key, json_kind(list));
-    if (ok && !messages->child) ok = fail(e, "%s: expected a list of at least one message, found none", key);
+    bool ok = cJSON_IsArray(list) || fail(e, "%s: expected a list, found %s", key, json_kind(list));
+    if (ok && !list->child) ok = fail(e, "%s: expected a list of at least one message, found none", key);
+    if (!ok) return NULL;
+    cJSON *messages = cJSON_Duplicate(list, true);
     size_t i = 0;
-    for (cJSON *m = ok ? messages->child : NULL; m && ok; m = m->next, i++)
+    for (cJSON *m = messages->child; m && ok; m = m->next, i++)
         ok = read_message(m, e) || fail_prefix(e, "%s[%zu]", key, i);
     if (ok) return messages;
     cJSON_Delete(messages);

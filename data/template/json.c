@@ -89,7 +89,7 @@ static Dict in_order(Render *r, Dict d)
 static void json_members(Render *r, Value v, const JsonStyle *style, size_t level)
 {
     Dict d = v.kind == V_DICT ? *v.dict : (Dict){.vals = v.seq->items, .n = v.seq->n};
-    if (style->sort && d.keys) d = in_order(r, d);
+    if (style->sort && v.kind == V_DICT) d = in_order(r, d);
     out_text(r, v.kind == V_DICT ? "{" : "[");
     for (size_t i = 0; i < d.n; i++) {
         if (i) value_print(r, style->item_sep);
