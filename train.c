@@ -21,8 +21,8 @@
 
 static volatile sig_atomic_t stop_signal;
 
-// The first signal ends training after the step at hand, a second Ctrl-C or SIGTERM the program. A terminal that is
-// closed hangs up more than once, and each write to a closed pipe sends a signal: these are heeded once.
+// The first signal ends training after the current step. A second Ctrl-C or SIGTERM ends the program at once. A closed
+// terminal hangs up more than once, and each write to a closed pipe sends a signal: only the first of these counts.
 static void on_signal(int number)
 {
     bool by_person = number == SIGINT || number == SIGTERM;
@@ -61,7 +61,8 @@ static bool training_init(Training *t, const Run *r, Err *e)
     for (size_t i = 0; i < r->n_train; i++)
         if (r->data.examples[i].n_learned > 0) t->rows[t->n_rows++] = &r->data.examples[i];
     if (t->n_rows == 0)
-        return fail(e, "%s: nothing to learn: the labels of all %zu rows are -100", o->dataset_name, r->n_train);
+        return fail(e, "%s: nothing to learn: the mask selects no token of the %zu rows (a row's first token does "
+                       "not count: it is never predicted)", o->dataset_name, r->n_train);
     t->plan = plan_run(o, t->n_rows);
     if (o->load_best_model_at_end && !(r->n_eval && t->plan.eval_at_end))
         return fail(e, "load_best_model_at_end: expected held-out rows and evaluations, found none");
@@ -77,7 +78,7 @@ static void training_free(Training *t)
     free(t->order);
 }
 
-// A checkpoint's place in the data must be the one of its step.
+// A checkpoint's place in the data must fit its step.
 static bool check_place(const Training *t, const Options *o, const char *checkpoint, Err *e)
 {
     const Progress *p = &t->done;
@@ -88,7 +89,7 @@ static bool check_place(const Training *t, const Options *o, const char *checkpo
                 (long long)epoch, (long long)next, (long long)p->step, (unsigned long long)p->epoch, p->next);
 }
 
-// Weights that are not finite are not written. An update can be too large though loss and gradient are finite.
+// Weights that are not finite are not written. Even with a finite loss and gradient, an update can be too large.
 static bool check_update(const Run *r, const Training *t, Err *e)
 {
     char step[48];
@@ -96,7 +97,8 @@ static bool check_update(const Run *r, const Training *t, Err *e)
     return check_weights(&r->model, step, e) || fail_prefix(e, "nothing is saved: ");
 }
 
-// One update: micro-batches forward and backward, all divided by the same sum of weights, then clip and step.
+// One update. Each micro-batch runs forward and backward, and each gradient is divided by the weight sum of the whole
+// step; then the gradient is clipped and the optimizer steps.
 static bool train_step(Run *r, Training *t, Err *e)
 {
     const Options *o = &r->options;
@@ -114,7 +116,8 @@ static bool train_step(Run *r, Training *t, Err *e)
             batch_add(&r->room.batch, t->rows[t->order[k]], BATCH_TRAIN);
             sums.tokens += t->rows[t->order[k]]->n;
         }
-        model_gradient(&r->model, &r->room.work, &r->room.batch, r->room.losses, divisor, i > first);
+        model_gradient(&r->model, &r->room.work, &r->room.batch, r->room.losses, divisor,
+                       i > first);                         // add: all but the first micro-batch
         sums_add_batch(&sums, &r->room.batch, r->room.losses);
         p->supervised_tokens += r->room.batch.M;
     }
@@ -209,13 +212,13 @@ static bool take_best_model(Run *r, const Training *t, const Config *c, Err *e)
     model_free(&r->model);
     bool ok = run_open_model(r, &r->model, c, path, e);
     if (ok && !t->label)
-        printf("the best model is that of step %lld: %s %.4f\n", (long long)p->best_step,
+        printf("the best model is the one of step %lld: %s %.4f\n", (long long)p->best_step,
                r->options.metric_for_best_model, p->best_metric);
     free(path);
     return ok;
 }
 
-// A run that goes on has the curve of the whole run: its beginning is in the log, cut back to the checkpoint.
+// A resumed run shows the curve of the whole run: the log, cut back to the checkpoint, has its beginning.
 static bool recall_evaluations(Run *r, Err *e)
 {
     char *path = run_log_path(r);
@@ -224,7 +227,7 @@ static bool recall_evaluations(Run *r, Err *e)
     return ok;
 }
 
-// Model, optimizer and room for what the rows need. Where a checkpoint's model is damaged, the message names the
+// Model, optimizer and the memory that the rows need. If a checkpoint's model is damaged, the message names the
 // checkpoint before it.
 static bool open_trainee(Run *r, const Training *t, const Config *c, const char *checkpoint, Err *e)
 {
@@ -257,7 +260,7 @@ static bool open_training(Run *r, Training *t, const Config *c, Err *e)
     ok = ok && run_open_output(r, e);
     if (ok && checkpoint) {
         epoch_order(t->order, t->n_rows, t->shuffle, (uint64_t)o->seed, t->done.epoch);
-        printf("going on from %s\n", checkpoint);
+        printf("resuming from %s\n", checkpoint);
     }
     cJSON_Delete(state);
     free(checkpoint);
@@ -283,7 +286,7 @@ static bool train_run(Run *r, const Config *c, const char *label, Showcase *show
         ok = run_save_model(r, r->options.output_dir, e);
         if (ok) printf("%s at step %lld of %lld; the model is in %s%s\n", stop_signal ? "interrupted" : "done",
                        (long long)t.done.step, (long long)t.plan.n_steps, r->options.output_dir,
-                       stop_signal ? "; resume_from_checkpoint=latest goes on with the run" : "");
+                       stop_signal ? "; resume_from_checkpoint=latest continues the run" : "");
     }
     training_free(&t);
     return ok;
@@ -305,7 +308,7 @@ static bool train(Run *r, Err *e)
     Config c;
     Showcase show = {0};
     Comparison alone;
-    if (!run_claim_output(r, e) || !run_open_inputs(r, true, &c, e)) return false;
+    if (!run_claim_output(r, true, e) || !run_open_inputs(r, true, &c, e)) return false;
     report_start(r);
     showcase_init(&show, r, 2);
     if (r->options.resume_from_checkpoint && r->n_eval) showcase_add_first(&show, r, &c);
@@ -324,8 +327,8 @@ static bool train(Run *r, Err *e)
 
 // ---- compare ------------------------------------------------------------------------------------------------------
 
-// The run of one arm with one seed: the base's options but for the weight, the seed and the folder. The first seed's
-// models are kept, and shown.
+// The run of one arm with one seed: the base's options, with another weight, seed and folder. The models of the first
+// seed are kept and shown.
 static bool compare_run(const Options *base, Comparison *c, size_t arm, size_t seed, Showcase *show, Err *e)
 {
     Run r = {0};
@@ -342,11 +345,8 @@ static bool compare_run(const Options *base, Comparison *c, size_t arm, size_t s
     o->output_dir = dir.data;
     snprintf(label, sizeof label, "run %zu/%zu: %s", seed * c->n_arms + arm + 1, c->n_arms * c->n_seeds,
              arm_name(c->weights[arm], name));
-    bool ok = o->overwrite_output_dir || !run_holds_model(o->output_dir) ||
-              fail(e, "output_dir: %s holds a run of a comparison already: choose another folder, or give "
-                      "overwrite_output_dir=true", o->output_dir);
-    ok = ok && run_claim_output(&r, e) && run_open_inputs(&r, true, &config, e) &&
-         train_run(&r, &config, label, seed == 0 ? show : NULL, 1 + arm, e);
+    bool ok = run_claim_output(&r, false, e) && run_open_inputs(&r, true, &config, e) &&
+              train_run(&r, &config, label, seed == 0 ? show : NULL, 1 + arm, e);
     if (ok && !stop_signal) {
         if (seed == 0) ok = run_save_model(&r, o->output_dir, e);
         comparison_add(c, arm, seed, &r.curve);
@@ -383,17 +383,17 @@ static bool compare(Run *r, Err *e)
     Comparison c;
     Config config;
     Showcase show = {0};
-    if (!run_claim_output(r, e)) return false;
+    if (!run_claim_output(r, false, e)) return false;
     if (o->resume_from_checkpoint || o->load_best_model_at_end || (o->eval_strategy && *o->eval_strategy == 'n'))
-        return fail(e, "compare: every arm is a whole run that is judged by its last evaluation: it takes neither "
-                       "resume_from_checkpoint nor load_best_model_at_end nor eval_strategy=no");
+        return fail(e, "compare: takes neither resume_from_checkpoint nor load_best_model_at_end nor eval_strategy=no: "
+                       "every arm is a whole run, judged by its last evaluation");
     if (!comparison_init(&c, o->prompt_loss_weights, (size_t)o->seeds, o->seed, e)) return false;
     bool ok = run_open_inputs(r, true, &config, e);
     if (ok) report_start(r), c.guess = log(config.vocab_size);
     if (ok && !r->n_eval) ok = fail(e, "compare needs held-out rows: give eval_dataset_name or eval_split");
     Summary s = ok ? dataset_summary(r->data.examples, r->n_train, r->tokenizer) : (Summary){0};
     if (ok && s.left_out == 0)
-        ok = fail(e, "compare: the mask (%s) leaves no token out%s, so all arms would be the same run", s.mask,
+        ok = fail(e, "compare: the mask (%s) leaves no token out%s: all arms would be the same run", s.mask,
                   s.supervised == s.tokens ? ""
                                            : " that prompt_loss_weight could bring back (what a row's own labels, or "
                                              "a message's weight 0, leave out is never learned)");
@@ -421,7 +421,7 @@ static bool eval(Run *r, Err *e)
     if (!memory_check(r, &c, max, false, e) || !run_open_model(r, &r->model, &c, NULL, e) ||
         !room_init(&r->room, &c, max, WORK_LOSS, e)) return false;
     Summary summary = dataset_summary(r->eval, r->n_eval, r->tokenizer);
-    if (!summary.first) return fail(e, "nothing to evaluate: the labels of all %zu rows are -100", r->n_eval);
+    if (!summary.first) return fail(e, "nothing to evaluate: the mask selects no token of the %zu rows", r->n_eval);
     EvalSums sums = run_evaluate(r);
     if (o->json) eval_print_json(&sums);
     else {
@@ -433,7 +433,7 @@ static bool eval(Run *r, Err *e)
 
 // ---- commands -----------------------------------------------------------------------------------------------------
 
-// A command takes a config, or one or two paths, as given in `paths`; then --key=value of the keys in `uses`.
+// A command takes one or two paths (a config, or a model), and then --key=value for the keys in `uses`.
 typedef struct {
     const char *name, *arguments, *help;
     int n_paths;
@@ -448,11 +448,11 @@ static const Command commands[] = {                        // the first has no n
     {"inspect", "CONFIG.json [--rows=N] [--row=I] [--json]", "show rows as tokens, labels and roles", 1,
      FOR_CONFIG | FOR_INSPECT, report_inspect, NULL},
     {"eval", "CONFIG.json [--json]", "the losses by role on the held-out rows", 1, FOR_CONFIG | FOR_EVAL, eval, NULL},
-    {"compare", "CONFIG.json [--seeds=N] [--prompt_loss_weights=0,1]", "train masked and unmasked, side by side", 1,
+    {"compare", "CONFIG.json [--seeds=N] [--prompt_loss_weights=0,1]", "train masked and unmasked, and compare", 1,
      FOR_CONFIG | FOR_COMPARE, compare, NULL},
     {"chat", "MODEL [--prompt=TEXT] [--system=TEXT] ...", "talk with a model", 1, FOR_GENERATE, NULL, generate_chat},
     {"sample", "MODEL [--prompt=TEXT] ...", "continue a text", 1, FOR_GENERATE, NULL, generate_sample},
-    {"export", "MODEL OUT", "convert a model: OUT.bin is llama2.c's format, another OUT a Hugging Face folder", 2,
+    {"export", "MODEL OUT", "convert a model: OUT.bin is llama2.c's format, any other OUT a Hugging Face folder", 2,
      FOR_EXPORT, NULL, run_export},
 };
 enum { N_COMMANDS = sizeof commands / sizeof *commands };
@@ -463,23 +463,24 @@ static void usage(FILE *out)
         fprintf(out, "%s./train %s%s%s\n           %s\n", i ? "       " : "usage: ", commands[i].name, i ? " " : "",
                 commands[i].arguments, commands[i].help);
     fprintf(out, "MODEL is a llama2.c .bin or a Hugging Face folder. Exit status: 0 done, 1 failed, 2 wrong usage, "
-                 "128 + n ended by signal n.\n\nKeys of a config, with their defaults:\n");
-    options_help(out, FOR_CONFIG);
-    fprintf(out, "\nOf inspect and eval:\n");
-    options_help(out, FOR_INSPECT);
-    fprintf(out, "\nOf compare:\n");
-    options_help(out, FOR_COMPARE);
-    fprintf(out, "\nOf chat and sample:\n");
-    options_help(out, FOR_GENERATE);
+                 "128 + n ended by signal n.\n");
+    static const struct { const char *of; unsigned uses; } lists[] = {
+        {"a config, with their defaults", FOR_CONFIG}, {"inspect", FOR_INSPECT}, {"eval", FOR_EVAL},
+        {"compare", FOR_COMPARE}, {"chat and sample", FOR_GENERATE}, {"export", FOR_EXPORT},
+    };
+    for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) {
+        fprintf(out, "\nKeys of %s:\n", lists[i].of);
+        options_help(out, lists[i].uses);
+    }
 }
 
-// The first argument is a config or a model; a word that is no file is taken for a command.
+// The first argument is a config or a model. A word that names no file is probably a command with a slip in it.
 static bool check_path(const Command *command, const char *path, Err *e)
 {
     if (command != commands || file_exists(path) || strpbrk(path, "./"))
         return run_check_kind(path, command->run != NULL, e);
     const char *near = nearest_name(path, &commands[0].name, N_COMMANDS, sizeof *commands);
-    return fail(e, "%s: expected a command or a config (./train help shows both)%s%s%s", path,
+    return fail(e, "%s: neither a command nor a config file (see ./train help)%s%s%s", path,
                 near ? ": did you mean \"" : "", near ? near : "", near ? "\"?" : "");
 }
 
@@ -494,7 +495,10 @@ int main(int argc, char **argv)
     if (argc > 1 && strcmp(argv[1], "help") == 0) return usage(stdout), 0;
     for (int i = 1; i < argc; i++)
         if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) return usage(stdout), 0;
-    if (argc < at + command->n_paths || strncmp(argv[at], "--", 2) == 0) return usage(stderr), 2;
+    if (argc < at + command->n_paths || strncmp(argv[at], "--", 2) == 0) {
+        fprintf(stderr, "train: a path is missing: expected %s\n", command->arguments);
+        return usage(stderr), 2;
+    }
 
     Run run = {0};
     Err e = {""};

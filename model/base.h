@@ -14,7 +14,8 @@
 
 // ---- errors -------------------------------------------------------------------------------------------------------
 // A function that can fail takes `Err *e` last and returns false or NULL with e->text set: where (file, line or
-// tensor), what was expected, what was found. Wrong code is an assert, not an Err. Only train.c prints and exits.
+// tensor), what was expected, what was found. Wrong code is an assert, not an Err. Only train.c prints an
+// Err and exits; other files may print warnings.
 typedef struct { char text[2048]; } Err;
 
 // Sets the text and returns false, so that `return fail(e, ...)` reads well.

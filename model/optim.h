@@ -4,8 +4,8 @@
 
 #include "transformer.h"
 
-// An optimizer: how one slice of n parameters is updated. To add one: its name, its row and its function in optim.c;
-// what it keeps beside a parameter counts as a moment, and checkpoints and memory follow.
+// An optimizer: how one slice of n parameters is updated. To add one: its name here, its row and its function
+// in optim.c. What it keeps for each parameter counts as a moment: checkpoints and the memory estimate include it.
 typedef enum { OPTIM_ADAMW, OPTIM_SGD, N_OPTIMS } OptimId;
 
 typedef struct Optim Optim;
@@ -23,7 +23,7 @@ struct Optim {
     float beta1, beta2, epsilon, weight_decay;             // decay applies where the tensor table says so
     float *moment1, *moment2;                              // as long as the parameters; NULL without moments
     int64_t step;                                          // updates done
-    float lr, grad_scale;                                  // of the update at hand
+    float lr, grad_scale;                                  // of the current update
 };
 
 bool optim_init(Optim *o, size_t n_params, Err *e);        // id and the numbers are already set
@@ -37,8 +37,8 @@ double grads_norm(const Model *m);
 // SGD, as PyTorch's without momentum: p -= lr * (g + wd * p).
 void optim_step(Optim *o, Model *m, double lr, double grad_scale);
 
-// A learning-rate schedule: what the peak rate is multiplied by at update `step` (0-based) of `total`, as transformers'
-// get_scheduler has it. The first update of a warm-up has rate 0 there, and so it has here. To add one: a row and its
+// A learning-rate schedule: the factor of the peak rate at update `step` (0-based) of `total`, as in transformers'
+// get_scheduler. As there, the first update of a warm-up has rate 0. To add one: a row and its
 // function in optim.c.
 typedef struct {
     const char *name;                                      // of the config key "lr_scheduler_type"

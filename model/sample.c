@@ -50,7 +50,7 @@ void sampler_free(Sampler *s)
 
 void sampler_reset(Sampler *s) { s->n_cached = 0; }
 
-// att (D) = softmax(q k^T / sqrt(D)) v: one query head against the n cached positions, `stride` floats apart
+// att (D) = softmax(q k^T / sqrt(D)) v: one query head and the n cached positions, which are `stride` floats apart
 static void attend(float *att, const float *q, const float *keys, const float *values, size_t n, size_t stride,
                    size_t D, float *scores)
 {
@@ -63,27 +63,30 @@ static void attend(float *att, const float *q, const float *keys, const float *v
     }
     memset(att, 0, D * sizeof *att);
     for (size_t t = 0; t < n; t++) {
-        float p = expf(scores[t] - max);                   // less the largest, so that exp cannot overflow
+        float p = expf(scores[t] - max);                   // minus the largest: exp cannot overflow
         sum += p;
         for (size_t d = 0; d < D; d++) att[d] += p * values[t * stride + d];
     }
     for (size_t d = 0; d < D; d++) att[d] /= sum;
 }
 
+// C model dim, F ffn size, V vocabulary, H query heads, K key/value heads, D head size; HD = H * D, KD = K * D.
+// Arguments of the operations: outputs, then inputs, then sizes (ops.h).
 void sampler_feed(Sampler *s, int token)
 {
     const Model *m = s->model;
     size_t C = m->shape.C, F = m->shape.F, V = m->shape.V, H = m->shape.H, K = m->shape.K, D = m->shape.D;
     size_t HD = m->shape.HD, KD = m->shape.KD;
     int position = (int)s->n_cached;
-    float rstd, eps = m->config.norm_eps;                  // (rstd is for a backward: not needed here)
+    float rstd, eps = m->config.norm_eps;                  // rstd: only a backward pass needs it
     assert(s->n_cached < s->capacity && token >= 0 && (size_t)token < V);
     s->n_cached++;
 
     // the token's embedding begins the residual stream x
     embedding_forward(s->x, &token, model_param(m, TOK_EMB, 0), 1, C);
     for (size_t l = 0; l < m->shape.L; l++) {
-        // query, key and value of this position; the latter two go straight into the cache: wk|wv is one matrix
+        // query, key and value of this position; key and value are written into the cache. wk and wv are neighbours in
+        // memory: one product gives both
         float *cache = s->cache + l * s->capacity * 2 * KD, *kv = cache + (size_t)position * 2 * KD;
         rmsnorm_forward(s->norm, &rstd, s->x, model_param(m, ATT_NORM, l), eps, 1, C);
         linear_forward(s->q, NULL, s->norm, model_param(m, WQ, l), 1, C, HD);
@@ -101,7 +104,7 @@ void sampler_feed(Sampler *s, int token)
         // x = x + att wo^T
         linear_forward(s->x, s->x, s->att, model_param(m, WO, l), 1, HD, C);
 
-        // the ffn: x = x + (silu(g) * u) w2^T, where g|u = norm(x) w1|w3^T, one matrix again
+        // the ffn: x = x + (silu(g) * u) w2^T, where g = norm(x) w1^T and u = norm(x) w3^T, one product again
         rmsnorm_forward(s->norm, &rstd, s->x, model_param(m, FFN_NORM, l), eps, 1, C);
         linear_forward(s->gu, NULL, s->norm, model_param(m, W1, l), 1, C, 2 * F);
         swiglu_forward(s->y, s->gu, 1, F);

@@ -6,13 +6,13 @@
 
 typedef struct {
     const Model *model;                                    // borrowed
-    size_t n_cached, capacity;                             // positions seen, and how many there is room for
+    size_t n_cached, capacity;                             // positions seen; the most that fit
     float *cache;                                          // (L, capacity, 2*K*D): keys after RoPE, then values
-    float *x, *norm, *q, *att, *gu, *y, *scores, *logits;  // the token at hand
+    float *x, *norm, *q, *att, *gu, *y, *scores, *logits;  // of the last token
 } Sampler;
 
 bool sampler_init(Sampler *s, const Model *m, size_t capacity, Err *e);
-bool sampler_reserve(Sampler *s, size_t capacity, Err *e); // room for at least so many; what was seen stays
+bool sampler_reserve(Sampler *s, size_t capacity, Err *e); // at least this capacity; what was seen stays
 void sampler_free(Sampler *s);                             // accepts {0}
 void sampler_reset(Sampler *s);                            // forgets the positions
 

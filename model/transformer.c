@@ -1,6 +1,6 @@
 // transformer: see transformer.h. The fast forward, and the backward; the reference is sampler_feed in sample.c.
-// The layer is written once. The last one differs only in that its queries are the target positions alone: keys and
-// values are needed of every token, but the rest only where something is predicted.
+// The layer is written once. The last layer differs in one thing: its queries are the target positions alone. It needs
+// the keys and values of every token, but the rest only at positions that predict a target.
 #include "transformer.h"
 
 #include <assert.h>
@@ -10,22 +10,22 @@
 
 // ---- the tensor table ---------------------------------------------------------------------------------------------
 
-#define L "model.layers.%d."
+#define LAYER(name) "model.layers.%d." name ".weight"
 const TensorInfo tensor_table[N_TENSORS] = {
-    [TOK_EMB]    = {"tok_emb",    "model.embed_tokens.weight",         SIZE_VOCAB,  SIZE_DIM,    false, true,  false},
-    [ATT_NORM]   = {"att_norm",   L "input_layernorm.weight",          SIZE_ONE,    SIZE_DIM,    true,  false, false},
-    [WQ]         = {"wq",         L "self_attn.q_proj.weight",         SIZE_QUERY,  SIZE_DIM,    true,  true,  true},
-    [WK]         = {"wk",         L "self_attn.k_proj.weight",         SIZE_KV,     SIZE_DIM,    true,  true,  true},
-    [WV]         = {"wv",         L "self_attn.v_proj.weight",         SIZE_KV,     SIZE_DIM,    true,  true,  false},
-    [WO]         = {"wo",         L "self_attn.o_proj.weight",         SIZE_DIM,    SIZE_QUERY,  true,  true,  false},
-    [FFN_NORM]   = {"ffn_norm",   L "post_attention_layernorm.weight", SIZE_ONE,    SIZE_DIM,    true,  false, false},
-    [W1]         = {"w1",         L "mlp.gate_proj.weight",            SIZE_HIDDEN, SIZE_DIM,    true,  true,  false},
-    [W3]         = {"w3",         L "mlp.up_proj.weight",              SIZE_HIDDEN, SIZE_DIM,    true,  true,  false},
-    [W2]         = {"w2",         L "mlp.down_proj.weight",            SIZE_DIM,    SIZE_HIDDEN, true,  true,  false},
-    [FINAL_NORM] = {"final_norm", "model.norm.weight",                 SIZE_ONE,    SIZE_DIM,    false, false, false},
-    [CLASSIFIER] = {"classifier", "lm_head.weight",                    SIZE_VOCAB,  SIZE_DIM,    false, true,  false},
+    [TOK_EMB]    = {"tok_emb",    "model.embed_tokens.weight",       SIZE_VOCAB,  SIZE_DIM,    false, true,  false},
+    [ATT_NORM]   = {"att_norm",   LAYER("input_layernorm"),          SIZE_ONE,    SIZE_DIM,    true,  false, false},
+    [WQ]         = {"wq",         LAYER("self_attn.q_proj"),         SIZE_QUERY,  SIZE_DIM,    true,  true,  true},
+    [WK]         = {"wk",         LAYER("self_attn.k_proj"),         SIZE_KV,     SIZE_DIM,    true,  true,  true},
+    [WV]         = {"wv",         LAYER("self_attn.v_proj"),         SIZE_KV,     SIZE_DIM,    true,  true,  false},
+    [WO]         = {"wo",         LAYER("self_attn.o_proj"),         SIZE_DIM,    SIZE_QUERY,  true,  true,  false},
+    [FFN_NORM]   = {"ffn_norm",   LAYER("post_attention_layernorm"), SIZE_ONE,    SIZE_DIM,    true,  false, false},
+    [W1]         = {"w1",         LAYER("mlp.gate_proj"),            SIZE_HIDDEN, SIZE_DIM,    true,  true,  false},
+    [W3]         = {"w3",         LAYER("mlp.up_proj"),              SIZE_HIDDEN, SIZE_DIM,    true,  true,  false},
+    [W2]         = {"w2",         LAYER("mlp.down_proj"),            SIZE_DIM,    SIZE_HIDDEN, true,  true,  false},
+    [FINAL_NORM] = {"final_norm", "model.norm.weight",               SIZE_ONE,    SIZE_DIM,    false, false, false},
+    [CLASSIFIER] = {"classifier", "lm_head.weight",                  SIZE_VOCAB,  SIZE_DIM,    false, true,  false},
 };
-#undef L
+#undef LAYER
 
 Shape config_shape(const Config *c)
 {
@@ -197,14 +197,15 @@ void model_randomize(Model *m, uint64_t seed)
 
 // ---- work memory --------------------------------------------------------------------------------------------------
 
-// Rows of logits at a time: 64 MB of them, so that the matrix products are large and the memory is not.
+// Rows of logits that are computed at a time: as many as fit in 64 MB, but 32 to 512. The matrix products are then
+// large, and the memory is not.
 size_t model_logit_rows(const Config *c)
 {
     size_t rows = (size_t)16000000 / (size_t)c->vocab_size;
     return rows < 32 ? 32 : rows > 512 ? 512 : rows;
 }
 
-// Hands out pieces of one block. With base NULL it only counts, so that one function both measures and lays out.
+// Hands out pieces of one block. With base NULL it only counts: one function both measures and lays out.
 typedef struct { float *base; size_t used; } Layout;
 
 static float *take(Layout *to, size_t n)
@@ -219,10 +220,10 @@ static void lay_out_layers(Work *w, const Shape *s, Layout *to)
     size_t N = w->max.tokens;
     for (size_t l = 0; l < s->L; l++) {
         LayerActs *acts = &w->acts[l];
-        if (l > 0 && w->kind != WORK_GRADIENT) {           // all is shared with layer 0, but for the layer's input
+        if (l > 0 && w->kind != WORK_GRADIENT) {           // shares all with layer 0 except the layer's input
             *acts = w->acts[0];
             if (l == 1 || w->kind == WORK_CHECKPOINTING) acts->x = take(to, N * s->C);
-            else acts->x = w->acts[l - 2].x;               // a layer's output is the next one's input: two take turns
+            else acts->x = w->acts[l - 2].x;               // its output is the next input: two buffers take turns
             continue;
         }
         size_t M = l + 1 == s->L && w->kind == WORK_GRADIENT ? w->max.targets : N;
@@ -318,14 +319,16 @@ static void rows_sum(float *y, const float *x, size_t N, size_t C, float beta)
 }
 
 // ---- between two attentions ---------------------------------------------------------------------------------------
-// What a row of activations goes through between two attentions does not depend on the other rows. So the threads share
-// out tiles of rows, and take each through a whole chain of operations while it is in the cache.
-// In a backward, the comment at a line's end is the line of the forward that it goes back through.
-// Parameters: first the model, its work memory and what is at hand, then as in ops.h outputs, inputs, sizes.
+// Between two attentions, the operations on a row of activations do not depend on the other rows. So each thread takes
+// a tile of rows through the whole chain of operations while the tile is in the cache.
+// In a backward, the comment at the end of a line is the line of the forward whose gradient it computes.
+// Parameters: first the model, its work memory, and the projection, activations or batch; then, as in ops.h, outputs,
+// inputs, sizes.
 
-// Rows x (N, C) of layer `layer` to queries, keys, values, or some of them, which are neighbours in the arena.
+// From rows x (N, C) of layer `layer` to queries, keys and values, or to one or two of these. Their weights are
+// neighbours in the arena and are used as one matrix.
 typedef struct {
-    size_t N, layer, out, heads;                           // out: columns; the first `heads` heads of them are turned
+    size_t N, layer, out, heads;                           // out: columns; rope turns their first `heads` heads
     TensorId id;                                           // the first of the neighbours: WQ or WK
     const int *position;                                   // (N)
     float *norm;                                           // (N, C)
@@ -344,8 +347,8 @@ static void project(const Model *m, Work *w, const Projection *p, float *y, cons
     }
 }
 
-// dx = add + its share of dy, without `add` where it is NULL; dx may be x. The norm's gradient goes to m->grads. dy is
-// turned back, and p->norm made again, for the gradient of the weights.
+// dx = add + the gradient of x that follows from dy. `add` may be NULL: then it is left out. dx may be x. The norm's
+// gradient goes to m->grads. rope turns dy back, and p->norm is computed again: the gradient of the weights needs both.
 static void project_backward(Model *m, Work *w, const Projection *p, float *dx, const float *add, float *dy,
                              const float *x, float beta)
 {
@@ -509,7 +512,7 @@ static void layer_backward(Model *m, Work *w, const Batch *b, size_t layer, floa
 
 // ---- the whole ----------------------------------------------------------------------------------------------------
 
-// Where each token and each target stands in its row, and which targets belong to which row.
+// The position of each token and of each target in its row, and the first target of each row.
 static void batch_positions(Work *w, const Batch *b)
 {
     size_t target = 0;
@@ -523,7 +526,7 @@ static void batch_positions(Work *w, const Batch *b)
     assert(target == b->M);
 }
 
-// From tokens to w->out, and w->norm_out = rmsnorm(w->out): all that comes before the logits.
+// From tokens to w->out and w->norm_out = rmsnorm(w->out): everything before the logits.
 static void body_forward(const Model *m, Work *w, const Batch *b)
 {
     size_t M = b->M, C = m->shape.C;
@@ -536,8 +539,9 @@ static void body_forward(const Model *m, Work *w, const Batch *b)
                         m->config.norm_eps, t.R, C);
 }
 
-// logits = norm_out classifier^T, for a slice of the targets, from i on: all logits (M, V) never exist at once. Fills
-// their loss; with `scale` the logits become their gradient. Returns how many targets they are.
+// logits = norm_out classifier^T, for a slice of the targets that begins at i. The logits of all targets, (M, V), would
+// take too much memory. Fills the loss of the slice; with `scale` the logits become their gradient. Returns the number
+// of targets in the slice.
 static size_t head_slice(const Model *m, Work *w, const Batch *b, TokenLoss *loss, const float *scale, size_t i)
 {
     size_t left = b->M - i, most = model_logit_rows(&m->config), R = left < most ? left : most, V = m->shape.V;
@@ -547,7 +551,8 @@ static size_t head_slice(const Model *m, Work *w, const Batch *b, TokenLoss *los
     return R;
 }
 
-// The head forward and, before the next slice takes the place of the logits, backward. dout (M, C) is of w->out.
+// The head, slice by slice: forward, and backward before the next slice overwrites the logits. dout (M, C) is the
+// gradient of w->out.
 static void head_gradient(Model *m, Work *w, const Batch *b, TokenLoss *loss, float *dout, float beta)
 {
     size_t M = b->M, C = m->shape.C, V = m->shape.V;
@@ -587,6 +592,7 @@ void model_gradient(Model *m, Work *w, const Batch *b, TokenLoss *loss, double d
         dout = dx;
         dx = swap;
     }
+    // tied: head_gradient has already written dtable
     if (!m->config.tied && !add) memset(dtable, 0, tensor_size(&m->config, TOK_EMB) * sizeof(float));
     embedding_backward(dtable, dout, b->ids, b->N, m->shape.C);                      // x = table[ids]
 }

@@ -2,9 +2,10 @@
 // It sees numbers only: no text, no roles. Allocation, checkpoint order, names and shapes, weight decay, tests and
 // printing all walk the table.
 //
-// To read the model for the first time, begin with model/sample.c: sampler_feed is the reference, the whole forward for
-// one token on one page. transformer.c is the fast one: the same operations for all tokens of a batch, and their
-// gradients. Attention in plain loops is attention_plain in tests/test_ops.c, and model/attention.c is the fast one.
+// To read the model for the first time, begin with model/sample.c. sampler_feed there is the reference: the whole
+// forward for one token, on one page. transformer.c is the fast version: the same operations for all tokens of a batch,
+// and their gradients. attention_plain in tests/test_ops.c is attention in plain loops; model/attention.c is the fast
+// version.
 #ifndef TRANSFORMER_H
 #define TRANSFORMER_H
 
@@ -21,7 +22,7 @@ typedef struct {
     struct { float factor, low_freq_factor, high_freq_factor, original_seq_len; } rope_scaling;
 } Config;
 
-// The sizes as they stand in products, made once from a Config.
+// The sizes under one-letter names, as formulas have them, made once from a Config.
 typedef struct {
     size_t L, C, F, V;                                     // n_layers, dim, hidden_dim, vocab_size
     size_t H, K, D, HD, KD;                                // n_heads, n_kv_heads, head_dim; H * D, K * D
@@ -36,7 +37,7 @@ typedef enum { TOK_EMB, ATT_NORM, WQ, WK, WV, WO, FFN_NORM, W1, W3, W2, FINAL_NO
 typedef enum { SIZE_ONE, SIZE_DIM, SIZE_QUERY, SIZE_KV, SIZE_HIDDEN, SIZE_VOCAB } Size;
 
 typedef struct {
-    const char *name, *hf_name;                            // hf_name: "%d" stands for the layer
+    const char *name, *hf_name;                            // "%d" in hf_name is the layer's number
     Size rows, columns;                                    // the shape; rows SIZE_ONE: a vector
     bool per_layer, decay;                                 // decay: weight_decay applies
     bool heads_of_pairs;                                   // rows are RoPE pairs: Hugging Face stores them as halves
@@ -47,15 +48,15 @@ size_t config_size(const Config *c, Size s);
 size_t tensor_count(const Config *c, TensorId id);         // how many of it: n_layers, 1, or 0 (a tied classifier)
 size_t tensor_size(const Config *c, TensorId id);          // floats in one of them
 // Where tensor `id` of `layer` begins in an arena of parameters or gradients. Layers follow each other; inside a layer
-// wq|wk|wv and w1|w3 are neighbours, so that each group can be used as one matrix.
+// wq|wk|wv and w1|w3 are neighbours: each group can be used as one matrix.
 size_t tensor_offset(const Config *c, TensorId id, size_t layer);
 size_t params_count(const Config *c);                      // floats in an arena
 static inline TensorId classifier_id(const Config *c) { return c->tied ? TOK_EMB : CLASSIFIER; }
 
 // ---- a batch ------------------------------------------------------------------------------------------------------
-// S rows of tokens, end to end; row s is ids[starts[s]] .. ids[starts[s+1]-1] and rows never see each other. The M
-// targets are what the loss is about: at position at[m] (ascending, an index into ids) the model should say target[m],
-// with weight[m]. A position that is no target is computed only as far as later positions read it.
+// S rows of tokens, end to end; row s is ids[starts[s]] .. ids[starts[s+1]-1] and rows never see each other. The loss
+// is taken over M targets: position at[m] (ascending, an index into ids) should predict target[m], with weight[m]. Of a
+// position that predicts no target, the last layer computes only the key and the value.
 typedef struct {
     size_t N, S, M;
     int *ids;                                              // (N)
@@ -65,10 +66,10 @@ typedef struct {
     float *weight;                                         // (M)
 } Batch;
 
-// At most so many tokens (N), tokens of one row, rows (S), and targets (M).
+// Upper bounds of a batch: tokens (N), tokens of one row, rows (S), and targets (M).
 typedef struct { size_t tokens, row, rows, targets; } BatchSize;
 
-bool batch_init(Batch *b, BatchSize max, Err *e);          // room for it, empty; false when memory is short
+bool batch_init(Batch *b, BatchSize max, Err *e);          // empty, with memory for `max`; false if memory is short
 void batch_free(Batch *b);                                 // accepts {0}
 void batch_clear(Batch *b);
 
@@ -100,11 +101,11 @@ static inline float *model_grad(Model *m, TensorId id, size_t layer)
 }
 
 // ---- work memory --------------------------------------------------------------------------------------------------
-// What model_loss and model_gradient write besides their results. One Work serves one call at a time.
+// What model_loss and model_gradient write besides their results. Only one call at a time may use a Work.
 typedef enum {
     WORK_LOSS,                                             // for model_loss alone: layers share their activations
     WORK_GRADIENT,                                         // every layer keeps its own
-    WORK_CHECKPOINTING                                     // every layer keeps its input, and the rest is made again
+    WORK_CHECKPOINTING                                     // every layer keeps its input; the rest is computed again
 } WorkKind;
 
 typedef struct {
@@ -115,19 +116,22 @@ typedef struct {
 } LayerActs;                                               // M is N in every layer but the last
 
 typedef struct {
-    BatchSize max;                                         // of a batch that there is room for
+    BatchSize max;                                         // the largest batch that fits
     WorkKind kind;
-    LayerActs *acts;                                       // (L); those that are shared are the same pointers
-    // The last layer's output, its norm, which becomes its own gradient, and the logits, a slice of M at a time.
-    float *out, *norm_out, *scale, *logits;                // (M, C), (M, C), (M): weight / divisor, (slice, V)
-    // Scratch of a layer: results that the backward makes again.
+    LayerActs *acts;                                       // (L); layers that share a buffer have the same pointer
+    float *out;                                            // (M, C): the last layer's output
+    float *norm_out;                                       // (M, C): the norm of out; the backward replaces it by the
+                                                           // gradient of that norm
+    float *scale;                                          // (M): weight / divisor
+    float *logits;                                         // (slice, V): of some targets at a time
+    // Scratch of a layer: results that the backward computes again.
     float *norm_att, *norm_q, *norm_ffn, *rstd, *y;        // (N, C), (M, C), (N, C), (N), (N, F)
     float *attention;                                      // attention_scratch()
     // Gradients of activations, not for WORK_LOSS: between layers, then inside of one.
     float *dout, *dx;                                      // (N, C), (N, C)
     float *dx_att, *dx_q, *dnorm, *datt, *dqkv;            // (N, C), (M, C), (N, C), (N, H*D), (N, (H + 2*K)*D)
     float *dw_tiles, *partial;                             // (tile_count(N), C): a norm's; linear_scratch()
-    // Of the batch at hand: place in the row of each token and each target, first target of each row.
+    // Of the current batch: place in the row of each token and each target, first target of each row.
     int *position, *query_position;                        // (N), (M)
     size_t *query_starts;                                  // (S+1)
     float *floats;                                         // the one block behind all floats

@@ -287,7 +287,9 @@ static void test_slips(void)
 {
     CHECK(run("help") == 0 && says("usage: ./train CONFIG.json"));
     CHECK(run("inspect --help") == 0 && says("usage: "));
-    CHECK(run("inpsect %s", config()) == 1 && says("expected a command or a config") &&
+    CHECK(run("") == 2 && says("train: a path is missing: expected CONFIG.json [--key=value ...]\nusage: "));
+    CHECK(run("export model/tiny") == 2 && says("a path is missing: expected MODEL OUT\nusage: "));
+    CHECK(run("inpsect %s", config()) == 1 && says("neither a command nor a config file") &&
           says("did you mean \"inspect\"?"));
     CHECK(run("chat %s --prompt=hi", config()) == 1 && says("config.json: expected a model") && says("found JSON"));
     CHECK(run("sample %s", temp_path("rows.jsonl")) == 1 && says("expected a model"));
@@ -335,7 +337,7 @@ static void test_held_out_rows(void)
               temp_path("other.jsonl")) == 0);
     silent_on("warning");
     // eval says what it cuts and leaves out.
-    CHECK(run("eval %s --max_length=30", config()) == 0 && says("2 rows, 0 dropped (no label), 2 truncated"));
+    CHECK(run("eval %s --max_length=30", config()) == 0 && says("2 rows, 0 dropped (nothing to learn), 2 truncated"));
     CHECK(run("eval %s --max_length=30 --json", config()) == 0 &&
           says("\"eval_rows\":2,\"eval_truncated\":2,\"eval_dropped\":0"));
     remove_tree(temp_path("held"));
@@ -455,7 +457,7 @@ static void test_signals(void)
                                               "--eval_strategy=no"};
     for (int i = 0; i < 3; i++) {
         CHECK(run("compare %s --output_dir=%s %s", config(), temp_path("arms"), not_of_arms[i]) == 1);
-        n_refused += says("it takes neither resume_from_checkpoint");
+        n_refused += says("takes neither resume_from_checkpoint");
     }
     remove_tree(temp_path("straight"));
     remove_tree(temp_path("arms"));

@@ -328,9 +328,11 @@ static void test_overwrite(void)
     Err e;
     copy("straight", "old");
     CHECK(run("%s", output_of("old", "--seed=1")) == 1);
-    CHECK(strstr(output, "holds a model or checkpoints already"));
+    CHECK(strstr(output, "holds a model, checkpoints or a comparison already"));
+    CHECK(strstr(output, " or resume_from_checkpoint=latest"));
     CHECK(run("compare %s", output_of("old", "")) == 1);
-    CHECK(strstr(output, "holds a model or checkpoints already"));
+    CHECK(strstr(output, "holds a model, checkpoints or a comparison already"));
+    CHECK(!strstr(output, "resume_from_checkpoint"));      // a comparison cannot resume
     CHECK(run("export %s %s", in_output("straight", "model.bin"), temp_path("old")) == 1);
     CHECK(strstr(output, "there is a model already"));
     check_recovered("old");

@@ -45,7 +45,7 @@ static double evaluated(const char *key)
 static void test_training(void)
 {
     if (!CHECK_MSG(run("%s", temp_path("config.json")) == 0, "%s", output)) return;
-    CHECK(strstr(output, "6 rows, 0 dropped (no label), 0 truncated"));
+    CHECK(strstr(output, "6 rows, 0 dropped (nothing to learn), 0 truncated"));
     CHECK(strstr(output, "the first row learns:  aaa</s>"));
     static const char *const keys[] = {
         "epoch", "loss", "grad_norm", "learning_rate", "num_tokens", "mean_token_accuracy", "entropy",
@@ -229,7 +229,7 @@ static void test_bad_checkpoints(void)
     check_refused("", "another data set: the hash of its rows is");
     CHECK(rename(temp_path("kept"), temp_path("rows.jsonl")) == 0);
     CHECK(run("%s --output_dir=%s", temp_path("config.json"), temp_path("straight")) == 1);
-    fails_with("holds a model or checkpoints already");
+    fails_with("holds a model, checkpoints or a comparison already");
     CHECK(run("%s --output_dir=%s --resume_from_checkpoint=latest", temp_path("config.json"),
               temp_path("nothing")) == 1);
     fails_with("expected a checkpoint in");
@@ -268,7 +268,8 @@ static void test_streams(void)
 static void test_inspect(void)
 {
     CHECK(run("inspect %s --rows=2", temp_path("config.json")) == 0);
-    CHECK(strstr(output, "MASKED") && strstr(output, "LEARNS") && strstr(output, "learning ratio:"));
+    CHECK(strstr(output, "MASKED") && strstr(output, "LEARNS") && strstr(output, "\nshare supervised: "));
+    CHECK(!strstr(output, "never predicted") && strstr(output, "\n  mask=assistant: supervised "));
     CHECK(strstr(output, "input_ids (2, ") && strstr(output, "attention_mask (2, ") && strstr(output, "labels (2, "));
     CHECK(run("inspect %s --json", temp_path("config.json")) == 0);
     cJSON *summary = last_line_json(), *first = cJSON_ParseWithOpts(output, NULL, false);
@@ -282,6 +283,8 @@ static void test_inspect(void)
     cJSON_Delete(first);
     CHECK(run("inspect %s --model_init=null --row=7", temp_path("config.json")) == 0);         // needs no model
     CHECK(strstr(output, "row 7 (line 8)"));
+    CHECK(run("inspect %s --assistant_only_loss=false", temp_path("config.json")) == 0);
+    CHECK(strstr(output, "share supervised: 100.0 %\nnote: token 0 has a label too, but it is never predicted\n"));
 }
 
 static void test_generation(void)
@@ -302,7 +305,7 @@ static void test_readme_has_the_keys(void)
     File readme;
     Err e;
     if (!CHECK(run("--help") == 0) || !CHECK_MSG(file_map(&readme, "configs/README.md", &e), "%s", e.text)) return;
-    char *text = mem_strndup((const char *)readme.data, readme.size), *end = strstr(output, "\nOf inspect");
+    char *text = mem_strndup((const char *)readme.data, readme.size), *end = strstr(output, "\nKeys of inspect");
     CHECK(end && strstr(output, "\n  learning_rate"));
     if (end) *end = 0;
     char *line = strtok(strstr(output, "Keys of a config"), "\n");
@@ -344,7 +347,7 @@ static void test_bad_arguments(void)
         {"--optim=lion", "optim: expected one of adamw_torch|sgd, found lion"},
         {"--model_init=3", "model_init: expected an object or null, found 3"},
         {"--max_length=65", "max_length: expected at most the model's 64, found 65"},
-        {"--max_length=4", "nothing to learn: the labels of all 6 rows are -100"},
+        {"--max_length=4", "nothing to learn: the mask selects no token of the 6 rows"},
         {"--eval_split=0.9", "eval_split: expected to leave rows to train on"},
         {"--eval_dataset_name=%s/rows.jsonl", "eval_split and eval_dataset_name: expected one of the two"},
         {"--dataset_name=%s/absent.jsonl", "absent.jsonl: cannot open: No such file"},
@@ -355,7 +358,7 @@ static void test_bad_arguments(void)
         {"--chat_template_path=%s/absent.jinja", "absent.jinja: cannot open"},
         {"--output_dir=/proc/no", "output_dir: /proc/no: cannot make the folder"},
         {"--output_dir=null", "output_dir: expected a path"},
-        {"--output_dir=%s/out", "holds a model or checkpoints already"},
+        {"--output_dir=%s/out", "holds a model, checkpoints or a comparison already"},
         {"--output_dir=%s/rows.jsonl", "rows.jsonl: cannot make the folder"},
         {"--model_name_or_path=x", "model_init and model_name_or_path: expected one of the two"},
         {"--model_init=null", "model_name_or_path: expected a path, found nothing"},

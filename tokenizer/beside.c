@@ -119,11 +119,13 @@ static void list_extra(Tokenizer *t, DeclaredList *list, const cJSON *config, co
     const cJSON *extra = json_get(config, now), *old = json_get(config, before), *more = json_get(map, now), *v;
     const cJSON *lists[] = {extra && extra->child ? extra : old, extra || old || more ? more : json_get(map, before)};
     cJSON *texts = cJSON_CreateArray();
-    for (size_t i = 0; i < 2; i++)
-        cJSON_ArrayForEach(v, cJSON_IsArray(lists[i]) ? lists[i] : NULL) {
+    for (size_t i = 0; i < 2; i++) {
+        if (!cJSON_IsArray(lists[i])) continue;
+        cJSON_ArrayForEach(v, lists[i]) {
             list_token(t, list, NULL, v, i == 1);
             if (token_text(v)) cJSON_AddItemToArray(texts, cJSON_CreateString(token_text(v)));
         }
+    }
     if (cJSON_GetArraySize(texts)) cJSON_AddItemToObject(t->special_tokens, before, texts);
     else cJSON_Delete(texts);
 }

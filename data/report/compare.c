@@ -244,19 +244,22 @@ const char *metric_text(Metric metric, double value, char out[32])
 // One sentence on one metric. The difference counts as seen when it is larger than both arms' deviations together.
 static void compare_arms(Buf *out, const Comparison *c, size_t other, Metric metric)
 {
-    char first_name[32], other_name[32], first_value[32], other_value[32], spread_text[32];
+    char first_name[32], other_name[32], first_value[32], other_value[32], both[32];
     Spread x = comparison_spread(c, 0, c->n_points - 1, metric);
     Spread y = comparison_spread(c, other, c->n_points - 1, metric);
     double difference = x.mean - y.mean, spread = x.deviation + y.deviation;
+    bool percent = metric_table[metric].as_percent;
     if (isnan(difference)) return;
     buf_addf(out, "%s: %s for %s against %s for %s", comparison_title(c, metric),
              metric_text(metric, x.mean, first_value), arm_name(c->weights[0], first_name),
              metric_text(metric, y.mean, other_value), arm_name(c->weights[other], other_name));
-    metric_text(metric, spread, spread_text);
+    snprintf(both, sizeof both, percent ? "%.1f points" : "%.4f", percent ? 100 * spread : spread);
     if (isnan(spread)) buf_adds(out, ".\n");
     else if (fabs(difference) > spread)
-        buf_addf(out, ", %s by more than the seeds' spread (%s).\n", difference < 0 ? "lower" : "higher", spread_text);
-    else buf_addf(out, ", which is within the seeds' spread (%s): no difference was seen.\n", spread_text);
+        buf_addf(out, ", %s by more than both standard deviations together (%s).\n",
+                 difference < 0 ? "lower" : "higher", both);
+    else buf_addf(out, ". They differ by less than both standard deviations together (%s): no difference was seen.\n",
+                  both);
 }
 
 // The same of one run: from its first evaluation to its last.
@@ -304,5 +307,5 @@ void comparison_verdict(Buf *out, const Comparison *c)
     for (size_t a = 1; a < c->n_arms; a++)
         for (size_t i = 0; i < N_METRICS; i++) compare_arms(out, c, a, metric_order[i]);
     if (c->n_arms > 1 && comparison_whole_seeds(c) == 1)
-        buf_adds(out, "One seed cannot show how much of this is chance: --seeds=5 shows the spread.\n");
+        buf_adds(out, "One seed cannot show how much of this is chance: --seeds=5 shows the standard deviation.\n");
 }

@@ -1,4 +1,4 @@
-// compare: the evaluations of several runs side by side. An arm is a value of prompt_loss_weight (0: masked, 1:
+// compare: the evaluations of several runs in one table. An arm is a value of prompt_loss_weight (0: masked, 1:
 // unmasked). Each arm is run with the same seeds: arms differ only in the weight, and seeds show what chance does.
 #ifndef COMPARE_H
 #define COMPARE_H

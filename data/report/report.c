@@ -110,18 +110,18 @@ static void row_text(Buf *out, const Example *ex, bool learned, const Tokenizer 
 // What it means for the model, as the lesson's list of symptoms has it.
 static const char *const symptom_texts[N_SYMPTOMS] = {
     [SYSTEM_LEARNED] = "the system message is learned: the model may recite it",
-    [USER_LEARNED] = "the user's words are learned: the model may echo them, or go on asking",
+    [USER_LEARNED] = "the user's words are learned: the model may echo them, or ask more questions itself",
     [NO_END_LEARNED] = "the last learned token does not end a turn: the model may not learn to stop",
     [ANSWER_CUT] = "the row is cut at max_length: the end of its answer is gone",
-    [ALL_MASKED] = "every label is -100 and nothing can be learned: the row is dropped",
+    [ALL_MASKED] = "the mask leaves nothing to learn: the row is dropped",
     [ONLY_FIRST_LABEL] = "only the first token has a label, and the first is never predicted",
-    [DOUBLE_BOS] = "two BOS tokens: the template prints one and so does another part",
+    [DOUBLE_BOS] = "two BOS tokens: the template prints one, and so does another part",
     [PREFIX_MISMATCH] = "the row does not begin with the tokens of its prompt: the completion begins where they differ",
     [SPANS_GUESSED] = "the template's generation prompt or tail differs from turn to turn: see inspect",
     [CALLS_LOST] = "the template does not write tool_calls: the model cannot learn them",
     [UNUSED_COLUMN] = "a column is not used",
     [UNKNOWN_ROLE] = "a role is not known: its words count as the user's",
-    [EQUAL_KEYS] = "a key stands twice in an object: the last one counts",
+    [EQUAL_KEYS] = "an object has a key twice: the last one counts",
 };
 
 static void report_symptoms(FILE *out, const Summary *s)
@@ -140,7 +140,21 @@ static void report_symptoms(FILE *out, const Summary *s)
 
 void report_rows(FILE *out, const char *name, const Summary *s)
 {
-    fprintf(out, "%s: %zu rows, %zu dropped (no label), %zu truncated\n", name, s->rows, s->dropped, s->truncated);
+    fprintf(out, "%s: %zu rows, %zu dropped (nothing to learn), %zu truncated\n", name, s->rows, s->dropped,
+            s->truncated);
+}
+
+// What a mask of this name selects: the sentence "The mask selects ...".
+static const char *mask_text(const char *name)
+{
+    static const char *const texts[][2] = {
+        {"assistant", "the assistant's tokens"}, {"completion", "the completion's tokens"},
+        {"both", "the assistant's tokens in the completion"}, {"given", "the tokens that have a label in the row"},
+        {"mixed", "tokens that depend on the kind of row"},
+    };
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+        if (strcmp(name, texts[i][0]) == 0) return texts[i][1];
+    return "every token";
 }
 
 void report_summary(FILE *out, const char *name, const Summary *s, const Recipe *r)
@@ -148,13 +162,13 @@ void report_summary(FILE *out, const char *name, const Summary *s, const Recipe 
     double ratio = s->tokens ? 100.0 * (double)s->supervised / (double)s->tokens : 0;
     report_rows(out, name, s);
     bool rendered = s->spans_by_rendering && strcmp(s->mask, "none") != 0;
-    fprintf(out, "  mask=%s%s: supervised %zu of %zu tokens (%.1f %%)", s->mask,
-            rendered ? " (spans found by rendering: the template has no generation blocks)" : "", s->supervised,
-            s->tokens, ratio);
+    fprintf(out, "  mask=%s: supervised %zu of %zu tokens (%.1f %%). The mask selects %s", s->mask, s->supervised,
+            s->tokens, ratio, mask_text(s->mask));
     if (r->prompt_loss_weight > 0)
-        fprintf(out, "; the mask leaves %zu of them out: they have prompt_loss_weight %g", s->left_out,
+        fprintf(out, "; %zu others are supervised with prompt_loss_weight %g", s->left_out,
                 (double)r->prompt_loss_weight);
-    fprintf(out, "\n");
+    fprintf(out, "\n%s", rendered ? "  the template has no generation blocks: rendering shows which tokens are the "
+                                    "assistant's\n" : "");
     size_t kept = s->rows - s->dropped;
     if (kept && r->tokenizer)
         fprintf(out, "  end of turn supervised in %zu of %zu rows\n", kept - s->symptoms[NO_END_LEARNED].rows, kept);
@@ -273,7 +287,7 @@ void report_row(FILE *out, const Example *ex, size_t row, const Tokenizer *t, bo
 {
     size_t supervised = count_supervised(ex);
     fprintf(out, "row %zu (line %zu)%s%s\n", row, ex->line, ex->truncated ? ", truncated" : "",
-            ex->dropped ? ", dropped: the mask learns no token" : "");
+            ex->dropped ? ", dropped: the mask leaves nothing to learn" : "");
     Buf text = {0}, learned = {0};
     if (t) row_text(&text, ex, false, t);
     if (t) fprintf(out, "text: %s\n\n", text.data);
@@ -282,8 +296,9 @@ void report_row(FILE *out, const Example *ex, size_t row, const Tokenizer *t, bo
     for (size_t i = 0; i < ex->n; i++) report_token(out, ex, i, t, colour);
     if (t) row_text(&learned, ex, true, t);
     fprintf(out, "\nsupervised text: %s\n", t ? learned.data : "(no tokenizer)");
-    fprintf(out, "total tokens: %zu\nmasked: %zu\nlearning: %zu\nlearning ratio: %.1f %%\n\n", ex->n,
-            ex->n - supervised, supervised, ex->n ? 100.0 * (double)supervised / (double)ex->n : 0);
+    fprintf(out, "total tokens: %zu\nmasked: %zu\nsupervised: %zu\nshare supervised: %.1f %%\n%s\n", ex->n,
+            ex->n - supervised, supervised, ex->n ? 100.0 * (double)supervised / (double)ex->n : 0,
+            ex->n && ex->labels[0] != IGNORE ? "note: token 0 has a label too, but it is never predicted\n" : "");
     buf_free(&text);
     buf_free(&learned);
 }

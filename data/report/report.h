@@ -7,7 +7,7 @@
 
 // The first line of it: rows, dropped, truncated.
 void report_rows(FILE *out, const char *name, const Summary *s);
-// Rows, tokens, what is learned, and what looks wrong, before anything is trained. `name`: the data set's file.
+// Rows, tokens, the supervised ones, and what looks wrong, before anything is trained. `name`: the data set's file.
 void report_summary(FILE *out, const char *name, const Summary *s, const Recipe *recipe);
 
 // How large the run will be, in steps, tokens and bytes.

@@ -4,7 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-// Is token t, which position t - 1 predicts, a target?
+// Is token t, which position t - 1 predicts, a target? In training a label of -100 is none: this is where the loss
+// ignores it.
 static bool is_target(const Example *ex, size_t t, BatchKind kind)
 {
     return kind == BATCH_EVAL || ex->labels[t] != IGNORE;
@@ -36,7 +37,7 @@ void batch_add(Batch *b, const Example *ex, BatchKind kind)
     memcpy(b->ids + b->N, ex->ids, n * sizeof *b->ids);
     for (size_t t = 1; t <= n; t++) {
         if (!is_target(ex, t, kind)) continue;
-        b->at[b->M] = b->N + t - 1;
+        b->at[b->M] = b->N + t - 1;                        // THE shift: position t - 1 predicts token t
         b->target[b->M] = ex->labels[t] != IGNORE ? ex->labels[t] : ex->ids[t];      // -100: in an evaluation only
         b->weight[b->M++] = ex->weights[t];
     }

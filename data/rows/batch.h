@@ -1,5 +1,5 @@
 // batch: examples -> what the model takes: rows end to end, and the targets of the loss. Labels are shifted here and
-// nowhere else: position t is asked for the label of token t + 1.
+// nowhere else: position t - 1 predicts token t.
 #ifndef BATCH_H
 #define BATCH_H
 
@@ -7,12 +7,12 @@
 #include "example.h"
 
 // The targets of training are the labels that are not -100. Tokens after a row's last target are not kept: nothing
-// needs them. The targets of an evaluation are all tokens but each row's first, with or without a label, so that every
-// run is judged on the same tokens; their weights are those of training.
+// needs them. The targets of an evaluation are all tokens except each row's first, with or without a label. Every run
+// is therefore judged on the same tokens. Their weights are the same as in training.
 typedef enum { BATCH_TRAIN, BATCH_EVAL } BatchKind;
 
 BatchSize example_size(const Example *ex, BatchKind kind); // row and tokens are 0 if it has no target
-// The sum of the weights of its targets in training: its share of the divisor of loss and gradient.
+// The sum of the weights of its targets in training. The loss and gradient of a step are divided by the sum of these.
 double example_weight(const Example *ex);
 // Lays the example at the end. It must fit.
 void batch_add(Batch *b, const Example *ex, BatchKind kind);

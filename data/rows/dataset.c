@@ -260,7 +260,7 @@ Summary dataset_summary(const Example *examples, size_t n, const Tokenizer *t)
         s.truncated += ex->truncated;
         s.dropped += ex->dropped;
         s.spans_by_rendering |= ex->spans_by_rendering;
-        s.mask = !s.mask || strcmp(s.mask, ex->mask) == 0 ? ex->mask : "mixed";
+        s.mask = !s.mask || strcmp(s.mask, ex->mask_name) == 0 ? ex->mask_name : "mixed";
         find_symptoms(&s, ex, t);
         if (ex->dropped) continue;
         if (!s.first) s.first = ex;

@@ -16,7 +16,8 @@ typedef struct {
     size_t n, cap;
 } Dataset;
 
-// Rows of a .jsonl file (one object a line, blank lines skipped) or a JSON list of objects; the content tells which.
+// Rows: objects one after another, on one line each or on several; a JSON list of objects; or {"data": [...]}. The
+// content tells which.
 // Errors name file and line. A data set without a row is an error.
 bool dataset_open(Dataset *d, const char *path, Err *e);
 // Builds all examples. The first bad row (by line) is the error.
@@ -29,7 +30,7 @@ void dataset_free(Dataset *d);                             // accepts {0}
 typedef enum {
     SYSTEM_LEARNED, USER_LEARNED,                          // words of the system or the user have labels
     NO_END_LEARNED,                                        // the last label is no special token that ends a turn
-    ANSWER_CUT, ALL_MASKED,                                // by max_length; no label (left), so the row is dropped
+    ANSWER_CUT, ALL_MASKED,                                // by max_length; the mask leaves nothing: the row is dropped
     ONLY_FIRST_LABEL,                                      // which is never predicted
     DOUBLE_BOS, PREFIX_MISMATCH, SPANS_GUESSED,
     CALLS_LOST, UNUSED_COLUMN, UNKNOWN_ROLE, EQUAL_KEYS, N_SYMPTOMS
@@ -42,7 +43,7 @@ typedef struct {
     size_t left_out;                                       // of these, tokens that prompt_loss_weight is about
     struct { size_t rows; const Example *first; } symptoms[N_SYMPTOMS];
     bool spans_by_rendering;
-    const char *mask;                                      // Example's, or "mixed"
+    const char *mask;                                      // the rows' mask_name, or "mixed"
     const Example *first;                                  // the first one that is not dropped, NULL if all are
 } Summary;
 Summary dataset_summary(const Example *examples, size_t n, const Tokenizer *t);

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-// A row while it becomes an example. Spans and roles in `chat` are about bytes; is_assistant, off and mask about
+// A row while it becomes an example. Spans and roles in `chat` are of bytes; is_assistant, off and mask are of
 // tokens.
 typedef struct {
     const Recipe *recipe;
@@ -107,7 +107,7 @@ static const char *mask_name(bool by_assistant, bool by_completion)
 }
 
 // What the loss mask says of a token: it is learned; it is left out, unless prompt_loss_weight brings it back; or it is
-// never learned, whatever the weight: its message has weight 0, or the row itself gives -100.
+// never learned, with any weight: its message has weight 0, or the row itself gives -100.
 typedef enum { LEARNED, LEFT_OUT, NEVER } Mask;
 
 // THE place where a label becomes -100: the loss is taken where the label is not -100. A weight only scales it.
@@ -125,7 +125,7 @@ static void fill_example(Draft *d, Example *ex, bool by_assistant, bool by_compl
     size_t n = d->tokens.n;
     example_alloc(ex, n);
     d->mask = mem_alloc(n, 1);
-    ex->mask = mask_name(by_assistant, by_completion);
+    ex->mask_name = mask_name(by_assistant, by_completion);
     for (size_t i = 0; i < n; i++) {
         bool learned = (!by_assistant || d->is_assistant[i]) && (!by_completion || i >= d->n_prompt);
         d->mask[i] = d->off && d->off[i] ? NEVER : learned ? LEARNED : LEFT_OUT;
@@ -191,9 +191,9 @@ static bool build_alpaca(Draft *d, Example *ex, Err *e)
     return ok;
 }
 
-// The completion begins where the tokens of the prompt alone and those of the whole row first differ, as in TRL. If
-// that is before the prompt's end, a merge goes over the boundary, or the template writes a prompt otherwise once an
-// answer follows.
+// Tokenizes the prompt alone and the whole row. The completion begins at the first token that differs, as in TRL. If
+// that is before the prompt's end, then a merge crosses the boundary, or the template writes the prompt in another way
+// when an answer follows.
 static bool count_prompt(Draft *d, const Buf *prompt, bool add_special_tokens, Err *e)
 {
     Encoding p = {0};
@@ -247,8 +247,8 @@ static bool not_conversational(const Recipe *r, const char *kind, Err *e)
     return r->assistant_only_loss != 1 || fail(e, "assistant_only_loss: expected messages, found %s", kind);
 }
 
-// A text, of which the first n_prompt bytes have one role and the others another. EOS is added as text, so that the
-// model learns to stop; not twice.
+// A text, of which the first n_prompt bytes have one role and the others another. EOS is added as text, if it is
+// not there already: then the model learns to stop.
 static bool encode_text(Draft *d, size_t n_prompt, Role first, Role rest, Err *e)
 {
     Buf *text = &d->chat.text;
@@ -332,7 +332,7 @@ static bool build_tokens(Draft *d, Example *ex, const cJSON *input_ids, Err *e)
         bool by_completion = completion && r->completion_only_loss != 0;
         assert(ids);                                       // the row has input_ids
         example_alloc(ex, n);
-        ex->mask = labels ? "given" : mask_name(assistant, by_completion);
+        ex->mask_name = labels ? "given" : mask_name(assistant, by_completion);
         d->mask = mem_alloc(n, 1);
         for (size_t i = 0; i < n; i++) {
             bool learned = (!assistant || assistant[i]) && (!by_completion || completion[i]);
@@ -341,7 +341,7 @@ static bool build_tokens(Draft *d, Example *ex, const cJSON *input_ids, Err *e)
             d->mask[i] = labels ? labels[i] == IGNORE ? NEVER : LEARNED : learned ? LEARNED : LEFT_OUT;
         }
         label_tokens(ex, d->mask, r->prompt_loss_weight);
-        for (size_t i = 0; labels && i < n; i++) // a row may ask for another token than the one that stands there
+        for (size_t i = 0; labels && i < n; i++) // a row's label may be another token than its id
             if (ex->labels[i] != IGNORE && labels[i] != IGNORE) ex->labels[i] = labels[i];
     }
     free(ids);
@@ -351,8 +351,8 @@ static bool build_tokens(Draft *d, Example *ex, const cJSON *input_ids, Err *e)
     return ok;
 }
 
-// Kinds of rows, and the columns with something to learn from that each kind uses. One that is there and not used is
-// warned of. A name that is not in this table (id, source, ...) is taken for a note of the file's maker.
+// Columns that hold something to learn from, and the kinds of rows that use them. A row that has such a column and does
+// not use it is warned of. Names that are not in this table (id, source, ...) may hold anything.
 enum { IDS = 1, MESSAGES = 2, STRINGS = 4, ALPACA = 8, TEXT = 16 };
 static const struct { const char *name; unsigned used_by; } columns[] = {
     {"labels", IDS}, {"assistant_masks", IDS}, {"completion_mask", IDS}, {"messages", 0}, {"conversations", 0},
@@ -422,8 +422,8 @@ static bool build(Draft *d, Example *ex, Err *e)
                 message ? ": a message is no row; a row is {\"messages\": [...]}" : "");
 }
 
-// Cuts the row, and counts what the mask says of the rest. Which rows take part is up to the mask, not to
-// prompt_loss_weight, so that runs that differ in that weight see the same rows.
+// Cuts the row, and counts what the mask says of the rest. The mask alone decides whether a row is dropped. Runs that
+// differ only in prompt_loss_weight therefore see the same rows.
 static void truncate_example(Example *ex, const unsigned char *mask, size_t max_length)
 {
     ex->truncated = max_length && ex->n > max_length;

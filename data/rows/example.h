@@ -8,7 +8,7 @@
 // A key that is null counts as absent. The semantics are TRL's.
 //
 // One small row, and the batch made of it. The label of a token is its own id, or -100: nothing is shifted here. batch
-// shifts: position at[m] is asked for target[m], the label of the token after it.
+// shifts: position at[m] predicts target[m], the label of the token after it.
 //
 //   position    0         1    2        3             4    5             batch:   at      3    4
 //   token       <|user|>  Hi   <|end|>  <|assistant|> Yo   <|end|>                target  77   4
@@ -17,7 +17,7 @@
 //   weights     0         0    0        0             1    1
 //   roles       template  user template template      assistant assistant
 //
-// With prompt_loss_weight = 0.1 the first four labels are 2, 91, 4, 3 and their weights 0.1; then at is 0 to 4.
+// With prompt_loss_weight = 0.1 the first four labels are 2, 91, 4, 3 and their weights 0.1; `at` then holds 0 to 4.
 #ifndef EXAMPLE_H
 #define EXAMPLE_H
 
@@ -27,18 +27,18 @@ enum { IGNORE = -100 };        // the label that the loss ignores: ignore_index 
 
 typedef struct {
     size_t n;                                              // tokens
-    int *ids, *labels;                                     // (n), (n): the label of a token stands beside the token
+    int *ids, *labels;                                     // (n), (n): labels[i] is the label of ids[i]
     float *weights;                                        // (n): of the loss on it; 0 exactly where the label is -100
     unsigned char *roles;                                  // (n)
-    size_t n_learned, n_left_out;                          // of all tokens but the first: those that the mask learns,
-                                                           // and those that prompt_loss_weight could bring back
+    size_t n_learned, n_left_out;                          // tokens after the first: how many the mask selects, and
+                                                           // how many prompt_loss_weight could bring back
     size_t row, line;                                      // its number in the file from 0, and its line from 1
-    bool truncated, dropped;                               // cut at max_length; the mask learns no token of it
-    bool spans_by_rendering;                               // the template had no generation blocks to tell
+    bool truncated, dropped;                               // cut at max_length; the mask selects no token of it
+    bool spans_by_rendering;                               // the template has no generation blocks to tell the spans
     unsigned char notes;                                   // Note bits
     char unknown_role[20];
     const char *unused_column;
-    const char *mask;                                      // what made the labels: "assistant", "completion", "both"
+    const char *mask_name;                                 // what made the labels: "assistant", "completion", "both"
                                                            // (each AND the other), "none", or "given" by the row
 } Example;
 void example_free(Example *ex);                            // accepts {0}
@@ -46,14 +46,14 @@ void example_free(Example *ex);                            // accepts {0}
 // What is odd about a row, and worth a warning.
 enum {
     NOTE_PREFIX_MISMATCH = 1,                              // it does not begin with the tokens of its prompt
-    NOTE_SPANS_GUESSED = 2, NOTE_CALLS_LOST = 4,           // Conversation's
+    NOTE_SPANS_GUESSED = 2, NOTE_CALLS_LOST = 4,           // set by Conversation
     NOTE_UNUSED_COLUMN = 8, NOTE_UNKNOWN_ROLE = 16,
     NOTE_EQUAL_KEYS = 32                                   // an object has a key twice
 };
 
-// Builds the example of one row: labels first, then the cut at max_length (from the start on), then "dropped" if no
-// label is left. `text`, if not NULL, is replaced by what was tokenized ("" for input_ids rows). Fails without a place
-// in the message: the caller knows file and line. Safe in parallel.
+// Builds the example of one row: labels first, then the cut at max_length (from the start on), then "dropped" if
+// no token that the mask selects is left. `text`, if not NULL, is replaced by the text that was tokenized ("" for
+// input_ids rows). An error names no place: the caller knows file and line. Safe in parallel.
 bool example_build(Example *ex, Buf *text, const cJSON *row, const Recipe *recipe, Err *e);
 
 #endif

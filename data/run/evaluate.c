@@ -22,7 +22,7 @@ void room_free(Room *room)
 
 // ---- losses -------------------------------------------------------------------------------------------------------
 
-// An answer is a run of assistant tokens in one row.
+// An answer is a series of neighbouring assistant tokens in one row.
 static void count_answers(EvalSums *sums, const Room *r)
 {
     const Batch *b = &r->batch;
@@ -35,7 +35,7 @@ static void count_answers(EvalSums *sums, const Room *r)
         }
 }
 
-// Adds the losses of the batch at hand to the sums.
+// Adds the losses of the batch to the sums.
 static void evaluate_batch(EvalSums *sums, const Model *model, Room *r)
 {
     const Batch *b = &r->batch;
@@ -65,6 +65,7 @@ EvalSums evaluate(const Model *m, Room *room, const Example *rows, size_t n, siz
             evaluate_batch(&sums, m, room);
             batch_clear(b);
         }
+        // an evaluation's targets are tokens 1 .. n-1
         memcpy(room->roles + b->M, rows[i].roles + 1, example_size(&rows[i], BATCH_EVAL).targets);
         batch_add(b, &rows[i], BATCH_EVAL);
     }

@@ -1,10 +1,10 @@
-// evaluate: the loss of a model on rows, by role, over masks that are the same for every run; and a run's curve of it.
+// evaluate: the loss of a model on rows, by role, over tokens that are the same for every run; and a run's curve of it.
 #ifndef EVALUATE_H
 #define EVALUATE_H
 
 #include "../rows/batch.h"
 
-// What a model needs besides itself to go over batches of rows.
+// The memory that a model needs besides itself to compute batches of rows.
 typedef struct {
     Work work;
     Batch batch;
@@ -18,8 +18,8 @@ void room_free(Room *room);                                // accepts {0}
 typedef struct {
     double nll[N_ROLES], weighted_nll, weight, weighted_correct;
     size_t n[N_ROLES];                                     // predicted tokens of the role
-    size_t answers, exact;                                 // the assistant's turns; those with every token the model's
-                                                           // first choice: greedy decoding would give them
+    size_t answers, exact;                                 // the assistant's turns; how many of them greedy decoding
+                                                           // gives: each token is the model's first choice
     size_t rows, truncated, dropped;                       // of the data set
 } EvalSums;
 
@@ -50,8 +50,8 @@ void eval_add_json(cJSON *json, const EvalSums *sums, bool counts);
 void eval_print(FILE *out, const EvalSums *sums);
 void eval_print_json(const EvalSums *sums);                // with counts, as one line on stdout
 
-// The losses of all rows that are not dropped, in batches of at most batch_rows rows. The tokens are the same whatever
-// a run trains on, so that all runs over the same rows come to the same bits from the same weights.
+// The losses of all rows that are not dropped, in batches of at most batch_rows rows. The tokens do not
+// depend on the run's mask: the same rows and weights give the same bits in every run.
 EvalSums evaluate(const Model *m, Room *room, const Example *rows, size_t n, size_t batch_rows);
 
 #endif

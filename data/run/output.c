@@ -64,7 +64,7 @@ static void remove_unfinished(const char *dir)
     if (folder) closedir(folder);
 }
 
-bool run_claim_output(Run *r, Err *e)
+bool run_claim_output(Run *r, bool can_resume, Err *e)
 {
     const Options *o = &r->options;
     if (!o->output_dir) return fail(e, "output_dir: expected a path, found nothing");
@@ -73,9 +73,9 @@ bool run_claim_output(Run *r, Err *e)
     if (lock < 0) return fail_prefix(e, "output_dir: ");
     r->lock = lock;
     if (!o->overwrite_output_dir && !o->resume_from_checkpoint && run_holds_model(o->output_dir))
-        return fail(e, "output_dir: %s holds a model or checkpoints already: choose another folder, or give "
-                    "overwrite_output_dir=true%s", o->output_dir,
-                    holds_checkpoint(o->output_dir) ? " or resume_from_checkpoint=latest" : "");
+        return fail(e, "output_dir: %s holds a model, checkpoints or a comparison already: choose another folder, or "
+                       "give overwrite_output_dir=true%s", o->output_dir,
+                    can_resume && holds_checkpoint(o->output_dir) ? " or resume_from_checkpoint=latest" : "");
     if (access(o->output_dir, W_OK) != 0)
         return fail(e, "output_dir: %s: cannot write: %s", o->output_dir, strerror(errno));
     remove_unfinished(o->output_dir);
@@ -155,7 +155,7 @@ static void add_templates(cJSON *config, const Run *r)
 }
 
 // Copies a file of the tokenizer's folder, if it is there. Two may change: generation_config.json gets the ids that end
-// a text, and tokenizer_config.json the templates of additional_chat_templates, so that all stand in one file.
+// a text, and tokenizer_config.json the templates of additional_chat_templates: then one file holds them all.
 static bool copy_if_there(const Run *r, const char *from_dir, const char *to_dir, const char *name, Err *e)
 {
     char *from = path_join(from_dir, name), *to = path_join(to_dir, name), *more = path_join(from_dir, MORE_TEMPLATES);

@@ -5,8 +5,9 @@
 #include "inputs.h"
 
 // Claims output_dir for this run, before anything costs time: makes and locks the folder, checks that it can be written
-// to, and removes what a killed run left unfinished. Refused if it holds a model and may not be overwritten.
-bool run_claim_output(Run *r, Err *e);
+// to, and removes what a killed run left unfinished. Refused if run_holds_model and it may not be overwritten; the
+// message offers resume_from_checkpoint if the command can_resume.
+bool run_claim_output(Run *r, bool can_resume, Err *e);
 bool run_open_output(Run *r, Err *e);                      // train_config.json; an empty log.jsonl unless it resumes
 char *run_log_path(const Run *r);                          // owned by the caller
 bool run_write_log(Run *r, cJSON *line, Err *e);           // takes the line over
