@@ -1,7 +1,7 @@
 // sft.c: masked supervised fine-tuning of a small Llama. This file is the training loop and the commands. How a row
 // becomes a loss: data/rows/example makes its labels, data/rows/batch lays rows end to end and shifts the labels,
-// model/transformer runs forward and backward, model/optim updates. data/run opens what a config names and writes what
-// comes out; data/report shows it.
+// model/transformer runs forward and backward, model/optim updates. data/run opens the files that a config names and
+// writes the results; data/report shows them.
 #include "data/report/page.h"
 #include "data/report/report.h"
 #include "data/run/generate.h"
@@ -41,7 +41,7 @@ static void catch_signals(void)
 }
 
 typedef struct {
-    const Example **rows;                                  // those with something to learn
+    const Example **rows;                                  // the rows with something to learn
     size_t *order;                                         // of this epoch
     size_t n_rows;
     Plan plan;
@@ -50,7 +50,7 @@ typedef struct {
     bool shuffle;
     double started;
     const Schedule *schedule;
-    const char *label;                                     // of a run of a comparison: evaluations go to its log only
+    const char *label;                                     // for a run of a comparison: it prints no evaluations
 } Training;
 
 static bool training_init(Training *t, const Run *r, Err *e)
@@ -197,13 +197,13 @@ static bool train_loop(Run *r, Training *t, Err *e)
         if (ok && (progress_due(p, plan->save) || p->best_step == p->step)) ok = save_checkpoint(r, t, e);
     }
     ok = ok && check_update(r, t, e);
-    if (ok && stop_signal && !t->label) ok = save_checkpoint(r, t, e);         // what follows is logged again then
+    if (ok && stop_signal && !t->label) ok = save_checkpoint(r, t, e);         // first: a resumed run logs the rest again
     if (ok && p->since_log.weight > 0) ok = log_training(r, t, e);
     if (ok && plan->eval_at_end) ok = log_evaluation(r, t, e);
     return ok && run_write_log(r, progress_end_line(p, plan->steps_per_epoch, now_seconds() - t->started), e);
 }
 
-// load_best_model_at_end: the model of the best checkpoint takes the place of the last one.
+// load_best_model_at_end: replaces the last model by the model of the best checkpoint.
 static bool take_best_model(Run *r, const Training *t, const Config *c, Err *e)
 {
     const Progress *p = &t->done;
@@ -246,7 +246,7 @@ static bool open_trainee(Run *r, const Training *t, const Config *c, const char 
            optim_init(&r->optim, r->model.n_params, e);
 }
 
-// To the step where the run begins: 0, or where its checkpoint left it.
+// Prepares training from step 0, or from the step of the checkpoint.
 static bool open_training(Run *r, Training *t, const Config *c, Err *e)
 {
     const Options *o = &r->options;
@@ -267,8 +267,8 @@ static bool open_training(Run *r, Training *t, const Config *c, Err *e)
     return ok;
 }
 
-// From opened inputs to a trained model; `label`: as in Training. The showcase (NULL: none) gets the model as it is
-// before the first step, unless it has that from an earlier run, and as `model` at the end.
+// From opened inputs to a trained model; `label` is that of Training. The showcase (NULL: none) reads its rows with the
+// model before the first step, if it has not done so in an earlier run, and at the end as number `model`.
 static bool train_run(Run *r, const Config *c, const char *label, Showcase *show, size_t model, Err *e)
 {
     Training t = {0};
@@ -302,7 +302,7 @@ static void report_start(const Run *r)
     report_overlap(stdout, r);
 }
 
-// A run of its own, reported as a comparison of one.
+// A single run. Its report is a comparison with one arm.
 static bool train(Run *r, Err *e)
 {
     Config c;
@@ -413,7 +413,7 @@ static bool eval(Run *r, Err *e)
     const Options *o = &r->options;
     Config c;
     if (!run_open_inputs(r, true, &c, e)) return false;
-    if (!r->n_eval) {                                      // then the rows that training would take
+    if (!r->n_eval) {                                      // none are held out: evaluate the training rows
         r->eval = r->data.examples;
         r->n_eval = r->data.n;
     }
@@ -438,8 +438,8 @@ typedef struct {
     const char *name, *arguments, *help;
     int n_paths;
     unsigned uses;
-    bool (*run)(Run *r, Err *e);                           // one that takes a config
-    bool (*run_on)(Run *r, char **paths, Err *e);          // one that takes a model
+    bool (*run)(Run *r, Err *e);                           // for a command that takes a config
+    bool (*run_on)(Run *r, char **paths, Err *e);          // for a command that takes a model
 } Command;
 
 static const Command commands[] = {                        // the first has no name of its own
@@ -452,7 +452,7 @@ static const Command commands[] = {                        // the first has no n
      FOR_CONFIG | FOR_COMPARE, compare, NULL},
     {"chat", "MODEL [--prompt=TEXT] [--system=TEXT] ...", "talk with a model", 1, FOR_GENERATE, NULL, generate_chat},
     {"sample", "MODEL [--prompt=TEXT] ...", "continue a text", 1, FOR_GENERATE, NULL, generate_sample},
-    {"export", "MODEL OUT", "convert a model: OUT.bin is llama2.c's format, any other OUT a Hugging Face folder", 2,
+    {"export", "MODEL OUT", "convert a model: OUT.bin is for llama2.c, any other OUT is a Hugging Face folder", 2,
      FOR_EXPORT, NULL, run_export},
 };
 enum { N_COMMANDS = sizeof commands / sizeof *commands };
@@ -512,7 +512,7 @@ int main(int argc, char **argv)
     if (limit && run.options.n_threads != 1)
         fprintf(stderr, "train: warning: %s=%s leaves one thread to compute with: unset it\n", limit, getenv(limit));
     if (ok) ok = command->run ? command->run(&run, &e) : command->run_on(&run, argv + at, &e);
-    bool heard = stop_signal != SIGPIPE && stop_signal != SIGHUP;      // is there still someone who reads stdout?
+    bool heard = stop_signal != SIGPIPE && stop_signal != SIGHUP;      // can someone still read stdout?
     if ((fflush(stdout) != 0 || ferror(stdout)) && ok && heard)
         ok = fail(&e, "standard output: cannot write: %s", strerror(errno));
     if (!ok) fprintf(stderr, "train: %s\n", e.text);

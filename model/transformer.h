@@ -13,7 +13,7 @@
 #include "ops.h"
 
 // ---- shape --------------------------------------------------------------------------------------------------------
-// Names as in llama2.c; rope_theta and what follows as in transformers' LlamaConfig.
+// Names as in llama2.c; from rope_theta on as in transformers' LlamaConfig.
 typedef struct {
     int dim, hidden_dim, n_layers, n_heads, n_kv_heads, head_dim, vocab_size, seq_len;
     bool tied;                                             // the classifier is tok_emb
@@ -45,7 +45,7 @@ typedef struct {
 extern const TensorInfo tensor_table[N_TENSORS];
 
 size_t config_size(const Config *c, Size s);
-size_t tensor_count(const Config *c, TensorId id);         // how many of it: n_layers, 1, or 0 (a tied classifier)
+size_t tensor_count(const Config *c, TensorId id);         // how many there are: n_layers, 1, or 0 (tied classifier)
 size_t tensor_size(const Config *c, TensorId id);          // floats in one of them
 // Where tensor `id` of `layer` begins in an arena of parameters or gradients. Layers follow each other; inside a layer
 // wq|wk|wv and w1|w3 are neighbours: each group can be used as one matrix.
@@ -138,8 +138,8 @@ typedef struct {
     size_t n_floats;
 } Work;
 
-// For a model of this shape, batches of at most these sizes, and the threads that ops_init has set. False when memory
-// is short: e says how much was asked for.
+// For a model of this shape, batches of at most these sizes, and the threads that ops_init has set. False if memory is
+// short: e says how much was needed.
 bool work_init(Work *w, const Config *c, BatchSize max, WorkKind kind, Err *e);
 void work_free(Work *w);                                   // accepts {0}
 size_t work_size(const Config *c, BatchSize max, WorkKind kind);       // the floats that work_init would allocate
@@ -150,8 +150,8 @@ size_t model_logit_rows(const Config *c);                  // the rows of logits
 
 // loss (M): of each target.
 void model_loss(const Model *m, Work *w, const Batch *b, TokenLoss *loss);
-// The same, and the gradient of sum_m weight_m * nll_m / divisor. With `add` it is added to m->grads, else it replaces
-// what is there. w is not of kind WORK_LOSS.
+// The same, and the gradient of sum_m weight_m * nll_m / divisor. With `add` it is added to m->grads; else it replaces
+// m->grads. w is not of kind WORK_LOSS.
 void model_gradient(Model *m, Work *w, const Batch *b, TokenLoss *loss, double divisor, bool add);
 
 #endif

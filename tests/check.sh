@@ -1,6 +1,7 @@
 #!/bin/sh
-# make check: the rules of the tree. A room may include only rooms above it in this list, and has a largest number of
-# lines, so that it stays minimal. No line is wider than 120 columns. Prints the rooms, and what breaks a rule.
+# make check: the rules of the tree. A room is a folder (or train.c). It may include only headers of rooms above it in
+# this list, and it has a largest number of lines: the program stays minimal. No line is wider than 120 columns. Prints
+# the rooms, and what breaks a rule.
 cd "$(dirname "$0")/.." || exit 1
 status=0
 say() { echo "check: $*"; status=1; }
@@ -32,7 +33,7 @@ includes() {
 
 echo "$rooms" | {
     sum=0
-    printf '%-14s %6s %6s  %s\n' room lines most includes
+    printf '%-14s %6s %6s  %s\n' folder lines most includes
     while read -r room most allowed; do
         lines=$(cat "$room"/*.[ch] | wc -l)
         [ "$room" = tokenizer ] && lines=$((lines - $(wc -l <tokenizer/unicode.c)))

@@ -287,7 +287,7 @@ static void test_slips(void)
 {
     CHECK(run("help") == 0 && says("usage: ./train CONFIG.json"));
     CHECK(run("inspect --help") == 0 && says("usage: "));
-    CHECK(run("") == 2 && says("train: a path is missing: expected CONFIG.json [--key=value ...]\nusage: "));
+    CHECK(run(" ") == 2 && says("train: a path is missing: expected CONFIG.json [--key=value ...]\nusage: "));
     CHECK(run("export model/tiny") == 2 && says("a path is missing: expected MODEL OUT\nusage: "));
     CHECK(run("inpsect %s", config()) == 1 && says("neither a command nor a config file") &&
           says("did you mean \"inspect\"?"));
@@ -378,12 +378,12 @@ static void test_best_model(void)
         "%s --output_dir=%s --load_best_model_at_end=true --greater_is_better=true --eval_steps=5 "
         "--save_steps=5 --save_total_limit=1 --resume_from_checkpoint=%s";
     CHECK_MSG(run(BEST, config(), temp_path("best"), "") == 0, "%s", output);
-    says("the best model is that of step 5: eval_assistant_loss ");
+    says("the best model is the one of step 5: eval_assistant_loss ");
     CHECK(has_checkpoint("best", 5) && has_checkpoint("best", 20) && !has_checkpoint("best", 10) &&
           !has_checkpoint("best", 15));
     CHECK(same_files(in_output("best", "model.bin"), in_output("best", "checkpoint-5/model.bin")));
     CHECK(!same_files(in_output("best", "model.bin"), in_output("best", "checkpoint-20/model.bin")));
-    CHECK(run(BEST, config(), temp_path("best"), "latest") == 0 && says("the best model is that of step 5"));
+    CHECK(run(BEST, config(), temp_path("best"), "latest") == 0 && says("the best model is the one of step 5"));
     CHECK(same_files(in_output("best", "model.bin"), in_output("best", "checkpoint-5/model.bin")));
     remove_tree(in_output("best", "checkpoint-5"));
     CHECK(run(BEST, config(), temp_path("best"), "latest") == 1);

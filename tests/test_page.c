@@ -149,7 +149,7 @@ static void test_compare(void)
         "Exact match", "box-sizing: border-box", "Segoe UI",
         "&lt;script&gt;document.title=&#39;ran&#39;&lt;/script&gt; &amp; &lt;/bdi&gt; &quot; [U+202E][U+0001]",
         "&lt;img src=x onerror=alert(1)&gt;", "label -100 (masked), role user; loss before ",
-        "(learned), role assistant"};
+        "(supervised), role assistant"};
     for (size_t i = 0; i < sizeof expected / sizeof *expected; i++) CHECK_MSG(has(expected[i]), "%s", expected[i]);
     for (int column = 3; column <= 4; column++) {
         check_number("0", column, 4);

@@ -1,4 +1,5 @@
-// page: see page.h. Colour never stands alone: a learned token has a solid frame, a loss its number, an arm its dashes.
+// page: see page.h. Colour is never the only sign: a supervised token has a solid frame, a loss its number, an arm its
+// dashes.
 #include "page.h"
 
 #include "plot.h"
@@ -267,13 +268,13 @@ static void add_token_text(Buf *b, const Page *p, const Example *ex, size_t i)
 
 static float nll_of(const ShownRow *row, size_t model, size_t i) { return row->nll[model * row->example->n + i]; }
 
-// One card: the token in its role's colour, framed if it is learned, and below it each model's loss on it.
+// One card: the token in its role's colour, framed if it is supervised, and below it each model's loss on it.
 static void add_token(Buf *b, const Page *p, const ShownRow *row, size_t i)
 {
     const Example *ex = row->example;
     bool learns = ex->labels[i] != IGNORE;
     buf_addf(b, "<span class=\"tok %s\" title=\"position %zu, id %d, label %d (%s), role %s", learns ? "learn" : "mask",
-             i, ex->ids[i], ex->labels[i], learns ? "learned" : "masked", role_names[ex->roles[i]]);
+             i, ex->ids[i], ex->labels[i], learns ? "supervised" : "masked", role_names[ex->roles[i]]);
     for (size_t k = 0; k < n_models(p) && i > 0; k++) {
         char name[32];
         buf_addf(b, "%s%s %.4f", k ? ", " : "; loss ", model_name(p, k, name), (double)nll_of(row, k, i));
@@ -303,7 +304,7 @@ static void add_token_table(Buf *b, const Page *p, const ShownRow *row)
         buf_addf(b, "<tr><th scope=\"row\">%zu</th><td class=\"left mono\"><bdi dir=\"auto\">", i);
         add_token_text(b, p, ex, i);
         buf_addf(b, "</bdi></td><td>%d</td><td>%d</td><td class=\"left\">%s</td><td class=\"left\">%s</td>", ex->ids[i],
-                 ex->labels[i], role_names[ex->roles[i]], ex->labels[i] != IGNORE ? "learned" : "masked");
+                 ex->labels[i], role_names[ex->roles[i]], ex->labels[i] != IGNORE ? "supervised" : "masked");
         for (size_t k = 0; k < n_models(p); k++) {
             if (i) buf_addf(b, "<td>%.4f</td>", (double)nll_of(row, k, i));
             else buf_adds(b, "<td>–</td>");
@@ -319,7 +320,7 @@ static void add_row(Buf *b, const Page *p, const ShownRow *row)
     const Example *ex = row->example;
     size_t learned = 0;
     for (size_t i = 0; i < ex->n; i++) learned += ex->labels[i] != IGNORE;
-    buf_addf(b, "<h3>Held-out row %zu (line %zu): %zu tokens, %zu of them learned</h3>\n"
+    buf_addf(b, "<h3>Held-out row %zu (line %zu): %zu tokens, %zu of them supervised</h3>\n"
                 "<div class=\"tokens\" role=\"img\" "
                 "aria-label=\"The row as coloured tokens, each with its losses; a table of the same tokens follows\">\n"
                 "<span class=\"tok key\"><b>token</b>", row->index, ex->line, ex->n, learned);
@@ -339,12 +340,12 @@ static void add_rows(Buf *b, const Page *p)
         for (size_t i = 0; i < ex->n; i++) used[ex->roles[i]] = true;
     }
     buf_adds(b, "<section>\n<h2>Rows, token by token</h2>\n<p>This is a row as the trainer sees it: tokens, each with "
-                "a role. A learned token has a label; the mask takes the label from all other tokens. Below each token "
+                "a role. A supervised token has a label; all other tokens have none. Below each token "
                 "is its loss, in nats, for each model: how much the token surprised the model. Point at a token for "
                 "its id and label.</p>\n<ul class=\"chips\">\n<li class=\"soft\">role</li>\n");
     for (int r = 0; r < N_ROLES; r++)
         if (used[r]) buf_addf(b, "<li class=\"%s\">%s</li>\n", role_names[r], role_names[r]);
-    buf_adds(b, "</ul>\n<ul class=\"chips\">\n<li class=\"tok learn\"><b>learned</b></li>\n"
+    buf_adds(b, "</ul>\n<ul class=\"chips\">\n<li class=\"tok learn\"><b>supervised</b></li>\n"
                 "<li class=\"tok mask\">masked (label -100)</li>\n<li class=\"soft\">loss</li>\n");
     for (int h = 0; h < 8; h++) buf_addf(b, "<li class=\"h%d\">%d%s</li>\n", h, h, h == 7 ? " or more" : "");
     buf_adds(b, "</ul>\n");

@@ -1,4 +1,4 @@
-// batch: examples -> what the model takes: rows end to end, and the targets of the loss. Labels are shifted here and
+// batch: examples -> a batch for the model: rows end to end, and the targets of the loss. Labels are shifted here and
 // nowhere else: position t - 1 predicts token t.
 #ifndef BATCH_H
 #define BATCH_H
@@ -14,7 +14,7 @@ typedef enum { BATCH_TRAIN, BATCH_EVAL } BatchKind;
 BatchSize example_size(const Example *ex, BatchKind kind); // row and tokens are 0 if it has no target
 // The sum of the weights of its targets in training. The loss and gradient of a step are divided by the sum of these.
 double example_weight(const Example *ex);
-// Lays the example at the end. It must fit.
+// Appends the example to the batch. It must fit.
 void batch_add(Batch *b, const Example *ex, BatchKind kind);
 
 // The largest batches that any `rows` of the n examples can make.

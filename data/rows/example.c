@@ -56,7 +56,7 @@ static size_t token_at(const Encoding *t, size_t from, size_t at)
 }
 
 // transformers' rule: from the first token that covers the span's first byte to the first one that covers its last
-// character, both included. A token that straddles the edge is in.
+// character, both included. A token that crosses the span's edge is included.
 static void mark_assistant_tokens(Draft *d)
 {
     const Encoding *t = &d->tokens;
@@ -84,7 +84,7 @@ static Role token_role(const Draft *d, size_t i)
     bool assistant = d->is_assistant && d->is_assistant[i];
     if (t->begin[i] == t->end[i] || !d->chat.roles) return assistant ? ROLE_ASSISTANT : ROLE_TEMPLATE;
     Role role = (Role)d->chat.roles[t->begin[i]];
-    // A token that begins in a span but is not of it belongs to what surrounds it.
+    // A token that begins inside a span, but does not belong to it, is the template's.
     return !assistant && role == ROLE_ASSISTANT && d->chat.assistant.n ? ROLE_TEMPLATE : role;
 }
 
@@ -145,7 +145,7 @@ static bool learns_assistant(const Draft *d, Err *e)
                    "assistant_only_loss=false every token is learned)");
 }
 
-// A `system` column beside messages is the first message, unless they begin with one.
+// A `system` column beside messages becomes the first message, unless the messages begin with a system message.
 static void add_system(Draft *d, cJSON *messages)
 {
     const char *system = cJSON_GetStringValue(row_get(d->row, "system"));
@@ -247,7 +247,7 @@ static bool not_conversational(const Recipe *r, const char *kind, Err *e)
     return r->assistant_only_loss != 1 || fail(e, "assistant_only_loss: expected messages, found %s", kind);
 }
 
-// A text, of which the first n_prompt bytes have one role and the others another. EOS is added as text, if it is
+// Encodes d->chat.text. Its first n_prompt bytes have one role, the others another. EOS is added as text, if it is
 // not there already: then the model learns to stop.
 static bool encode_text(Draft *d, size_t n_prompt, Role first, Role rest, Err *e)
 {
@@ -295,7 +295,7 @@ static bool build_text(Draft *d, Example *ex, const char *text, Err *e)
     return true;
 }
 
-// A list of n whole numbers of a row, each in [0, max] or `other`; nothing if the key is absent.
+// Reads a row's list of n whole numbers, each in [0, max] or `other`. *out is NULL if the key is absent.
 static bool get_ints(const cJSON *row, const char *key, int max, int other, size_t n, int **out, Err *e)
 {
     const cJSON *list = row_get(row, key), *v;

@@ -28,7 +28,7 @@ enum { IGNORE = -100 };        // the label that the loss ignores: ignore_index 
 typedef struct {
     size_t n;                                              // tokens
     int *ids, *labels;                                     // (n), (n): labels[i] is the label of ids[i]
-    float *weights;                                        // (n): of the loss on it; 0 exactly where the label is -100
+    float *weights;                                        // (n): of the token's loss; 0 exactly if its label is -100
     unsigned char *roles;                                  // (n)
     size_t n_learned, n_left_out;                          // tokens after the first: how many the mask selects, and
                                                            // how many prompt_loss_weight could bring back
@@ -43,7 +43,7 @@ typedef struct {
 } Example;
 void example_free(Example *ex);                            // accepts {0}
 
-// What is odd about a row, and worth a warning.
+// What is unusual in a row, and needs a warning.
 enum {
     NOTE_PREFIX_MISMATCH = 1,                              // it does not begin with the tokens of its prompt
     NOTE_SPANS_GUESSED = 2, NOTE_CALLS_LOST = 4,           // set by Conversation

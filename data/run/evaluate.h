@@ -23,8 +23,8 @@ typedef struct {
     size_t rows, truncated, dropped;                       // of the data set
 } EvalSums;
 
-// The numbers that runs are compared by. To add one: its name here; in evaluate.c a row of metric_table, a place in
-// metric_order, what it is in metric_ratio, and a line of eval_add_json, which writes it to log.jsonl. Everything else
+// The numbers that compare runs. To add one: its name here; in evaluate.c a row of metric_table, a place in
+// metric_order, its value in metric_ratio, and a line of eval_add_json, which writes it to log.jsonl. Everything else
 // reads the table: the terminal, compare.csv, the page and its curves.
 typedef enum { METRIC_ASSISTANT, METRIC_PROMPT, METRIC_EXACT, N_METRICS } Metric;
 
@@ -36,7 +36,7 @@ typedef struct {
 
 extern const MetricRow metric_table[N_METRICS];
 extern const Metric metric_order[N_METRICS];               // the order in which the page and the verdict show them
-// A point of a run's curve; NAN where the evaluation had nothing of the kind.
+// A point of a run's curve; NAN if the evaluation had no tokens or answers for the metric.
 typedef struct { int64_t step; double value[N_METRICS]; } EvalPoint;
 typedef struct { EvalPoint *points; size_t n, cap; } EvalCurve;
 void eval_curve_add(EvalCurve *curve, int64_t step, const EvalSums *sums);
@@ -44,8 +44,8 @@ void eval_curve_add(EvalCurve *curve, int64_t step, const EvalSums *sums);
 bool eval_curve_read(EvalCurve *curve, const char *path, Err *e);
 
 // eval_loss (the training objective), eval_assistant_loss, eval_prompt_loss (everything that is not the assistant's),
-// eval_mean_token_accuracy, eval_exact_match; with `counts` also the tokens behind each, and the loss of each role.
-// What has no token is null.
+// eval_mean_token_accuracy, eval_exact_match; with `counts` also the number of tokens of each, and the loss of each
+// role. A metric without tokens is null.
 void eval_add_json(cJSON *json, const EvalSums *sums, bool counts);
 void eval_print(FILE *out, const EvalSums *sums);
 void eval_print_json(const EvalSums *sums);                // with counts, as one line on stdout

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-// STEPS: a whole number of updates, or below 1 a part of all updates.
+// STEPS: a whole number of updates; a number below 1 is a part of all updates.
 typedef enum { STRING, CHOICE, INT, REAL, STEPS, BOOL, JSON } Type;
 
 // THE table of keys: the JSON config, --key=value and --help all read it. To add a key: a field of Options, a row here,
@@ -17,7 +17,7 @@ typedef enum { STRING, CHOICE, INT, REAL, STEPS, BOOL, JSON } Type;
 // run that is resumed have another value (may_differ in resume.c)? Do the same config and rows now give other bits
 // (PROGRAM_VERSION in resume.h)?
 // Defaults are written as JSON. One that is "null" may be unset: then the field is NULL, 0 for a number, -1 for a BOOL.
-// Every other key becomes its default where null is given. What TRL has besides these keys is in trl_keys.txt.
+// For every other key, null means its default. TRL's other keys are in trl_keys.txt.
 typedef struct {
     const char *key;
     Type type;
@@ -90,7 +90,7 @@ static const Option table[] = {
     KEY(seed, INT, FOR_CONFIG | FOR_GENERATE, "42", 0, 9e15, NULL,
         "seed of the order of rows, of model_init and of sampling"),
     ONE_OF(train_sampling_strategy, "\"random\"", sampling,
-        "order of the rows: a new random order in each epoch, or the order of the file"),
+        "a new random order of the rows in each epoch, or the order of the file"),
     NUMBER(logging_steps, STEPS, "10", 1, MANY, "updates between two lines of log.jsonl"),
     FLAG(logging_first_step, "false", "log the first update too"),
     ONE_OF(eval_strategy, "null", strategy, "when to evaluate, besides the end; null: as eval_steps says; no: never"),
@@ -200,8 +200,8 @@ static bool set_default(Options *o, const Option *option, Err *e)
     return ok;
 }
 
-// A text under the name that it has in the table; true and false are names of some. An empty one is null, but a prompt
-// and a system message may be empty.
+// Sets a text, under its name in the table; true and false are other names of some. An empty text is null; only a
+// prompt or a system message may be empty.
 static bool set_text(Options *o, const Option *option, const cJSON *v, const char *found, Err *e)
 {
     const char *text = cJSON_IsString(v) ? v->valuestring : cJSON_IsTrue(v) ? "true" : "false", *value = text;
@@ -260,7 +260,7 @@ static const Option *find_option(const char *key, unsigned uses)
     return NULL;
 }
 
-// With the key that is meant, if that can be told: by another name of it, its beginning, or a slip of the keyboard.
+// The message suggests the key that is probably meant: the key has another name, or is cut short or misspelt.
 static bool fail_unknown(Err *e, const char *key, unsigned uses)
 {
     TrlWord hint;
@@ -312,7 +312,7 @@ void options_copy(Options *to, const Options *from)
     memcpy(to->given, from->given, sizeof to->given);
 }
 
-// One key, by the name that it has in the table or an older one; or a key of TRL's that has no effect here.
+// Sets one key, under its name in the table or an older name. A key of TRL that has no effect here sets nothing.
 static bool set_key(Options *o, const char *key, const cJSON *v, unsigned uses, Err *e)
 {
     const Option *option = find_option(key, uses);
@@ -334,7 +334,7 @@ static bool set_key(Options *o, const char *key, const cJSON *v, unsigned uses, 
 
 static void add_problem(Buf *all, const Err *e) { buf_addf(all, "%s%s", all->len ? "; " : "", e->text); }
 
-// Older names come last, and count where the new name says nothing else than its default.
+// Older names come last. They count only if the new name is absent or has its default value.
 bool options_load(Options *o, const char *path, Err *e)
 {
     cJSON *json = json_load(path, e);
@@ -355,8 +355,8 @@ bool options_load(Options *o, const char *path, Err *e)
     return ok;
 }
 
-// The value of an argument as JSON: strings need no quotes, the rest is JSON already, or Python's True, False and None.
-// Without a text it is null.
+// The value of an argument as JSON: strings need no quotes, all else is JSON already, or Python's True, False and None.
+// An empty value is null.
 static cJSON *argument_value(const Option *option, const char *text)
 {
     TrlWord json;
