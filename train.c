@@ -197,7 +197,7 @@ static bool train_loop(Run *r, Training *t, Err *e)
         if (ok && (progress_due(p, plan->save) || p->best_step == p->step)) ok = save_checkpoint(r, t, e);
     }
     ok = ok && check_update(r, t, e);
-    if (ok && stop_signal && !t->label) ok = save_checkpoint(r, t, e);         // first: a resumed run logs the rest again
+    if (ok && stop_signal && !t->label) ok = save_checkpoint(r, t, e);         // a resumed run logs the rest again
     if (ok && p->since_log.weight > 0) ok = log_training(r, t, e);
     if (ok && plan->eval_at_end) ok = log_evaluation(r, t, e);
     return ok && run_write_log(r, progress_end_line(p, plan->steps_per_epoch, now_seconds() - t->started), e);
