@@ -394,9 +394,8 @@ static bool compare(Run *r, Err *e)
     Summary s = ok ? dataset_summary(r->data.examples, r->n_train, r->tokenizer) : (Summary){0};
     if (ok && s.left_out == 0)
         ok = fail(e, "compare: the mask (%s) leaves no token out%s: all arms would be the same run", s.mask,
-                  s.supervised == s.tokens ? ""
-                                           : " that prompt_loss_weight could bring back (what a row's own labels, or "
-                                             "a message's weight 0, leave out is never learned)");
+                  s.supervised == s.tokens ? "" : " that prompt_loss_weight could bring back (what a row's own labels, "
+                                                  "or a message's weight 0, leave out is never learned)");
     if (ok) showcase_init(&show, r, 1 + c.n_arms);
     for (size_t seed = 0; ok && seed < c.n_seeds; seed++)
         for (size_t arm = 0; ok && arm < c.n_arms && !stop_signal; arm++) ok = compare_run(o, &c, arm, seed, &show, e);

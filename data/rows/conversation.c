@@ -158,7 +158,7 @@ static size_t content_at(const Buf *text, size_t at, const char *content)
     return n <= left && memcmp(text->data + at, content, n) == 0 ? n : 0;
 }
 
-// Is there a marker at p? The text that it stands for, and its length. NULL if not: a template may have such characters.
+// The text whose marker stands at p, and the marker's length; NULL if none does: a template may have such characters.
 static Saying *marker_at(const Sayings *s, const char *p, size_t *length)
 {
     size_t n = 3, number = 0;
