@@ -35,7 +35,7 @@ export PKG_CONFIG_PATH := $(PKG_CONFIG_PATH):/opt/homebrew/$(BREWED):/usr/local/
 
 BUILD   := build/$(notdir $(firstword $(CC)))$(if $(SAN),-san$(SAN:1=))
 # -fno-math-errno: sqrtf sets no errno, so that it vectorizes; no result changes.
-STRICT   = -std=c11 -D_GNU_SOURCE -Wall -Wextra -fno-fast-math -fno-math-errno -ffp-contract=fast -fopenmp
+STRICT   = -std=c11 -D_GNU_SOURCE -Wall -Wextra -fno-fast-math -fno-math-errno -fno-trapping-math -ffp-contract=fast -fopenmp
 comma   := ,
 # -Wno-pass-failed: at -O1 clang does not vectorize "omp simd" loops, and warns.
 SANITIZE = $(if $(SAN),-fsanitize=$(if $(filter thread,$(SAN)),thread,address$(comma)undefined) \

@@ -1,27 +1,25 @@
 // attention: see ops.h. This is the fast one; attention_plain in tests/test_ops.c is the same in plain loops.
 //
-//                  16 queries of a head, one in each lane of a vector
+//                LANES queries of a head, one in each lane of a vector
 //                +---------------------------------+
 //        key 0   | s  s  s  s  s  s  s  s  s  ...  |     one row of scores: a key's numbers, one after the other, times
-//        key 1   |    s  s  s  s  s  s  s  s  ...  |     a vector with that number of all 16 queries
+//        key 1   |    s  s  s  s  s  s  s  s  ...  |     a vector with that number of all the queries
 //        ...     |       s  s  s  s  s  s  s  ...  |
-//     last key   |                              s  |     the last one that any of the 16 sees; a query does not see
+//     last key   |                              s  |     the last one that any of them sees; a query does not see
 //                +---------------------------------+     keys behind it: their scores are -inf
 //
-// Maxima and sums over the keys are then made for all 16 queries at once, from row to row, without a step across lanes.
-// Vectors are GCC's and clang's own; each compiles for any processor.
+// Maxima and sums over the keys are then made for all these queries at once, from row to row, without a step across
+// lanes.
 #include "ops.h"
 
 #include "exp.h"
+#include "lanes.h"
 
 #include <math.h>
 #include <omp.h>
 #include <string.h>
 
-enum { LANES = 16, KEYS = 4, CHUNK = 8 };
-#define VECTOR(type, n) type __attribute__((vector_size((n) * sizeof(type)), aligned(4), may_alias))
-typedef VECTOR(float, LANES) Lanes;                        // one number of each query
-typedef VECTOR(int, LANES) LaneMask;
+enum { KEYS = 4, CHUNK = 8 };
 typedef VECTOR(float, CHUNK) Chunk;                        // eight neighbours in a row: of one key, or of one query
 typedef VECTOR(int, CHUNK) ChunkMask;
 
@@ -154,11 +152,12 @@ static void to_rows(float *x, size_t stride, const Lanes *lanes, const Lanes *sc
         }
 }
 
-// s_j = k_j . q: (n, LANES) from (n, D) and (D, LANES), n a multiple of KEYS, whose sums stay in registers
-static void dots(Lanes *s, const float *k, const Lanes *q, size_t n, size_t D)
+// s_j = start + k_j . q: (n, LANES) from (n, D) and (D, LANES), n a multiple of KEYS, whose sums stay in registers
+static void dots(Lanes *s, Lanes start, const float *k, const Lanes *q, size_t n, size_t D)
 {
     for (size_t j = 0; j < n; j += KEYS, k += KEYS * D) {
-        Lanes sum[KEYS] = {0};
+        Lanes sum[KEYS];
+        for (size_t i = 0; i < KEYS; i++) sum[i] = start;
         for (size_t d = 0; d < D; d++)
             for (size_t i = 0; i < KEYS; i++) sum[i] += k[i * D + d] * q[d];
         for (size_t i = 0; i < KEYS; i++) s[j + i] = sum[i];
@@ -198,19 +197,20 @@ static void add_outer(float *rows, const Lanes *p_, const float *x, size_t n, si
 
 // ---- forward ------------------------------------------------------------------------------------------------------
 
-// The scores q_i . k_j / sqrt(D) of a block; -inf where the key comes after the query.
-static void scores(Lanes *s, const Block *b, const float *k, const Lanes *q, size_t D)
+// start + the scores q_i . k_j / sqrt(D) of a block; -inf where the key comes after the query.
+static void scores(Lanes *s, Lanes start, const Block *b, const float *k, const Lanes *q, size_t D)
 {
-    dots(s, k, q, b->n_keys, D);
+    dots(s, start, k, q, b->n_keys, D);
     for (size_t j = (size_t)b->position[0] + 1; j < b->n_keys; j++)
         for (size_t i = 0; i < LANES; i++)
             if ((int)j > b->position[i]) ((float *)(s + j))[i] = -INFINITY;
 }
 
-static inline void keep_larger(Lanes *max, const Lanes *x)
+static void exp_all(Lanes *s, size_t n)
 {
-    LaneMask is = *x > *max;
-    *max = (Lanes)((is & (LaneMask)*x) | (~is & (LaneMask)*max));
+    float *p = (float *)s;
+#pragma omp simd simdlen(LANES)
+    for (size_t i = 0; i < n * LANES; i++) p[i] = exp_inline(p[i]);
 }
 
 // p = exp(s - max), not yet divided by its sum; returns both
@@ -222,13 +222,9 @@ static void softmax(Lanes *s, size_t n, Lanes *max, Lanes *sum)
         keep_larger(&odd, s + j + 1);
     }
     keep_larger(&even, &odd);
-    for (size_t j = 0; j < n; j++) {
-        s[j] -= even;
-        float *p = (float *)(s + j);
-#pragma omp simd
-        for (size_t i = 0; i < LANES; i++) p[i] = exp_inline(p[i]);
-        total += s[j];
-    }
+    for (size_t j = 0; j < n; j++) s[j] -= even;
+    exp_all(s, n);
+    for (size_t j = 0; j < n; j++) total += s[j];
     *max = even;
     *sum = total;
 }
@@ -241,7 +237,7 @@ static void head_forward(float *att, float *lse, const float *q, const Attention
         Block b = block_at(a, s, m);
         Lanes max, sum;
         to_lanes(w->q, NULL, q + m * a->q_stride + h * D, a->q_stride, b.count, D, w->width, 1 / sqrtf((float)D));
-        scores(w->p, &b, w->k, w->q, D);
+        scores(w->p, (Lanes){0}, &b, w->k, w->q, D);
         softmax(w->p, b.n_keys, &max, &sum);
         weighted_sum(w->sum, w->p, w->v, b.n_keys, D);
         for (size_t i = 0; i < b.count; i++) lse[(m + i) * H + h] = max[i] + logf(sum[i]);
@@ -264,17 +260,12 @@ void attention_forward(float *att, float *lse, const float *q, const float *kv, 
 
 // ---- backward -----------------------------------------------------------------------------------------------------
 
-// s becomes p = exp(s - lse), and dp becomes ds * sqrt(D) = p * (dp - sum_j p_j dp_j)
-static void softmax_backward(Lanes *s, Lanes *dp, size_t n, const Lanes *lse)
+// s - lse becomes p = exp(s - lse), and dp becomes ds * sqrt(D) = p * (dp - sum_j p_j dp_j)
+static void softmax_backward(Lanes *s, Lanes *dp, size_t n)
 {
     Lanes mean = {0};
-    for (size_t j = 0; j < n; j++) {
-        s[j] -= *lse;
-        float *p = (float *)(s + j);
-#pragma omp simd
-        for (size_t i = 0; i < LANES; i++) p[i] = exp_inline(p[i]);
-        mean += s[j] * dp[j];
-    }
+    exp_all(s, n);
+    for (size_t j = 0; j < n; j++) mean += s[j] * dp[j];
     for (size_t j = 0; j < n; j++) dp[j] = s[j] * (dp[j] - mean);
 }
 
@@ -288,13 +279,13 @@ static void head_backward(float *dq, const float *datt, const float *lse, const 
     for (size_t m = a->query_starts[s]; m < a->query_starts[s + 1]; m += LANES) {
         Block b = block_at(a, s, m);
         size_t n = round_up(b.n_keys, CHUNK);
-        Lanes block_lse = {0};
-        for (size_t i = 0; i < b.count; i++) block_lse[i] = lse[(m + i) * H + h];
+        Lanes minus_lse = {0};
+        for (size_t i = 0; i < b.count; i++) minus_lse[i] = -lse[(m + i) * H + h];
         to_lanes(w->q, w->q_rows, q + m * a->q_stride + h * D, a->q_stride, b.count, D, w->width, scale);
         to_lanes(w->datt, w->datt_rows, datt + (m * H + h) * D, H * D, b.count, D, w->width, 1);
-        scores(w->p, &b, w->k, w->q, D);                             // s = q k^T / sqrt(D)
-        dots(w->dp, w->v, w->datt, b.n_keys, D);                     // dp = datt v^T
-        softmax_backward(w->p, w->dp, b.n_keys, &block_lse);         // p, ds
+        scores(w->p, minus_lse, &b, w->k, w->q, D);                  // s - lse, s = q k^T / sqrt(D)
+        dots(w->dp, (Lanes){0}, w->v, w->datt, b.n_keys, D);         // dp = datt v^T
+        softmax_backward(w->p, w->dp, b.n_keys);                     // p, ds
         for (size_t j = b.n_keys; j < n; j++) w->p[j] = w->dp[j] = (Lanes){0};
         add_outer(w->dv, w->p, w->datt_rows, n, w->width);           // dv += p^T datt
         add_outer(w->dk, w->dp, w->q_rows, n, w->width);             // dk += ds^T q

@@ -4,6 +4,8 @@
 
 #include "base.h"
 #include "exp.h"
+#include "lanes.h"
+#include "processor.h"
 
 #include <cblas.h>
 #include <math.h>
@@ -27,6 +29,9 @@ void ops_init(int n_threads)
     if (n_threads <= 0 && wanted) n_threads = atoi(wanted);
     omp_set_num_threads(n_threads > 0 ? n_threads : processors());
     openblas_set_num_threads(1);
+    processor_flush_to_zero();                             // first here: clang's OpenMP gives each region our state
+#pragma omp parallel
+    processor_flush_to_zero();
 }
 
 int ops_threads(void)
@@ -186,6 +191,7 @@ void embedding_backward(float *dtable, const float *dx, const int *ids, size_t N
     for (size_t block = 0; block < C; block += COLUMN_BLOCK) {
         size_t end = block + COLUMN_BLOCK < C ? block + COLUMN_BLOCK : C;
         for (size_t n = 0; n < N; n++)
+#pragma omp simd simdlen(LANES)
             for (size_t c = block; c < end; c++) dtable[(size_t)ids[n] * C + c] += dx[n * C + c];
     }
 }
@@ -197,9 +203,10 @@ void rmsnorm_forward(float *y, float *rstd, const float *x, const float *w, floa
     for (size_t n = 0; n < N; n++) {
         const float *x_n = x + n * C;
         float sum = 0;
-#pragma omp simd reduction(+ : sum)
+#pragma omp simd simdlen(LANES) reduction(+ : sum)
         for (size_t c = 0; c < C; c++) sum += x_n[c] * x_n[c];
         float r = 1 / sqrtf(sum / (float)C + eps);
+#pragma omp simd simdlen(LANES)
         for (size_t c = 0; c < C; c++) y[n * C + c] = x_n[c] * r * w[c];
         rstd[n] = r;
     }
@@ -212,10 +219,12 @@ void rmsnorm_backward(float *dx, float *dw, const float *add, const float *dy, c
     for (size_t n = 0; n < N; n++) {
         const float *x_n = x + n * C, *dy_n = dy + n * C;
         float sum = 0, r = rstd[n];
-#pragma omp simd reduction(+ : sum)
+#pragma omp simd simdlen(LANES) reduction(+ : sum)
         for (size_t c = 0; c < C; c++) sum += x_n[c] * w[c] * dy_n[c];
         float k = r * r * sum / (float)C;
+#pragma omp simd simdlen(LANES)
         for (size_t c = 0; c < C; c++) dw[c] += dy_n[c] * x_n[c] * r;
+#pragma omp simd simdlen(LANES)
         for (size_t c = 0; c < C; c++) dx[n * C + c] = (add ? add[n * C + c] : 0) + r * (w[c] * dy_n[c] - x_n[c] * k);
     }
 }
@@ -229,6 +238,7 @@ void rope(float *x, size_t stride, const float *cos_sin, const int *position, si
         const float *angle = cos_sin + (size_t)position[n] * D;
         for (size_t h = 0; h < heads; h++) {
             float *pair = x + n * stride + h * D;
+#pragma omp simd simdlen(LANES)
             for (size_t i = 0; i < D; i += 2) {
                 float c = angle[i], s = sign * angle[i + 1], re = pair[i], im = pair[i + 1];
                 pair[i] = re * c - im * s;
@@ -244,6 +254,7 @@ void swiglu_forward(float *y, const float *gu, size_t N, size_t F)
 {
     for (size_t n = 0; n < N; n++) {
         const float *g = gu + n * 2 * F, *u = g + F;
+#pragma omp simd simdlen(LANES)
         for (size_t f = 0; f < F; f++) y[n * F + f] = g[f] / (1 + exp_inline(-g[f])) * u[f];
     }
 }
@@ -252,6 +263,7 @@ void swiglu_backward(float *gu, float *y, size_t N, size_t F)
 {
     for (size_t n = 0; n < N; n++) {
         float *g = gu + n * 2 * F, *u = g + F, *y_n = y + n * F;
+#pragma omp simd simdlen(LANES)
         for (size_t f = 0; f < F; f++) {
             float dy = y_n[f], sigmoid = 1 / (1 + exp_inline(-g[f])), silu = g[f] * sigmoid;
             y_n[f] = silu * u[f];
@@ -263,16 +275,15 @@ void swiglu_backward(float *gu, float *y, size_t N, size_t F)
 
 // ---- loss ---------------------------------------------------------------------------------------------------------
 
-static float row_max(const float *x, size_t n)
+// (If it is inlined, clang does not vectorize the loop that comes after it.)
+__attribute__((noinline)) static float row_max(const float *x, size_t n)
 {
-    enum { LANES = 16 };                                   // sixteen maxima side by side, so that it vectorizes
-    float lane[LANES], max = x[0];
-    for (size_t i = 0; i < LANES; i++) lane[i] = x[0];
+    Lanes lanes = x[0] - (Lanes){0};
+    float max = x[0];
     size_t j = 0;
-    for (; j + LANES <= n; j += LANES)
-        for (size_t i = 0; i < LANES; i++) lane[i] = x[j + i] > lane[i] ? x[j + i] : lane[i];
+    for (; j + LANES <= n; j += LANES) keep_larger(&lanes, (const Lanes *)(x + j));
     for (; j < n; j++) max = x[j] > max ? x[j] : max;
-    for (size_t i = 0; i < LANES; i++) max = lane[i] > max ? lane[i] : max;
+    for (size_t i = 0; i < LANES; i++) max = lanes[i] > max ? lanes[i] : max;
     return max;
 }
 
@@ -280,7 +291,7 @@ static float row_max(const float *x, size_t n)
 static bool has_one_max(const float *x, float max, size_t n)
 {
     int count = 0;
-#pragma omp simd reduction(+ : count)
+#pragma omp simd simdlen(LANES) reduction(+ : count)
     for (size_t i = 0; i < n; i++) count += x[i] == max;
     return count == 1;
 }
@@ -289,15 +300,16 @@ static TokenLoss cross_entropy_row(float *p, int target, const float *scale, siz
 {
     float at_target = p[target], max = row_max(p, V), sum = 0, weighted = 0;
     bool correct = at_target == max && has_one_max(p, max, V);         // a tie is no choice
-#pragma omp simd reduction(+ : sum, weighted)
+#pragma omp simd simdlen(LANES) reduction(+ : sum, weighted)
     for (size_t i = 0; i < V; i++) {
         float z = p[i] - max, e = exp_inline(z);
         sum += e;
-        weighted += e > 0 ? e * z : 0;                     // exp(-inf) * -inf would be NaN
+        weighted += e * (e > 0 ? z : 0);                   // exp(-inf) * -inf would be NaN
         p[i] = e;
     }
     if (scale) {
         float k = *scale / sum;
+#pragma omp simd simdlen(LANES)
         for (size_t i = 0; i < V; i++) p[i] *= k;
         p[target] -= *scale;
     }

@@ -1,12 +1,14 @@
 // optim: see optim.h.
 #include "optim.h"
 
+#include "lanes.h"
+
 #include <assert.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { PIECE = 1 << 15, LANES = 64 };      // parameters handled as one piece of work
+enum { PIECE = 1 << 15 };                  // parameters handled as one piece of work
 
 // Zeros, written by all threads: a page of calloc's that is first read and then written costs two faults, and the
 // second interrupts the other threads.
@@ -46,12 +48,11 @@ double grads_norm(const Model *m)
 #pragma omp parallel for schedule(static)
     for (size_t p = 0; p < n_pieces; p++) {
         const float *g = m->grads + p * PIECE;
-        size_t n = m->n_params - p * PIECE < PIECE ? m->n_params - p * PIECE : PIECE, i = 0;
-        double lane[LANES] = {0};                          // sums side by side, that do not wait for one another
-        for (; i + LANES <= n; i += LANES)
-            for (size_t l = 0; l < LANES; l++) lane[l] += (double)g[i + l] * (double)g[i + l];
-        for (; i < n; i++) lane[0] += (double)g[i] * (double)g[i];
-        for (size_t l = 0; l < LANES; l++) sums[p] += lane[l];
+        size_t n = m->n_params - p * PIECE < PIECE ? m->n_params - p * PIECE : PIECE;
+        double sum = 0;
+#pragma omp simd simdlen(LANES) reduction(+ : sum)
+        for (size_t i = 0; i < n; i++) sum += (double)g[i] * (double)g[i];
+        sums[p] = sum;
     }
     for (size_t p = 0; p < n_pieces; p++) total += sums[p];
     free(sums);
@@ -65,6 +66,7 @@ static void adamw(const Optim *o, float *restrict p, const float *restrict g, fl
     float b1 = o->beta1, b2 = o->beta2, epsilon = o->epsilon, scale = o->grad_scale, keep = 1 - o->lr * decay;
     float rate = (float)(o->lr / (1 - pow((double)b1, (double)o->step)));
     float unbias = (float)(1 / sqrt(1 - pow((double)b2, (double)o->step)));
+#pragma omp simd simdlen(LANES)
     for (size_t i = 0; i < n; i++) {
         float grad = g[i] * scale;
         m1[i] = b1 * m1[i] + (1 - b1) * grad;
@@ -77,6 +79,7 @@ static void sgd(const Optim *o, float *restrict p, const float *restrict g, floa
                 size_t n, float decay)
 {
     (void)m1, (void)m2;
+#pragma omp simd simdlen(LANES)
     for (size_t i = 0; i < n; i++) p[i] -= o->lr * (g[i] * o->grad_scale + decay * p[i]);
 }
 
