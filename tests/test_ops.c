@@ -591,7 +591,7 @@ static double exp_error(float x)
 {
     double want = exp((double)x);
     float nearest = (float)want;
-    return fabs(exp_inline(x) - want) / (nextafterf(nearest, INFINITY) - nearest);
+    return fabs(exp_inline(x) - want) / ((double)nextafterf(nearest, INFINITY) - (double)nearest);
 }
 
 // Every 500th float there is between -87.3 and 88: some four million, most of them small.
@@ -647,6 +647,25 @@ static void nan_stays_nan(void)
     free_kept();
 }
 
+// Numbers below the normal range are zero, as operands and as results, whichever thread computes.
+static void numbers_below_the_normal_range_are_zero(void)
+{
+    volatile float small = 1e-30f;
+    const union { uint32_t bits; float x; } below = {1 << 20};         // 1.5e-39
+    volatile float operand = below.x;
+    int n_zero = 0;
+    ops_init(3);
+#pragma omp parallel reduction(+ : n_zero)
+    n_zero += small * small == 0 && operand * 1e10f == 0;
+    CHECK_MSG(n_zero == 3, "on %d of 3 threads", n_zero);
+    CHECK(small * small == 0 && operand * 1e10f == 0);                 // after the region too
+    ops_init(0);
+
+    float x[] = {1e-30f, 0}, w[] = {1e-12f, 1}, y;                     // and in OpenBLAS
+    linear_forward(&y, NULL, x, w, 1, 2, 1);
+    CHECK(y == 0);
+}
+
 // LLVM's OpenMP runtime loses a little memory of its own when the number of threads grows: no leak of ours.
 const char *__lsan_default_suppressions(void);
 const char *__lsan_default_options(void);
@@ -671,5 +690,6 @@ int main(void)
     RUN(exp_is_within_two_ulps);
     RUN(exp_at_its_ends);
     RUN(nan_stays_nan);
+    RUN(numbers_below_the_normal_range_are_zero);
     return check_report();
 }

@@ -119,6 +119,29 @@ END
 if ! command -v clang >/dev/null; then skip 'data races' 'clang is not installed'
 else races; fi
 
+# ---- vectors --------------------------------------------------------------------------------------------------------
+# Each loop after "omp simd" must become vectors, for AVX2 and for this processor. clang names the pragma's line, gcc
+# the loop's or the first one of its body.
+scalar_loops() {
+    compiler=$1 remarks=$2 march=$3 left=0
+    for source in model/attention.c model/ops.c model/optim.c; do
+        $compiler $FLAGS -fopenmp -O3 -march="$march" $remarks -c -o /dev/null $source 2>&1 |
+            grep -E 'loop vectorized|vectorized loop' | cut -d: -f2 | sort -un >$logs/vectorized
+        for line in $(grep -n 'omp simd' $source | cut -d: -f1); do
+            seen=$(awk -v at="$line" '$1 >= at && $1 <= at + 3' $logs/vectorized)
+            [ -n "$seen" ] || { sed -n "$line,$((line + 1))s|^|$source:$line: |p" $source; left=1; }
+        done
+    done
+    return $left
+}
+marches=$([ "$(uname -m)" = x86_64 ] && echo x86-64-v3) marches="$marches native"
+for march in $marches; do
+    if ! command -v gcc >/dev/null; then skip "vectors: gcc, $march" 'gcc is not installed'
+    else check "vectors: gcc, $march" 0 scalar_loops gcc -fopt-info-vec "$march"; fi
+    if ! command -v clang >/dev/null; then skip "vectors: clang, $march" 'clang is not installed'
+    else check "vectors: clang, $march" 0 scalar_loops clang -Rpass=loop-vectorize "$march"; fi
+done
+
 # ---- what can be seen without running --------------------------------------------------------------------------------
 # each COMMAND...: for every source; `file` stands for its name.
 each() { printf '%s\n' $SOURCES | xargs -P "$jobs" -I file "$@"; }
