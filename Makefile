@@ -18,12 +18,15 @@
 # Settings:
 #   CC=clang        another compiler (gcc and clang are tested)
 #   WORDNET=DIR     the folder with data.noun, data.verb, data.adj and data.adv, for make base
+#   ARCH=x86-64-v3  code for that kind of processor (here AVX2) instead of this one, in a separate build folder; with
+#                   make bench OpenBLAS's kernels of that kind too
 #   SAN=1           address and undefined-behaviour sanitizers, in a separate build folder
 #   SAN=thread      finds data races (needs CC=clang)
 #   WERROR=-Werror  makes every warning an error. make test, fuzz and tools do this; make and make demo do not, so
 #                   that a newer compiler with new warnings still builds the program.
 CC     := $(if $(filter default,$(origin CC)),gcc,$(CC))
-CFLAGS ?= -O3 -march=native
+ARCH    = native
+CFLAGS ?= -O3 -march=$(ARCH)
 PKGS    = openblas libcjson
 SAN     =
 WERROR  =
@@ -33,7 +36,7 @@ WORDNET = /usr/share/wordnet
 BREWED := opt/openblas/lib/pkgconfig
 export PKG_CONFIG_PATH := $(PKG_CONFIG_PATH):/opt/homebrew/$(BREWED):/usr/local/$(BREWED)
 
-BUILD   := build/$(notdir $(firstword $(CC)))$(if $(SAN),-san$(SAN:1=))
+BUILD   := build/$(notdir $(firstword $(CC)))$(patsubst %,-%,$(filter-out native,$(ARCH)))$(if $(SAN),-san$(SAN:1=))
 # -fno-math-errno, -fno-trapping-math: sqrtf sets no errno, and no comparison traps, so that both vectorize; no result
 # changes.
 STRICT   = -std=c11 -D_GNU_SOURCE -Wall -Wextra -fno-fast-math -fno-math-errno -fno-trapping-math -ffp-contract=fast \
@@ -48,7 +51,6 @@ LINK     = $(CC) -fopenmp $(SANITIZE) -o $@ $^ $$(pkg-config --libs $(PKGS)) -lm
 PARTS   := $(patsubst %.c,%,$(wildcard model/*.c tokenizer/*.c data/*/*.c))
 STRINGS := $(subst page.,page_,$(wildcard data/report/page.css data/report/page.js)) data/run/trl_keys_txt
 OBJECTS := $(PARTS:%=$(BUILD)/%.o) $(STRINGS:%=$(BUILD)/%.o)
-FAULTS  := $(BUILD)/faults.so
 T        =
 TESTS   := $(addprefix $(BUILD)/,$(or $(T),$(notdir $(basename $(wildcard tests/test_*.c)))))
 
@@ -63,6 +65,9 @@ $(BUILD)/test_%: $(BUILD)/tests/test_%.o $(OBJECTS)
 
 $(BUILD)/bench_%: $(BUILD)/tests/bench_%.o $(OBJECTS)
 	@echo "  link $@"; $(LINK)
+
+# The file that says which processor the program needs runs on any.
+$(BUILD)/model/processor.o: override CFLAGS := $(filter-out -march=% -mcpu=%,$(CFLAGS))
 
 $(BUILD)/%.o: %.c Makefile
 	@mkdir -p $(@D)
@@ -115,7 +120,8 @@ build-tests: $(TESTS)
 RUN_TRAIN := $(shell grep -lE '"(program|small_run).h"' tests/test_*.c)
 $(RUN_TRAIN:tests/%.c=$(BUILD)/%): | $(BUILD)/train
 $(BUILD)/test_label: | $(BUILD)/train_unmasked
-$(BUILD)/test_faults: | $(FAULTS)
+$(BUILD)/test_faults: | $(BUILD)/faults.so
+$(BUILD)/test_processor: | $(BUILD)/blas.so
 
 # For test_label: a program whose example.c does not write -100, because one line is changed.
 $(BUILD)/unmasked/example.c: data/rows/example.c
@@ -129,9 +135,11 @@ $(BUILD)/unmasked/example.o: $(BUILD)/unmasked/example.c Makefile
 $(BUILD)/train_unmasked: $(BUILD)/train.o $(BUILD)/unmasked/example.o $(filter-out %/example.o,$(OBJECTS))
 	@echo "  link $@"; $(LINK)
 
-# test_faults loads it into the program, to make writes fail. It has no sanitizers: the program has them.
-$(FAULTS): tests/faults/faults.c Makefile
-	@echo "  link $@"; $(CC) $(STRICT) $(WERROR) $(CFLAGS) -shared -fPIC -o $@ $< -ldl
+# Tests load them into the program, to make writes fail and products wrong. They have no sanitizers: the program has
+# them.
+$(BUILD)/%.so: tests/faults/%.c Makefile
+	@mkdir -p $(@D)
+	@echo "  link $@"; $(CC) $(STRICT) $(WERROR) $(CFLAGS) $$(pkg-config --cflags $(PKGS)) -shared -fPIC -o $@ $< -ldl
 
 test-report: deps
 	@$(MAKE) --no-print-directory $(BUILD)/train
@@ -148,7 +156,7 @@ test-faults: deps
 	FAULTS=all TRAIN=$(BUILD)/train $(BUILD)/test_faults
 
 bench: $(BUILD)/bench_step $(BUILD)/bench_tokenizer $(BUILD)/bench_data
-	@sh tests/bench.sh $(BUILD)
+	@$(if $(filter x86-64-v3,$(ARCH)),OPENBLAS_CORETYPE=Haswell )sh tests/bench.sh $(BUILD)
 
 check:
 	@sh tests/check.sh

@@ -57,13 +57,34 @@ static void unbind(void)
 #endif
 }
 
+#if defined __AVX512VL__
+const Vectors processor_needs = VECTORS_AVX512;
+#elif defined __AVX2__
+const Vectors processor_needs = VECTORS_AVX2;
+#else
+const Vectors processor_needs = VECTORS_ANY;
+#endif
+
+#pragma weak openblas_get_corename                         // an OpenBLAS for one processor may be without it
+static const char *kernel_name(void) { return openblas_get_corename ? openblas_get_corename() : NULL; }
+
 void ops_restart(char **argv)
 {
-    if (getenv("OMP_WAIT_POLICY") || getenv("GOMP_SPINCOUNT") || getenv("KMP_BLOCKTIME")) return;
-    setenv("GOMP_SPINCOUNT", "1000", 1);
-    setenv("KMP_BLOCKTIME", "0", 1);
+    bool waits = getenv("OMP_WAIT_POLICY") || getenv("GOMP_SPINCOUNT") || getenv("KMP_BLOCKTIME");
+    const char *coretype = processor_coretype(kernel_name(), processor_vectors(), getenv("OPENBLAS_CORETYPE"));
+    if (waits && !coretype) return;
+    if (coretype) setenv("OPENBLAS_CORETYPE", coretype, 1);
+    if (!waits) setenv("GOMP_SPINCOUNT", "1000", 1);
+    if (!waits) setenv("KMP_BLOCKTIME", "0", 1);
     unbind();
     execv("/proc/self/exe", argv);
+}
+
+void ops_print(FILE *out)
+{
+    const char *kernel = kernel_name(), *wanted = getenv("OPENBLAS_CORETYPE");
+    fprintf(out, "processor with %s, OpenBLAS kernel %s%s%s, %d threads\n", vectors_name(processor_vectors()),
+            kernel ? kernel : "not known", wanted ? " by OPENBLAS_CORETYPE=" : "", wanted ? wanted : "", ops_threads());
 }
 
 const char *ops_limit(void)
@@ -82,6 +103,41 @@ static void sgemm(bool ta, bool tb, size_t m, size_t n, size_t k, const float *a
 {
     cblas_sgemm(CblasRowMajor, ta ? CblasTrans : CblasNoTrans, tb ? CblasTrans : CblasNoTrans, (int)m, (int)n, (int)k,
                 1, a, (int)lda, b, (int)ldb, beta, c, (int)ldc);
+}
+
+// c = c + a b of whole numbers: each order of the sums gives the same.
+static bool multiplies_rightly(bool ta, bool tb, size_t m, size_t n, size_t k)
+{
+    float *a = mem_alloc(m * k, sizeof *a), *b = mem_alloc(k * n, sizeof *b);
+    float *c = mem_alloc(m * n, sizeof *c), *want = mem_alloc(m * n, sizeof *want);
+    for (size_t i = 0; i < m * k; i++) a[i] = (float)(i * 7 % 11) - 5;
+    for (size_t i = 0; i < k * n; i++) b[i] = (float)(i * 5 % 13) - 6;
+    for (size_t i = 0; i < m * n; i++) c[i] = want[i] = (float)(i % 3);
+    for (size_t i = 0; i < m; i++)
+        for (size_t l = 0; l < k; l++)
+            for (size_t j = 0; j < n; j++)
+                want[i * n + j] += a[ta ? l * m + i : i * k + l] * b[tb ? j * k + l : l * n + j];
+    sgemm(ta, tb, m, n, k, a, ta ? m : k, b, tb ? k : n, 1, c, n);
+    bool right = memcmp(c, want, m * n * sizeof *c) == 0;
+    free(a);
+    free(b);
+    free(c);
+    free(want);
+    return right;
+}
+
+bool ops_check(Err *e)
+{
+    static const size_t shapes[][3] = {{1, 67, 33}, {5, 1, 64}, {37, 49, 131}};
+    const char *kernel = kernel_name();
+    for (size_t i = 0; i < 4 * sizeof shapes / sizeof *shapes; i++) {
+        const size_t *s = shapes[i / 4];
+        if (!multiplies_rightly(i & 1, i & 2, s[0], s[1], s[2]))
+            return fail(e, "OpenBLAS multiplies wrongly with its kernel %s on this processor (%s): set "
+                        "OPENBLAS_CORETYPE to another kernel (Haswell, Nehalem, ARMV8), or install another OpenBLAS",
+                        kernel ? kernel : "(not known)", vectors_name(processor_vectors()));
+    }
+    return true;
 }
 
 // The cuts of ops.h. None may depend on how many threads there are: sgemm may order its sums by the shape it gets.

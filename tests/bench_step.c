@@ -147,6 +147,7 @@ int main(int argc, char **argv)
     c.rope_theta = 10000;
     c.norm_eps = 1e-5f;
 
+    ops_restart(argv);
     ops_init(0);
     Batch b;
     Err e;

@@ -46,6 +46,11 @@ memcheck() {
         check "memcheck: $name" "$want" valgrind -q --error-exitcode=9 --leak-check=full \
             --errors-for-leak-kinds=definite,indirect --show-leak-kinds=definite,indirect build/valgrind/train "$@"
     }
+    if [ -n "$march" ]; then
+        build BUILD=build/valgrind-v4 CFLAGS="-O1 -march=x86-64-v4" build/valgrind-v4/train
+        check 'a processor without AVX-512, which the program was built for' 1 valgrind -q build/valgrind-v4/train help
+        check '  is named' 0 grep -q 'built for a processor with AVX-512' $log
+    fi
     run=$logs/run.json bad=$logs/bad
     under 'training' 0 $run
     under 'going on' 0 $run --resume_from_checkpoint=latest

@@ -223,8 +223,9 @@ void report_plan(FILE *out, const Run *r, const Config *c, const Example *const 
     size_t parts[] = {p.weights, p.gradients, p.moments, p.activations, p.data}, sum = 0;
     double mb[5];
     for (int i = 0; i < 5; i++) sum += parts[i], mb[i] = (double)parts[i] / 1e6;
-    fprintf(out, "%zu parameters, %lld steps of up to %zu tokens, %d threads\n", r->model.n_params, (long long)n_steps,
-            tokens * (size_t)o->gradient_accumulation_steps, ops_threads());
+    fprintf(out, "%zu parameters, %lld steps of up to %zu tokens\n", r->model.n_params, (long long)n_steps,
+            tokens * (size_t)o->gradient_accumulation_steps);
+    ops_print(out);
     fprintf(out, "memory: weights %.0f MB, gradients %.0f, optimizer %.0f, activations%s %.0f (%zu rows of logits at a "
             "time), data %.0f, together %.0f\n", mb[0], mb[1], mb[2],
             p.checkpointing ? " (computed again in the backward)" : "", mb[3], p.logit_rows, mb[4], (double)sum / 1e6);
