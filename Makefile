@@ -41,6 +41,8 @@ BUILD   := build/$(notdir $(firstword $(CC)))$(patsubst %,-%,$(filter-out native
 # changes.
 STRICT   = -std=c11 -D_GNU_SOURCE -Wall -Wextra -fno-fast-math -fno-math-errno -fno-trapping-math -ffp-contract=fast \
            -fopenmp
+# x86 compilers make vectors of 256 bits, even where there are registers of 512, unless they are told otherwise.
+STRICT  += $(if $(filter x86_64,$(shell uname -m)),-mprefer-vector-width=512)
 comma   := ,
 # -Wno-pass-failed: at -O1 clang does not vectorize "omp simd" loops, and warns.
 SANITIZE = $(if $(SAN),-fsanitize=$(if $(filter thread,$(SAN)),thread,address$(comma)undefined) \

@@ -19,7 +19,7 @@
 #include <omp.h>
 #include <string.h>
 
-enum { KEYS = 4, CHUNK = 8 };
+enum { CHUNK = 8 };
 typedef VECTOR(float, CHUNK) Chunk;                        // eight neighbours in a row: of one key, or of one query
 typedef VECTOR(int, CHUNK) ChunkMask;
 
@@ -67,11 +67,11 @@ static HeadMemory head_memory(float *scratch, const AttentionShape *a)
                         .dv = dk + T * width};
 }
 
-// The T keys and values of a row and head side by side, and zeros up to a multiple of KEYS. In `kv` each lies on a page
+// The T keys and values of a row and head side by side, and zeros up to a multiple of CHUNK. In `kv` each lies on a page
 // of its own, and long rows are slow to go through.
 static void pack(const HeadMemory *w, const float *kv, const AttentionShape *a, size_t T)
 {
-    size_t D = a->D, KD = a->K * D, room = (round_up(T, KEYS) - T) * D * sizeof(float);
+    size_t D = a->D, KD = a->K * D, room = (round_up(T, CHUNK) - T) * D * sizeof(float);
     for (size_t t = 0; t < T; t++, kv += a->kv_stride)
         for (size_t d = 0; d < D; d++) {
             w->k[t * D + d] = kv[d];
@@ -81,7 +81,7 @@ static void pack(const HeadMemory *w, const float *kv, const AttentionShape *a, 
     memset(w->v + T * D, 0, room);
 }
 
-// Up to LANES queries from m on; n_keys: up to the last one's position, and to a multiple of KEYS. Lanes without a
+// Up to LANES queries from m on; n_keys: up to the last one's position, and to a multiple of CHUNK. Lanes without a
 // query repeat the last position.
 typedef struct {
     size_t m, count, n_keys;
@@ -93,7 +93,7 @@ static Block block_at(const AttentionShape *a, size_t s, size_t m)
     size_t left = a->query_starts[s + 1] - m;
     Block b = {.m = m, .count = left < LANES ? left : LANES};
     for (size_t i = 0; i < LANES; i++) b.position[i] = a->query_position[m + (i < b.count ? i : b.count - 1)];
-    b.n_keys = round_up((size_t)b.position[LANES - 1] + 1, KEYS);
+    b.n_keys = round_up((size_t)b.position[LANES - 1] + 1, CHUNK);
     return b;
 }
 
@@ -152,15 +152,15 @@ static void to_rows(float *x, size_t stride, const Lanes *lanes, const Lanes *sc
         }
 }
 
-// s_j = start + k_j . q: (n, LANES) from (n, D) and (D, LANES), n a multiple of KEYS, whose sums stay in registers
+// s_j = start + k_j . q: (n, LANES) from (n, D) and (D, LANES), n a multiple of CHUNK, whose sums stay in registers
 static void dots(Lanes *s, Lanes start, const float *k, const Lanes *q, size_t n, size_t D)
 {
-    for (size_t j = 0; j < n; j += KEYS, k += KEYS * D) {
-        Lanes sum[KEYS];
-        for (size_t i = 0; i < KEYS; i++) sum[i] = start;
+    for (size_t j = 0; j < n; j += CHUNK, k += CHUNK * D) {
+        Lanes sum[CHUNK];
+        for (size_t i = 0; i < CHUNK; i++) sum[i] = start;
         for (size_t d = 0; d < D; d++)
-            for (size_t i = 0; i < KEYS; i++) sum[i] += k[i * D + d] * q[d];
-        for (size_t i = 0; i < KEYS; i++) s[j + i] = sum[i];
+            for (size_t i = 0; i < CHUNK; i++) sum[i] += k[i * D + d] * q[d];
+        for (size_t i = 0; i < CHUNK; i++) s[j + i] = sum[i];
     }
 }
 
@@ -209,7 +209,7 @@ static void scores(Lanes *s, Lanes start, const Block *b, const float *k, const 
 static void exp_all(Lanes *s, size_t n)
 {
     float *p = (float *)s;
-#pragma omp simd simdlen(LANES)
+#pragma omp simd
     for (size_t i = 0; i < n * LANES; i++) p[i] = exp_inline(p[i]);
 }
 
@@ -278,7 +278,6 @@ static void head_backward(float *dq, const float *datt, const float *lse, const 
     Lanes scales = scale - (Lanes){0};
     for (size_t m = a->query_starts[s]; m < a->query_starts[s + 1]; m += LANES) {
         Block b = block_at(a, s, m);
-        size_t n = round_up(b.n_keys, CHUNK);
         Lanes minus_lse = {0};
         for (size_t i = 0; i < b.count; i++) minus_lse[i] = -lse[(m + i) * H + h];
         to_lanes(w->q, w->q_rows, q + m * a->q_stride + h * D, a->q_stride, b.count, D, w->width, scale);
@@ -286,9 +285,8 @@ static void head_backward(float *dq, const float *datt, const float *lse, const 
         scores(w->p, minus_lse, &b, w->k, w->q, D);                  // s - lse, s = q k^T / sqrt(D)
         dots(w->dp, (Lanes){0}, w->v, w->datt, b.n_keys, D);         // dp = datt v^T
         softmax_backward(w->p, w->dp, b.n_keys);                     // p, ds
-        for (size_t j = b.n_keys; j < n; j++) w->p[j] = w->dp[j] = (Lanes){0};
-        add_outer(w->dv, w->p, w->datt_rows, n, w->width);           // dv += p^T datt
-        add_outer(w->dk, w->dp, w->q_rows, n, w->width);             // dk += ds^T q
+        add_outer(w->dv, w->p, w->datt_rows, b.n_keys, w->width);           // dv += p^T datt
+        add_outer(w->dk, w->dp, w->q_rows, b.n_keys, w->width);             // dk += ds^T q
         weighted_sum(w->sum, w->dp, w->k, b.n_keys, D);              // dq = ds k
         to_rows(dq + m * a->q_stride + h * D, a->q_stride, w->sum, &scales, b.count, D);
     }

@@ -6,8 +6,8 @@
 //   AVX-512   32 registers of 16 floats     AVX2   16 of 8     arm64   32 of 4, two for each vector
 // Such types are GCC's and clang's own, and compile for any processor.
 //
-// "omp simd simdlen(LANES)" stands before each loop that the compiler should turn into vectors of this width; `make
-// tools` names those of which it does not.
+// "omp simd" stands before each loop that the compiler should turn into vectors; `make tools` names those of which it
+// does not.
 #ifdef __AVX512F__
 enum { LANES = 16 };
 #else

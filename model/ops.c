@@ -159,6 +159,9 @@ static size_t task_columns(size_t n, size_t multiplications, size_t tasks)
     return rounded_part(n, most < 1 ? 1 : most < tasks ? most : tasks);
 }
 
+// A parallel loop of less work than this many multiplications costs more than it saves.
+static bool is_shared(size_t work) { return work > 1 << 19; }
+
 static size_t piece_length(size_t n) { return rounded_part(n, 2 * ((n + 2047) / 2048)); }
 
 // Columns o .. o + n of y, or those up to `out`
@@ -173,7 +176,7 @@ static void forward_columns(float *y, const float *add, const float *x, const fl
 void linear_forward(float *y, const float *add, const float *x, const float *w, size_t N, size_t in, size_t out)
 {
     size_t piece = piece_length(out);
-#pragma omp parallel for schedule(dynamic)
+#pragma omp parallel for schedule(dynamic) if (is_shared(N * in * out))
     for (size_t o = 0; o < out; o += piece) forward_columns(y, add, x, w, N, in, out, o, piece);
 }
 
@@ -235,7 +238,7 @@ void linear_backward_weights(const WeightGradient *gradients, size_t count, floa
 
 void embedding_forward(float *x, const int *ids, const float *table, size_t N, size_t C)
 {
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (is_shared(N * C))
     for (size_t n = 0; n < N; n++) memcpy(x + n * C, table + (size_t)ids[n] * C, C * sizeof(float));
 }
 
@@ -243,11 +246,11 @@ enum { COLUMN_BLOCK = 16 };    // one cache line: threads that share out columns
 
 void embedding_backward(float *dtable, const float *dx, const int *ids, size_t N, size_t C)
 {
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (is_shared(N * C))
     for (size_t block = 0; block < C; block += COLUMN_BLOCK) {
         size_t end = block + COLUMN_BLOCK < C ? block + COLUMN_BLOCK : C;
         for (size_t n = 0; n < N; n++)
-#pragma omp simd simdlen(LANES)
+#pragma omp simd
             for (size_t c = block; c < end; c++) dtable[(size_t)ids[n] * C + c] += dx[n * C + c];
     }
 }
@@ -259,10 +262,10 @@ void rmsnorm_forward(float *y, float *rstd, const float *x, const float *w, floa
     for (size_t n = 0; n < N; n++) {
         const float *x_n = x + n * C;
         float sum = 0;
-#pragma omp simd simdlen(LANES) reduction(+ : sum)
+#pragma omp simd reduction(+ : sum)
         for (size_t c = 0; c < C; c++) sum += x_n[c] * x_n[c];
         float r = 1 / sqrtf(sum / (float)C + eps);
-#pragma omp simd simdlen(LANES)
+#pragma omp simd
         for (size_t c = 0; c < C; c++) y[n * C + c] = x_n[c] * r * w[c];
         rstd[n] = r;
     }
@@ -275,12 +278,12 @@ void rmsnorm_backward(float *dx, float *dw, const float *add, const float *dy, c
     for (size_t n = 0; n < N; n++) {
         const float *x_n = x + n * C, *dy_n = dy + n * C;
         float sum = 0, r = rstd[n];
-#pragma omp simd simdlen(LANES) reduction(+ : sum)
+#pragma omp simd reduction(+ : sum)
         for (size_t c = 0; c < C; c++) sum += x_n[c] * w[c] * dy_n[c];
         float k = r * r * sum / (float)C;
-#pragma omp simd simdlen(LANES)
+#pragma omp simd
         for (size_t c = 0; c < C; c++) dw[c] += dy_n[c] * x_n[c] * r;
-#pragma omp simd simdlen(LANES)
+#pragma omp simd
         for (size_t c = 0; c < C; c++) dx[n * C + c] = (add ? add[n * C + c] : 0) + r * (w[c] * dy_n[c] - x_n[c] * k);
     }
 }
@@ -294,7 +297,7 @@ void rope(float *x, size_t stride, const float *cos_sin, const int *position, si
         const float *angle = cos_sin + (size_t)position[n] * D;
         for (size_t h = 0; h < heads; h++) {
             float *pair = x + n * stride + h * D;
-#pragma omp simd simdlen(LANES)
+#pragma omp simd
             for (size_t i = 0; i < D; i += 2) {
                 float c = angle[i], s = sign * angle[i + 1], re = pair[i], im = pair[i + 1];
                 pair[i] = re * c - im * s;
@@ -310,7 +313,7 @@ void swiglu_forward(float *y, const float *gu, size_t N, size_t F)
 {
     for (size_t n = 0; n < N; n++) {
         const float *g = gu + n * 2 * F, *u = g + F;
-#pragma omp simd simdlen(LANES)
+#pragma omp simd
         for (size_t f = 0; f < F; f++) y[n * F + f] = g[f] / (1 + exp_inline(-g[f])) * u[f];
     }
 }
@@ -319,7 +322,7 @@ void swiglu_backward(float *gu, float *y, size_t N, size_t F)
 {
     for (size_t n = 0; n < N; n++) {
         float *g = gu + n * 2 * F, *u = g + F, *y_n = y + n * F;
-#pragma omp simd simdlen(LANES)
+#pragma omp simd
         for (size_t f = 0; f < F; f++) {
             float dy = y_n[f], sigmoid = 1 / (1 + exp_inline(-g[f])), silu = g[f] * sigmoid;
             y_n[f] = silu * u[f];
@@ -347,7 +350,7 @@ __attribute__((noinline)) static float row_max(const float *x, size_t n)
 static bool has_one_max(const float *x, float max, size_t n)
 {
     int count = 0;
-#pragma omp simd simdlen(LANES) reduction(+ : count)
+#pragma omp simd reduction(+ : count)
     for (size_t i = 0; i < n; i++) count += x[i] == max;
     return count == 1;
 }
@@ -356,7 +359,7 @@ static TokenLoss cross_entropy_row(float *p, int target, const float *scale, siz
 {
     float at_target = p[target], max = row_max(p, V), sum = 0, weighted = 0;
     bool correct = at_target == max && has_one_max(p, max, V);         // a tie is no choice
-#pragma omp simd simdlen(LANES) reduction(+ : sum, weighted)
+#pragma omp simd reduction(+ : sum, weighted)
     for (size_t i = 0; i < V; i++) {
         float z = p[i] - max, e = exp_inline(z);
         sum += e;
@@ -365,7 +368,7 @@ static TokenLoss cross_entropy_row(float *p, int target, const float *scale, siz
     }
     if (scale) {
         float k = *scale / sum;
-#pragma omp simd simdlen(LANES)
+#pragma omp simd
         for (size_t i = 0; i < V; i++) p[i] *= k;
         p[target] -= *scale;
     }

@@ -38,10 +38,10 @@
 // Call once: n_threads for our OpenMP loops (0: OMP_NUM_THREADS, or all cores), and one thread for OpenBLAS, which is
 // called from inside them.
 void ops_init(int n_threads);
-// Starts the program again, if need be, with threads that wait for each other for microseconds only: OpenMP's default of
-// milliseconds makes a run ten times slower where another program wants a core too. And with an OpenBLAS that uses the
-// processor's vectors: a version older than the processor takes a kernel that is up to seven times slower. The libraries
-// read this when they are loaded, so it takes a new start; where there is no /proc all stays as it is.
+// Starts the program again, if need be, with threads that wait for each other for microseconds only: OpenMP's default
+// of milliseconds makes a run ten times slower where another program wants a core too. And with an OpenBLAS that uses
+// the processor's vectors: a version older than the processor takes a kernel that is up to seven times slower. The
+// libraries read this when they are loaded, so it takes a new start; where there is no /proc all stays as it is.
 void ops_restart(char **argv);
 void ops_print(FILE *out);     // one line: the processor's vectors, OpenBLAS's kernel, the threads
 bool ops_check(Err *e);        // Does OpenBLAS multiply matrices rightly? In a millisecond or less.

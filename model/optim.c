@@ -50,7 +50,7 @@ double grads_norm(const Model *m)
         const float *g = m->grads + p * PIECE;
         size_t n = m->n_params - p * PIECE < PIECE ? m->n_params - p * PIECE : PIECE;
         double sum = 0;
-#pragma omp simd simdlen(LANES) reduction(+ : sum)
+#pragma omp simd reduction(+ : sum)
         for (size_t i = 0; i < n; i++) sum += (double)g[i] * (double)g[i];
         sums[p] = sum;
     }
@@ -66,7 +66,7 @@ static void adamw(const Optim *o, float *restrict p, const float *restrict g, fl
     float b1 = o->beta1, b2 = o->beta2, epsilon = o->epsilon, scale = o->grad_scale, keep = 1 - o->lr * decay;
     float rate = (float)(o->lr / (1 - pow((double)b1, (double)o->step)));
     float unbias = (float)(1 / sqrt(1 - pow((double)b2, (double)o->step)));
-#pragma omp simd simdlen(LANES)
+#pragma omp simd
     for (size_t i = 0; i < n; i++) {
         float grad = g[i] * scale;
         m1[i] = b1 * m1[i] + (1 - b1) * grad;
@@ -79,7 +79,7 @@ static void sgd(const Optim *o, float *restrict p, const float *restrict g, floa
                 size_t n, float decay)
 {
     (void)m1, (void)m2;
-#pragma omp simd simdlen(LANES)
+#pragma omp simd
     for (size_t i = 0; i < n; i++) p[i] -= o->lr * (g[i] * o->grad_scale + decay * p[i]);
 }
 
