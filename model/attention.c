@@ -250,8 +250,9 @@ void attention_forward(float *att, float *lse, const float *q, const float *kv, 
 {
     size_t H = a->H, D = a->D, group = H / a->K;
 #pragma omp parallel for schedule(dynamic) collapse(2)
-    for (size_t s = 0; s < a->S; s++)
+    for (size_t i = 0; i < a->S; i++)
         for (size_t h = 0; h < H; h++) {
+            size_t s = a->order[i];
             HeadMemory w = head_memory(scratch, a);
             pack(&w, kv + a->key_starts[s] * a->kv_stride + h / group * D, a, a->key_starts[s + 1] - a->key_starts[s]);
             head_forward(att, lse, q, a, s, h, &w);
@@ -297,9 +298,9 @@ void attention_backward(float *dq, float *dkv, const float *datt, const float *l
 {
     size_t K = a->K, D = a->D, group = a->H / K, stride = a->kv_stride;
 #pragma omp parallel for schedule(dynamic) collapse(2)
-    for (size_t s = 0; s < a->S; s++)
+    for (size_t i = 0; i < a->S; i++)
         for (size_t g = 0; g < K; g++) {
-            size_t at = a->key_starts[s] * stride + g * D, T = a->key_starts[s + 1] - a->key_starts[s];
+            size_t s = a->order[i], at = a->key_starts[s] * stride + g * D, T = a->key_starts[s + 1] - a->key_starts[s];
             HeadMemory w = head_memory(scratch, a);
             pack(&w, kv + at, a, T);
             memset(w.dk, 0, round_up(T, CHUNK) * w.width * sizeof(float));

@@ -143,14 +143,18 @@ bool ops_check(Err *e)
 // The cuts of ops.h. None may depend on how many threads there are: sgemm may order its sums by the shape it gets.
 static size_t rounded_part(size_t n, size_t parts) { return ((n + parts - 1) / parts + 15) / 16 * 16; }
 
-size_t tile_count(size_t N) { return 2 * ((N + 1023) / 1024); }
-
-size_t tile_rows(size_t N) { return rounded_part(N, tile_count(N)); }
-
-Tile tile_at(size_t n, size_t N)
+size_t tile_count(size_t N, size_t C)
 {
-    size_t rows = tile_rows(N);
-    return (Tile){.n = n, .R = N - n < rows ? N - n : rows, .i = n / rows, .tasks = tile_count(N) < 4 ? 2 : 1};
+    size_t two = C > 512 ? 1024 : 512;                     // rows of two tiles
+    return 2 * ((N + two - 1) / two);
+}
+
+size_t tile_rows(size_t N, size_t C) { return rounded_part(N, tile_count(N, C)); }
+
+Tile tile_at(size_t n, size_t N, size_t C)
+{
+    size_t rows = tile_rows(N, C);
+    return (Tile){.n = n, .R = N - n < rows ? N - n : rows, .i = n / rows, .tasks = tile_count(N, C) < 4 ? 2 : 1};
 }
 
 static size_t task_columns(size_t n, size_t multiplications, size_t tasks)
@@ -175,7 +179,8 @@ static void forward_columns(float *y, const float *add, const float *x, const fl
 
 void linear_forward(float *y, const float *add, const float *x, const float *w, size_t N, size_t in, size_t out)
 {
-    size_t piece = piece_length(out);
+    size_t piece = piece_length(out), fourth = task_columns(out, N * in * out, 4);
+    if (fourth < piece) piece = fourth;
 #pragma omp parallel for schedule(dynamic) if (is_shared(N * in * out))
     for (size_t o = 0; o < out; o += piece) forward_columns(y, add, x, w, N, in, out, o, piece);
 }

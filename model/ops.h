@@ -15,10 +15,12 @@
 //     tile   |     task     |     task     |       part    of a long sum (over the vocabulary): each part is summed
 //            +--------------+--------------+               apart, and then the parts are added up in order
 //
-//   tile    up to 512 rows: with fewer, sgemm packs w too often; with more, they leave the cache
+//   tile    up to 256 rows of up to 512 columns, up to 512 wider ones: with fewer, sgemm packs w too often; with more,
+//           they leave the cache, and threads go without
 //   task    a tile's product in two if there are two tiles, so that four threads have work; but at least 4 million
 //           multiplications, since to start a task costs time too
-//   piece   1,024 columns at most: few and about equal, since each packs its own share of both matrices
+//   piece   1,024 columns at most: few and about equal, since each packs its own share of both matrices; four of
+//           linear_forward, if that leaves 4 million multiplications for each
 //   part    one eighth
 //
 // The same bits for any number of threads: all these sizes depend on the shapes alone. Each output element belongs to
@@ -48,17 +50,17 @@ bool ops_check(Err *e);        // Does OpenBLAS multiply matrices rightly? In a 
 const char *ops_limit(void);   // the variable of the environment that leaves one thread of several; NULL: none does
 int ops_threads(void);
 
-// R rows of N, from row n on; the i-th tile. Its products are cut into at most `tasks` tasks.
+// R rows of N, from row n on; the i-th tile of rows with C columns. Its products are cut into at most `tasks` tasks.
 typedef struct { size_t n, R, i, tasks; } Tile;
-size_t tile_rows(size_t N);                                          // of a tile, but the last may have fewer
-size_t tile_count(size_t N);                                         // N rows make at most so many tiles
-Tile tile_at(size_t n, size_t N);                                    // n is a multiple of tile_rows(N)
+size_t tile_rows(size_t N, size_t C);                                // of a tile, but the last may have fewer
+size_t tile_count(size_t N, size_t C);                               // N rows make at most so many tiles
+Tile tile_at(size_t n, size_t N, size_t C);                          // n is a multiple of tile_rows(N, C)
 
 // A parallel loop over the tiles of N rows. (The inner for only gives t its value: it runs once.)
-#define FOR_EACH_TILE(t, N)                                     \
+#define FOR_EACH_TILE(t, N, C)                                  \
     _Pragma("omp parallel for schedule(dynamic)")               \
-    for (size_t n_ = 0; n_ < (N); n_ += tile_rows(N))           \
-        for (Tile t = tile_at(n_, N); (t).R > 0; (t).R = 0)
+    for (size_t n_ = 0; n_ < (N); n_ += tile_rows(N, C))        \
+        for (Tile t = tile_at(n_, N, C); (t).R > 0; (t).R = 0)
 
 // Every weight is stored as (out, in), as PyTorch's nn.Linear does.
 // y = add + x w^T, without `add` where it is NULL; `add` may be y
@@ -106,6 +108,7 @@ typedef struct {
     size_t S;
     const size_t *key_starts, *query_starts;                         // (S+1), (S+1)
     const int *query_position;                                       // (M)
+    const size_t *order;                                             // (S): rows are taken in it, the longest first
     size_t H, K, D, longest_row;
     size_t q_stride, kv_stride;                                      // floats from one row to the next of q, of kv
 } AttentionShape;

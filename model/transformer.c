@@ -257,7 +257,7 @@ static void lay_out(Work *w, const Config *c, Layout *to)
     w->dnorm = take(to, N * C);
     w->datt = take(to, N * s.HD);
     w->dqkv = take(to, N * (s.HD + 2 * s.KD));
-    w->dw_tiles = take(to, tile_count(N) * C);
+    w->dw_tiles = take(to, tile_count(N, C) * C);
     w->partial = take(to, linear_scratch(slice, C));
 }
 
@@ -279,6 +279,7 @@ bool work_init(Work *w, const Config *c, BatchSize max, WorkKind kind, Err *e)
     w->position = mem_alloc(max.tokens, sizeof *w->position);
     w->query_position = mem_alloc(max.targets, sizeof *w->query_position);
     w->query_starts = mem_alloc(max.rows + 1, sizeof *w->query_starts);
+    w->order = mem_alloc(max.rows, sizeof *w->order);
     lay_out(w, c, &(Layout){.base = w->floats});
     return true;
 }
@@ -290,6 +291,7 @@ void work_free(Work *w)
     free(w->position);
     free(w->query_position);
     free(w->query_starts);
+    free(w->order);
     *w = (Work){0};
 }
 
@@ -339,7 +341,7 @@ static void project(const Model *m, Work *w, const Projection *p, float *y, cons
 {
     size_t N = p->N, C = m->shape.C, D = m->shape.D, out = p->out;
     const float *norm_w = model_param(m, ATT_NORM, p->layer), *qkv_w = model_param(m, p->id, p->layer);
-    FOR_EACH_TILE(t, N) {
+    FOR_EACH_TILE(t, N, C) {
         float *norm = p->norm + t.n * C, *y_t = y + t.n * out;
         rmsnorm_forward(norm, w->rstd + t.n, x + t.n * C, norm_w, m->config.norm_eps, t.R, C);
         linear_rows(y_t, NULL, norm, qkv_w, t, C, out);
@@ -354,7 +356,7 @@ static void project_backward(Model *m, Work *w, const Projection *p, float *dx, 
 {
     size_t N = p->N, C = m->shape.C, D = m->shape.D, out = p->out;
     const float *norm_w = model_param(m, ATT_NORM, p->layer), *qkv_w = model_param(m, p->id, p->layer);
-    FOR_EACH_TILE(t, N) {
+    FOR_EACH_TILE(t, N, C) {
         const float *x_t = x + t.n * C, *add_t = add ? add + t.n * C : NULL;
         float *norm = p->norm + t.n * C, *rstd = w->rstd + t.n, *dnorm = w->dnorm + t.n * C, *dy_t = dy + t.n * out;
         float *dx_t = dx + t.n * C, *dw = w->dw_tiles + t.i * C;
@@ -363,7 +365,7 @@ static void project_backward(Model *m, Work *w, const Projection *p, float *dx, 
         rmsnorm_forward(norm, rstd, x_t, norm_w, m->config.norm_eps, t.R, C);
         rmsnorm_backward(dx_t, dw, add_t, dnorm, x_t, norm_w, rstd, t.R, C);         // norm = rmsnorm(x)
     }
-    rows_sum(model_grad(m, ATT_NORM, p->layer), w->dw_tiles, (N - 1) / tile_rows(N) + 1, C, beta);
+    rows_sum(model_grad(m, ATT_NORM, p->layer), w->dw_tiles, (N - 1) / tile_rows(N, C) + 1, C, beta);
 }
 
 // out = x_att + swiglu(norm(x_att) w1|w3^T) w2^T,   x_att = x + att wo^T:   all (M, C)
@@ -372,7 +374,7 @@ static void after_attention(const Model *m, Work *w, const LayerActs *acts, floa
 {
     size_t C = m->shape.C, F = m->shape.F, HD = m->shape.HD;
     const float *norm_w = model_param(m, FFN_NORM, layer);
-    FOR_EACH_TILE(t, M) {
+    FOR_EACH_TILE(t, M, C) {
         float *x_att = acts->x_att + t.n * C, *norm = w->norm_ffn + t.n * C;
         float *gu = acts->gu + t.n * 2 * F, *y = w->y + t.n * F;
         linear_rows(x_att, x + t.n * C, acts->att + t.n * HD, model_param(m, WO, layer), t, HD, C);
@@ -395,7 +397,7 @@ static void after_attention_backward(Model *m, Work *w, const LayerActs *acts, c
 {
     size_t C = m->shape.C, F = m->shape.F, HD = m->shape.HD;
     const float *norm_w = model_param(m, FFN_NORM, layer);
-    FOR_EACH_TILE(t, M) {
+    FOR_EACH_TILE(t, M, C) {
         const float *x_att = acts->x_att + t.n * C, *dout_t = dout + t.n * C;
         float *norm = w->norm_ffn + t.n * C, *rstd = w->rstd + t.n, *gu = acts->gu + t.n * 2 * F, *y = w->y + t.n * F;
         float *dx_att = w->dx_att + t.n * C, *dnorm = w->dnorm + t.n * C, *dw = w->dw_tiles + t.i * C;
@@ -407,7 +409,7 @@ static void after_attention_backward(Model *m, Work *w, const LayerActs *acts, c
         rmsnorm_backward(dx_att, dw, dout_t, dnorm, x_att, norm_w, rstd, t.R, C);    // norm = rmsnorm(x_att)
         linear_rows_backward(datt, dx_att, model_param(m, WO, layer), t, HD, C);     // x_att = x + att wo^T
     }
-    rows_sum(model_grad(m, FFN_NORM, layer), w->dw_tiles, (M - 1) / tile_rows(M) + 1, C, beta);
+    rows_sum(model_grad(m, FFN_NORM, layer), w->dw_tiles, (M - 1) / tile_rows(M, C) + 1, C, beta);
 }
 
 // ---- a layer ------------------------------------------------------------------------------------------------------
@@ -434,8 +436,8 @@ static Queries all_queries(const Model *m, const Work *w, const Batch *b, size_t
         .to_q = {.N = N, .layer = layer, .out = stride, .heads = s->H + s->K, .id = WQ, .position = w->position,
                  .norm = w->norm_att},
         .attention = {.S = b->S, .key_starts = b->starts, .query_starts = b->starts, .query_position = w->position,
-                      .H = s->H, .K = s->K, .D = s->D, .longest_row = w->max.row, .q_stride = stride,
-                      .kv_stride = stride},
+                      .order = w->order, .H = s->H, .K = s->K, .D = s->D, .longest_row = w->max.row,
+                      .q_stride = stride, .kv_stride = stride},
     };
 }
 
@@ -450,7 +452,7 @@ static Queries target_queries(const Model *m, const Work *w, const Batch *b, siz
         .to_kv = {.N = N, .layer = layer, .out = 2 * s->KD, .heads = s->K, .id = WK, .position = w->position,
                   .norm = w->norm_att},
         .attention = {.S = b->S, .key_starts = b->starts, .query_starts = w->query_starts,
-                      .query_position = w->query_position, .H = s->H, .K = s->K, .D = s->D,
+                      .query_position = w->query_position, .order = w->order, .H = s->H, .K = s->K, .D = s->D,
                       .longest_row = w->max.row, .q_stride = s->HD, .kv_stride = 2 * s->KD},
     };
 }
@@ -512,7 +514,10 @@ static void layer_backward(Model *m, Work *w, const Batch *b, size_t layer, floa
 
 // ---- the whole ----------------------------------------------------------------------------------------------------
 
-// The position of each token and of each target in its row, and the first target of each row.
+static size_t row_length(const Batch *b, size_t s) { return b->starts[s + 1] - b->starts[s]; }
+
+// Where each token and each target stands in its row, and which targets belong to which row.
+// The threads begin with the longest rows, so that none is left with a long one at the end.
 static void batch_positions(Work *w, const Batch *b)
 {
     size_t target = 0;
@@ -522,6 +527,9 @@ static void batch_positions(Work *w, const Batch *b)
         for (; target < b->M && b->at[target] < b->starts[s + 1]; target++)
             w->query_position[target] = (int)(b->at[target] - b->starts[s]);
         w->query_starts[s + 1] = target;
+        size_t i = s, *order = w->order;
+        for (; i > 0 && row_length(b, order[i - 1]) < row_length(b, s); i--) order[i] = order[i - 1];
+        order[i] = s;
     }
     assert(target == b->M);
 }
@@ -534,7 +542,7 @@ static void body_forward(const Model *m, Work *w, const Batch *b)
     batch_positions(w, b);
     embedding_forward(w->acts[0].x, b->ids, model_param(m, TOK_EMB, 0), b->N, C);
     for (size_t l = 0; l < m->shape.L; l++) layer_forward(m, w, b, l);
-    FOR_EACH_TILE(t, M)
+    FOR_EACH_TILE(t, M, C)
         rmsnorm_forward(w->norm_out + t.n * C, w->rstd + t.n, w->out + t.n * C, model_param(m, FINAL_NORM, 0),
                         m->config.norm_eps, t.R, C);
 }
@@ -565,11 +573,11 @@ static void head_gradient(Model *m, Work *w, const Batch *b, TokenLoss *loss, fl
         linear_backward_weights(&weights, 1, i ? 1 : beta);                          // dclassifier += dlogits^T norm
         linear_backward_input(dnorm, dlogits, classifier, R, C, V, w->partial);      // logits = norm classifier^T
     }
-    FOR_EACH_TILE(t, M) {
+    FOR_EACH_TILE(t, M, C) {
         const float *dnorm = w->norm_out + t.n * C, *out = w->out + t.n * C;
         rmsnorm_backward(dout + t.n * C, w->dw_tiles + t.i * C, NULL, dnorm, out, norm_w, w->rstd + t.n, t.R, C);
     }
-    rows_sum(model_grad(m, FINAL_NORM, 0), w->dw_tiles, (M - 1) / tile_rows(M) + 1, C, beta);
+    rows_sum(model_grad(m, FINAL_NORM, 0), w->dw_tiles, (M - 1) / tile_rows(M, C) + 1, C, beta);
 }
 
 void model_loss(const Model *m, Work *w, const Batch *b, TokenLoss *loss)

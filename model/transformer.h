@@ -130,10 +130,10 @@ typedef struct {
     // Gradients of activations, not for WORK_LOSS: between layers, then inside of one.
     float *dout, *dx;                                      // (N, C), (N, C)
     float *dx_att, *dx_q, *dnorm, *datt, *dqkv;            // (N, C), (M, C), (N, C), (N, H*D), (N, (H + 2*K)*D)
-    float *dw_tiles, *partial;                             // (tile_count(N), C): a norm's; linear_scratch()
-    // Of the current batch: place in the row of each token and each target, first target of each row.
+    float *dw_tiles, *partial;                             // (tile_count(N, C), C): a norm's; linear_scratch()
+    // Of the current batch: place in the row of each token and each target, first target of each row; order of rows.
     int *position, *query_position;                        // (N), (M)
-    size_t *query_starts;                                  // (S+1)
+    size_t *query_starts, *order;                          // (S+1); (S): the rows by length, the longest first
     float *floats;                                         // the one block behind all floats
     size_t n_floats;
 } Work;

@@ -137,7 +137,7 @@ static void check_linear(size_t N, size_t in, size_t out)
 
     for (size_t tasks = 1; tasks < 4; tasks++) {           // a tile is one thread's, or some tasks
         float *inside = filled(N * out, NAN), *inside_dx = filled(N * in, NAN);
-        FOR_EACH_TILE(t, N) {
+        FOR_EACH_TILE(t, N, in) {
             t.tasks = tasks;
             linear_rows(inside + t.n * out, dy + t.n * out, x + t.n * in, w, t, in, out);
             linear_rows_backward(inside_dx + t.n * in, dy + t.n * out, w, t, in, out);
@@ -163,7 +163,9 @@ static void linear(void)
 static void tiles_of_fewer_rows_are_not_more(void)
 {
     for (size_t N = 1; N < 70000; N++)
-        CHECK_MSG((N - 1) / tile_rows(N) + 1 <= tile_count(N) && tile_count(N) <= tile_count(N + 1), "%zu", N);
+        for (size_t C = 64; C < 1000; C *= 10)
+            CHECK_MSG((N - 1) / tile_rows(N, C) + 1 <= tile_count(N, C) && tile_count(N, C) <= tile_count(N + 1, C),
+                      "%zu rows of %zu", N, C);
 }
 
 // Several weights' gradients in one go are what they are alone.
@@ -391,10 +393,10 @@ static double attention_objective(const double *in, const void *op_)
 // Rows of 1, 70, 150 and 3 tokens; every `every`-th token has a query (1: all), and the first row has none.
 static Attention attention_make(size_t H, size_t K, size_t D, size_t every)
 {
-    static const size_t key_starts[] = {0, 1, 71, 221, 224};
+    static const size_t key_starts[] = {0, 1, 71, 221, 224}, order[] = {2, 1, 3, 0};
     static size_t query_starts[5];
     static int position[224];
-    Attention op = {.shape = {4, key_starts, query_starts, position, H, K, D, 150, H * D, 2 * K * D}, .N = 224};
+    Attention op = {.shape = {4, key_starts, query_starts, position, order, H, K, D, 150, H * D, 2 * K * D}, .N = 224};
     for (size_t s = 0; s < 4; s++) {
         for (size_t n = key_starts[s]; n < key_starts[s + 1]; n++)
             if (every == 1 || (s > 0 && n % every == 0)) position[op.M++] = (int)(n - key_starts[s]);
