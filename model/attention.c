@@ -67,8 +67,8 @@ static HeadMemory head_memory(float *scratch, const AttentionShape *a)
                         .dv = dk + T * width};
 }
 
-// The T keys and values of a row and head side by side, and zeros up to a multiple of CHUNK. In `kv` each lies on a page
-// of its own, and long rows are slow to go through.
+// The T keys and values of a row and head side by side, and zeros up to a multiple of CHUNK. In `kv` each lies on a
+// page of its own, and long rows are slow to go through.
 static void pack(const HeadMemory *w, const float *kv, const AttentionShape *a, size_t T)
 {
     size_t D = a->D, KD = a->K * D, room = (round_up(T, CHUNK) - T) * D * sizeof(float);

@@ -46,7 +46,8 @@ static char shim[PATH_MAX];                                // the library of fau
 static int train(const char *environment, bool fresh)
 {
     char before[PATH_MAX + 512], arguments[256];
-    snprintf(before, sizeof before, "env -u OPENBLAS_CORETYPE %s ASAN_OPTIONS=verify_asan_link_order=0 LD_PRELOAD=%s %s",
+    snprintf(before, sizeof before,
+             "env -u OPENBLAS_CORETYPE %s ASAN_OPTIONS=verify_asan_link_order=0 LD_PRELOAD=%s %s",
              fresh ? "-u GOMP_SPINCOUNT -u KMP_BLOCKTIME -u OMP_WAIT_POLICY" : "", shim, environment);
     snprintf(arguments, sizeof arguments, "%s --max_steps=2", temp_path("config.json"));
     remove_tree(temp_path("out"));
