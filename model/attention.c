@@ -152,15 +152,14 @@ static void to_rows(float *x, size_t stride, const Lanes *lanes, const Lanes *sc
         }
 }
 
-// s_j = start + k_j . q: (n, LANES) from (n, D) and (D, LANES), n a multiple of CHUNK, whose sums stay in registers
-static void dots(Lanes *s, Lanes start, const float *k, const Lanes *q, size_t n, size_t D)
+// s_j = k_j . q - less: (n, LANES) from (n, D) and (D, LANES), n a multiple of CHUNK, whose sums stay in registers
+static void dots(Lanes *s, const float *k, const Lanes *q, Lanes less, size_t n, size_t D)
 {
     for (size_t j = 0; j < n; j += CHUNK, k += CHUNK * D) {
-        Lanes sum[CHUNK];
-        for (size_t i = 0; i < CHUNK; i++) sum[i] = start;
+        Lanes sum[CHUNK] = {0};
         for (size_t d = 0; d < D; d++)
             for (size_t i = 0; i < CHUNK; i++) sum[i] += k[i * D + d] * q[d];
-        for (size_t i = 0; i < CHUNK; i++) s[j + i] = sum[i];
+        for (size_t i = 0; i < CHUNK; i++) s[j + i] = sum[i] - less;
     }
 }
 
@@ -197,10 +196,10 @@ static void add_outer(float *rows, const Lanes *p_, const float *x, size_t n, si
 
 // ---- forward ------------------------------------------------------------------------------------------------------
 
-// start + the scores q_i . k_j / sqrt(D) of a block; -inf where the key comes after the query.
-static void scores(Lanes *s, Lanes start, const Block *b, const float *k, const Lanes *q, size_t D)
+// The scores q_i . k_j / sqrt(D) - less_i of a block; -inf where the key comes after the query.
+static void scores(Lanes *s, const Block *b, const float *k, const Lanes *q, Lanes less, size_t D)
 {
-    dots(s, start, k, q, b->n_keys, D);
+    dots(s, k, q, less, b->n_keys, D);
     for (size_t j = (size_t)b->position[0] + 1; j < b->n_keys; j++)
         for (size_t i = 0; i < LANES; i++)
             if ((int)j > b->position[i]) ((float *)(s + j))[i] = -INFINITY;
@@ -237,7 +236,7 @@ static void head_forward(float *att, float *lse, const float *q, const Attention
         Block b = block_at(a, s, m);
         Lanes max, sum;
         to_lanes(w->q, NULL, q + m * a->q_stride + h * D, a->q_stride, b.count, D, w->width, 1 / sqrtf((float)D));
-        scores(w->p, (Lanes){0}, &b, w->k, w->q, D);
+        scores(w->p, &b, w->k, w->q, (Lanes){0}, D);
         softmax(w->p, b.n_keys, &max, &sum);
         weighted_sum(w->sum, w->p, w->v, b.n_keys, D);
         for (size_t i = 0; i < b.count; i++) lse[(m + i) * H + h] = max[i] + logf(sum[i]);
@@ -279,12 +278,12 @@ static void head_backward(float *dq, const float *datt, const float *lse, const 
     Lanes scales = scale - (Lanes){0};
     for (size_t m = a->query_starts[s]; m < a->query_starts[s + 1]; m += LANES) {
         Block b = block_at(a, s, m);
-        Lanes minus_lse = {0};
-        for (size_t i = 0; i < b.count; i++) minus_lse[i] = -lse[(m + i) * H + h];
+        Lanes block_lse = {0};
+        for (size_t i = 0; i < b.count; i++) block_lse[i] = lse[(m + i) * H + h];
         to_lanes(w->q, w->q_rows, q + m * a->q_stride + h * D, a->q_stride, b.count, D, w->width, scale);
         to_lanes(w->datt, w->datt_rows, datt + (m * H + h) * D, H * D, b.count, D, w->width, 1);
-        scores(w->p, minus_lse, &b, w->k, w->q, D);                  // s - lse, s = q k^T / sqrt(D)
-        dots(w->dp, (Lanes){0}, w->v, w->datt, b.n_keys, D);         // dp = datt v^T
+        scores(w->p, &b, w->k, w->q, block_lse, D);                  // s - lse, s = q k^T / sqrt(D)
+        dots(w->dp, w->v, w->datt, (Lanes){0}, b.n_keys, D);         // dp = datt v^T
         softmax_backward(w->p, w->dp, b.n_keys);                     // p, ds
         add_outer(w->dv, w->p, w->datt_rows, b.n_keys, w->width);           // dv += p^T datt
         add_outer(w->dk, w->dp, w->q_rows, b.n_keys, w->width);             // dk += ds^T q
