@@ -503,9 +503,8 @@ int main(int argc, char **argv)
     Err e = {""};
     options_init(&run.options);
     char **rest = argv + at + command->n_paths;
-    bool ok = check_path(command, argv[at], &e) &&
-              options_read(&run.options, command->run ? argv[at] : NULL, rest, argc - (int)(rest - argv), command->uses,
-                           &e);
+    bool ok = check_path(command, argv[at], &e) && options_read(&run.options, command->run ? argv[at] : NULL, rest,
+                                                                argc - (int)(rest - argv), command->uses, &e);
     ops_init((int)run.options.n_threads);
     const char *limit = ops_limit();
     if (limit && run.options.n_threads != 1)

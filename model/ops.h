@@ -15,12 +15,12 @@
 //     tile   |     task     |     task     |       part    of a long sum (over the vocabulary): each part is summed
 //            +--------------+--------------+               apart, and then the parts are added up in order
 //
-//   tile    up to 256 rows of up to 512 columns, up to 512 wider ones: with fewer, sgemm packs w too often; with more,
-//           they leave the cache, and threads go without
+//   tile    up to 256 rows, or 512 where a row has more than 512 columns. With fewer, sgemm packs w too often; with
+//           more, they leave the cache, and some threads get none
 //   task    a tile's product in two if there are two tiles, so that four threads have work; but at least 4 million
 //           multiplications, since to start a task costs time too
-//   piece   1,024 columns at most: few and about equal, since each packs its own share of both matrices; four of
-//           linear_forward, if that leaves 4 million multiplications for each
+//   piece   1,024 columns at most: few and about equal, since each packs its own share of both matrices. In
+//           linear_forward four of them, if each then has 4 million multiplications
 //   part    one eighth
 //
 // The same bits for any number of threads: all these sizes depend on the shapes alone. Each output element belongs to

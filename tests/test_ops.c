@@ -649,6 +649,24 @@ static void nan_stays_nan(void)
     free_kept();
 }
 
+// Scores of 1e8, where the distance to the next number is 8: exp(s - lse) is at most 1 only if both passes round alike.
+static void huge_scores_have_finite_gradients(void)
+{
+    Attention op = attention_make(2, 1, 8, 1);
+    size_t n_q = op.M * 16, n_kv = op.N * 16;
+    float *q = random_floats(n_q), *kv = random_floats(n_kv), *att = floats(n_q), *lse = floats(op.M * 2);
+    float *dq = filled(n_q, NAN), *dkv = filled(n_kv, NAN), *scratch = floats(attention_scratch(150, 8));
+    bool finite = true;
+    for (size_t i = 0; i < n_q; i++) q[i] *= 1e4f;
+    for (size_t i = 0; i < n_kv; i++) kv[i] *= 1e4f;
+    attention_forward(att, lse, q, kv, &op.shape, scratch);
+    attention_backward(dq, dkv, op.datt, lse, q, kv, &op.shape, scratch);
+    for (size_t i = 0; i < n_q; i++) finite = finite && isfinite(dq[i]);
+    for (size_t i = 0; i < n_kv; i++) finite = finite && fabsf(dkv[i]) < 1e12f;
+    CHECK(finite);
+    free_kept();
+}
+
 // Numbers below the normal range are zero, as operands and as results, whichever thread computes.
 static void numbers_below_the_normal_range_are_zero(void)
 {
@@ -692,6 +710,7 @@ int main(void)
     RUN(exp_is_within_two_ulps);
     RUN(exp_at_its_ends);
     RUN(nan_stays_nan);
+    RUN(huge_scores_have_finite_gradients);
     RUN(numbers_below_the_normal_range_are_zero);
     return check_report();
 }
