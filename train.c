@@ -137,14 +137,14 @@ static bool train_step(Run *r, Training *t, Err *e)
         epoch_order(t->order, t->n_rows, t->shuffle, (uint64_t)o->seed, ++p->epoch);
     }
     sums.seconds = now_seconds() - started;
-    sums_add(&p->since_log, &sums);
-    sums_add(&p->total, &sums);
+    sums_add_step(&p->since_log, &sums);
+    sums_add_step(&p->total, &sums);
     return true;
 }
 
 static bool log_training(Run *r, Training *t, Err *e)
 {
-    cJSON *line = progress_train_line(&t->done, t->plan.steps_per_epoch);
+    cJSON *line = progress_train_line(&t->done, &t->plan);
     if (!t->label) report_loss(&t->done, t->plan.n_steps, r->n_eval ? INFINITY : log(r->model.config.vocab_size));
     t->done.since_log = (TrainSums){0};
     return run_write_log(r, line, e);
@@ -160,7 +160,7 @@ static bool log_evaluation(Run *r, Training *t, Err *e)
     if (!r->n_eval || was_evaluated(r, t->done.step)) return true;
     EvalSums sums = run_evaluate(r);
     eval_curve_add(&r->curve, t->done.step, &sums);
-    cJSON *line = progress_line(&t->done, t->plan.steps_per_epoch);
+    cJSON *line = progress_line(&t->done, &t->plan);
     eval_add_json(line, &sums, false);
     if (!progress_note_best(&t->done, &r->options, line, e)) return cJSON_Delete(line), false;
     if (!t->label) {
@@ -198,9 +198,9 @@ static bool train_loop(Run *r, Training *t, Err *e)
     }
     ok = ok && check_update(r, t, e);
     if (ok && stop_signal && !t->label) ok = save_checkpoint(r, t, e);         // a resumed run logs the rest again
-    if (ok && p->since_log.weight > 0) ok = log_training(r, t, e);
+    if (ok && p->since_log.steps) ok = log_training(r, t, e);
     if (ok && plan->eval_at_end) ok = log_evaluation(r, t, e);
-    return ok && run_write_log(r, progress_end_line(p, plan->steps_per_epoch, now_seconds() - t->started), e);
+    return ok && run_write_log(r, progress_end_line(p, plan, now_seconds() - t->started), e);
 }
 
 // load_best_model_at_end: replaces the last model by the model of the best checkpoint.

@@ -239,13 +239,13 @@ void progress_clear(void)
 void progress_show(const Progress *p, int64_t n_steps, const char *label)
 {
     if (!isatty(STDERR_FILENO)) return;
-    const TrainSums *s = &p->total, *shown = p->since_log.weight > 0 ? &p->since_log : s;
+    const TrainSums *s = &p->total, *shown = p->since_log.steps ? &p->since_log : s;
     double left = s->seconds / (double)p->step * (double)(n_steps - p->step);
     progress_clear();
     if (label) fprintf(stderr, "%s  ", label);
     fprintf(stderr, "step %lld/%lld  loss %.4f  lr %.2e  %.0f tokens/s  %d:%02d left", (long long)p->step,
-            (long long)n_steps, shown->nll / shown->weight, p->lr, (double)s->tokens / s->seconds, (int)left / 60,
-            (int)left % 60);
+            (long long)n_steps, shown->loss / (double)shown->steps, p->lr, (double)s->tokens / s->seconds,
+            (int)left / 60, (int)left % 60);
     if (p->step < n_steps) return;
     if (label) progress_clear();
     else fprintf(stderr, "\n");
@@ -253,7 +253,7 @@ void progress_show(const Progress *p, int64_t n_steps, const char *label)
 
 void report_loss(const Progress *p, int64_t n_steps, double guess)
 {
-    double loss = p->since_log.nll / p->since_log.weight;
+    double loss = p->since_log.loss / (double)p->since_log.steps;
     bool terminal = isatty(STDOUT_FILENO) && isatty(STDERR_FILENO);
     if (!terminal) printf("step %lld of %lld: loss %.4f\n", (long long)p->step, (long long)n_steps, loss);
     if (p->step == n_steps && loss > 1.02 * guess)

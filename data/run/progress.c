@@ -23,8 +23,8 @@ Plan plan_run(const Options *o, size_t n_rows)
     int64_t micro = ((int64_t)n_rows + batch - 1) / batch, per_epoch = (micro + accumulation - 1) / accumulation;
     int64_t n = o->max_steps >= 0 ? o->max_steps : (int64_t)ceil(o->num_train_epochs * (double)per_epoch);
     bool no_eval = o->eval_strategy && strcmp(o->eval_strategy, "no") == 0;
-    return (Plan){.n_steps = n, .steps_per_epoch = per_epoch, .warmup = whole_steps(o->warmup_steps, n),
-                  .logging = whole_steps(o->logging_steps, n),
+    return (Plan){.n_steps = n, .steps_per_epoch = per_epoch, .batch = batch, .batches_per_epoch = micro,
+                  .warmup = whole_steps(o->warmup_steps, n), .logging = whole_steps(o->logging_steps, n),
                   .eval = every(o->eval_strategy, o->eval_steps, o->logging_steps, n),
                   .save = every(o->save_strategy, o->save_steps, 500, n),
                   .eval_on_start = o->eval_on_start < 0 ? !no_eval : o->eval_on_start, .eval_at_end = !no_eval};
@@ -60,30 +60,38 @@ void sums_add_batch(TrainSums *sums, const Batch *b, const TokenLoss *losses)
     }
 }
 
-void sums_add(TrainSums *to, const TrainSums *sums)
+void sums_add_step(TrainSums *to, const TrainSums *step)
 {
-    to->nll += sums->nll;
-    to->entropy += sums->entropy;
-    to->correct += sums->correct;
-    to->weight += sums->weight;
-    to->seconds += sums->seconds;
-    to->tokens += sums->tokens;
-    to->rows += sums->rows;
+    to->loss += step->nll / step->weight;
+    to->steps++;
+    to->nll += step->nll;
+    to->entropy += step->entropy;
+    to->correct += step->correct;
+    to->weight += step->weight;
+    to->seconds += step->seconds;
+    to->tokens += step->tokens;
+    to->rows += step->rows;
 }
 
-cJSON *progress_line(const Progress *p, int64_t steps_per_epoch)
+double progress_epoch(const Progress *p, const Plan *plan)
+{
+    int64_t batches = ((int64_t)p->next + plan->batch - 1) / plan->batch;
+    return (double)p->epoch + (double)batches / (double)plan->batches_per_epoch;
+}
+
+cJSON *progress_line(const Progress *p, const Plan *plan)
 {
     cJSON *line = cJSON_CreateObject();
     cJSON_AddNumberToObject(line, "step", (double)p->step);
-    cJSON_AddNumberToObject(line, "epoch", (double)p->step / (double)steps_per_epoch);
+    cJSON_AddNumberToObject(line, "epoch", progress_epoch(p, plan));
     return line;
 }
 
-cJSON *progress_train_line(const Progress *p, int64_t steps_per_epoch)
+cJSON *progress_train_line(const Progress *p, const Plan *plan)
 {
     const TrainSums *s = &p->since_log;
-    cJSON *line = progress_line(p, steps_per_epoch);
-    cJSON_AddNumberToObject(line, "loss", s->nll / s->weight);
+    cJSON *line = progress_line(p, plan);
+    cJSON_AddNumberToObject(line, "loss", s->loss / (double)s->steps);
     cJSON_AddNumberToObject(line, "grad_norm", p->grad_norm);
     cJSON_AddNumberToObject(line, "learning_rate", p->lr);
     cJSON_AddNumberToObject(line, "num_tokens", (double)p->num_tokens);
@@ -94,11 +102,11 @@ cJSON *progress_train_line(const Progress *p, int64_t steps_per_epoch)
     return line;
 }
 
-cJSON *progress_end_line(const Progress *p, int64_t steps_per_epoch, double runtime)
+cJSON *progress_end_line(const Progress *p, const Plan *plan, double runtime)
 {
     const TrainSums *s = &p->total;
-    cJSON *line = progress_line(p, steps_per_epoch);
-    if (s->weight > 0) cJSON_AddNumberToObject(line, "train_loss", s->nll / s->weight);
+    cJSON *line = progress_line(p, plan);
+    if (s->steps > 0) cJSON_AddNumberToObject(line, "train_loss", s->loss / (double)s->steps);
     else cJSON_AddNullToObject(line, "train_loss");
     cJSON_AddNumberToObject(line, "train_runtime", runtime);
     cJSON_AddNumberToObject(line, "train_samples_per_second", (double)s->rows / runtime);

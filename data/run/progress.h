@@ -9,14 +9,16 @@
 enum { NEVER = 0, EVERY_EPOCH = -1 };
 typedef struct {
     int64_t n_steps, steps_per_epoch, warmup, logging, eval, save;
+    int64_t batch, batches_per_epoch;                      // rows of a batch, and batches: an update may take several
     bool eval_on_start, eval_at_end;
 } Plan;
 Plan plan_run(const Options *o, size_t n_rows);            // parts of all steps as transformers counts them
 
-// Sums over targets, times their weights, of the steps since the last line of the log, or since the beginning.
-typedef struct { double nll, entropy, correct, weight, seconds; size_t tokens, rows; } TrainSums;
+// Sums over targets, times their weights, of the steps since the last line of the log, or since the beginning. `loss` is
+// the sum of the steps' losses: a logged loss is the mean of the steps, as in transformers. All else is a mean over tokens.
+typedef struct { double nll, entropy, correct, weight, loss, seconds; size_t steps, tokens, rows; } TrainSums;
 void sums_add_batch(TrainSums *sums, const Batch *b, const TokenLoss *losses);
-void sums_add(TrainSums *to, const TrainSums *sums);
+void sums_add_step(TrainSums *to, const TrainSums *step);
 
 // What a checkpoint keeps of a run besides weights and moments. resume.c lists the fields.
 typedef struct {
@@ -35,9 +37,12 @@ bool progress_due(const Progress *p, int64_t every);       // after the step tha
 // Takes the evaluation of a step as the best one, if it is, by metric_for_best_model.
 bool progress_note_best(Progress *p, const Options *o, const cJSON *line, Err *e);
 
-// Lines of the log, owned by the caller. steps_per_epoch: updates.
-cJSON *progress_line(const Progress *p, int64_t steps_per_epoch);          // step and epoch, to which others add
-cJSON *progress_train_line(const Progress *p, int64_t steps_per_epoch);    // the steps since the last such line
-cJSON *progress_end_line(const Progress *p, int64_t steps_per_epoch, double runtime);
+// Passes over the rows so far, in batches as transformers counts them: 1.4 after 14 batches of 10.
+double progress_epoch(const Progress *p, const Plan *plan);
+
+// Lines of the log, owned by the caller.
+cJSON *progress_line(const Progress *p, const Plan *plan);                 // step and epoch, to which others add
+cJSON *progress_train_line(const Progress *p, const Plan *plan);           // the steps since the last such line
+cJSON *progress_end_line(const Progress *p, const Plan *plan, double runtime);
 
 #endif

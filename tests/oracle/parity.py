@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Makes tests/fixtures/parity: short runs of the real trl.SFTTrainer on model/tiny and data/wordnet, for test_parity.
 
-    $(sh tests/oracle/venv.sh) tests/oracle/parity.py tests/fixtures/parity
+    $(sh tests/oracle/venv.sh) tests/oracle/parity.py tests/fixtures/parity [CASE ...]
 
 CASE.jsonl has the rows as given. CASE.json has a config of ours ("config"), what TRL's collator made of the rows
-("rows": input_ids and labels, without padding and dropped rows), TRL's log of each update ("log"), its eval_loss
-("evaluations"), and each tensor's sum and L2 norm at the end ("final_sum_and_norm"). Sequential order, no dropout, one
+("rows": input_ids and labels, without padding and dropped rows), TRL's log of each update, or each logging_steps
+("log"), its eval_loss ("evaluations") and train_loss, and each tensor's sum and L2 norm at the end ("final_sum_and_norm"). Sequential order, no dropout, one
 thread, fp32.
 """
 import json, os, sys, tempfile
@@ -15,11 +15,11 @@ import torch, transformers, trl
 from datasets import load_dataset
 from transformers import AutoTokenizer, PrinterCallback
 
-SAME = ("max_length per_device_train_batch_size gradient_accumulation_steps num_train_epochs max_steps learning_rate "
+SAME = ("logging_steps max_length per_device_train_batch_size gradient_accumulation_steps num_train_epochs max_steps learning_rate "
         "lr_scheduler_type warmup_steps weight_decay max_grad_norm completion_only_loss").split()
 LOGGED = "step epoch loss grad_norm learning_rate num_tokens mean_token_accuracy entropy".split()
 BASE = {"model_name_or_path": "model/tiny", "max_length": 256, "per_device_train_batch_size": 4, "max_steps": 20,
-        "learning_rate": 1e-3, "warmup_steps": 5, "shuffle": False}
+        "learning_rate": 1e-3, "warmup_steps": 5, "shuffle": False, "logging_steps": 1}
 
 
 def read(name):
@@ -49,6 +49,7 @@ def cases():
         "unmasked": (kinds[:60], {"assistant_only_loss": False}),
         "prompt_loss_weight": (kinds[:60], {"max_steps": 10, "prompt_loss_weight": 1}),     # the same as TRL's unmasked
         "accumulation": (kinds[:37], {"gradient_accumulation_steps": 4, "max_steps": -1, "num_train_epochs": 5}),
+        "windows": (kinds[:37], {"logging_steps": 5, "gradient_accumulation_steps": 4, "max_steps": 18}),
         "decay_cosine": (kinds[:60], {"weight_decay": 0.3, "lr_scheduler_type": "cosine", "warmup_steps": 6,
                                       "max_grad_norm": 0.5}),
         "truncated": (kinds[:60], {"max_length": 24}),
@@ -73,7 +74,7 @@ def trainer(config, folder, out):
     if "eval_dataset_name" in config:
         args.update(eval_strategy="steps", eval_steps=config["eval_steps"], eval_on_start=True)
     args = trl.SFTConfig(output_dir=out, bf16=False, use_cpu=True, report_to="none", save_strategy="no",
-                         logging_steps=1, disable_tqdm=True, gradient_checkpointing=False,
+                         disable_tqdm=True, gradient_checkpointing=False,
                          train_sampling_strategy="sequential", **args)
     t = trl.SFTTrainer(model=config["model_name_or_path"], args=args, train_dataset=train,
                        eval_dataset=load(config.get("eval_dataset_name")),
@@ -96,8 +97,10 @@ def write_lines(path, rows):
         f.writelines(json.dumps(r, ensure_ascii=False) + "\n" for r in rows)
 
 
-def main(folder):
+def main(folder, *names):
     for name, (rows, more) in cases().items():
+        if names and name not in names:
+            continue
         config = {**BASE, **more, "dataset_name": f"{name}.jsonl"}
         write_lines(f"{folder}/{name}.jsonl", rows)
         if "eval" in config:
@@ -106,7 +109,7 @@ def main(folder):
         with tempfile.TemporaryDirectory() as out:
             t = trainer(config, folder, out)
             given = [json.dumps(r, separators=(",", ":")) for r in fed_rows(t)]
-            t.train()
+            train_loss = t.train().training_loss
         history = t.state.log_history
         log = [json.dumps({k: x[k] for k in LOGGED if k in x}) for x in history if "grad_norm" in x]
         evaluations = [{k: x[k] for k in ("step", "eval_loss")} for x in history if "eval_loss" in x]
@@ -116,9 +119,9 @@ def main(folder):
         with open(f"{folder}/{name}.json", "w") as f:
             f.write("{\n" + "".join(f' "{k}": {json.dumps(v)},\n' for k, v in parts.items()))
             f.write(' "rows": [\n' + ",\n".join(given) + '\n ],\n "log": [\n' + ",\n".join(log) + "\n ],\n")
-            f.write(f' "evaluations": {json.dumps(evaluations)},\n')
+            f.write(f' "evaluations": {json.dumps(evaluations)},\n "train_loss": {train_loss!r},\n')
             f.write(f' "final_sum_and_norm": {json.dumps(norms)}\n}}\n')
         print(f"{name}: {len(given)} rows, {len(log)} steps")
 
 
-main(sys.argv[1])
+main(*sys.argv[1:])
