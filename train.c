@@ -49,7 +49,7 @@ typedef struct {
     int64_t saved;                                         // step of the last checkpoint of this process; -1: none
     bool shuffle;
     double started;
-    const Schedule *schedule;
+    Schedule schedule;
     const char *label;                                     // for a run of a comparison: it prints no evaluations
 } Training;
 
@@ -66,10 +66,10 @@ static bool training_init(Training *t, const Run *r, Err *e)
     t->plan = plan_run(o, t->n_rows);
     if (o->load_best_model_at_end && !(r->n_eval && t->plan.eval_at_end))
         return fail(e, "load_best_model_at_end: expected held-out rows and evaluations, found none");
-    t->schedule = schedule_find(o->lr_scheduler_type);
     t->shuffle = strcmp(o->train_sampling_strategy, "random") == 0;
     epoch_order(t->order, t->n_rows, t->shuffle, (uint64_t)o->seed, 0);
-    return true;
+    return schedule_init(&t->schedule, o->lr_scheduler_type, o->lr_scheduler_kwargs, o->learning_rate, t->plan.warmup,
+                         t->plan.n_steps, e);
 }
 
 static void training_free(Training *t)
@@ -125,7 +125,7 @@ static bool train_step(Run *r, Training *t, Err *e)
     if (!isfinite(sums.nll) || !isfinite(p->grad_norm))
         return explain_step(r, &(BadStep){t->rows, t->order + first, end - first, p->step + 1, divisor,
                                           sums.nll / divisor, p->grad_norm}, e);
-    p->lr = o->learning_rate * t->schedule->factor(p->step, t->plan.warmup, t->plan.n_steps);
+    p->lr = o->learning_rate * schedule_factor(&t->schedule, p->step);
     double clip = o->max_grad_norm > 0 ? fmin(1, o->max_grad_norm / (p->grad_norm + 1e-6)) : 1;
     optim_step(&r->optim, &r->model, p->lr, clip);
 

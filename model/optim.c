@@ -122,49 +122,111 @@ void optim_step(Optim *o, Model *m, double lr, double grad_scale)
 
 // ---- schedules ----------------------------------------------------------------------------------------------------
 
-// The share of the peak while it warms up, 1 after.
-static double warm(int64_t step, int64_t warmup)
+static double length(const Schedule *s) { return fmax(1, (double)(s->total - s->warmup)); }         // after the warm-up
+static double done(const Schedule *s, int64_t step) { return (double)(step - s->warmup) / length(s); }
+static double wave(double cycles) { return 0.5 * (1 + cos(2 * M_PI * cycles)); }       // from 1 down to 0, and up again
+
+static double constant(const Schedule *s, int64_t step) { return (void)s, (void)step, 1; }
+static double linear(const Schedule *s, int64_t step) { return fmax(0, (double)(s->total - step) / length(s)); }
+static double cosine(const Schedule *s, int64_t step) { return fmax(0, wave(s->kwargs[0] * done(s, step))); }
+static double restarts(const Schedule *s, int64_t step) { return wave(0.5 * fmod(s->kwargs[0] * done(s, step), 1)); }
+
+static double cosine_with_min_lr(const Schedule *s, int64_t step)
 {
-    return step < warmup ? (double)step / (double)(warmup > 1 ? warmup : 1) : 1;
+    double least = s->kwargs[1] < 0 ? s->kwargs[2] : s->peak > 0 ? s->kwargs[1] / s->peak : 0;
+    return fmax(0, wave(s->kwargs[0] * done(s, step)) * (1 - least) + least);
 }
 
-// The updates after the warm-up, at least 1.
-static double length_after(int64_t warmup, int64_t total) { return (double)(total - warmup > 1 ? total - warmup : 1); }
-
-static double linear(int64_t step, int64_t warmup, int64_t total)
+static double polynomial(const Schedule *s, int64_t step)
 {
-    return step < warmup ? warm(step, warmup) : fmax(0, (double)(total - step) / length_after(warmup, total));
+    double end = s->kwargs[0] / s->peak;
+    return (1 - end) * pow(1 - done(s, step), s->kwargs[1]) + end;
 }
 
-static double cosine(int64_t step, int64_t warmup, int64_t total)
+static double inverse_sqrt(const Schedule *s, int64_t step)
 {
-    if (step < warmup) return warm(step, warmup);
-    return fmax(0, 0.5 * (1 + cos(M_PI * (double)(step - warmup) / length_after(warmup, total))));
+    double scale = s->kwargs[0] > 0 ? s->kwargs[0] : s->warmup ? (double)s->warmup : 10000;
+    return 1 / sqrt(((double)(step - s->warmup) + scale) / scale);
 }
 
-static double constant(int64_t step, int64_t warmup, int64_t total)
+// 1 where `part` is 0, and 0 where it is 1. The types are those of `falls`.
+static double fall(double type, double part, double cycles)
 {
-    (void)step, (void)warmup, (void)total;                 // transformers' constant ignores the warm-up
-    return 1;
+    return type == 0 ? 1 - part : type == 1 ? wave(cycles * part) : 1 - sqrt(part);
 }
 
-static double constant_with_warmup(int64_t step, int64_t warmup, int64_t total)
+// The rate rises to the peak, stays there, and falls.
+static double warmup_stable_decay(const Schedule *s, int64_t step)
 {
-    (void)total;
-    return warm(step, warmup);
+    double decay = s->kwargs[0], least = s->kwargs[4], at = (double)(step - s->warmup), factor;
+    double stable = s->kwargs[1] < 0 ? (double)(s->total - s->warmup) - decay : s->kwargs[1];
+    if (at >= stable + decay) return least;
+    if (at >= 0 && at < stable) return 1;
+    if (at < 0) factor = fall(s->kwargs[2], -at / (double)s->warmup, 0.5);
+    else factor = fall(s->kwargs[3], (at - stable) / fmax(1, decay), s->kwargs[5]);
+    return fmax(0, factor * (1 - least) + least);
 }
 
-static const Schedule schedules[] = {
-    {"linear", linear}, {"cosine", cosine}, {"constant", constant}, {"constant_with_warmup", constant_with_warmup},
+// A setting of lr_scheduler_kwargs: a number, or one of `words`, of which its place is kept. `initial` is -1 where the
+// setting may be left out without a default, and NAN where it must be given.
+typedef struct { const char *name; double initial; const char *const *words; } Kwarg;
+static const char *const falls[] = {"linear", "cosine", "1-sqrt", NULL};
+
+typedef struct ScheduleRow {
+    const char *name;                                      // of the config key "lr_scheduler_type"
+    double (*factor)(const Schedule *s, int64_t step);
+    bool own_warmup;                                       // false: the rate rises in a line, and then comes `factor`
+    Kwarg kwargs[MAX_KWARGS];
+} ScheduleRow;
+
+static const ScheduleRow schedules[] = {
+    {"linear", linear, false, {{0}}},
+    {"cosine", cosine, false, {{"num_cycles", 0.5, NULL}}},
+    {"constant", constant, true, {{0}}},                   // transformers' constant ignores the warm-up
+    {"constant_with_warmup", constant, false, {{0}}},
+    {"cosine_with_restarts", restarts, false, {{"num_cycles", 1, NULL}}},
+    {"cosine_with_min_lr", cosine_with_min_lr, false,
+     {{"num_cycles", 0.5, NULL}, {"min_lr", -1, NULL}, {"min_lr_rate", -1, NULL}}},
+    {"polynomial", polynomial, false, {{"lr_end", 1e-7, NULL}, {"power", 1, NULL}}},
+    {"inverse_sqrt", inverse_sqrt, false, {{"timescale", -1, NULL}}},
+    {"warmup_stable_decay", warmup_stable_decay, true,
+     {{"num_decay_steps", NAN, NULL}, {"num_stable_steps", -1, NULL}, {"warmup_type", 0, falls},
+      {"decay_type", 1, falls}, {"min_lr_ratio", 0, NULL}, {"num_cycles", 0.5, NULL}}},
 };
 enum { N_SCHEDULES = sizeof schedules / sizeof *schedules };
 
 const char *schedule_name(size_t i) { return i < N_SCHEDULES ? schedules[i].name : NULL; }
 
-const Schedule *schedule_find(const char *name)
+static bool read_kwarg(double *out, const Kwarg *k, const cJSON *kwargs, Err *e)
 {
-    size_t i = 0;
-    while (i < N_SCHEDULES && strcmp(schedules[i].name, name) != 0) i++;
-    assert(i < N_SCHEDULES);
-    return &schedules[i];
+    const cJSON *v = json_get(kwargs, k->name);
+    if (!k->words || json_is_absent(v))
+        return json_get_number(out, kwargs, "lr_scheduler_kwargs", k->name, k->initial, e);
+    for (size_t i = 0; k->words[i]; i++)
+        if (cJSON_IsString(v) && strcmp(v->valuestring, k->words[i]) == 0) return *out = (double)i, true;
+    return fail(e, "lr_scheduler_kwargs.%s: expected linear, cosine or 1-sqrt", k->name);
+}
+
+bool schedule_init(Schedule *s, const char *name, const cJSON *kwargs, double peak, int64_t warmup, int64_t total, Err *e)
+{
+    const ScheduleRow *row = schedules;
+    while (row < schedules + N_SCHEDULES && strcmp(row->name, name) != 0) row++;
+    assert(row < schedules + N_SCHEDULES);
+    *s = (Schedule){.row = row, .warmup = warmup, .total = total, .peak = peak};
+    for (const cJSON *v = kwargs ? kwargs->child : NULL; v; v = v->next) {
+        bool known = false;
+        for (int k = 0; k < MAX_KWARGS && row->kwargs[k].name; k++) known |= strcmp(row->kwargs[k].name, v->string) == 0;
+        if (!known) return fail(e, "lr_scheduler_kwargs: %s has no setting \"%s\"", name, v->string);
+    }
+    for (int k = 0; k < MAX_KWARGS && row->kwargs[k].name; k++)
+        if (!read_kwarg(&s->kwargs[k], &row->kwargs[k], kwargs, e)) return false;
+    if (row->factor == polynomial && s->kwargs[0] >= peak)
+        return fail(e, "lr_scheduler_kwargs.lr_end: expected less than learning_rate, found %g", s->kwargs[0]);
+    return row->factor != cosine_with_min_lr || (s->kwargs[1] < 0) != (s->kwargs[2] < 0) ||
+           fail(e, "lr_scheduler_kwargs: expected one of min_lr and min_lr_rate");
+}
+
+double schedule_factor(const Schedule *s, int64_t step)
+{
+    return step < s->warmup && !s->row->own_warmup ? (double)step / (double)s->warmup : s->row->factor(s, step);
 }

@@ -40,11 +40,16 @@ void optim_step(Optim *o, Model *m, double lr, double grad_scale);
 // A learning-rate schedule: the factor of the peak rate at update `step` (0-based) of `total`, as in transformers'
 // get_scheduler. As there, the first update of a warm-up has rate 0. To add one: a row and its
 // function in optim.c.
+enum { MAX_KWARGS = 6 };
 typedef struct {
-    const char *name;                                      // of the config key "lr_scheduler_type"
-    double (*factor)(int64_t step, int64_t warmup, int64_t total);
+    const struct ScheduleRow *row;
+    int64_t warmup, total;
+    double peak;                                           // learning_rate
+    double kwargs[MAX_KWARGS];                             // in the order of the row; -1: not given
 } Schedule;
-const char *schedule_name(size_t i);                       // of row i; NULL after the last
-const Schedule *schedule_find(const char *name);           // a name of the table (assert)
+const char *schedule_name(size_t i);                       // a name of row i; NULL after the last
+// `name` is one of the table (assert). `kwargs` is lr_scheduler_kwargs (NULL: none).
+bool schedule_init(Schedule *s, const char *name, const cJSON *kwargs, double peak, int64_t warmup, int64_t total, Err *e);
+double schedule_factor(const Schedule *s, int64_t step);
 
 #endif

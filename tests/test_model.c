@@ -333,8 +333,12 @@ static double number(const cJSON *run, const char *key) { return cJSON_GetNumber
 
 static double run_factor(const cJSON *run, int step)
 {
-    const Schedule *s = schedule_find(json_string(run, "lr_scheduler_type"));
-    return s->factor(step, (int64_t)number(run, "warmup_steps"), (int64_t)number(run, "max_steps"));
+    Schedule s;
+    Err e;
+    bool ok = schedule_init(&s, json_string(run, "lr_scheduler_type"), json_get(run, "lr_scheduler_kwargs"),
+                            number(run, "learning_rate"), (int64_t)number(run, "warmup_steps"),
+                            (int64_t)number(run, "max_steps"), &e);
+    return CHECK_MSG(ok, "%s", e.text) ? schedule_factor(&s, step) : 0;
 }
 
 static Optim run_optim(const cJSON *run, const Model *m)
@@ -438,20 +442,44 @@ static void ten_steps_follow_pytorch(void)
 
 static void schedules_are_transformers(void)
 {
-    enum { WIDTH = 20 };
-    SafeTensors f = fixture_open("model_schedules");
-    cJSON *runs = fixture_note(&f, "runs");
-    const cJSON *run;
-    size_t row = 0;
-    float *want = fixture_floats(&f, NULL, "factors"), got[WIDTH];
+    Err e;
+    cJSON *runs = json_load("tests/fixtures/schedules.json", &e);
+    const cJSON *run, *want;
+    CHECK_MSG(runs, "%s", e.text);
     cJSON_ArrayForEach(run, runs) {
-        for (int step = 0; step < WIDTH; step++) got[step] = (float)run_factor(run, step);
-        CHECK_CLOSE(json_string(run, "lr_scheduler_type"), got, want + WIDTH * row++, WIDTH, 1e-7);
+        int step = 0;
+        cJSON_ArrayForEach(want, json_get(run, "factors")) {
+            double got = run_factor(run, step);
+            CHECK_MSG(fabs(got - want->valuedouble) <= 1e-12, "%s, step %d: %.17g in transformers and %.17g here",
+                      json_string(run, "lr_scheduler_type"), step, want->valuedouble, got);
+            step++;
+        }
+        CHECK(step > 0);
     }
-    CHECK(row > 0);
-    free(want);
     cJSON_Delete(runs);
-    safetensors_close(&f);
+}
+
+static void schedule_settings_are_checked(void)
+{
+    static const struct { const char *name, *kwargs, *message; } bad[] = {
+        {"cosine", "{'cycles': 1}", "lr_scheduler_kwargs: cosine has no setting \"cycles\""},
+        {"linear", "{'num_cycles': 1}", "linear has no setting \"num_cycles\""},
+        {"polynomial", "{'power': '2'}", "lr_scheduler_kwargs.power: expected a number, found a string"},
+        {"polynomial", "{'lr_end': 1}", "lr_scheduler_kwargs.lr_end: expected less than learning_rate, found 1"},
+        {"cosine_with_min_lr", "{}", "expected one of min_lr and min_lr_rate"},
+        {"cosine_with_min_lr", "{'min_lr': 0, 'min_lr_rate': 0}", "expected one of min_lr and min_lr_rate"},
+        {"warmup_stable_decay", "{}", "lr_scheduler_kwargs.num_decay_steps: expected a number, found nothing"},
+        {"warmup_stable_decay", "{'num_decay_steps': 2, 'decay_type': 'exponential'}",
+         "lr_scheduler_kwargs.decay_type: expected linear, cosine or 1-sqrt"},
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        Schedule s;
+        Err e = {""};
+        cJSON *kwargs = cJSON_Parse(quoted(bad[i].kwargs));
+        CHECK(!schedule_init(&s, bad[i].name, kwargs, 0.01, 2, 10, &e));
+        CHECK_MSG(strstr(e.text, bad[i].message), "%s", e.text);
+        cJSON_Delete(kwargs);
+    }
 }
 
 // ---- masking is masking -------------------------------------------------------------------------------------------
@@ -777,6 +805,7 @@ int main(void)
     RUN(losses_and_gradients_are_pytorchs);
     RUN(ten_steps_follow_pytorch);
     RUN(schedules_are_transformers);
+    RUN(schedule_settings_are_checked);
     RUN(a_masked_position_has_no_gradient);
     RUN(a_masked_token_is_context);
     RUN(any_split_gives_the_same_gradient);

@@ -76,6 +76,8 @@ static const Option table[] = {
         "updates of the weights in the whole run; -1: as many as num_train_epochs takes"),
     NUMBER(learning_rate, REAL, "2e-5", 0, 100, "the highest learning rate of the run"),
     ONE_OF(lr_scheduler_type, "\"linear\"", schedule_name, "how the learning rate changes over the run"),
+    KEY(lr_scheduler_kwargs, JSON, FOR_CONFIG, "null", 0, 0, NULL,
+        "an object with the settings of lr_scheduler_type, as transformers names them"),
     NUMBER(warmup_steps, STEPS, "0", 0, MANY,
         "updates in which the learning rate rises from 0; below 1 (in all ..._steps): a part of all updates"),
     ONE_OF(optim, "\"adamw_torch\"", optim_name, "the optimizer; adamw_torch_fused and adamw mean adamw_torch"),

@@ -21,6 +21,7 @@ typedef struct {
     int64_t max_steps;                                     // -1: as num_train_epochs says
     double learning_rate, warmup_steps;                    // every ..._steps: below 1, a part of all steps
     char *lr_scheduler_type, *optim;
+    cJSON *lr_scheduler_kwargs;
     double adam_beta1, adam_beta2, adam_epsilon, weight_decay, max_grad_norm;
     int64_t activation_checkpointing, seed;
     char *train_sampling_strategy;                         // "random" or "sequential"

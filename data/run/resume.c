@@ -99,12 +99,13 @@ typedef struct { const char *key; size_t offset; } Field;
 #define FIELD(name) {#name, offsetof(Progress, name)}
 static const Field exact_fields[] = {
     FIELD(since_log.nll), FIELD(since_log.entropy), FIELD(since_log.correct), FIELD(since_log.weight),
-    FIELD(since_log.loss), FIELD(since_log.seconds), FIELD(grad_norm), FIELD(lr), FIELD(total.nll), FIELD(total.entropy),
-    FIELD(total.correct), FIELD(total.weight), FIELD(total.loss), FIELD(total.seconds), FIELD(best_metric),
+    FIELD(since_log.loss), FIELD(since_log.seconds), FIELD(total.nll), FIELD(total.entropy), FIELD(total.correct),
+    FIELD(total.weight), FIELD(total.loss), FIELD(total.seconds), FIELD(grad_norm), FIELD(lr), FIELD(best_metric),
 };
 static const Field count_fields[] = {
     FIELD(step), FIELD(epoch), FIELD(next), FIELD(num_tokens), FIELD(supervised_tokens), FIELD(since_log.tokens),
-    FIELD(since_log.rows), FIELD(since_log.steps), FIELD(total.steps), FIELD(total.tokens), FIELD(total.rows), FIELD(best_step),
+    FIELD(since_log.rows), FIELD(since_log.steps), FIELD(total.tokens), FIELD(total.rows), FIELD(total.steps),
+    FIELD(best_step),
 };
 _Static_assert(sizeof(size_t) == 8 && sizeof(int64_t) == 8, "count_fields are read and written as 64 bits");
 enum { N_EXACT = sizeof exact_fields / sizeof *exact_fields, N_COUNTS = sizeof count_fields / sizeof *count_fields };
