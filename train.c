@@ -3,6 +3,7 @@
 // model/transformer runs forward and backward, model/optim updates. data/run opens the files that a config names and
 // writes the results; data/report shows them.
 #include "data/report/page.h"
+#include "data/report/record.h"
 #include "data/report/report.h"
 #include "data/run/generate.h"
 #include "data/run/memory.h"
@@ -85,7 +86,7 @@ static bool check_place(const Training *t, const Options *o, const char *checkpo
     int64_t rows = o->per_device_train_batch_size * o->gradient_accumulation_steps;
     int64_t epoch = p->step / t->plan.steps_per_epoch, next = p->step % t->plan.steps_per_epoch * rows;
     return (p->epoch == (uint64_t)epoch && p->next == (size_t)next) ||
-           fail(e, "%s/trainer_state.json: expected epoch %lld, next %lld for step %lld, found %llu, %zu", checkpoint,
+           fail(e, "%s/resume.json: expected epoch %lld, next %lld for step %lld, found %llu, %zu", checkpoint,
                 (long long)epoch, (long long)next, (long long)p->step, (unsigned long long)p->epoch, p->next);
 }
 
@@ -147,7 +148,7 @@ static bool log_training(Run *r, Training *t, Err *e)
     cJSON *line = progress_train_line(&t->done, &t->plan);
     if (!t->label) report_loss(&t->done, t->plan.n_steps, r->n_eval ? INFINITY : log(r->model.config.vocab_size));
     t->done.since_log = (TrainSums){0};
-    return run_write_log(r, line, e);
+    return record_line(r, line, e);
 }
 
 static bool was_evaluated(const Run *r, int64_t step)
@@ -171,14 +172,17 @@ static bool log_evaluation(Run *r, Training *t, Err *e)
         printf("\n");
         fflush(stdout);
     }
-    return run_write_log(r, line, e);
+    return record_line(r, line, e);
 }
 
 static bool save_checkpoint(Run *r, Training *t, Err *e)
 {
     if (t->saved == t->done.step) return true;
     t->saved = t->done.step;
-    return check_update(r, t, e) && resume_write(r, &t->done, e);
+    cJSON *state = check_update(r, t, e) ? record_state(r, &t->done, &t->plan, e) : NULL;
+    bool ok = state && resume_write(r, &t->done, state, e);
+    cJSON_Delete(state);
+    return ok;
 }
 
 static bool train_loop(Run *r, Training *t, Err *e)
@@ -200,7 +204,8 @@ static bool train_loop(Run *r, Training *t, Err *e)
     if (ok && stop_signal && !t->label) ok = save_checkpoint(r, t, e);         // a resumed run logs the rest again
     if (ok && p->since_log.steps) ok = log_training(r, t, e);
     if (ok && plan->eval_at_end) ok = log_evaluation(r, t, e);
-    return ok && run_write_log(r, progress_end_line(p, plan, now_seconds() - t->started), e);
+    return ok && record_line(r, progress_end_line(p, plan, now_seconds() - t->started), e) &&
+           record_close(r, p, plan, e);
 }
 
 // load_best_model_at_end: replaces the last model by the model of the best checkpoint.
@@ -221,10 +226,10 @@ static bool take_best_model(Run *r, const Training *t, const Config *c, Err *e)
 // A resumed run shows the curve of the whole run: the log, cut back to the checkpoint, has its beginning.
 static bool recall_evaluations(Run *r, Err *e)
 {
-    char *path = run_log_path(r);
-    bool ok = eval_curve_read(&r->curve, path, e);
-    free(path);
-    return ok;
+    cJSON *lines = run_read_log(r, e);
+    eval_curve_recall(&r->curve, lines);
+    cJSON_Delete(lines);
+    return lines != NULL;
 }
 
 // Model, optimizer and the memory that the rows need. If a checkpoint's model is damaged, the message names the
@@ -257,7 +262,7 @@ static bool open_training(Run *r, Training *t, const Config *c, Err *e)
         ok = resume_read(r, &t->done, state, checkpoint, e) && check_place(t, o, checkpoint, e) &&
              recall_evaluations(r, e);
     else ok = ok && resume_remove_after(o, -1, e);
-    ok = ok && run_open_output(r, e);
+    ok = ok && run_open_output(r, e) && record_open(r, e);
     if (ok && checkpoint) {
         epoch_order(t->order, t->n_rows, t->shuffle, (uint64_t)o->seed, t->done.epoch);
         printf("resuming from %s\n", checkpoint);
@@ -345,6 +350,7 @@ static bool compare_run(const Options *base, Comparison *c, size_t arm, size_t s
     o->output_dir = dir.data;
     snprintf(label, sizeof label, "run %zu/%zu: %s", seed * c->n_arms + arm + 1, c->n_arms * c->n_seeds,
              arm_name(c->weights[arm], name));
+    r.events_dir = record_events_dir(base->output_dir, name, o->seed);
     bool ok = run_claim_output(&r, false, e) && run_open_inputs(&r, true, &config, e) &&
               train_run(&r, &config, label, seed == 0 ? show : NULL, 1 + arm, e);
     if (ok && !stop_signal) {

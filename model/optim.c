@@ -207,16 +207,18 @@ static bool read_kwarg(double *out, const Kwarg *k, const cJSON *kwargs, Err *e)
     return fail(e, "lr_scheduler_kwargs.%s: expected linear, cosine or 1-sqrt", k->name);
 }
 
-bool schedule_init(Schedule *s, const char *name, const cJSON *kwargs, double peak, int64_t warmup, int64_t total, Err *e)
+bool schedule_init(Schedule *s, const char *name, const cJSON *kwargs, double peak, int64_t warmup, int64_t total,
+                   Err *e)
 {
     const ScheduleRow *row = schedules;
     while (row < schedules + N_SCHEDULES && strcmp(row->name, name) != 0) row++;
     assert(row < schedules + N_SCHEDULES);
     *s = (Schedule){.row = row, .warmup = warmup, .total = total, .peak = peak};
     for (const cJSON *v = kwargs ? kwargs->child : NULL; v; v = v->next) {
-        bool known = false;
-        for (int k = 0; k < MAX_KWARGS && row->kwargs[k].name; k++) known |= strcmp(row->kwargs[k].name, v->string) == 0;
-        if (!known) return fail(e, "lr_scheduler_kwargs: %s has no setting \"%s\"", name, v->string);
+        int k = 0;
+        while (k < MAX_KWARGS && row->kwargs[k].name && strcmp(row->kwargs[k].name, v->string) != 0) k++;
+        if (k == MAX_KWARGS || !row->kwargs[k].name)
+            return fail(e, "lr_scheduler_kwargs: %s has no setting \"%s\"", name, v->string);
     }
     for (int k = 0; k < MAX_KWARGS && row->kwargs[k].name; k++)
         if (!read_kwarg(&s->kwargs[k], &row->kwargs[k], kwargs, e)) return false;

@@ -49,7 +49,8 @@ typedef struct {
 } Schedule;
 const char *schedule_name(size_t i);                       // a name of row i; NULL after the last
 // `name` is one of the table (assert). `kwargs` is lr_scheduler_kwargs (NULL: none).
-bool schedule_init(Schedule *s, const char *name, const cJSON *kwargs, double peak, int64_t warmup, int64_t total, Err *e);
+bool schedule_init(Schedule *s, const char *name, const cJSON *kwargs, double peak, int64_t warmup, int64_t total,
+                   Err *e);
 double schedule_factor(const Schedule *s, int64_t step);
 
 #endif

@@ -4,6 +4,7 @@
 #define PROGRAM_H
 
 #include "fixture.h"
+#include "records.h"
 
 #include <sys/wait.h>
 
@@ -88,7 +89,7 @@ static inline void log_without_times(const char *dir, Buf *out)
     if (f) fclose(f);
 }
 
-// Two runs have the same log, times left out, and the same weights.
+// Two runs have the same logs, times left out, and the same weights.
 static inline void check_same_run(const char *want, const char *got)
 {
     Buf a = {0}, b = {0};
@@ -96,6 +97,7 @@ static inline void check_same_run(const char *want, const char *got)
     log_without_times(got, &b);
     CHECK_STR(b.data, a.data);
     CHECK(same_files(in_output(want, "model.bin"), in_output(got, "model.bin")));
+    check_records(temp_path(got));
     buf_free(&a);
     buf_free(&b);
 }

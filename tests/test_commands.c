@@ -114,11 +114,13 @@ static void test_trl_reasons(void)
         {"--packing=true", "packing: expected false, found true: rows never touch each other here"},
         {"--use_peft=true", "LoRA adapters are not trained here"},
         {"--lora_r=8", "lora_r: expected 16, found 8: it describes a LoRA adapter, and use_peft is false"},
-        {"--report_to=wandb", "report_to: expected none"},
-        {"--report_to='[\"wandb\"]'", "report_to: expected none"},
+        {"--report_to=wandb", "report_to: expected one of none|tensorboard, found wandb"},
+        {"--report_to='[\"wandb\"]'", "report_to: expected one of none|tensorboard, found [\"wandb\"]"},
         {"--deepspeed=ds.json", "deepspeed: expected null, found ds.json"},
         {"--optim=adafactor", "optim: expected one of adamw_torch|sgd, found adafactor"},
         {"--eval_strategy=sometimes", "eval_strategy: expected one of no|steps|epoch"},
+        {"--lr_scheduler_kwargs='{\"power\": 2}'", "lr_scheduler_kwargs: linear has no setting \"power\""},
+        {"--lr_scheduler_type=reduce_lr_on_plateau", "lr_scheduler_type: expected one of linear|cosine|"},
         {"--loss_type=dft", "loss_type: expected nll"},
         {"--eos_token='<nothing>'", "eos_token: expected a token of"},
         {"--metric_for_best_model=bleu", "metric_for_best_model: expected one of eval_loss|"},
@@ -134,7 +136,8 @@ static void test_trl_reasons(void)
     }
     static const char *const good[] = {
         "--bf16=false --packing=false --report_to=none --optim=adamw_torch", "--optim=adamw_torch_fused --fp16=null",
-        "--optim=adamw --report_to='[]' --fsdp= --eos_token='<EOS_TOKEN>'", "--shuffle=false --eos_token='<s>'",
+        "--optim=adamw --report_to='[]' --fsdp= --eos_token='<EOS_TOKEN>' --lr_scheduler_kwargs={}",
+        "--shuffle=false --eos_token='<s>'",
         "--train_sampling_strategy=sequential --max_length=null", "--no_cuda=true --per_gpu_train_batch_size=4",
         "--metric_for_best_model=loss --torch_dtype=float32",
         "--packing=False --activation_checkpointing=True --fp16=None",
@@ -300,6 +303,109 @@ static void test_slips(void)
     CHECK(run("eval %s", temp_path("tokenizer.bin")) == 1 && says("expected a config, a JSON file, found binary data"));
     CHECK(run("train %s --output_dir=%s --max_steps=1", config(), temp_path("good")) == 0);
     remove_tree(temp_path("good"));
+}
+
+// ---- for other programs --------------------------------------------------------------------------------------------
+
+// log.csv, the event file and trainer_state.json say what log.jsonl says; so do those of a run that stopped between two
+// checkpoints and went on, and of one that was asked for the event file only then.
+static void test_records(void)
+{
+    static const char *const keys[] = {"epoch", "global_step", "max_steps", "num_train_epochs", "train_batch_size",
+                                       "logging_steps", "eval_steps", "save_steps", "best_metric", "best_global_step"};
+    static const double values[] = {10.0 / 3, 10, 20, 7, 2, 3, 4, 5, NAN, 8};
+    static const char options[] = "--logging_steps=3 --eval_steps=4 --save_steps=5 --load_best_model_at_end=true";
+    Err e;
+    uint32_t known = (0xE3069283u >> 15 | 0xE3069283u << 17) + 0xA282EAD8u;
+    CHECK(masked_crc32c((const unsigned char *)"123456789", 9) == known);
+    CHECK(run("%s --output_dir=%s %s --report_to='[\"tensorboard\"]'", config(), temp_path("straight"), options) == 0);
+    CHECK(file_exists(in_output("straight", "runs/train/events.out.tfevents.0")));
+    check_records(temp_path("straight"));
+    cJSON *state = json_load(in_output("straight", "checkpoint-10/trainer_state.json"), &e);
+    if (CHECK_MSG(state, "%s", e.text)) {
+        for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+            const cJSON *v = json_get(state, keys[i]);
+            double off = cJSON_IsNumber(v) ? v->valuedouble - values[i] : INFINITY;
+            CHECK_MSG(isnan(values[i]) ? isnan(off) : fabs(off) < 1e-12, "%s", keys[i]);
+        }
+        CHECK_STR(json_string(state, "best_model_checkpoint"), in_output("straight", "checkpoint-8"));
+        CHECK(cJSON_GetArraySize(json_get(state, "log_history")) == 6);        // steps 0, 3, 4, 6, 8 and 9
+    }
+    cJSON_Delete(state);
+    CHECK(run("%s --output_dir=%s %s --report_to=none", config(), temp_path("again"), options) == 0);
+    CHECK(!file_exists(in_output("again", "runs")));
+    CHECK_MSG(run("%s --output_dir=%s %s --report_to=tensorboard --resume_from_checkpoint=%s", config(),
+                  temp_path("again"), options, in_output("again", "checkpoint-5")) == 0, "%s", output);
+    CHECK(file_exists(in_output("again", "runs/train/events.out.tfevents.0")));
+    check_same_run("straight", "again");
+    CHECK(run("%s --output_dir=%s --overwrite_output_dir=true --max_steps=2", config(), temp_path("again")) == 0);
+    check_records(temp_path("again"));
+    CHECK(!file_exists(in_output("again", "runs/train/events.out.tfevents.0")));           // it would be the old run's
+    remove_tree(temp_path("straight"));
+    remove_tree(temp_path("again"));
+}
+
+// The runs of a comparison lie side by side.
+static void test_records_of_arms(void)
+{
+    static const char *const arms[][2] = {{"weight-0", "masked"}, {"weight-1", "unmasked"}};
+    CHECK(run("compare %s --output_dir=%s --max_steps=4 --logging_steps=1 --seeds=2 --report_to=tensorboard", config(),
+              temp_path("arms")) == 0);
+    for (int i = 0; i < 4; i++) {
+        char folder[64], log[80], events[96];
+        snprintf(folder, sizeof folder, "arms/%s/seed-%d", arms[i / 2][0], 42 + i % 2);
+        snprintf(log, sizeof log, "%s/log.jsonl", folder);
+        snprintf(events, sizeof events, "arms/runs/%s-seed-%d/events.out.tfevents.0", arms[i / 2][1], 42 + i % 2);
+        cJSON *lines = read_lines(temp_path(log));
+        CHECK(cJSON_GetArraySize(lines) == 7);
+        check_events(temp_path(events), lines);
+        check_records(temp_path(folder));
+        cJSON_Delete(lines);
+    }
+    remove_tree(temp_path("arms"));
+}
+
+static void put_in_folder(const char *name, const char *text)
+{
+    char path[64];
+    snprintf(path, sizeof path, "source/%s", name);
+    temp_text(path, quoted(text));
+}
+
+// A folder names a class of transformers that follows tokenizer.json, whatever class it came with. Its template is a
+// file of its own; several are a list.
+static void test_folder_for_transformers(void)
+{
+    static const char *const copied[] = {"config.json", "model.safetensors", "tokenizer.json"};
+    Err e;
+    CHECK(dir_make(temp_path("source"), &e));
+    for (size_t i = 0; i < 3; i++) {
+        char from[64], to[64];
+        snprintf(from, sizeof from, "model/tiny/%s", copied[i]);
+        snprintf(to, sizeof to, "source/%s", copied[i]);
+        CHECK(file_copy(from, temp_path(to), &e));
+    }
+    for (int several = 0; several < 3; several++) {        // one template, two, and no tokenizer_config.json
+        put_in_folder("tokenizer_config.json", several
+                          ? "{'tokenizer_class': 'GPT2Tokenizer', 'bos_token': '<|endoftext|>', 'chat_template': "
+                            "[{'name': 'default', 'template': '{{ 1 }}'}, {'name': 'rag', 'template': '{{ 2 }}'}]}"
+                          : "{'tokenizer_class': 'LlamaTokenizer', 'legacy': false, 'bos_token': '<|endoftext|>', "
+                            "'model_input_names': ['input_ids'], 'chat_template': '{{ 1 }}'}");
+        if (several == 2) CHECK(unlink(temp_path("source/tokenizer_config.json")) == 0);
+        CHECK_MSG(run("export %s %s", temp_path("source"), temp_path("folder")) == 0, "%s", output);
+        cJSON *config = json_load(in_output("folder", "tokenizer_config.json"), &e);
+        cJSON *generation = json_load(in_output("folder", "generation_config.json"), &e);
+        CHECK_STR(json_string(config, "tokenizer_class"), "PreTrainedTokenizerFast");
+        CHECK(cJSON_GetArraySize(json_get(config, "model_input_names")) == 1 + (several > 0));
+        CHECK(cJSON_GetArraySize(json_get(config, "chat_template")) == (several == 1 ? 2 : 0));
+        CHECK(cJSON_IsFalse(json_get(config, "legacy")) == !several);
+        CHECK(file_exists(in_output("folder", "chat_template.jinja")) == !several);
+        CHECK(several == 2 || json_is_int(json_get(generation, "bos_token_id"), 0, 0));
+        cJSON_Delete(config);
+        cJSON_Delete(generation);
+        remove_tree(temp_path("folder"));
+    }
+    remove_tree(temp_path("source"));
 }
 
 // ---- what a run says ----------------------------------------------------------------------------------------------
@@ -578,6 +684,9 @@ int main(void)
     RUN(test_unknown_keys);
     RUN(test_null);
     RUN(test_slips);
+    RUN(test_records);
+    RUN(test_records_of_arms);
+    RUN(test_folder_for_transformers);
     RUN(test_losses_are_printed);
     RUN(test_held_out_rows);
     RUN(test_strategies);

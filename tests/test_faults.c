@@ -15,7 +15,7 @@ static bool all;
 
 // The run that is disturbed: two checkpoints, of which one stays, and evaluations between and after them.
 static const char RUN[] = "%s --output_dir=%s --max_steps=20 --save_steps=10 --save_total_limit=1 --logging_steps=3"
-                          " --eval_steps=7 --n_threads=1 %s";
+                          " --eval_steps=7 --n_threads=1 --report_to=tensorboard %s";
 
 static const char *output_of(const char *dir, const char *arguments)
 {
@@ -76,6 +76,7 @@ static bool has_unfinished(const char *path)
 static void check_recovered(const char *dir)
 {
     check_same_run("straight", dir);
+    CHECK(file_exists(in_output(dir, "runs/train/events.out.tfevents.0")));
     CHECK(!has_unfinished(temp_path(dir)));
 }
 

@@ -128,7 +128,7 @@ static void test_place_of_a_checkpoint(void)
              " 'num_attention_heads': 1, 'max_position_embeddings': 8},"
              " 'per_device_train_batch_size': 1, 'max_steps': 4, 'save_steps': 2");
     if (!CHECK_MSG(run("%s", temp_path("config.json")) == 0, "%s", output)) return;
-    char *path = path_join(temp_path("out"), "checkpoint-4/trainer_state.json");
+    char *path = path_join(temp_path("out"), "checkpoint-4/resume.json");
     static const struct { const char *key; double value; } places[] = {
         {"next", 1e9}, {"next", 0}, {"epoch", 7}, {"step", 1e15}};
     for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
@@ -138,7 +138,7 @@ static void test_place_of_a_checkpoint(void)
         CHECK_MSG(json_save(changed, path, &e), "%s", e.text);
         bool ran = run(RESUME, temp_path("config.json")) == 0;
         snprintf(e.text, sizeof e.text, "%.2000s", output);
-        CHECK_FAILS(ran, e, "checkpoint-4/trainer_state.json: expected epoch ");
+        CHECK_FAILS(ran, e, "checkpoint-4/resume.json: expected epoch ");
         CHECK(json_save(state, path, &e));
         cJSON_Delete(state);
         cJSON_Delete(changed);

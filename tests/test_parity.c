@@ -12,8 +12,8 @@ enum { LOSS = 1, NORM = 2, RATE = 4, TOKENS = 8, EPOCH = 16, MEANS = 32, ALL = 6
 typedef struct { const char *name; unsigned same; } Case;
 static const Case cases[] = {
     {"masked", ALL}, {"unmasked", ALL}, {"prompt_loss_weight", ALL}, {"accumulation", ALL & ~MEANS},
-    {"windows", ALL & ~MEANS}, {"decay_cosine", ALL}, {"truncated", ALL}, {"completion_only", ALL}, {"strings", ALL}, {"glued", ALL},
-    {"evaluation", ALL},                                   // but eval_loss: TRL's is the mean of batch means
+    {"windows", ALL & ~MEANS}, {"decay_cosine", ALL}, {"truncated", ALL}, {"completion_only", ALL}, {"strings", ALL},
+    {"glued", ALL}, {"evaluation", ALL},                   // but eval_loss: TRL's is the mean of batch means
 };
 
 static const struct { unsigned which; const char *key; double tolerance; } columns[] = {       // relative
@@ -85,7 +85,8 @@ static void check_rows(const Case *c, const cJSON *want)
     cJSON_Delete(rows);
 }
 
-static void check_number(const Case *c, int step, const char *key, const cJSON *want, const cJSON *got, double tolerance)
+static void check_number(const Case *c, int step, const char *key, const cJSON *want, const cJSON *got,
+                         double tolerance)
 {
     double x = want->valuedouble, y = got ? got->valuedouble : NAN;
     CHECK_MSG(fabs(x - y) <= tolerance * fabs(x), "%s, step %d: %s is %.9g in TRL and %.9g here", c->name, step, key, x,

@@ -108,32 +108,19 @@ void eval_curve_add(EvalCurve *curve, int64_t step, const EvalSums *sums)
     curve->points[curve->n++] = p;
 }
 
-bool eval_curve_read(EvalCurve *curve, const char *path, Err *e)
+void eval_curve_recall(EvalCurve *curve, const cJSON *lines)
 {
-    File f;
-    bool ok = file_map(&f, path, e);
-    if (!ok) return false;
-    const char *text = (const char *)f.data, *end = text + f.size, *next;
-    for (size_t number = 1; ok && text < end; text = next, number++) {
-        const char *newline = memchr(text, '\n', (size_t)(end - text));
-        next = newline ? newline + 1 : end;
-        cJSON *line = json_parse(text, (size_t)(next - text), path, number, e);
-        const cJSON *step = json_get(line, "step");
-        ok = line && (json_is_int(step, 0, (int64_t)1 << 53) ||
-                      fail(e, "%s:%zu: step: expected a count, found %s", path, number, json_kind(step)));
-        if (ok && json_get(line, "eval_loss")) {
-            EvalPoint p = {.step = (int64_t)step->valuedouble};
-            for (Metric m = 0; m < N_METRICS; m++) {
-                const cJSON *v = json_get(line, metric_table[m].key);
-                p.value[m] = cJSON_IsNumber(v) ? v->valuedouble : NAN;
-            }
-            ARRAY_ROOM(curve->points, curve->n, curve->cap);
-            curve->points[curve->n++] = p;
+    const cJSON *line;
+    cJSON_ArrayForEach(line, lines) {
+        if (!json_get(line, "eval_loss")) continue;
+        EvalPoint p = {.step = (int64_t)json_get(line, "step")->valuedouble};
+        for (Metric m = 0; m < N_METRICS; m++) {
+            const cJSON *v = json_get(line, metric_table[m].key);
+            p.value[m] = cJSON_IsNumber(v) ? v->valuedouble : NAN;
         }
-        cJSON_Delete(line);
+        ARRAY_ROOM(curve->points, curve->n, curve->cap);
+        curve->points[curve->n++] = p;
     }
-    file_unmap(&f);
-    return ok;
 }
 
 static void add_ratio(cJSON *json, const char *key, Ratio r)

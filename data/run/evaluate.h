@@ -40,8 +40,7 @@ extern const Metric metric_order[N_METRICS];               // the order in which
 typedef struct { int64_t step; double value[N_METRICS]; } EvalPoint;
 typedef struct { EvalPoint *points; size_t n, cap; } EvalCurve;
 void eval_curve_add(EvalCurve *curve, int64_t step, const EvalSums *sums);
-// Appends the evaluations that a log.jsonl holds.
-bool eval_curve_read(EvalCurve *curve, const char *path, Err *e);
+void eval_curve_recall(EvalCurve *curve, const cJSON *lines);              // appends those of a log's lines
 
 // eval_loss (the training objective), eval_assistant_loss, eval_prompt_loss (everything that is not the assistant's),
 // eval_mean_token_accuracy, eval_exact_match; with `counts` also the number of tokens of each, and the loss of each

@@ -38,6 +38,7 @@ void run_free(Run *r)
     template_free(r->tool_template);
     tokenizer_free(r->tokenizer);
     free(r->tokenizer_path);
+    free(r->events_dir);
     options_free(&r->options);
 }
 

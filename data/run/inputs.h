@@ -23,6 +23,7 @@ typedef struct {
     Optim optim;
     int lock;                                              // on output_dir, once it is claimed; else 0
     EvalCurve curve;                                       // the evaluations so far
+    char *events_dir;                                      // of the event file: output_dir/runs/train, if not given
 } Run;
 
 void run_free(Run *r);                                     // accepts {0}

@@ -41,6 +41,7 @@ typedef struct {
 CHOICES(error_or_warn, "error", "warn")
 CHOICES(sampling, "random", "sequential")
 CHOICES(strategy, "no", "steps", "epoch")
+CHOICES(viewer, "none", "tensorboard")
 CHOICES(eval_metric, "eval_loss", "eval_assistant_loss", "eval_prompt_loss", "eval_mean_token_accuracy",
         "eval_exact_match")
 
@@ -108,7 +109,8 @@ static const Option table[] = {
     ONE_OF(metric_for_best_model, "\"eval_assistant_loss\"", eval_metric,
         "the metric that says which evaluation is best"),
     FLAG(greater_is_better, "null", "is the greatest value the best? null: false for a loss, true for other metrics"),
-    TEXT(output_dir, "null", "the folder for the model, log.jsonl, the report and train_config.json"),
+    TEXT(output_dir, "null", "the folder for the model, the logs, the report and train_config.json"),
+    ONE_OF(report_to, "\"none\"", viewer, "tensorboard: write event files too, in output_dir/runs"),
     FLAG(overwrite_output_dir, "false", "write into output_dir even if it holds a model, checkpoints or a comparison"),
     TEXT(resume_from_checkpoint, "null",
         "continue a run: the path of a checkpoint, or latest (or true) for the newest one in output_dir"),
@@ -202,14 +204,15 @@ static bool set_default(Options *o, const Option *option, Err *e)
     return ok;
 }
 
-// Sets a text, under its name in the table; true and false are other names of some. An empty text is null; only a
-// prompt or a system message may be empty.
+// Sets a text, under its name in the table; true, false and lists are other names of some. An empty text is null; only
+// a prompt or a system message may be empty.
 static bool set_text(Options *o, const Option *option, const cJSON *v, const char *found, Err *e)
 {
-    const char *text = cJSON_IsString(v) ? v->valuestring : cJSON_IsTrue(v) ? "true" : "false", *value = text;
-    char name[64];
+    char name[64], *text = cJSON_PrintUnformatted(v);
+    const char *value = cJSON_IsString(v) ? v->valuestring : text;
     TrlWord other;
-    snprintf(name, sizeof name, "%s.%.30s", option->key, text);
+    snprintf(name, sizeof name, "%s.%.30s", option->key, value);
+    cJSON_free(text);
     if (!cJSON_IsNumber(v) && trl_find("value", name, other)) value = other;
     else if (!cJSON_IsString(v)) return fail_expected(e, option, found);
     if (!*value && option->uses != FOR_GENERATE) return set_default(o, option, e);

@@ -30,7 +30,7 @@ typedef struct {
     char *eval_strategy, *save_strategy;                   // NULL: as eval_steps and save_steps say
     int64_t load_best_model_at_end, greater_is_better;
     char *metric_for_best_model, *eos_token;
-    char *output_dir, *resume_from_checkpoint;
+    char *output_dir, *resume_from_checkpoint, *report_to;
     int64_t overwrite_output_dir;
     int64_t n_threads;                                     // 0: all cores
     // Of single commands

@@ -49,9 +49,10 @@ bool run_holds_model(const char *dir)
 
 // What a killed run left half done: files and folders under temporary names of ours. Whoever holds the lock may remove
 // them.
-static void remove_unfinished(const char *dir)
+void run_remove_unfinished(const char *dir)
 {
-    static const char *const names[] = {"train_config.json", "log.jsonl", "report.html", "compare.csv", "model"};
+    static const char *const names[] = {"train_config.json", "log.jsonl", "log.csv", "trainer_state.json",
+                                        "report.html", "compare.csv", "model", EVENTS_FILE};
     DIR *folder = opendir(dir);
     for (struct dirent *d; folder && (d = readdir(folder));) {
         char *path = path_join(dir, d->d_name), *name = mem_strndup(d->d_name, unfinished_name_length(d->d_name));
@@ -72,13 +73,14 @@ bool run_claim_output(Run *r, bool can_resume, Err *e)
     int lock = dir_lock(o->output_dir, e);
     if (lock < 0) return fail_prefix(e, "output_dir: ");
     r->lock = lock;
+    if (!r->events_dir) r->events_dir = path_join(o->output_dir, "runs/train");
     if (!o->overwrite_output_dir && !o->resume_from_checkpoint && run_holds_model(o->output_dir))
         return fail(e, "output_dir: %s holds a model, checkpoints or a comparison already: choose another folder, or "
                        "give overwrite_output_dir=true%s", o->output_dir,
                     can_resume && holds_checkpoint(o->output_dir) ? " or resume_from_checkpoint=latest" : "");
     if (access(o->output_dir, W_OK) != 0)
         return fail(e, "output_dir: %s: cannot write: %s", o->output_dir, strerror(errno));
-    remove_unfinished(o->output_dir);
+    run_remove_unfinished(o->output_dir);
     return true;
 }
 
@@ -97,7 +99,7 @@ bool run_open_output(Run *r, Err *e)
     return ok;
 }
 
-bool run_write_log(Run *r, cJSON *line, Err *e)
+bool run_write_log(const Run *r, const cJSON *line, Err *e)
 {
     char *text = cJSON_PrintUnformatted(line), *path = run_log_path(r);
     Buf b = {0};
@@ -106,8 +108,29 @@ bool run_write_log(Run *r, cJSON *line, Err *e)
     buf_free(&b);
     free(path);
     cJSON_free(text);
-    cJSON_Delete(line);
     return ok;
+}
+
+cJSON *run_read_log(const Run *r, Err *e)
+{
+    File f;
+    char *path = run_log_path(r);
+    bool ok = file_map(&f, path, e);
+    cJSON *lines = ok ? cJSON_CreateArray() : NULL;
+    const char *text = ok ? (const char *)f.data : "", *end = text + (ok ? f.size : 0), *next;
+    for (size_t number = 1; ok && text < end; text = next, number++) {
+        const char *newline = memchr(text, '\n', (size_t)(end - text));
+        next = newline ? newline + 1 : end;
+        cJSON *line = json_parse(text, (size_t)(next - text), path, number, e);
+        const cJSON *step = json_get(line, "step");
+        ok = line && (json_is_int(step, 0, (int64_t)1 << 53) ||
+                      fail(e, "%s:%zu: step: expected a count, found %s", path, number, json_kind(step)));
+        if (line) cJSON_AddItemToArray(lines, line);
+    }
+    if (lines) file_unmap(&f);
+    if (!ok) cJSON_Delete(lines);
+    free(path);
+    return ok ? lines : NULL;
 }
 
 bool dir_stage(const char *dir, char **stage, Err *e)
@@ -135,84 +158,98 @@ bool dir_publish(const char *dir, char *stage, bool ok, Err *e)
     return ok;
 }
 
-static void add_eos_ids(cJSON *config, const Run *r)
+// The ids that end a text; in an object that is new, the one that begins it too.
+static void add_ids(cJSON *config, const Run *r)
 {
     const cJSON *kwargs = r->options.chat_template_kwargs;
+    int bos = tokenizer_bos(r->tokenizer);
+    if (!config->child && bos >= 0) cJSON_AddNumberToObject(config, "bos_token_id", bos);
     turn_add_ends(config, &(Recipe){.tokenizer = r->tokenizer, .template = r->template, .template_kwargs = kwargs,
                                     .eos_token = r->options.eos_token});
 }
 
-static void add_templates(cJSON *config, const Run *r)
+// The template in force is a file of its own, as transformers 5 writes it. Several templates are a list in
+// tokenizer_config.json (`config`; NULL: there is none).
+static bool save_templates(const Run *r, cJSON *config, const char *dir, Err *e)
 {
+    const char *given = r->options.chat_template_path, *own = tokenizer_chat_template(r->tokenizer);
+    const cJSON *all = tokenizer_templates(r->tokenizer);
+    bool several = config && !given && cJSON_GetArraySize(all) > (own ? 1 : 0);
     cJSON_DeleteItemFromObjectCaseSensitive(config, "chat_template");
-    cJSON *list = cJSON_AddArrayToObject(config, "chat_template");
-    for (const cJSON *v = tokenizer_templates(r->tokenizer)->child; v; v = v->next) {
+    cJSON *list = several ? cJSON_AddArrayToObject(config, "chat_template") : NULL;
+    for (const cJSON *v = several ? all->child : NULL; v; v = v->next) {
         cJSON *item = cJSON_CreateObject();
         cJSON_AddStringToObject(item, "name", v->string);
         cJSON_AddStringToObject(item, "template", v->valuestring);
         cJSON_AddItemToArray(list, item);
     }
+    char *path = path_join(dir, "chat_template.jinja");
+    bool ok = given ? file_copy(given, path, e) : several || !own || file_put(path, own, strlen(own), e);
+    free(path);
+    return ok;
 }
 
-// Copies a file of the tokenizer's folder, if it is there. Two may change: generation_config.json gets the ids that end
-// a text, and tokenizer_config.json the templates of additional_chat_templates: then one file holds them all.
-static bool copy_if_there(const Run *r, const char *from_dir, const char *to_dir, const char *name, Err *e)
+// transformers 5 has classes that do not follow tokenizer.json (LlamaTokenizer, GPT2Tokenizer). The one named here does,
+// so that a text has the ids that the model was trained with. In transformers 4 it would also give token_type_ids.
+static void name_class(cJSON *config, const Run *r)
 {
-    char *from = path_join(from_dir, name), *to = path_join(to_dir, name), *more = path_join(from_dir, MORE_TEMPLATES);
-    bool named = file_exists(more) && !r->options.chat_template_path && !tokenizer_is_bin(r->tokenizer);
-    bool ends = strcmp(name, "generation_config.json") == 0;
-    bool list = named && strcmp(name, "tokenizer_config.json") == 0, there = file_exists(from), ok = true;
-    if (named && strcmp(name, "chat_template.jinja") == 0) there = false;      // it would hide the list
-    if (list || (there && ends)) {
-        cJSON *json = there ? json_load(from, e) : cJSON_CreateObject();
-        if (json && ends) add_eos_ids(json, r);
-        if (json && list) add_templates(json, r);
-        ok = json && json_save(json, to, e);
-        cJSON_Delete(json);
-    } else if (there) ok = file_copy(from, to, e);
+    static const char *const inputs[] = {"input_ids", "attention_mask"};
+    for (const cJSON *v = tokenizer_special_tokens(r->tokenizer)->child; v; v = v->next)
+        if (cJSON_IsString(v) && !json_get(config, v->string))
+            cJSON_AddStringToObject(config, v->string, v->valuestring);
+    cJSON_DeleteItemFromObjectCaseSensitive(config, "tokenizer_class");
+    cJSON_AddStringToObject(config, "tokenizer_class", "PreTrainedTokenizerFast");
+    if (!json_get(config, "model_input_names"))
+        cJSON_AddItemToObject(config, "model_input_names", cJSON_CreateStringArray(inputs, 2));
+}
+
+// tokenizer_config.json or generation_config.json; what the tokenizer's folder has of it is kept.
+static bool save_config(const Run *r, const char *folder, const char *dir, const char *name, Err *e)
+{
+    char *from = path_join(folder, name), *to = path_join(dir, name);
+    cJSON *json = file_exists(from) ? json_load(from, e) : cJSON_CreateObject();
+    bool ok = json, is_generation = strcmp(name, "generation_config.json") == 0;
+    if (ok && is_generation) add_ids(json, r);
+    if (ok && !is_generation) name_class(json, r), ok = save_templates(r, json, dir, e);
+    ok = ok && json_save(json, to, e);
+    cJSON_Delete(json);
     free(from);
     free(to);
-    free(more);
     return ok;
 }
 
 // Everything that the tokenizer was read from, and the template in force.
 bool run_save_tokenizer(const Run *r, const char *dir, Err *e)
 {
-    static const char *const names[] = {"tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
-                                        "tokenizer.model", "generation_config.json", "chat_template.jinja"};
-    enum { N_NAMES = sizeof names / sizeof *names };
-    const char *template = r->options.chat_template_path;
-    char *from = file_is_dir(r->tokenizer_path) ? mem_strdup(r->tokenizer_path) : path_dir(r->tokenizer_path);
-    char *main_from =
-        file_is_dir(r->tokenizer_path) ? path_join(from, "tokenizer.json") : mem_strdup(r->tokenizer_path);
-    char *main_to = path_join(dir, tokenizer_is_bin(r->tokenizer) ? "tokenizer.bin" : "tokenizer.json");
-    char *template_to = path_join(dir, "chat_template.jinja");
-    bool ok = file_copy(main_from, main_to, e);
-    size_t first = tokenizer_is_bin(r->tokenizer) ? N_NAMES - 1 : 0;           // beside a .bin there is the last alone
-    for (size_t i = first; ok && i < N_NAMES; i++) ok = copy_if_there(r, from, dir, names[i], e);
-    if (ok && template) ok = file_copy(template, template_to, e);
+    static const char *const names[] = {"special_tokens_map.json", "added_tokens.json", "tokenizer.model"};
+    bool is_bin = tokenizer_is_bin(r->tokenizer), is_dir = file_is_dir(r->tokenizer_path), ok;
+    char *folder = is_dir ? mem_strdup(r->tokenizer_path) : path_dir(r->tokenizer_path);
+    char *from = is_dir ? path_join(folder, "tokenizer.json") : mem_strdup(r->tokenizer_path);
+    char *to = path_join(dir, is_bin ? "tokenizer.bin" : "tokenizer.json");
+    ok = file_copy(from, to, e) &&
+         (is_bin ? save_templates(r, NULL, dir, e) : save_config(r, folder, dir, "tokenizer_config.json", e) &&
+                                                     save_config(r, folder, dir, "generation_config.json", e));
+    for (size_t i = 0; ok && !is_bin && i < sizeof names / sizeof *names; i++) {
+        free(from);
+        free(to);
+        from = path_join(folder, names[i]), to = path_join(dir, names[i]);
+        ok = !file_exists(from) || file_copy(from, to, e);
+    }
+    free(folder);
     free(from);
-    free(main_from);
-    free(main_to);
-    free(template_to);
+    free(to);
     return ok;
 }
 
 // A folder's config.json keeps the keys that we do not write; a new one says what begins and ends a text.
 cJSON *run_config_keys(const Run *r, Err *e)
 {
-    cJSON *json;
-    if (r->options.model_name_or_path && format_of(r->options.model_name_or_path) == &formats[FORMAT_FOLDER]) {
-        char *path = path_join(r->options.model_name_or_path, "config.json");
-        json = json_load(path, e);
-        free(path);
-    } else {
-        json = cJSON_CreateObject();
-        int bos = tokenizer_bos(r->tokenizer);
-        if (bos >= 0) cJSON_AddNumberToObject(json, "bos_token_id", bos);
-    }
-    if (json) add_eos_ids(json, r);
+    const char *model = r->options.model_name_or_path;
+    bool is_folder = model && format_of(model) == &formats[FORMAT_FOLDER];
+    char *path = path_join(is_folder ? model : "", "config.json");
+    cJSON *json = is_folder ? json_load(path, e) : cJSON_CreateObject();
+    if (json) add_ids(json, r);
+    free(path);
     return json;
 }
 

@@ -9,8 +9,11 @@
 // message offers resume_from_checkpoint if the command can_resume.
 bool run_claim_output(Run *r, bool can_resume, Err *e);
 bool run_open_output(Run *r, Err *e);                      // train_config.json; an empty log.jsonl unless it resumes
+void run_remove_unfinished(const char *dir);               // files that a killed run left there under temporary names
 char *run_log_path(const Run *r);                          // owned by the caller
-bool run_write_log(Run *r, cJSON *line, Err *e);           // takes the line over
+bool run_write_log(const Run *r, const cJSON *line, Err *e);
+cJSON *run_read_log(const Run *r, Err *e);                 // a list of its lines, each with a step; owned by the caller
+#define EVENTS_FILE "events.out.tfevents.0"                // of TensorBoard
 bool run_holds_model(const char *dir);                     // does it hold a model, checkpoints or a comparison?
 int64_t run_step_of(const char *name);                     // N of checkpoint-N; -1 for another name
 

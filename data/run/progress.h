@@ -9,13 +9,14 @@
 enum { NEVER = 0, EVERY_EPOCH = -1 };
 typedef struct {
     int64_t n_steps, steps_per_epoch, warmup, logging, eval, save;
-    int64_t batch, batches_per_epoch;                      // rows of a batch, and batches: an update may take several
+    int64_t batch, batches_per_epoch;                      // rows of a batch; batches: an update may take several
     bool eval_on_start, eval_at_end;
 } Plan;
 Plan plan_run(const Options *o, size_t n_rows);            // parts of all steps as transformers counts them
 
-// Sums over targets, times their weights, of the steps since the last line of the log, or since the beginning. `loss` is
-// the sum of the steps' losses: a logged loss is the mean of the steps, as in transformers. All else is a mean over tokens.
+// Sums over targets, times their weights, of the steps since the last line of the log, or since the beginning. `loss`
+// is the sum of the steps' losses: a logged loss is the mean of the steps, as in transformers. All else is a mean over
+// tokens.
 typedef struct { double nll, entropy, correct, weight, loss, seconds; size_t steps, tokens, rows; } TrainSums;
 void sums_add_batch(TrainSums *sums, const Batch *b, const TokenLoss *losses);
 void sums_add_step(TrainSums *to, const TrainSums *step);

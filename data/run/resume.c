@@ -63,7 +63,7 @@ static bool may_differ(const char *key)
 {
     static const char *const keys[] = {
         "output_dir", "overwrite_output_dir", "resume_from_checkpoint", "n_threads", "save_steps", "save_total_limit",
-        "save_strategy", "model_name_or_path", "tokenizer_name_or_path", "activation_checkpointing"};
+        "save_strategy", "model_name_or_path", "tokenizer_name_or_path", "activation_checkpointing", "report_to"};
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
         if (strcmp(key, keys[i]) == 0) return true;
     return false;
@@ -163,18 +163,20 @@ static bool write_moments(const Run *r, const char *dir, Err *e)
     return ok;
 }
 
-static bool write_state(const Run *r, const Progress *p, const char *dir, Err *e)
+static bool write_state(const Run *r, const Progress *p, const cJSON *trainer_state, const char *dir, Err *e)
 {
     struct stat log;
-    char *path = path_join(dir, "trainer_state.json"), *log_path = run_log_path(r);
+    char *path = path_join(dir, "resume.json"), *more = path_join(dir, "trainer_state.json");
+    char *log_path = run_log_path(r);
     bool ok = file_sync(log_path, e) &&
               (stat(log_path, &log) == 0 || fail(e, "%s: cannot open: %s", log_path, strerror(errno)));
     if (ok) {
         cJSON *json = state_json(r, p, log.st_size);
-        ok = json_save(json, path, e);
+        ok = json_save(json, path, e) && json_save(trainer_state, more, e);
         cJSON_Delete(json);
     }
     free(path);
+    free(more);
     free(log_path);
     return ok;
 }
@@ -251,13 +253,13 @@ static bool replace_folder(const char *from, const char *to, const char *aside, 
     return false;
 }
 
-bool resume_write(const Run *r, const Progress *p, Err *e)
+bool resume_write(const Run *r, const Progress *p, const cJSON *trainer_state, Err *e)
 {
     const Options *o = &r->options;
     char *final = checkpoint_path(o->output_dir, p->step, "");
     char *temporary = temporary_path(o->output_dir, p->step, ""), *aside = temporary_path(o->output_dir, p->step, "0");
     bool ok = dir_make(temporary, e) && run_write_model(r, temporary, e) && write_moments(r, temporary, e) &&
-              write_state(r, p, temporary, e) && replace_folder(temporary, final, aside, e) &&
+              write_state(r, p, trainer_state, temporary, e) && replace_folder(temporary, final, aside, e) &&
               file_sync(o->output_dir, e);
     dir_remove(ok ? aside : temporary);
     free(final);
@@ -346,7 +348,7 @@ static bool check_state(const Run *r, const cJSON *state, const char *path, Err 
 
 cJSON *resume_open(const Run *r, const char *folder, Err *e)
 {
-    char *path = path_join(folder, "trainer_state.json");
+    char *path = path_join(folder, "resume.json");
     cJSON *state = json_load(path, e);
     if (!state) resume_offer_older(&r->options, folder, e);
     bool ok = state && check_version(state, path, e) && check_state(r, state, path, e);
@@ -366,7 +368,7 @@ static bool check_weights_hash(const Run *r, const cJSON *state, const char *pat
 
 bool resume_read(Run *r, Progress *p, const cJSON *state, const char *folder, Err *e)
 {
-    char *path = path_join(folder, "trainer_state.json");
+    char *path = path_join(folder, "resume.json");
     const cJSON *step = json_get(state, "optimizer_step");
     bool ok = state_fields(p, state, path, e) && read_moments(r, folder, e) &&
               check_weights_hash(r, state, path, folder, e) &&

@@ -1,7 +1,7 @@
 // resume: checkpoint folders. output_dir/checkpoint-N holds the model and its tokenizer as output_dir will in the end,
-// the optimizer's moments (optimizer.safetensors) and where the run stood (trainer_state.json). The order of rows is a
-// function of seed and epoch, so nothing of it is kept. A run that goes on from one ends with the same bits, so one by
-// a program that may have computed other bits is refused.
+// the optimizer's moments (optimizer.safetensors) and where the run stood (resume.json); trainer_state.json is for other
+// programs only. The order of rows is a function of seed and epoch, so nothing of it is kept. A run that goes on from
+// one ends with the same bits, so one by a program that may have computed other bits is refused.
 #ifndef RESUME_H
 #define RESUME_H
 
@@ -13,7 +13,7 @@ enum { PROGRAM_VERSION = 7 };
 
 // Writes checkpoint-<step> under a temporary name, syncs it, renames it and syncs that; only then removes what is
 // beyond save_total_limit.
-bool resume_write(const Run *r, const Progress *p, Err *e);
+bool resume_write(const Run *r, const Progress *p, const cJSON *trainer_state, Err *e);
 
 // Removes the checkpoints of output_dir that are of later steps: all (-1) where a run begins anew, since the log that
 // they belong to is gone. Folders that are not ours stay, whatever their name.

@@ -1,4 +1,4 @@
-// A checkpoint folder in up to three parts: trainer_state.json, optimizer.safetensors as "SIZE{header}" and SIZE bytes
+// A checkpoint folder in up to three parts: resume.json, optimizer.safetensors as "SIZE{header}" and SIZE bytes
 // of data, and model.bin. A run of a model of 50 weights and two rows is resumed from it.
 #include "shard.h"
 
@@ -44,7 +44,7 @@ void fuzz_checkpoint_folder(const char *data, size_t size)
     Err e;
     fuzz_part(&rest, &state);
     if (mkdir(fuzz_path("checkpoint-2"), 0777) != 0 && !file_is_dir(fuzz_path("checkpoint-2"))) abort();
-    fuzz_file("checkpoint-2/trainer_state.json", state.data, state.len);
+    fuzz_file("checkpoint-2/resume.json", state.data, state.len);
     unlink(fuzz_path("checkpoint-2/optimizer.safetensors"));
     unlink(fuzz_path("checkpoint-2/model.bin"));
     if (fuzz_part(&rest, &moments)) put_shard("checkpoint-2/optimizer.safetensors", moments);

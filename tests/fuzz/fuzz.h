@@ -30,7 +30,7 @@ static inline void fuzz_remove(void)
                                         "part.safetensors", "out.bin", "tokenizer.json", "tokenizer_config.json",
                                         "special_tokens_map.json", "added_tokens.json",
                                         "chat_template.jinja", "generation_config.json", "log.jsonl",
-                                        "checkpoint-2/trainer_state.json", "checkpoint-2/optimizer.safetensors",
+                                        "checkpoint-2/resume.json", "checkpoint-2/optimizer.safetensors",
                                         "checkpoint-2/model.bin", "checkpoint-2"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         char path[320];
