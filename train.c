@@ -110,6 +110,7 @@ static bool train_step(Run *r, Training *t, Err *e)
     double started = now_seconds(), divisor = 0;
     for (size_t i = first; i < end; i++) divisor += example_weight(t->rows[t->order[i]]);
     TrainSums sums = {.rows = end - first};
+    r->room.batch.noise.rng = rng_seed(~(uint64_t)o->seed * 1000003 + (uint64_t)p->step);
     for (size_t i = first; i < end; i += n) {              // a micro-batch of n rows
         n = end - i < batch ? end - i : batch;
         batch_clear(&r->room.batch);
@@ -123,9 +124,9 @@ static bool train_step(Run *r, Training *t, Err *e)
         p->supervised_tokens += r->room.batch.M;
     }
     p->grad_norm = grads_norm(&r->model);
-    if (!isfinite(sums.nll) || !isfinite(p->grad_norm))
+    if (!isfinite(sums.weighted_loss) || !isfinite(p->grad_norm))
         return explain_step(r, &(BadStep){t->rows, t->order + first, end - first, p->step + 1, divisor,
-                                          sums.nll / divisor, p->grad_norm}, e);
+                                          sums.weighted_loss / divisor, p->grad_norm}, e);
     p->lr = o->learning_rate * schedule_factor(&t->schedule, p->step);
     double clip = o->max_grad_norm > 0 ? fmin(1, o->max_grad_norm / (p->grad_norm + 1e-6)) : 1;
     optim_step(&r->optim, &r->model, p->lr, clip);
@@ -247,7 +248,7 @@ static bool open_trainee(Run *r, const Training *t, const Config *c, const char 
     r->optim = (Optim){.id = optim_find(o->optim), .beta1 = (float)o->adam_beta1, .beta2 = (float)o->adam_beta2,
                        .epsilon = (float)o->adam_epsilon, .weight_decay = (float)o->weight_decay};
     WorkKind kind = o->activation_checkpointing ? WORK_CHECKPOINTING : WORK_GRADIENT;
-    return room_init(&r->room, c, max, kind, e) && model_init_grads(&r->model, e) &&
+    return room_init(&r->room, o, c, max, kind, e) && model_init_grads(&r->model, e) &&
            optim_init(&r->optim, r->model.n_params, e);
 }
 
@@ -424,7 +425,7 @@ static bool eval(Run *r, Err *e)
     }
     BatchSize max = run_batch_size(r, NULL, 0);
     if (!memory_check(r, &c, max, false, e) || !run_open_model(r, &r->model, &c, NULL, e) ||
-        !room_init(&r->room, &c, max, WORK_LOSS, e)) return false;
+        !room_init(&r->room, &r->options, &c, max, WORK_LOSS, e)) return false;
     Summary summary = dataset_summary(r->eval, r->n_eval, r->tokenizer);
     if (!summary.first) return fail(e, "nothing to evaluate: the mask selects no token of the %zu rows", r->n_eval);
     EvalSums sums = run_evaluate(r);

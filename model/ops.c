@@ -360,9 +360,18 @@ static bool has_one_max(const float *x, float max, size_t n)
     return count == 1;
 }
 
-static TokenLoss cross_entropy_row(float *p, int target, const float *scale, size_t V)
+static float mean_below(const float *x, float max, size_t n)
 {
-    float at_target = p[target], max = row_max(p, V), sum = 0, weighted = 0;
+    float sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (size_t i = 0; i < n; i++) sum += max - x[i];
+    return sum / (float)n;
+}
+
+static TokenLoss cross_entropy_row(float *p, int target, const float *scale, Objective o, size_t V)
+{
+    float at_target = p[target], max = row_max(p, V), sum = 0, weighted = 0, s = o.label_smoothing;
+    float below = s > 0 ? mean_below(p, max, V) : 0;
     bool correct = at_target == max && has_one_max(p, max, V);         // a tie is no choice
 #pragma omp simd reduction(+ : sum, weighted)
     for (size_t i = 0; i < V; i++) {
@@ -371,21 +380,23 @@ static TokenLoss cross_entropy_row(float *p, int target, const float *scale, siz
         weighted += e * (e > 0 ? z : 0);                   // exp(-inf) * -inf would be NaN
         p[i] = e;
     }
+    float log_sum = logf(sum), nll = log_sum - (at_target - max), loss = nll, g = scale ? *scale : 0;
+    if (s > 0) loss = (1 - s) * nll + s * (log_sum + below);
+    if (o.dft) loss = expf(-nll) * nll, g *= expf(-nll);
     if (scale) {
-        float k = *scale / sum;
+        float k = g / sum, rest = g * s / (float)V;
 #pragma omp simd
-        for (size_t i = 0; i < V; i++) p[i] *= k;
-        p[target] -= *scale;
+        for (size_t i = 0; i < V; i++) p[i] = p[i] * k - rest;
+        p[target] -= g * (1 - s);
     }
-    float log_sum = logf(sum);
     // entropy = -sum p log p, with log p = z - log_sum
-    return (TokenLoss){.nll = log_sum - (at_target - max), .entropy = log_sum - weighted / sum,
-                       .correct = correct};
+    return (TokenLoss){.nll = nll, .loss = loss, .entropy = log_sum - weighted / sum, .correct = correct};
 }
 
-void cross_entropy(TokenLoss *loss, float *logits, const int *target, const float *scale, size_t R, size_t V)
+void cross_entropy(TokenLoss *loss, float *logits, const int *target, const float *scale, Objective o, size_t R,
+                   size_t V)
 {
 #pragma omp parallel for schedule(static)
     for (size_t r = 0; r < R; r++)
-        loss[r] = cross_entropy_row(logits + r * V, target[r], scale ? scale + r : NULL, V);
+        loss[r] = cross_entropy_row(logits + r * V, target[r], scale ? scale + r : NULL, o, V);
 }

@@ -130,12 +130,17 @@ void swiglu_forward(float *y, const float *gu, size_t N, size_t F);  // (N, F), 
 // In place: gu becomes its own gradient; y comes as dy, and becomes what it was in the forward.
 void swiglu_backward(float *gu, float *y, size_t N, size_t F);
 
-// What the loss knows about one target token.
-typedef struct { float nll, entropy; bool correct; } TokenLoss;      // -log p(target); of p, in nats; the only argmax
+// What the loss knows about one target token: -log p(target); what is trained; of p, in nats; the only argmax.
+typedef struct { float nll, loss, entropy; bool correct; } TokenLoss;
 
-// p = softmax(logits);  nll = -log p[target].  With `scale` not NULL logits become (p - onehot(target)) * scale_r,
-// the gradient of sum_r scale_r * nll_r.
+// What is trained. {0} is the nll alone.
+//   label_smoothing s    loss = (1 - s) * nll + s * mean_v(-log p[v])           (Szegedy et al. 2015, arXiv 1512.00567)
+//   dft                  loss = p[target] * nll, where p[target] counts as a constant   (Wu et al. 2025, 2508.05629)
+typedef struct { float label_smoothing; bool dft; } Objective;
+
+// p = softmax(logits);  nll = -log p[target].  With `scale` not NULL logits become the gradient of sum_r scale_r *
+// loss_r: for the nll (p - onehot(target)) * scale_r; smoothed, (1 - s) * onehot + s / V for onehot; dft, * p[target].
 void cross_entropy(TokenLoss *loss, float *logits,                   // (R), (R, V)
-                   const int *target, const float *scale, size_t R, size_t V);
+                   const int *target, const float *scale, Objective o, size_t R, size_t V);
 
 #endif

@@ -114,6 +114,7 @@ void batch_free(Batch *b)
     free(b->at);
     free(b->target);
     free(b->weight);
+    free(b->noise.values);
     *b = (Batch){0};
 }
 
@@ -535,12 +536,13 @@ static void batch_positions(Work *w, const Batch *b)
 }
 
 // From tokens to w->out and w->norm_out = rmsnorm(w->out): everything before the logits.
-static void body_forward(const Model *m, Work *w, const Batch *b)
+static void body_forward(const Model *m, Work *w, const Batch *b, const float *noise)
 {
     size_t M = b->M, C = m->shape.C;
     assert(M > 0 && b->N <= w->max.tokens && b->S <= w->max.rows && M <= w->max.targets);
     batch_positions(w, b);
     embedding_forward(w->acts[0].x, b->ids, model_param(m, TOK_EMB, 0), b->N, C);
+    for (size_t i = 0; noise && i < b->N * C; i++) w->acts[0].x[i] += noise[i];
     for (size_t l = 0; l < m->shape.L; l++) layer_forward(m, w, b, l);
     FOR_EACH_TILE(t, M, C)
         rmsnorm_forward(w->norm_out + t.n * C, w->rstd + t.n, w->out + t.n * C, model_param(m, FINAL_NORM, 0),
@@ -555,7 +557,7 @@ static size_t head_slice(const Model *m, Work *w, const Batch *b, TokenLoss *los
     size_t left = b->M - i, most = model_logit_rows(&m->config), R = left < most ? left : most, V = m->shape.V;
     const float *norm = w->norm_out + i * m->shape.C, *classifier = model_param(m, classifier_id(&m->config), 0);
     linear_forward(w->logits, NULL, norm, classifier, R, m->shape.C, V);
-    cross_entropy(loss + i, w->logits, b->target + i, scale ? scale + i : NULL, R, V);
+    cross_entropy(loss + i, w->logits, b->target + i, scale ? scale + i : NULL, b->objective, R, V);
     return R;
 }
 
@@ -582,7 +584,7 @@ static void head_gradient(Model *m, Work *w, const Batch *b, TokenLoss *loss, fl
 
 void model_loss(const Model *m, Work *w, const Batch *b, TokenLoss *loss)
 {
-    body_forward(m, w, b);
+    body_forward(m, w, b, NULL);
     for (size_t i = 0; i < b->M;) i += head_slice(m, w, b, loss, NULL, i);
 }
 
@@ -590,7 +592,7 @@ void model_gradient(Model *m, Work *w, const Batch *b, TokenLoss *loss, double d
 {
     assert(m->grads && w->kind != WORK_LOSS && divisor > 0);
     float *dtable = model_grad(m, TOK_EMB, 0), *dout = w->dout, *dx = w->dx, beta = add ? 1 : 0;
-    body_forward(m, w, b);
+    body_forward(m, w, b, b->noise.values);
     for (size_t i = 0; i < b->M; i++) w->scale[i] = (float)(b->weight[i] / divisor);
     head_gradient(m, w, b, loss, dout, beta);
     for (size_t l = m->shape.L; l-- > 0;) {

@@ -57,6 +57,15 @@ static inline TensorId classifier_id(const Config *c) { return c->tied ? TOK_EMB
 // S rows of tokens, end to end; row s is ids[starts[s]] .. ids[starts[s+1]-1] and rows never see each other. The loss
 // is taken over M targets: position at[m] (ascending, an index into ids) should predict target[m], with weight[m]. Of a
 // position that predicts no target, the last layer computes only the key and the value.
+//
+// model_gradient adds noise to the embeddings, if there are `values`. (NEFTune: Jain et al. 2023, arXiv 2310.05914.)
+typedef struct {
+    float *values;                                         // (N, C), or NULL
+    size_t C;
+    double alpha;                                          // the noise of n tokens is within +-alpha / sqrt(n C)
+    Rng rng;
+} Noise;
+
 typedef struct {
     size_t N, S, M;
     int *ids;                                              // (N)
@@ -64,6 +73,8 @@ typedef struct {
     size_t *at;                                            // (M)
     int *target;                                           // (M)
     float *weight;                                         // (M)
+    Objective objective;                                   // what the loss of a target is
+    Noise noise;
 } Batch;
 
 // Upper bounds of a batch: tokens (N), tokens of one row, rows (S), and targets (M).

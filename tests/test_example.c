@@ -406,6 +406,51 @@ static void test_batch(void)
     example_free(&two);
 }
 
+// The noise of a row of n tokens is uniform in +-alpha / sqrt(n C), also where tokens at its end are not kept; the seed
+// decides it. An evaluation draws none.
+static void test_noise(void)
+{
+    enum { C = 400 };
+    Recipe r = recipe();
+    Example row;
+    Err e;
+    Batch b;
+    float first[2 * C];
+    CHECK(build(&row, &r, "{'input_ids': [10, 11, 12, 13], 'labels': [10, -100, 12, -100]}", &e));
+    const Example *rows[] = {&row, &row};
+    CHECK(batch_init(&b, batch_bound(rows, 2, 2, BATCH_EVAL), &e));
+    b.noise = (Noise){.values = mem_alloc(6 * C, sizeof(float)), .C = C, .alpha = 8, .rng = rng_seed(1)};
+    batch_add(&b, &row, BATCH_TRAIN);
+    const float limit = 8 / sqrtf(4 * C);
+    float least = 0, most = 0;
+    double sum = 0, squares = 0;
+    CHECK(b.N == 2);
+    for (size_t i = 0; i < 2 * C; i++) {
+        float x = first[i] = b.noise.values[i];
+        least = fminf(least, x);
+        most = fmaxf(most, x);
+        sum += x;
+        squares += x * x;
+    }
+    CHECK(least >= -limit && least < -0.97f * limit && most <= limit && most > 0.97f * limit);
+    CHECK(fabs(sum / (2 * C)) < 0.1 * limit && fabs(squares / (2 * C) * 3 / (limit * limit) - 1) < 0.1);
+    batch_add(&b, &row, BATCH_TRAIN);                      // goes on where it was
+    CHECK(memcmp(b.noise.values + 2 * C, first, sizeof first) != 0 && memcmp(b.noise.values, first, sizeof first) == 0);
+    batch_clear(&b);
+    batch_add(&b, &row, BATCH_EVAL);
+    CHECK(memcmp(b.noise.values, first, sizeof first) == 0);
+    batch_clear(&b);
+    b.noise.rng = rng_seed(2);
+    batch_add(&b, &row, BATCH_TRAIN);
+    CHECK(memcmp(b.noise.values, first, sizeof first) != 0);
+    batch_clear(&b);
+    b.noise.rng = rng_seed(1);
+    batch_add(&b, &row, BATCH_TRAIN);
+    CHECK(memcmp(b.noise.values, first, sizeof first) == 0);
+    batch_free(&b);
+    example_free(&row);
+}
+
 static void test_epoch_order(void)
 {
     size_t a[100], b[100], seen[100] = {0}, moved = 0;
@@ -884,6 +929,7 @@ int main(void)
     RUN(test_summary);
     RUN(test_symptoms);
     RUN(test_batch);
+    RUN(test_noise);
     RUN(test_epoch_order);
     RUN(test_shipped_templates);
     RUN(test_shared_labels);

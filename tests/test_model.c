@@ -673,7 +673,7 @@ static void cross_entropy_is_the_notebooks(void)
     };
     const int labels[] = {1, 2, 0};
     TokenLoss loss[3];
-    cross_entropy(loss, logits[0], labels, NULL, 3, 5);
+    cross_entropy(loss, logits[0], labels, NULL, (Objective){0}, 3, 5);
     float mean = (loss[0].nll + loss[1].nll + loss[2].nll) / 3;
     const float want = 0.5743009084217742f, masked = 0.8387781948089312f;
     CHECK_CLOSE("labels 1, 2, 0", &mean, &want, 1, 1e-6);
@@ -793,6 +793,41 @@ static void stories260K_gradients_are_finite_differences(void)
     with_stories260K("../shared/vectors/loss/stories260K_grad.jsonl", check_line_gradient);
 }
 
+// One row of model/tiny with the noise that transformers' NEFTune drew for it.
+static void noise_as_in_transformers(void)
+{
+    Err e;
+    SafeTensors f;
+    Model m;
+    size_t n;
+    must(safetensors_open(&f, "tests/fixtures/neftune.safetensors", &e), &e);
+    must(checkpoint_load(&m, "model/tiny", &e) && model_init_grads(&m, &e), &e);
+    int *ids = fixture_ints(&f, &n, "", "ids"), *targets = fixture_ints(&f, NULL, "", "targets"), length = (int)n;
+    float *loss = fixture_floats(&f, NULL, "loss"), *norm = fixture_floats(&f, NULL, "grad_norm"), mean[2] = {0};
+    Batch b = batch_make(1, &length, ids, targets, NULL);
+    b.noise.values = fixture_floats(&f, NULL, "noise");
+    Work w = work_for(&m, &b, WORK_GRADIENT);
+    TokenLoss *losses = mem_alloc(b.M, sizeof *losses);
+    for (int noisy = 1; noisy >= 0; noisy--) {             // a loss without a gradient has no noise
+        if (noisy) model_gradient(&m, &w, &b, losses, (double)b.M, false);
+        else model_loss(&m, &w, &b, losses);
+        for (size_t i = 0; i < b.M; i++) mean[noisy] += losses[i].loss / (float)b.M;
+    }
+    float got_norm = (float)grads_norm(&m);
+    CHECK_CLOSE("loss", &mean[1], loss, 1, 1e-5);
+    CHECK_CLOSE("grad_norm", &got_norm, norm, 1, 1e-4);
+    CHECK_MSG(fabsf(mean[0] - *loss) > 1e-3f, "without noise %.9g, with noise %.9g", (double)mean[0], (double)*loss);
+    free(ids);
+    free(targets);
+    free(loss);
+    free(norm);
+    free(losses);
+    work_free(&w);
+    batch_free(&b);
+    model_free(&m);
+    safetensors_close(&f);
+}
+
 // LLVM's OpenMP runtime loses a little memory of its own when the number of threads grows: no leak of ours.
 const char *__lsan_default_suppressions(void);
 const char *__lsan_default_options(void);
@@ -813,6 +848,7 @@ int main(void)
     RUN(checkpointing_and_eval_change_no_bit);
     RUN(threads_change_no_bit);
     RUN(cross_entropy_is_the_notebooks);
+    RUN(noise_as_in_transformers);
     RUN(stories260K_losses_are_llama2cs);
     RUN(stories260K_gradients_are_finite_differences);
     return check_report();

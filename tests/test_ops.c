@@ -66,10 +66,10 @@ static double inner_product(const double *a, const float *b, size_t n)
 }
 
 // An operation in double, made one number: the sum of its outputs times dy. Its gradient is what backward should give.
-typedef double (*Objective)(const double *inputs, const void *op);
+typedef double (*Function)(const double *inputs, const void *op);
 
 // The slope of f along random directions of inputs[from .. from+n), against the gradient's share in each.
-static void check_slopes(const char *name, Objective f, const void *op, double *inputs, size_t from, size_t n,
+static void check_slopes(const char *name, Function f, const void *op, double *inputs, size_t from, size_t n,
                          const float *gradient)
 {
     const double h = 1e-5;
@@ -485,49 +485,56 @@ static void swiglu(void)
 
 // ---- cross-entropy ------------------------------------------------------------------------------------------------
 
-typedef struct { size_t R, V; const int *target; const float *scale; } Loss;
+// factor[r]: p[target] for dft, where it counts as a constant; else 1.
+typedef struct { size_t R, V; const int *target; const float *scale; float smoothing; const double *factor; } Loss;
 
-static void softmax_reference(double *nll, double *entropy, const double *logits, int target, size_t V)
+static void softmax_reference(double *nll, double *mean, double *entropy, const double *logits, int target, size_t V)
 {
     double max = logits[0], sum = 0;
     for (size_t i = 0; i < V; i++) max = fmax(max, logits[i]);
     for (size_t i = 0; i < V; i++) sum += exp(logits[i] - max);
     *nll = log(sum) + max - logits[target];
-    *entropy = 0;
+    *entropy = *mean = 0;
+    for (size_t i = 0; i < V; i++) *mean += (log(sum) + max - logits[i]) / (double)V;
     for (size_t i = 0; i < V; i++) *entropy += exp(logits[i] - max) / sum * (log(sum) + max - logits[i]);
 }
 
 static double loss_objective(const double *logits, const void *op_)
 {
     const Loss *op = op_;
-    double sum = 0, nll, entropy;
+    double sum = 0, nll, mean, entropy;
     for (size_t r = 0; r < op->R; r++) {
-        softmax_reference(&nll, &entropy, logits + r * op->V, op->target[r], op->V);
-        sum += op->scale[r] * nll;
+        softmax_reference(&nll, &mean, &entropy, logits + r * op->V, op->target[r], op->V);
+        sum += op->scale[r] * op->factor[r] * ((1 - op->smoothing) * nll + op->smoothing * mean);
     }
     return sum;
 }
 
 enum { ROWS = 5 };
 
-static void check_cross_entropy(size_t V, float spread, float offset)
+static void check_cross_entropy(size_t V, float spread, float offset, Objective o)
 {
     int target[ROWS];
     float scale[ROWS] = {1, 0, 0.25f, -2, 1}, nll[ROWS], want_nll[ROWS], entropy[ROWS], want_entropy[ROWS];
+    float trained[ROWS], want_trained[ROWS];
+    double factor[ROWS];
     float *logits = random_floats(ROWS * V);
     TokenLoss loss[ROWS], loss_only[ROWS];
-    Loss op = {ROWS, V, target, scale};
+    Loss op = {ROWS, V, target, scale, o.label_smoothing, factor};
     double *in = doubles(ROWS * V);
     for (size_t i = 0; i < ROWS * V; i++) logits[i] = logits[i] * spread + offset;
     widen(in, logits, ROWS * V);
     for (size_t r = 0; r < ROWS; r++) target[r] = r == 0 ? 0 : r == 1 ? (int)V - 1 : (int)rng_below(&rng, V);
 
     float *unscaled = copied(logits, ROWS * V);
-    cross_entropy(loss_only, unscaled, target, NULL, ROWS, V);
-    cross_entropy(loss, logits, target, scale, ROWS, V);
+    cross_entropy(loss_only, unscaled, target, NULL, o, ROWS, V);
+    cross_entropy(loss, logits, target, scale, o, ROWS, V);
     for (size_t r = 0; r < ROWS; r++) {
-        double n, e, highest = in[r * V];
-        softmax_reference(&n, &e, in + r * V, target[r], V);
+        double n, mean, e, highest = in[r * V];
+        softmax_reference(&n, &mean, &e, in + r * V, target[r], V);
+        factor[r] = o.dft ? exp(-n) : 1;
+        trained[r] = loss[r].loss;
+        want_trained[r] = (float)(factor[r] * ((1 - o.label_smoothing) * n + o.label_smoothing * mean));
         for (size_t i = 0; i < V; i++) highest = fmax(highest, in[r * V + i]);
         nll[r] = loss[r].nll;
         want_nll[r] = (float)n;
@@ -535,7 +542,9 @@ static void check_cross_entropy(size_t V, float spread, float offset)
         want_entropy[r] = (float)e;
         CHECK(loss[r].correct == (in[r * V + (size_t)target[r]] == highest));
         CHECK(loss_only[r].nll == loss[r].nll && loss_only[r].entropy == loss[r].entropy);
+        CHECK(loss_only[r].loss == loss[r].loss);
     }
+    CHECK_CLOSE("loss", trained, want_trained, ROWS, 1e-6);
     CHECK_CLOSE("nll", nll, want_nll, ROWS, 1e-6);
     CHECK_CLOSE("entropy", entropy, want_entropy, ROWS, 1e-6);
     for (size_t i = 0; i < V; i++) CHECK(logits[V + i] == 0);   // scale 0: no gradient, exactly
@@ -544,10 +553,13 @@ static void check_cross_entropy(size_t V, float spread, float offset)
 
 static void cross_entropy_and_its_gradient(void)
 {
-    check_cross_entropy(2, 1, 0);
-    check_cross_entropy(37, 3, 0);
-    check_cross_entropy(1000, 3, 0);
-    check_cross_entropy(37, 3, -5000);                     // softmax does not know an offset
+    const Objective objectives[] = {{0}, {.label_smoothing = 0.1f}, {.label_smoothing = 1}, {.dft = true}};
+    for (size_t i = 0; i < sizeof objectives / sizeof *objectives; i++) {
+        check_cross_entropy(2, 1, 0, objectives[i]);
+        check_cross_entropy(37, 3, 0, objectives[i]);
+        check_cross_entropy(1000, 3, 0, objectives[i]);
+        check_cross_entropy(37, 3, -5000, objectives[i]);  // softmax does not know an offset
+    }
     free_kept();
 }
 
@@ -557,18 +569,18 @@ static void cross_entropy_of_extreme_logits(void)
     float logits[3][4] = {{far, 2, far, 2}, {1e30f, 0, 0, 0}, {0, 0, 0, 200}}, scale[] = {1, 1, 1};
     const int target[] = {1, 0, 0};
     TokenLoss loss[3];
-    cross_entropy(loss, logits[0], target, scale, 3, 4);
+    cross_entropy(loss, logits[0], target, scale, (Objective){0}, 3, 4);
     CHECK(fabs(loss[0].nll - log(2)) < 1e-6 && fabs(loss[0].entropy - log(2)) < 1e-6 && !loss[0].correct);    // a tie
     CHECK(logits[0][0] == 0 && fabsf(logits[0][1] + 0.5f) < 1e-6f && logits[0][2] == 0);
     CHECK(loss[1].nll == 0 && loss[1].entropy == 0 && loss[1].correct);
     CHECK(loss[2].nll == 200 && fabsf(loss[2].entropy) < 1e-6f && !loss[2].correct);
     CHECK(logits[2][0] == -1 && logits[2][3] == 1);
     float ruled_out[4] = {-INFINITY, 2, -INFINITY, 2};     // 0 * log 0 is 0; but what is undefined stays so
-    cross_entropy(loss, ruled_out, target, scale, 1, 4);
+    cross_entropy(loss, ruled_out, target, scale, (Objective){0}, 1, 4);
     CHECK(fabs(loss[0].nll - log(2)) < 1e-6 && fabs(loss[0].entropy - log(2)) < 1e-6 && ruled_out[0] == 0 &&
           ruled_out[2] == 0);
     float undefined[4] = {0, 2, NAN, 2};
-    cross_entropy(loss, undefined, target, scale, 1, 4);
+    cross_entropy(loss, undefined, target, scale, (Objective){0}, 1, 4);
     CHECK(isnan(loss[0].nll) && isnan(loss[0].entropy));
 }
 
@@ -632,7 +644,7 @@ static void nan_stays_nan(void)
     for (int at = 0; at < V; at++) {                       // wherever it stands, at the target or elsewhere
         float *logits = random_floats(V), *x = random_floats(V), *w = filled(V, 1), y[V], rstd, sum;
         logits[at] = x[at] = NAN;
-        cross_entropy(&loss, logits, &target, NULL, 1, V);
+        cross_entropy(&loss, logits, &target, NULL, (Objective){0}, 1, V);
         rmsnorm_forward(y, &rstd, x, w, 1e-5f, 1, V);
         linear_forward(&sum, NULL, x, w, 1, V, 1);
         CHECK_MSG(isnan(loss.nll) && isnan(loss.entropy) && isnan(rstd) && isnan(y[0]) && isnan(sum), "NaN at %d", at);

@@ -138,7 +138,8 @@ void showcase_add_first(Showcase *s, const Run *r, const Config *c)
     Room room = {0};
     Err e;
     bool ok = run_open_model(r, &first, c, NULL, &e) &&
-              room_init(&room, c, run_batch_size(r, NULL, 0), WORK_LOSS, &e) && showcase_add(s, 0, &first, &room, &e);
+              room_init(&room, &r->options, c, run_batch_size(r, NULL, 0), WORK_LOSS, &e) &&
+              showcase_add(s, 0, &first, &room, &e);
     if (!ok) {
         fprintf(stderr, "train: the report will show no answers, since the first model cannot be read again: %s\n",
                 e.text);

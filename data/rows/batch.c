@@ -1,6 +1,7 @@
 // batch: see batch.h.
 #include "batch.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -30,6 +31,14 @@ BatchSize example_size(const Example *ex, BatchKind kind)
     return size;
 }
 
+// Of n tokens of a row that has `all`, from position `at` on.
+static void draw_noise(Noise *noise, size_t at, size_t n, size_t all)
+{
+    double limit = noise->alpha / sqrt((double)(all * noise->C));
+    for (size_t i = at * noise->C; i < (at + n) * noise->C; i++)
+        noise->values[i] = (float)((2 * rng_uniform(&noise->rng) - 1) * limit);
+}
+
 void batch_add(Batch *b, const Example *ex, BatchKind kind)
 {
     size_t n = example_size(ex, kind).row;
@@ -41,6 +50,7 @@ void batch_add(Batch *b, const Example *ex, BatchKind kind)
         b->target[b->M] = ex->labels[t] != IGNORE ? ex->labels[t] : ex->ids[t];      // -100: in an evaluation only
         b->weight[b->M++] = ex->weights[t];
     }
+    if (b->noise.values && kind == BATCH_TRAIN) draw_noise(&b->noise, b->N, n, ex->n);
     b->N += n;
     b->starts[++b->S] = b->N;
 }

@@ -14,7 +14,7 @@ typedef enum { BATCH_TRAIN, BATCH_EVAL } BatchKind;
 BatchSize example_size(const Example *ex, BatchKind kind); // row and tokens are 0 if it has no target
 // The sum of the weights of its targets in training. The loss and gradient of a step are divided by the sum of these.
 double example_weight(const Example *ex);
-// Appends the example to the batch. It must fit.
+// Appends the example to the batch. It must fit. For training it draws the row's noise, if the batch has any.
 void batch_add(Batch *b, const Example *ex, BatchKind kind);
 
 // The largest batches that any `rows` of the n examples can make.

@@ -5,10 +5,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-bool room_init(Room *room, const Config *c, BatchSize max, WorkKind kind, Err *e)
+bool room_init(Room *room, const Options *o, const Config *c, BatchSize max, WorkKind kind, Err *e)
 {
     *room = (Room){.losses = mem_alloc(max.targets, sizeof *room->losses), .roles = mem_alloc(max.targets, 1)};
-    return batch_init(&room->batch, max, e) && work_init(&room->work, c, max, kind, e);
+    if (!batch_init(&room->batch, max, e) || !work_init(&room->work, c, max, kind, e)) return false;
+    room->batch.objective = (Objective){(float)o->label_smoothing_factor, strcmp(o->loss_type, "dft") == 0};
+    if (kind == WORK_LOSS || o->neftune_noise_alpha == 0) return true;
+    Noise *noise = &room->batch.noise;
+    *noise = (Noise){.C = (size_t)c->dim, .alpha = o->neftune_noise_alpha};
+    noise->values = mem_alloc(max.tokens * noise->C, sizeof *noise->values);
+    return true;
 }
 
 void room_free(Room *room)
@@ -45,7 +51,7 @@ static void evaluate_batch(EvalSums *sums, const Model *model, Room *r)
         double w = (double)b->weight[m], nll = (double)r->losses[m].nll;
         sums->nll[r->roles[m]] += nll;
         sums->n[r->roles[m]]++;
-        sums->weighted_nll += w * nll;
+        sums->weighted_loss += w * (double)r->losses[m].loss;
         sums->weight += w;
         sums->weighted_correct += w * r->losses[m].correct;
     }
@@ -136,7 +142,7 @@ static void add_metric(cJSON *json, const EvalSums *s, Metric metric)
 
 void eval_add_json(cJSON *json, const EvalSums *s, bool counts)
 {
-    add_ratio(json, "eval_loss", (Ratio){s->weighted_nll, s->weight});
+    add_ratio(json, "eval_loss", (Ratio){s->weighted_loss, s->weight});
     add_metric(json, s, METRIC_ASSISTANT);
     add_metric(json, s, METRIC_PROMPT);
     add_ratio(json, "eval_mean_token_accuracy", (Ratio){s->weighted_correct, s->weight});
@@ -166,7 +172,7 @@ static void print_loss(FILE *out, const char *name, Ratio r)
 void eval_print(FILE *out, const EvalSums *s)
 {
     Ratio prompt = metric_ratio(s, METRIC_PROMPT), exact = metric_ratio(s, METRIC_EXACT);
-    print_loss(out, "eval_loss", (Ratio){s->weighted_nll, s->weight});
+    print_loss(out, "eval_loss", (Ratio){s->weighted_loss, s->weight});
     print_loss(out, "eval_assistant_loss", metric_ratio(s, METRIC_ASSISTANT));
     print_loss(out, "eval_prompt_loss", prompt);
     for (int r = 0; r < N_ROLES; r++) {

@@ -3,6 +3,7 @@
 #define EVALUATE_H
 
 #include "../rows/batch.h"
+#include "options.h"
 
 // The memory that a model needs besides itself to compute batches of rows.
 typedef struct {
@@ -11,12 +12,13 @@ typedef struct {
     TokenLoss *losses;                                     // (work.max.targets)
     unsigned char *roles;                                  // (work.max.targets): of the targets of an evaluation
 } Room;
-bool room_init(Room *room, const Config *c, BatchSize max, WorkKind kind, Err *e);
+// Takes label_smoothing_factor, loss_type and neftune_noise_alpha of the options.
+bool room_init(Room *room, const Options *o, const Config *c, BatchSize max, WorkKind kind, Err *e);
 void room_free(Room *room);                                // accepts {0}
 
 // Losses of an evaluation by role: sums over tokens, divided once.
 typedef struct {
-    double nll[N_ROLES], weighted_nll, weight, weighted_correct;
+    double nll[N_ROLES], weighted_loss, weight, weighted_correct;
     size_t n[N_ROLES];                                     // predicted tokens of the role
     size_t answers, exact;                                 // the assistant's turns; how many of them greedy decoding
                                                            // gives: each token is the model's first choice

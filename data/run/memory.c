@@ -144,10 +144,11 @@ MemoryPlan memory_plan(const Run *r, const Config *c, BatchSize size, bool train
     size_t params = params_count(c) * sizeof(float);
     size_t moments = (size_t)optim_table[optim_find(r->options.optim)].n_moments;
     bool checkpointing = training && r->options.activation_checkpointing;
+    size_t noise = training && r->options.neftune_noise_alpha > 0 ? size.tokens * (size_t)c->dim * sizeof(float) : 0;
     return (MemoryPlan){.weights = params,
                         .gradients = training ? params : 0,
                         .moments = training ? moments * params : 0,
-                        .activations = activations_size(c, size, training, checkpointing),
+                        .activations = activations_size(c, size, training, checkpointing) + noise,
                         .checkpointing = checkpointing,
                         .logit_rows = model_logit_rows(c),
                         .data = r->data.file.size + r->eval_data.file.size +

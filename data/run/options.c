@@ -39,6 +39,7 @@ typedef struct {
 
 #define CHOICES(of, ...) static const char *of(size_t i) { return ((const char *const[]){__VA_ARGS__, NULL})[i]; }
 CHOICES(error_or_warn, "error", "warn")
+CHOICES(loss_kind, "nll", "dft")
 CHOICES(sampling, "random", "sequential")
 CHOICES(strategy, "no", "steps", "epoch")
 CHOICES(viewer, "none", "tensorboard")
@@ -64,6 +65,9 @@ static const Option table[] = {
     FLAG(completion_only_loss, "null", "learn the completion only; null: true for rows of prompt and completion"),
     NUMBER(prompt_loss_weight, REAL, "0", 0, 1000,
         "loss weight of the tokens that the mask does not select; 0: masked, 1: unmasked"),
+    ONE_OF(loss_type, "\"nll\"", loss_kind, "nll: cross-entropy; dft: the nll of a token times its probability"),
+    NUMBER(label_smoothing_factor, REAL, "0", 0, 1, "the part of the loss that is a mean over the vocabulary"),
+    NUMBER(neftune_noise_alpha, REAL, "0", 0, 1e6, "NEFTune: size of the noise that training adds to embeddings"),
     ONE_OF(on_prefix_mismatch, "\"error\"", error_or_warn,
         "what to do if a row does not begin with the tokens of its prompt"),
     TEXT(eos_token, "null", "the token that ends a text, for rows and chat template; null: the tokenizer's own"),

@@ -14,6 +14,8 @@ typedef struct {
     double eval_split;
     int64_t assistant_only_loss, completion_only_loss;     // 1, 0, or -1: not given
     double prompt_loss_weight;
+    char *loss_type;                                       // "nll" or "dft"
+    double label_smoothing_factor, neftune_noise_alpha;
     char *on_prefix_mismatch;                              // "error" or "warn"
     int64_t max_length;                                    // 0: the model's own limit
     int64_t per_device_train_batch_size, gradient_accumulation_steps;

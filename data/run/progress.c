@@ -53,7 +53,7 @@ void sums_add_batch(TrainSums *sums, const Batch *b, const TokenLoss *losses)
 {
     for (size_t m = 0; m < b->M; m++) {
         double w = (double)b->weight[m];
-        sums->nll += w * (double)losses[m].nll;
+        sums->weighted_loss += w * (double)losses[m].loss;
         sums->entropy += w * (double)losses[m].entropy;
         sums->correct += w * losses[m].correct;
         sums->weight += w;
@@ -62,9 +62,9 @@ void sums_add_batch(TrainSums *sums, const Batch *b, const TokenLoss *losses)
 
 void sums_add_step(TrainSums *to, const TrainSums *step)
 {
-    to->loss += step->nll / step->weight;
+    to->loss += step->weighted_loss / step->weight;
     to->steps++;
-    to->nll += step->nll;
+    to->weighted_loss += step->weighted_loss;
     to->entropy += step->entropy;
     to->correct += step->correct;
     to->weight += step->weight;

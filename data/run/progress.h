@@ -17,7 +17,7 @@ Plan plan_run(const Options *o, size_t n_rows);            // parts of all steps
 // Sums over targets, times their weights, of the steps since the last line of the log, or since the beginning. `loss`
 // is the sum of the steps' losses: a logged loss is the mean of the steps, as in transformers. All else is a mean over
 // tokens.
-typedef struct { double nll, entropy, correct, weight, loss, seconds; size_t steps, tokens, rows; } TrainSums;
+typedef struct { double weighted_loss, entropy, correct, weight, loss, seconds; size_t steps, tokens, rows; } TrainSums;
 void sums_add_batch(TrainSums *sums, const Batch *b, const TokenLoss *losses);
 void sums_add_step(TrainSums *to, const TrainSums *step);
 

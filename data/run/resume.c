@@ -98,9 +98,10 @@ static void add_exact(cJSON *json, const char *key, double value)
 typedef struct { const char *key; size_t offset; } Field;
 #define FIELD(name) {#name, offsetof(Progress, name)}
 static const Field exact_fields[] = {
-    FIELD(since_log.nll), FIELD(since_log.entropy), FIELD(since_log.correct), FIELD(since_log.weight),
-    FIELD(since_log.loss), FIELD(since_log.seconds), FIELD(total.nll), FIELD(total.entropy), FIELD(total.correct),
-    FIELD(total.weight), FIELD(total.loss), FIELD(total.seconds), FIELD(grad_norm), FIELD(lr), FIELD(best_metric),
+    FIELD(since_log.weighted_loss), FIELD(since_log.entropy), FIELD(since_log.correct), FIELD(since_log.weight),
+    FIELD(since_log.loss), FIELD(since_log.seconds), FIELD(total.weighted_loss), FIELD(total.entropy),
+    FIELD(total.correct), FIELD(total.weight), FIELD(total.loss), FIELD(total.seconds), FIELD(grad_norm), FIELD(lr),
+    FIELD(best_metric),
 };
 static const Field count_fields[] = {
     FIELD(step), FIELD(epoch), FIELD(next), FIELD(num_tokens), FIELD(supervised_tokens), FIELD(since_log.tokens),
