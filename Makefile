@@ -8,6 +8,8 @@
 #   make test-report   opens a report in a browser and measures it (needs chromium)
 #   make test-crash    kills a run 50 times and resumes it
 #   make test-faults   runs with a disk that fails, or fills up, at every single write
+#   make parity     trains with TRL and with ./train, compares them, and goes to TRL's folder and back: of
+#                   CONFIG=configs/lesson_few.json, STEPS=20 (installs PyTorch and TRL in build/oracle)
 #   make bench      measures training steps and tokenizers; PEER=1: PyTorch and Hugging Face's tokenizers too;
 #                   PEER=tuned: a PyTorch that keeps its memory
 #   make check      which room includes which, the lines of each and its limit; fails where a rule is broken
@@ -157,6 +159,13 @@ test-faults: deps
 	@$(MAKE) --no-print-directory -j 2 build-tests T=test_faults
 	FAULTS=all TRAIN=$(BUILD)/train $(BUILD)/test_faults
 
+CONFIG   = configs/lesson_few.json
+STEPS    = 20
+parity: train
+	@python=$$(sh tests/oracle/venv.sh 2>build/venv.log) || { \
+	  echo "make parity: skipped: TRL cannot be installed here (build/venv.log)"; exit 0; }; \
+	"$$python" tests/oracle/parity.py $(CONFIG) $(STEPS)
+
 bench: $(BUILD)/bench_step $(BUILD)/bench_tokenizer $(BUILD)/bench_data
 	@$(if $(filter x86-64-v3,$(ARCH)),OPENBLAS_CORETYPE=Haswell )sh tests/bench.sh $(BUILD)
 
@@ -205,6 +214,6 @@ deps:
 clean:
 	rm -rf build train
 
-.PHONY: train demo base test test-report test-crash test-faults build-tests bench check deps tools fuzz clean
+.PHONY: train demo base test test-report test-crash test-faults build-tests parity bench check deps tools fuzz clean
 .SECONDARY:
 .DELETE_ON_ERROR:

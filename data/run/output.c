@@ -189,8 +189,8 @@ static bool save_templates(const Run *r, cJSON *config, const char *dir, Err *e)
     return ok;
 }
 
-// transformers 5 has classes that do not follow tokenizer.json (LlamaTokenizer, GPT2Tokenizer). The one named here does,
-// so that a text has the ids that the model was trained with. In transformers 4 it would also give token_type_ids.
+// transformers 5 has classes that do not follow tokenizer.json (LlamaTokenizer, GPT2Tokenizer). This one follows it, so
+// that a text has the ids that the model was trained with. In transformers 4 it would also give token_type_ids.
 static void name_class(cJSON *config, const Run *r)
 {
     static const char *const inputs[] = {"input_ids", "attention_mask"};

@@ -1,7 +1,7 @@
 // resume: checkpoint folders. output_dir/checkpoint-N holds the model and its tokenizer as output_dir will in the end,
-// the optimizer's moments (optimizer.safetensors) and where the run stood (resume.json); trainer_state.json is for other
-// programs only. The order of rows is a function of seed and epoch, so nothing of it is kept. A run that goes on from
-// one ends with the same bits, so one by a program that may have computed other bits is refused.
+// the optimizer's moments (optimizer.safetensors) and where the run stood (resume.json); trainer_state.json is for
+// programs of others. The order of rows is a function of seed and epoch, so nothing of it is kept. A run that goes on
+// from one ends with the same bits, so one by a program that may have computed other bits is refused.
 #ifndef RESUME_H
 #define RESUME_H
 
