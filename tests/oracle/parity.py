@@ -285,7 +285,7 @@ def other_programs():
     check("transformers: trainer_state.json, its log_history", state.log_history == log)
 
 
-TEXTS = [" x", "  two blanks", "Hello world", "12345 and 3.14", "a1b2 $5, 1990s", "\n\n a\tb", "<s>User: hi</s>",
+TEXTS = [" x", "  two blanks", "Hello world", "2000   |  6.12", "a1b2 $5, 1990s", "\n\n a\tb", "<s>User: hi</s>",
          "<s> x", "don't  stop", "a<|im_start|>user\n1234<|im_end|>\n", "é ü 日本語 🙂",
          "<|endoftext|> 7 <|end|>x", "1 + 2=3 "]
 
@@ -306,11 +306,12 @@ def tokenizer_classes(shared):
         loaded = AutoTokenizer.from_pretrained(f"{OUT}/tokenizer")
         plain = tokenizers.Tokenizer.from_file(f"{shared}/{name}/tokenizer.json")
         want = [plain.encode(t).ids for t in TEXTS]
-        same = sum(loaded(t)["input_ids"] == ids for t, ids in zip(TEXTS, want))
+        same, as_it_came = (sum(tokenizer(t)["input_ids"] == ids for t, ids in zip(TEXTS, want))
+                            for tokenizer in (loaded, AutoTokenizer.from_pretrained(f"{shared}/{name}")))
         seen = [r["input_ids"] for r in our_rows(f"{OUT}/tokenizer.json")]     # with the token that ends a text
         same_here = sum(got in (ids, ids + [loaded.eos_token_id]) for got, ids in zip(seen, want))
-        check(f"{name} ({came_with}): {same} in transformers, {same_here} in ./train, of {len(TEXTS)} texts",
-              same == same_here == len(TEXTS))
+        check(f"{name}: of {len(TEXTS)} texts {same} in transformers, {same_here} in ./train ({as_it_came} in transformers "
+              f"where it is {came_with}, as it came)", same == same_here == len(TEXTS))
 
 
 def main(path, *more):
