@@ -165,14 +165,7 @@ static bool log_evaluation(Run *r, Training *t, Err *e)
     cJSON *line = progress_line(&t->done, &t->plan);
     eval_add_json(line, &sums, false);
     if (!progress_note_best(&t->done, &r->options, line, e)) return cJSON_Delete(line), false;
-    if (!t->label) {
-        progress_clear();
-        printf("step %lld: ", (long long)t->done.step);
-        for (const cJSON *v = json_get(line, "eval_loss"); v; v = v->next)
-            if (cJSON_IsNumber(v)) printf(" %s %.4f", v->string, v->valuedouble);
-        printf("\n");
-        fflush(stdout);
-    }
+    if (!t->label) report_evaluation(line);
     return record_line(r, line, e);
 }
 

@@ -13,7 +13,8 @@ typedef struct { const char *name; unsigned same; } Case;
 static const Case cases[] = {
     {"masked", ALL}, {"unmasked", ALL}, {"prompt_loss_weight", ALL}, {"accumulation", ALL & ~MEANS},
     {"windows", ALL & ~MEANS}, {"decay_cosine", ALL}, {"truncated", ALL}, {"completion_only", ALL}, {"strings", ALL},
-    {"glued", ALL}, {"evaluation", ALL},                   // but eval_loss: TRL's is the mean of batch means
+    {"glued", ALL}, {"smoothing", ALL}, {"dft", ALL},
+    {"evaluation", ALL},                                   // but eval_loss: TRL's is the mean of batch means
 };
 
 static const struct { unsigned which; const char *key; double tolerance; } columns[] = {       // relative

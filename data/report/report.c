@@ -262,6 +262,16 @@ void report_loss(const Progress *p, int64_t n_steps, double guess)
     fflush(stdout);
 }
 
+void report_evaluation(const cJSON *line)
+{
+    progress_clear();
+    printf("step %lld: ", (long long)json_get(line, "step")->valuedouble);
+    for (const cJSON *v = json_get(line, "eval_loss"); v; v = v->next)
+        if (cJSON_IsNumber(v)) printf(" %s %.4f", v->string, v->valuedouble);
+    printf("\n");
+    fflush(stdout);
+}
+
 // ---- inspect ------------------------------------------------------------------------------------------------------
 
 static size_t count_supervised(const Example *ex)

@@ -109,6 +109,8 @@ bool run_check_vocabulary(const Run *r, const Config *c, Err *e)
 static bool make_recipe(Run *r, const Config *c, Err *e)
 {
     const Options *o = &r->options;
+    if (o->label_smoothing_factor > 0 && strcmp(o->loss_type, "nll") != 0)
+        return fail(e, "label_smoothing_factor: has no effect with loss_type dft: delete one of the two");
     int64_t limit = c ? c->seq_len : INT64_MAX, length = o->max_length ? o->max_length : limit;
     if (length > limit && options_given(o, "max_length"))
         return fail(e, "max_length: expected at most the model's %lld, found %lld (the model's is "

@@ -16,7 +16,7 @@ embedding = model.get_input_embeddings()
 embedding.neftune_noise_alpha = ALPHA
 seen = []
 embedding.register_forward_hook(neftune_post_forward_hook)
-embedding.register_forward_hook(lambda module, args, output: seen.append(output.detach() - module.weight[args[0]].detach()))
+embedding.register_forward_hook(lambda module, args, out: seen.append((out - module.weight[args[0]]).detach()))
 ids = torch.randint(0, model.config.vocab_size, (1, 12))
 labels = ids.clone()
 labels[0, :5] = -100

@@ -26,7 +26,8 @@ from transformers import AutoTokenizer, PrinterCallback
 
 SAME = ("logging_steps max_length per_device_train_batch_size gradient_accumulation_steps num_train_epochs max_steps "
         "learning_rate lr_scheduler_type lr_scheduler_kwargs warmup_steps weight_decay max_grad_norm adam_beta1 "
-        "adam_beta2 adam_epsilon optim completion_only_loss chat_template_path dataset_text_field").split()
+        "adam_beta2 adam_epsilon optim completion_only_loss chat_template_path dataset_text_field "
+        "label_smoothing_factor loss_type").split()
 LOGGED = "step epoch loss grad_norm learning_rate num_tokens mean_token_accuracy entropy".split()
 BASE = {"model_name_or_path": "model/tiny", "max_length": 256, "per_device_train_batch_size": 4, "max_steps": 20,
         "learning_rate": 1e-3, "warmup_steps": 5, "shuffle": False, "logging_steps": 1}
@@ -102,6 +103,8 @@ def cases():
         "decay_cosine": (kinds[:60], {"weight_decay": 0.3, "lr_scheduler_type": "cosine", "warmup_steps": 6,
                                       "max_grad_norm": 0.5}),
         "truncated": (kinds[:60], {"max_length": 24}),
+        "smoothing": (kinds[:60], {"label_smoothing_factor": 0.1, "max_steps": 10}),
+        "dft": (kinds[:60], {"loss_type": "dft", "max_steps": 10}),
         "completion_only": ([as_messages(r) for r in define[:60]], {}),
         "strings": ([as_strings(r) for r in define[:60]], {}),
         "glued": ([glued(r) for r in define[:40]], {"on_prefix_mismatch": "warn", "max_steps": 10}),
