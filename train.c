@@ -173,10 +173,7 @@ static bool save_checkpoint(Run *r, Training *t, Err *e)
 {
     if (t->saved == t->done.step) return true;
     t->saved = t->done.step;
-    cJSON *state = check_update(r, t, e) ? record_state(r, &t->done, &t->plan, e) : NULL;
-    bool ok = state && resume_write(r, &t->done, state, e);
-    cJSON_Delete(state);
-    return ok;
+    return check_update(r, t, e) && record_state(r, &t->done, &t->plan, e) && resume_write(r, &t->done, e);
 }
 
 static bool train_loop(Run *r, Training *t, Err *e)
@@ -199,7 +196,7 @@ static bool train_loop(Run *r, Training *t, Err *e)
     if (ok && p->since_log.steps) ok = log_training(r, t, e);
     if (ok && plan->eval_at_end) ok = log_evaluation(r, t, e);
     return ok && record_line(r, progress_end_line(p, plan, now_seconds() - t->started), e) &&
-           record_close(r, p, plan, e);
+           record_state(r, p, plan, e);
 }
 
 // load_best_model_at_end: replaces the last model by the model of the best checkpoint.

@@ -123,7 +123,7 @@ static void test_trl_reasons(void)
         {"--lr_scheduler_type=reduce_lr_on_plateau", "lr_scheduler_type: expected one of linear|cosine|"},
         {"--loss_type=chunked_nll", "loss_type: expected one of nll|dft, found chunked_nll"},
         {"--loss_type=dft --label_smoothing_factor=0.1", "label_smoothing_factor: has no effect with loss_type dft"},
-        {"--label_smoothing_factor=2", "label_smoothing_factor: expected a number from 0 to 1, found 2"},
+        {"--label_smoothing_factor=2", "label_smoothing_factor: expected a number, 0 to 1, found 2"},
         {"--neftune_noise_alpha=-1", "neftune_noise_alpha: expected a number"},
         {"--eos_token='<nothing>'", "eos_token: expected a token of"},
         {"--metric_for_best_model=bleu", "metric_for_best_model: expected one of eval_loss|"},

@@ -74,8 +74,10 @@ static void add_values(Buf *summary, const cJSON *line)
     Buf value = {0}, tag = {0};
     for (const cJSON *v = line->child; v; v = v->next) {
         bool eval = strncmp(v->string, "eval_", 5) == 0;
-        float number = (float)v->valuedouble;
         if (!cJSON_IsNumber(v) || strcmp(v->string, "step") == 0) continue;
+        char *text = cJSON_PrintUnformatted(v);
+        float number = (float)strtod(text, NULL);          // as it is read from log.jsonl, to the bit
+        cJSON_free(text);
         buf_clear(&tag), buf_clear(&value);
         buf_addf(&tag, "%s/%s", eval ? "eval" : "train", v->string + (eval ? 5 : 0));
         add_field(&value, 1, BYTES, tag.data, tag.len);
@@ -156,10 +158,10 @@ bool record_line(const Run *r, cJSON *line, Err *e)
 
 // ---- trainer_state.json -------------------------------------------------------------------------------------------
 
-cJSON *record_state(const Run *r, const Progress *p, const Plan *plan, Err *e)
+bool record_state(const Run *r, const Progress *p, const Plan *plan, Err *e)
 {
-    cJSON *log = run_read_log(r, e), *json = log ? cJSON_CreateObject() : NULL;
     char *best = p->best_step ? resume_path(&r->options, p->best_step) : NULL;
+    char *path = path_join(r->options.output_dir, "trainer_state.json");
     const struct { const char *key; double value; } numbers[] = {
         {"epoch", progress_epoch(p, plan)}, {"global_step", (double)p->step}, {"max_steps", (double)plan->n_steps},
         {"num_train_epochs", ceil((double)plan->n_steps / (double)plan->steps_per_epoch)},
@@ -169,19 +171,12 @@ cJSON *record_state(const Run *r, const Progress *p, const Plan *plan, Err *e)
         {"best_metric", p->best_metric}, {"best_global_step", (double)p->best_step},
     };
     size_t n = sizeof numbers / sizeof *numbers - (best ? 0 : 2);
-    for (size_t i = 0; json && i < n; i++) cJSON_AddNumberToObject(json, numbers[i].key, numbers[i].value);
-    if (json && best) cJSON_AddStringToObject(json, "best_model_checkpoint", best);
-    if (json) cJSON_AddItemToObject(json, "log_history", log);
-    free(best);
-    return json;
-}
-
-bool record_close(const Run *r, const Progress *p, const Plan *plan, Err *e)
-{
-    cJSON *json = record_state(r, p, plan, e);
-    char *path = path_join(r->options.output_dir, "trainer_state.json");
-    bool ok = json && json_save(json, path, e);
+    cJSON *json = cJSON_CreateObject(), *log = run_read_log(r, e);
+    for (size_t i = 0; i < n; i++) cJSON_AddNumberToObject(json, numbers[i].key, numbers[i].value);
+    if (best) cJSON_AddStringToObject(json, "best_model_checkpoint", best);
+    cJSON_AddItemToObject(json, "log_history", log);
+    bool ok = log && json_save(json, path, e);
     cJSON_Delete(json);
-    free(path);
+    free(best), free(path);
     return ok;
 }

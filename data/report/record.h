@@ -9,10 +9,8 @@
 
 bool record_open(const Run *r, Err *e);                    // log.csv and the event file, from the lines that are there
 bool record_line(const Run *r, cJSON *line, Err *e);       // adds a line to all logs; takes it over
-bool record_close(const Run *r, const Progress *p, const Plan *plan, Err *e);      // output_dir/trainer_state.json
-
-// What transformers keeps of a run, with the whole log as log_history; owned by the caller.
-cJSON *record_state(const Run *r, const Progress *p, const Plan *plan, Err *e);
+// output_dir/trainer_state.json: what transformers keeps of a run, with all lines as log_history.
+bool record_state(const Run *r, const Progress *p, const Plan *plan, Err *e);
 // The folder of the events of one run of a comparison: TensorBoard shows folders as runs. Owned by the caller.
 char *record_events_dir(const char *output_dir, const char *arm, int64_t seed);
 

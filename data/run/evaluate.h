@@ -26,8 +26,8 @@ typedef struct {
 } EvalSums;
 
 // The numbers that compare runs. To add one: its name here; in evaluate.c a row of metric_table, a place in
-// metric_order, its value in metric_ratio, and a line of eval_add_json, which writes it to log.jsonl. Everything else
-// reads the table: the terminal, compare.csv, the page and its curves.
+// metric_order, its value in metric_ratio, and a line of eval_add_json, which writes it to log.jsonl; its column of
+// log.csv in data/report/record.c. Everything else reads the table: the terminal, compare.csv, the page and its curves.
 typedef enum { METRIC_ASSISTANT, METRIC_PROMPT, METRIC_EXACT, N_METRICS } Metric;
 
 typedef struct {

@@ -218,23 +218,29 @@ static bool save_config(const Run *r, const char *folder, const char *dir, const
     return ok;
 }
 
+bool run_copy_beside(const char *from_dir, const char *to_dir, const char *name, Err *e)
+{
+    char *from = path_join(from_dir, name), *to = path_join(to_dir, name);
+    bool ok = !file_exists(from) || file_copy(from, to, e);
+    free(from);
+    free(to);
+    return ok;
+}
+
 // Everything that the tokenizer was read from, and the template in force.
 bool run_save_tokenizer(const Run *r, const char *dir, Err *e)
 {
-    static const char *const names[] = {"special_tokens_map.json", "added_tokens.json", "tokenizer.model"};
-    bool is_bin = tokenizer_is_bin(r->tokenizer), is_dir = file_is_dir(r->tokenizer_path), ok;
+    bool is_bin = tokenizer_is_bin(r->tokenizer), is_dir = file_is_dir(r->tokenizer_path);
     char *folder = is_dir ? mem_strdup(r->tokenizer_path) : path_dir(r->tokenizer_path);
     char *from = is_dir ? path_join(folder, "tokenizer.json") : mem_strdup(r->tokenizer_path);
     char *to = path_join(dir, is_bin ? "tokenizer.bin" : "tokenizer.json");
-    ok = file_copy(from, to, e) &&
-         (is_bin ? save_templates(r, NULL, dir, e) : save_config(r, folder, dir, "tokenizer_config.json", e) &&
-                                                     save_config(r, folder, dir, "generation_config.json", e));
-    for (size_t i = 0; ok && !is_bin && i < sizeof names / sizeof *names; i++) {
-        free(from);
-        free(to);
-        from = path_join(folder, names[i]), to = path_join(dir, names[i]);
-        ok = !file_exists(from) || file_copy(from, to, e);
-    }
+    bool ok = file_copy(from, to, e);
+    if (is_bin) ok = ok && save_templates(r, NULL, dir, e);
+    else ok = ok && save_config(r, folder, dir, "tokenizer_config.json", e) &&
+              save_config(r, folder, dir, "generation_config.json", e) &&
+              run_copy_beside(folder, dir, "special_tokens_map.json", e) &&
+              run_copy_beside(folder, dir, "added_tokens.json", e) &&
+              run_copy_beside(folder, dir, "tokenizer.model", e);
     free(folder);
     free(from);
     free(to);

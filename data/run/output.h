@@ -21,6 +21,7 @@ int64_t run_step_of(const char *name);                     // N of checkpoint-N;
 bool run_save_model(const Run *r, const char *dir, Err *e);
 bool run_write_model(const Run *r, const char *dir, Err *e);           // the same into a new folder, file by file
 bool run_save_tokenizer(const Run *r, const char *dir, Err *e);
+bool run_copy_beside(const char *from_dir, const char *to_dir, const char *name, Err *e);      // if it is there
 cJSON *run_config_keys(const Run *r, Err *e);              // for Format.save; owned by the caller
 // Files that belong together: a new folder inside `dir` to write them to (owned by the caller), and then, if all is ok,
 // their way into `dir`. dir_publish ends the stage.

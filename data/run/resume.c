@@ -164,20 +164,18 @@ static bool write_moments(const Run *r, const char *dir, Err *e)
     return ok;
 }
 
-static bool write_state(const Run *r, const Progress *p, const cJSON *trainer_state, const char *dir, Err *e)
+static bool write_state(const Run *r, const Progress *p, const char *dir, Err *e)
 {
     struct stat log;
-    char *path = path_join(dir, "resume.json"), *more = path_join(dir, "trainer_state.json");
-    char *log_path = run_log_path(r);
+    char *path = path_join(dir, "resume.json"), *log_path = run_log_path(r);
     bool ok = file_sync(log_path, e) &&
               (stat(log_path, &log) == 0 || fail(e, "%s: cannot open: %s", log_path, strerror(errno)));
     if (ok) {
         cJSON *json = state_json(r, p, log.st_size);
-        ok = json_save(json, path, e) && json_save(trainer_state, more, e);
+        ok = json_save(json, path, e);
         cJSON_Delete(json);
     }
     free(path);
-    free(more);
     free(log_path);
     return ok;
 }
@@ -254,13 +252,14 @@ static bool replace_folder(const char *from, const char *to, const char *aside, 
     return false;
 }
 
-bool resume_write(const Run *r, const Progress *p, const cJSON *trainer_state, Err *e)
+bool resume_write(const Run *r, const Progress *p, Err *e)
 {
     const Options *o = &r->options;
     char *final = checkpoint_path(o->output_dir, p->step, "");
     char *temporary = temporary_path(o->output_dir, p->step, ""), *aside = temporary_path(o->output_dir, p->step, "0");
     bool ok = dir_make(temporary, e) && run_write_model(r, temporary, e) && write_moments(r, temporary, e) &&
-              write_state(r, p, trainer_state, temporary, e) && replace_folder(temporary, final, aside, e) &&
+              run_copy_beside(o->output_dir, temporary, "trainer_state.json", e) &&
+              write_state(r, p, temporary, e) && replace_folder(temporary, final, aside, e) &&
               file_sync(o->output_dir, e);
     dir_remove(ok ? aside : temporary);
     free(final);

@@ -13,7 +13,7 @@ enum { PROGRAM_VERSION = 7 };
 
 // Writes checkpoint-<step> under a temporary name, syncs it, renames it and syncs that; only then removes what is
 // beyond save_total_limit.
-bool resume_write(const Run *r, const Progress *p, const cJSON *trainer_state, Err *e);
+bool resume_write(const Run *r, const Progress *p, Err *e);
 
 // Removes the checkpoints of output_dir that are of later steps: all (-1) where a run begins anew, since the log that
 // they belong to is gone. Folders that are not ours stay, whatever their name.

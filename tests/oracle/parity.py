@@ -313,8 +313,8 @@ def tokenizer_classes(shared):
                             for tokenizer in (loaded, AutoTokenizer.from_pretrained(f"{shared}/{name}")))
         seen = [r["input_ids"] for r in our_rows(f"{OUT}/tokenizer.json")]     # with the token that ends a text
         same_here = sum(got in (ids, ids + [loaded.eos_token_id]) for got, ids in zip(seen, want))
-        check(f"{name}: of {len(TEXTS)} texts {same} in transformers, {same_here} in ./train ({as_it_came} in transformers "
-              f"where it is {came_with}, as it came)", same == same_here == len(TEXTS))
+        check(f"{name}: of {len(TEXTS)} texts {same} in transformers, {same_here} in ./train (as it came, a "
+              f"{came_with}: {as_it_came} in transformers)", same == same_here == len(TEXTS))
 
 
 def main(path, *more):
