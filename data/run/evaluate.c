@@ -11,9 +11,8 @@ bool room_init(Room *room, const Options *o, const Config *c, BatchSize max, Wor
     if (!batch_init(&room->batch, max, e) || !work_init(&room->work, c, max, kind, e)) return false;
     room->batch.objective = (Objective){(float)o->label_smoothing_factor, strcmp(o->loss_type, "dft") == 0};
     if (kind == WORK_LOSS || o->neftune_noise_alpha == 0) return true;
-    Noise *noise = &room->batch.noise;
-    *noise = (Noise){.C = (size_t)c->dim, .alpha = o->neftune_noise_alpha};
-    noise->values = mem_alloc(max.tokens * noise->C, sizeof *noise->values);
+    room->batch.noise = (Noise){.values = mem_alloc(max.tokens * (size_t)c->dim, sizeof(float)),
+                                .C = (size_t)c->dim, .alpha = o->neftune_noise_alpha};
     return true;
 }
 
