@@ -506,8 +506,7 @@ int main(int argc, char **argv)
     const char *limit = ops_limit();
     if (limit && run.options.n_threads != 1)
         fprintf(stderr, "train: warning: %s=%s leaves one thread to compute with: unset it\n", limit, getenv(limit));
-    ok = ok && ops_check(&e);
-    if (ok) ok = command->run ? command->run(&run, &e) : command->run_on(&run, argv + at, &e);
+    ok = ok && ops_check(&e) && (command->run ? command->run(&run, &e) : command->run_on(&run, argv + at, &e));
     bool heard = stop_signal != SIGPIPE && stop_signal != SIGHUP;      // can someone still read stdout?
     if ((fflush(stdout) != 0 || ferror(stdout)) && ok && heard)
         ok = fail(&e, "standard output: cannot write: %s", strerror(errno));

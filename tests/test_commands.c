@@ -574,6 +574,26 @@ static void test_signals(void)
     remove_tree(temp_path("arms"));
 }
 
+// The noise of NEFTune follows from the seed and the step: the same with other batches, threads and after a resume.
+static void test_noise(void)
+{
+    static const struct { const char *name, *arguments; bool same; } runs[] = {
+        {"none", "--neftune_noise_alpha=0", false},
+        {"weak", "--neftune_noise_alpha=1", false},
+        {"threads", "--n_threads=2", true},
+        {"first", "--save_steps=10", true},
+        {"first", "--save_steps=10 --resume_from_checkpoint=latest", true},
+    };
+    const char *const noisy = "%s --output_dir=%s --neftune_noise_alpha=5 --save_steps=10 %s";
+    CHECK_MSG(run(noisy, config(), temp_path("noisy"), "") == 0, "%s", output);
+    for (size_t i = 0; i < sizeof runs / sizeof *runs; i++) {
+        if (strstr(runs[i].arguments, "resume")) remove_tree(in_output("first", "checkpoint-20"));
+        CHECK_MSG(run(noisy, config(), temp_path(runs[i].name), runs[i].arguments) == 0, "%s", output);
+        CHECK_MSG(same_files(in_output("noisy", "model.bin"), in_output(runs[i].name, "model.bin")) == runs[i].same,
+                  "%s", runs[i].arguments);
+    }
+}
+
 // What the shell has set to ignored stays ignored: nohup, and SIGINT of a script's background job.
 static void test_ignored_signals(void)
 {
@@ -695,6 +715,7 @@ int main(void)
     RUN(test_strategies);
     RUN(test_best_model);
     RUN(test_signals);
+    RUN(test_noise);
     RUN(test_ignored_signals);
     RUN(test_closed_pipe);
     RUN(test_threads);
