@@ -153,13 +153,13 @@ static void to_rows(float *x, size_t stride, const Lanes *lanes, const Lanes *sc
 }
 
 // s_j = k_j . q - less: (n, LANES) from (n, D) and (D, LANES), n a multiple of CHUNK, whose sums stay in registers
-static void dots(Lanes *s, const float *k, const Lanes *q, Lanes less, size_t n, size_t D)
+static void dots(Lanes *s, const float *k, const Lanes *q, const Lanes *less, size_t n, size_t D)
 {
     for (size_t j = 0; j < n; j += CHUNK, k += CHUNK * D) {
         Lanes sum[CHUNK] = {0};
         for (size_t d = 0; d < D; d++)
             for (size_t i = 0; i < CHUNK; i++) sum[i] += k[i * D + d] * q[d];
-        for (size_t i = 0; i < CHUNK; i++) s[j + i] = sum[i] - less;
+        for (size_t i = 0; i < CHUNK; i++) s[j + i] = sum[i] - *less;
     }
 }
 
@@ -197,7 +197,7 @@ static void add_outer(float *rows, const Lanes *p_, const float *x, size_t n, si
 // ---- forward ------------------------------------------------------------------------------------------------------
 
 // The scores q_i . k_j / sqrt(D) - less_i of a block; -inf where the key comes after the query.
-static void scores(Lanes *s, const Block *b, const float *k, const Lanes *q, Lanes less, size_t D)
+static void scores(Lanes *s, const Block *b, const float *k, const Lanes *q, const Lanes *less, size_t D)
 {
     dots(s, k, q, less, b->n_keys, D);
     for (size_t j = (size_t)b->position[0] + 1; j < b->n_keys; j++)
@@ -236,7 +236,7 @@ static void head_forward(float *att, float *lse, const float *q, const Attention
         Block b = block_at(a, s, m);
         Lanes max, sum;
         to_lanes(w->q, NULL, q + m * a->q_stride + h * D, a->q_stride, b.count, D, w->width, 1 / sqrtf((float)D));
-        scores(w->p, &b, w->k, w->q, (Lanes){0}, D);
+        scores(w->p, &b, w->k, w->q, &(Lanes){0}, D);
         softmax(w->p, b.n_keys, &max, &sum);
         weighted_sum(w->sum, w->p, w->v, b.n_keys, D);
         for (size_t i = 0; i < b.count; i++) lse[(m + i) * H + h] = max[i] + logf(sum[i]);
@@ -282,8 +282,8 @@ static void head_backward(float *dq, const float *datt, const float *lse, const 
         for (size_t i = 0; i < b.count; i++) block_lse[i] = lse[(m + i) * H + h];
         to_lanes(w->q, w->q_rows, q + m * a->q_stride + h * D, a->q_stride, b.count, D, w->width, scale);
         to_lanes(w->datt, w->datt_rows, datt + (m * H + h) * D, H * D, b.count, D, w->width, 1);
-        scores(w->p, &b, w->k, w->q, block_lse, D);                  // s - lse, s = q k^T / sqrt(D)
-        dots(w->dp, w->v, w->datt, (Lanes){0}, b.n_keys, D);         // dp = datt v^T
+        scores(w->p, &b, w->k, w->q, &block_lse, D);                 // s - lse, s = q k^T / sqrt(D)
+        dots(w->dp, w->v, w->datt, &(Lanes){0}, b.n_keys, D);        // dp = datt v^T
         softmax_backward(w->p, w->dp, b.n_keys);                     // p, ds
         add_outer(w->dv, w->p, w->datt_rows, b.n_keys, w->width);           // dv += p^T datt
         add_outer(w->dk, w->dp, w->q_rows, b.n_keys, w->width);             // dk += ds^T q

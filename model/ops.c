@@ -163,8 +163,7 @@ static size_t task_columns(size_t n, size_t multiplications, size_t tasks)
     return rounded_part(n, most < 1 ? 1 : most < tasks ? most : tasks);
 }
 
-// A parallel loop of less work than this many multiplications costs more than it saves.
-static bool is_shared(size_t work) { return work > 1 << 19; }
+enum { WORTH_SHARING = 1 << 19 };      // multiplications: threads for fewer cost more than they save
 
 static size_t piece_length(size_t n) { return rounded_part(n, 2 * ((n + 2047) / 2048)); }
 
@@ -181,7 +180,7 @@ void linear_forward(float *y, const float *add, const float *x, const float *w, 
 {
     size_t piece = piece_length(out), fourth = task_columns(out, N * in * out, 4);
     if (fourth < piece) piece = fourth;
-#pragma omp parallel for schedule(dynamic) if (is_shared(N * in * out))
+#pragma omp parallel for schedule(dynamic) if (N * in * out > WORTH_SHARING)
     for (size_t o = 0; o < out; o += piece) forward_columns(y, add, x, w, N, in, out, o, piece);
 }
 
@@ -243,7 +242,7 @@ void linear_backward_weights(const WeightGradient *gradients, size_t count, floa
 
 void embedding_forward(float *x, const int *ids, const float *table, size_t N, size_t C)
 {
-#pragma omp parallel for schedule(static) if (is_shared(N * C))
+#pragma omp parallel for schedule(static) if (N * C > WORTH_SHARING)
     for (size_t n = 0; n < N; n++) memcpy(x + n * C, table + (size_t)ids[n] * C, C * sizeof(float));
 }
 
@@ -251,7 +250,7 @@ enum { COLUMN_BLOCK = 16 };    // one cache line: threads that share out columns
 
 void embedding_backward(float *dtable, const float *dx, const int *ids, size_t N, size_t C)
 {
-#pragma omp parallel for schedule(static) if (is_shared(N * C))
+#pragma omp parallel for schedule(static) if (N * C > WORTH_SHARING)
     for (size_t block = 0; block < C; block += COLUMN_BLOCK) {
         size_t end = block + COLUMN_BLOCK < C ? block + COLUMN_BLOCK : C;
         for (size_t n = 0; n < N; n++)
