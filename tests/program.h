@@ -6,11 +6,19 @@
 #include "fixture.h"
 #include "records.h"
 
+#include <signal.h>
 #include <sys/wait.h>
 
 static char output[1 << 16];                               // of the last command, stdout and stderr
 
 static inline const char *program(void) { return getenv("TRAIN") ? getenv("TRAIN") : "./train"; }
+
+// A shell's background job begins with some signals ignored, and so would the programs that it starts.
+__attribute__((constructor)) static void heed_signals(void)
+{
+    static const int signals[] = {SIGINT, SIGQUIT, SIGHUP, SIGPIPE, SIGTERM};
+    for (size_t i = 0; i < sizeof signals / sizeof *signals; i++) signal(signals[i], SIG_DFL);
+}
 
 // Runs "<before> $TRAIN <arguments>" in a shell; returns its exit status.
 static inline int run_with(const char *before, const char *arguments)

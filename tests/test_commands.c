@@ -580,7 +580,7 @@ static void test_noise(void)
     static const struct { const char *name, *arguments; bool same; } runs[] = {
         {"none", "--neftune_noise_alpha=0", false},
         {"weak", "--neftune_noise_alpha=1", false},
-        {"threads", "--n_threads=2", true},
+        {"two", "--n_threads=2", true},
         {"first", "--save_steps=10", true},
         {"first", "--save_steps=10 --resume_from_checkpoint=latest", true},
     };
