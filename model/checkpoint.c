@@ -223,7 +223,8 @@ static bool parse_config(Config *c, const cJSON *json, Err *e)
     // Attention here is always full: a Mistral may be used up to its window, where the two are the same.
     if (mistral && !cJSON_IsNull(json_get(json, "sliding_window")) &&
         !get_size(&window, json, "sliding_window", 4096, e)) return false;
-    if (window && window < c->seq_len) c->seq_len = window;
+    c->windowed = window && window < c->seq_len;
+    if (c->windowed) c->seq_len = window;
     return config_check(c, e) && check_seq_len(c, e);
 }
 

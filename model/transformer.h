@@ -17,6 +17,7 @@
 typedef struct {
     int dim, hidden_dim, n_layers, n_heads, n_kv_heads, head_dim, vocab_size, seq_len;
     bool tied;                                             // the classifier is tok_emb
+    bool windowed;                                         // seq_len is a Mistral's sliding_window
     float rope_theta, norm_eps;
     // rope_scaling of type "llama3"; factor 0 means none
     struct { float factor, low_freq_factor, high_freq_factor, original_seq_len; } rope_scaling;

@@ -179,7 +179,9 @@ static void a_mistral_without_a_window(void)
     refused(command("eval %s --max_length=5000", temp_path("config.json")), "max_length", "4096", "sliding_window");
     CHECK(run("eval %s --max_length=4096", temp_path("config.json")) == 0);
     change("config.json", "{'sliding_window': null}");
-    CHECK(run("eval %s --max_length=5000", temp_path("config.json")) == 0);
+    CHECK(run("eval %s --max_length=5000", temp_path("config.json")) == 0 && !strstr(output, "max_length"));
+    CHECK(run("eval %s --max_length=40000", temp_path("config.json")) == 0);
+    output_has("max_length 40000 is cut to the model's max_position_embeddings, 32768");
     change("config.json", "{'sliding_window': 0}");
     refused(command("eval %s", temp_path("config.json")), "config.json: sliding_window", "found 0", NULL);
 }

@@ -346,7 +346,6 @@ static void test_bad_arguments(void)
         {"--shuffle=3", "train_sampling_strategy: expected one of random|sequential, found 3"},
         {"--optim=lion", "optim: expected one of adamw_torch|sgd, found lion"},
         {"--model_init=3", "model_init: expected an object or null, found 3"},
-        {"--max_length=65", "max_length: expected at most the model's 64, found 65"},
         {"--max_length=4", "nothing to learn: the mask selects no token of the 6 rows"},
         {"--eval_split=0.9", "eval_split: expected to leave rows to train on"},
         {"--eval_dataset_name=%s/rows.jsonl", "eval_split and eval_dataset_name: expected one of the two"},

@@ -10,9 +10,9 @@ bool room_init(Room *room, const Options *o, const Config *c, BatchSize max, Wor
     *room = (Room){.losses = mem_alloc(max.targets, sizeof *room->losses), .roles = mem_alloc(max.targets, 1)};
     if (!batch_init(&room->batch, max, e) || !work_init(&room->work, c, max, kind, e)) return false;
     room->batch.objective = (Objective){(float)o->label_smoothing_factor, strcmp(o->loss_type, "dft") == 0};
-    if (kind == WORK_LOSS || o->neftune_noise_alpha == 0) return true;
-    room->batch.noise = (Noise){.values = mem_alloc(max.tokens * (size_t)c->dim, sizeof(float)),
-                                .C = (size_t)c->dim, .alpha = o->neftune_noise_alpha};
+    if (kind != WORK_LOSS && o->neftune_noise_alpha > 0)
+        room->batch.noise = (Noise){.values = mem_alloc(max.tokens * (size_t)c->dim, sizeof(float)),
+                                    .C = (size_t)c->dim, .alpha = o->neftune_noise_alpha};
     return true;
 }
 

@@ -111,20 +111,20 @@ static bool make_recipe(Run *r, const Config *c, Err *e)
     const Options *o = &r->options;
     if (o->label_smoothing_factor > 0 && strcmp(o->loss_type, "nll") != 0)
         return fail(e, "label_smoothing_factor: has no effect with loss_type dft: delete one of the two");
-    int64_t limit = c ? c->seq_len : INT64_MAX, length = o->max_length ? o->max_length : limit;
-    if (length > limit && options_given(o, "max_length"))
-        return fail(e, "max_length: expected at most the model's %lld, found %lld (the model's is "
-                       "max_position_embeddings or a Mistral's sliding_window)", (long long)limit, (long long)length);
+    long long limit = c ? c->seq_len : INT64_MAX, length = o->max_length ? o->max_length : limit;
+    bool above = length > limit && options_given(o, "max_length");
+    if (above && c->windowed)
+        return fail(e, "max_length: expected at most the model's sliding_window, %lld, found %lld", limit, length);
+    if (above)
+        fprintf(stderr, "train: max_length %lld is cut to the model's max_position_embeddings, %lld\n", length, limit);
     if (o->eos_token && tokenizer_id(r->tokenizer, o->eos_token) < 0)
         return fail(e, "eos_token: expected a token of %s, found \"%s\"", r->tokenizer_path, o->eos_token);
     r->recipe = (Recipe){
         .tokenizer = r->tokenizer, .template = r->template, .tool_template = r->tool_template,
-        .template_kwargs = o->chat_template_kwargs,
-        .text_field = o->dataset_text_field, .eos_token = o->eos_token,
-        .assistant_only_loss = (int)o->assistant_only_loss,
-        .completion_only_loss = (int)o->completion_only_loss, .prompt_loss_weight = (float)o->prompt_loss_weight,
+        .template_kwargs = o->chat_template_kwargs, .text_field = o->dataset_text_field, .eos_token = o->eos_token,
+        .assistant_only_loss = (int)o->assistant_only_loss, .completion_only_loss = (int)o->completion_only_loss,
+        .prompt_loss_weight = (float)o->prompt_loss_weight, .max_length = (size_t)(length < limit ? length : limit),
         .warn_on_prefix_mismatch = strcmp(o->on_prefix_mismatch, "warn") == 0,
-        .max_length = (size_t)(length < limit ? length : limit),
         .vocab_size = c ? c->vocab_size : tokenizer_vocab_size(r->tokenizer),
     };
     return true;

@@ -3,9 +3,10 @@
 
     make parity [CONFIG=configs/lesson_few.json] [STEPS=20]
 
-    Trains the config with both and prints the largest differences; writes the curves to build/parity/curves.csv. Then
-    the way to TRL and back: the folder of ./train through README's snippet, and what that wrote through ./train eval.
-    Last: what other programs read of our folder, and the ids of tokenizers of several classes.
+    Trains the config with both and prints the largest differences. build/parity/report.html has them and the curves
+    of both, curves.csv the curves' numbers. Then the way to TRL and back: the folder of ./train through README's
+    snippet, and what that wrote through ./train eval. Last: what other programs read of our folder, and the ids of
+    tokenizers of several classes.
 
     $(sh tests/oracle/venv.sh) tests/oracle/parity.py tests/fixtures/parity [CASE ...]
 
@@ -29,6 +30,7 @@ SAME = ("logging_steps max_length per_device_train_batch_size gradient_accumulat
         "adam_beta2 adam_epsilon optim completion_only_loss chat_template_path dataset_text_field "
         "label_smoothing_factor loss_type").split()
 LOGGED = "step epoch loss grad_norm learning_rate num_tokens mean_token_accuracy entropy".split()
+CURVES = ("loss", "grad_norm", "learning_rate")
 BASE = {"model_name_or_path": "model/tiny", "max_length": 256, "per_device_train_batch_size": 4, "max_steps": 20,
         "learning_rate": 1e-3, "warmup_steps": 5, "shuffle": False, "logging_steps": 1}
 HERE = os.getcwd()
@@ -224,26 +226,45 @@ def compare_runs(config_path, steps):
     t.train()
     trl_log = [x for x in t.state.log_history if "loss" in x]
     our_log = lines_of(f"{OUT}/ours/log.jsonl", "loss")
-    print(f"{config_path}, {len(trl_log)} steps, trl {trl.__version__}, transformers {transformers.__version__}, torch "
-          f"{torch.__version__}\n\n{'':<22}{'largest difference':>20}{'relative':>12}\n"
-          f"{'rows equal':<22}{equal_rows(fed, seen):>13} of {len(fed)}")
+    title = (f"{config_path}, {len(trl_log)} steps, trl {trl.__version__}, transformers {transformers.__version__}, "
+             f"torch {torch.__version__}")
+    table = [("", "largest difference", "relative"), ("rows equal", f"{equal_rows(fed, seen)} of {len(fed)}", "")]
     check_all = [("steps", len(trl_log) == len(our_log)), ("rows", equal_rows(fed, seen) == len(fed))]
     for key, most in ("loss", 2e-4), ("grad_norm", 2e-3), ("learning_rate", 1e-9), ("epoch", 1e-9), ("num_tokens", 0):
         pairs = [(x[key], y[key]) for x, y in zip(trl_log, our_log)]
         relative = max(abs(x - y) / max(abs(x), 1e-30) for x, y in pairs)
-        print(f"{key:<22}{max(abs(x - y) for x, y in pairs):>20.2e}{relative:>12.1e}")
+        table.append((key, f"{max(abs(x - y) for x, y in pairs):.2e}", f"{relative:.1e}"))
         check_all.append((key, relative <= most))
     mine = transformers.AutoModelForCausalLM.from_pretrained(f"{OUT}/ours", dtype=torch.float32).state_dict()
     apart = max(float((p - mine[n]).abs().max()) for n, p in t.model.state_dict().items())
-    print(f"{'weights at the end':<22}{apart:>20.2e}\n")
+    table.append(("weights at the end", f"{apart:.2e}", ""))
+    print(title + "\n\n" + "".join(f"{a:<22}{b:>20}{c:>12}\n" for a, b, c in table))
     for what, ok in check_all + [("weights", apart < 1e-3)]:
         check(f"TRL and ./train: {what}", ok)
     with open(f"{OUT}/curves.csv", "w", newline="") as f:
-        table = csv.writer(f)
-        keys = ("loss", "grad_norm", "learning_rate")
-        table.writerow(["step"] + [f"{who}_{k}" for k in keys for who in ("trl", "train")])
-        table.writerows([x["step"]] + [z[k] for k in keys for z in (x, y)] for x, y in zip(trl_log, our_log))
+        out = csv.writer(f)
+        out.writerow(["step"] + [f"{who}_{k}" for k in CURVES for who in ("trl", "train")])
+        out.writerows([x["step"]] + [z[k] for k in CURVES for z in (x, y)] for x, y in zip(trl_log, our_log))
+    write_page(title, table, [(k, [x[k] for x in trl_log], [y[k] for y in our_log]) for k in CURVES])
     return config, rows, seen
+
+
+def write_page(title, table, curves):
+    """report.html: the differences, and each curve twice: TRL's wide and pale, ours thin and dark on it."""
+    def line(values, low, high, style):
+        points = " ".join(f"{600 * i / max(len(values) - 1, 1):.1f},{150 - 140 * (v - low) / ((high - low) or 1):.1f}"
+                          for i, v in enumerate(values))
+        return f'<polyline fill="none" {style} points="{points}"/>'
+    page = "<!doctype html><meta charset=utf-8><title>parity</title><style>body{font:16px sans-serif;margin:2em}" \
+           "td{padding:2px 1.5em 2px 0}svg{background:#f6f6f6}</style><h1>TRL and ./train</h1>"
+    page += f"<p>{title}</p><table>" + "".join(f"<tr><td>{a}<td>{b}<td>{c}" for a, b, c in table) + "</table>"
+    for name, theirs, ours_ in curves:
+        low, high = min(theirs + ours_), max(theirs + ours_)
+        page += f"<h2>{name}</h2><p>{low:.4g} to {high:.4g}; TRL wide and pale, ./train thin and dark</p>" \
+                "<svg width=600 height=160>" + line(theirs, low, high, 'stroke="#9cf" stroke-width="7"') + \
+                line(ours_, low, high, 'stroke="#124" stroke-width="2"') + "</svg>"
+    with open(f"{OUT}/report.html", "w", encoding="utf-8") as f:
+        f.write(page)
 
 
 def way_back(config, rows, seen):
@@ -327,8 +348,8 @@ def main(path, *more):
     other_programs()
     if os.path.isdir("../shared/tokenizers"):
         tokenizer_classes("../shared/tokenizers")
-    print(f"\nthe curves are in build/parity/curves.csv; {len(failed)} differences" if failed else
-          "\nthe curves are in build/parity/curves.csv; no difference")
+    print("\nbuild/parity/report.html has the table and the curves, curves.csv their numbers;",
+          f"{len(failed)} differences" if failed else "no difference")
     sys.exit(bool(failed))
 
 
