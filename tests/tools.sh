@@ -76,7 +76,7 @@ memcheck() {
     under 'a model there already' 1 $run --overwrite_output_dir=false
     under 'an export there already' 1 export model/tiny $logs/exported
     under 'another config than the checkpoint' 1 $run --resume_from_checkpoint=latest --seed=7
-    for f in optimizer.safetensors model.safetensors trainer_state.json; do
+    for f in optimizer.safetensors model.safetensors resume.json; do
         cp $logs/out/checkpoint-2/$f $bad/kept
         head -c 1000 $bad/kept >$logs/out/checkpoint-2/$f
         under "a checkpoint with half of $f" 1 $run --resume_from_checkpoint=latest
