@@ -110,6 +110,7 @@ static bool train_step(Run *r, Training *t, Err *e)
     double started = now_seconds(), divisor = 0;
     for (size_t i = first; i < end; i++) divisor += example_weight(t->rows[t->order[i]]);
     TrainSums sums = {.rows = end - first};
+    // of neftune_noise_alpha: it follows from the seed and the step, so that a resumed run draws the same noise
     r->room.batch.noise.rng = rng_seed(~(uint64_t)o->seed * 1000003 + (uint64_t)p->step);
     for (size_t i = first; i < end; i += n) {              // a micro-batch of n rows
         n = end - i < batch ? end - i : batch;

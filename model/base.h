@@ -88,7 +88,7 @@ bool file_append(const char *path, const void *bytes, size_t n, Err *e);       /
 // For a name that file_create gives to a file that is not finished yet: the length of the real name; else 0.
 size_t unfinished_name_length(const char *name);
 
-// ---- JSON ---------------------------------------------------------------------------------------------------------
+// ---- JSON: json.c -------------------------------------------------------------------------------------------------
 // One JSON value, the whole of the text. Refuses invalid UTF-8, \u0000 (cJSON strings would end there) and
 // anything after the value. `where` names the text in the message; `line` is the file line of its first byte
 // (0: count lines and columns inside the text). The caller frees with cJSON_Delete. Of equal keys in an object the last

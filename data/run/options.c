@@ -72,7 +72,7 @@ static const Option table[] = {
         "what to do if a row does not begin with the tokens of its prompt"),
     TEXT(eos_token, "null", "the token that ends a text, for rows and chat template; null: the tokenizer's own"),
     NUMBER(max_length, INT, "1024", 1, MANY,
-        "a longer row is cut at its end; null: the model's own limit, which is also the most allowed"),
+        "a longer row is cut at its end; null, or more than the model's limit: that limit"),
     NUMBER(per_device_train_batch_size, INT, "8", 1, 1 << 20, "training rows in one batch"),
     NUMBER(gradient_accumulation_steps, INT, "1", 1, 1 << 20,
         "batches whose gradients are added up before each update of the weights"),
