@@ -152,31 +152,33 @@ static void to_rows(float *x, size_t stride, const Lanes *lanes, const Lanes *sc
         }
 }
 
-// s_j = k_j . q - less: (n, LANES) from (n, D) and (D, LANES), n a multiple of CHUNK, whose sums stay in registers
-static void dots(Lanes *s, const float *k, const Lanes *q, const Lanes *less, size_t n, size_t D)
+// CHUNK products k_j . q: (CHUNK, LANES) from (CHUNK, D) and (D, LANES). The sums stay in registers.
+static inline void dots(Lanes sum[CHUNK], const float *k, const Lanes *q, size_t D)
 {
-    for (size_t j = 0; j < n; j += CHUNK, k += CHUNK * D) {
-        Lanes sum[CHUNK] = {0};
-        for (size_t d = 0; d < D; d++)
-            for (size_t i = 0; i < CHUNK; i++) sum[i] += k[i * D + d] * q[d];
-        for (size_t i = 0; i < CHUNK; i++) s[j + i] = sum[i] - *less;
-    }
+    for (size_t i = 0; i < CHUNK; i++) sum[i] = (Lanes){0};
+    for (size_t d = 0; d < D; d++)
+        for (size_t i = 0; i < CHUNK; i++) sum[i] += k[i * D + d] * q[d];
 }
 
-static inline void sum_some(Lanes *to, const Lanes *p, const float *v, size_t n, size_t D, size_t count)
+// `count` rows of sum_j p_j v_j. With `max`, p_j first becomes exp(p_j - max), and *total the sum of these.
+static inline void sum_some(Lanes *to, Lanes *p, const float *v, size_t n, size_t D, size_t count, const Lanes *max,
+                            Lanes *total)
 {
-    Lanes sum[CHUNK] = {0};
-    for (size_t j = 0; j < n; j++)
+    Lanes sum[CHUNK] = {0}, all = {0};
+    for (size_t j = 0; j < n; j++) {
+        if (max) all += p[j] = exp_lanes(p[j] - *max);
         for (size_t d = 0; d < count; d++) sum[d] += v[j * D + d] * p[j];
+    }
     for (size_t d = 0; d < count; d++) to[d] = sum[d];
+    if (max) *total = all;
 }
 
-// sum_j p_j v_j: (D, LANES) from (n, LANES) and (n, D)
-static void weighted_sum(Lanes *to, const Lanes *p, const float *v, size_t n, size_t D)
+// sum_j p_j v_j: (D, LANES) from (n, LANES) and (n, D); the first `done` rows are there already
+static void weighted_sum(Lanes *to, Lanes *p, const float *v, size_t n, size_t D, size_t done)
 {
-    size_t d = 0;
-    for (; d + CHUNK <= D; d += CHUNK) sum_some(to + d, p, v + d, n, D, CHUNK);
-    for (; d < D; d++) sum_some(to + d, p, v + d, n, D, 1);
+    size_t d = done;
+    for (; d + CHUNK <= D; d += CHUNK) sum_some(to + d, p, v + d, n, D, CHUNK, NULL, NULL);
+    for (; d < D; d++) sum_some(to + d, p, v + d, n, D, 1, NULL, NULL);
 }
 
 // rows_j += sum_i p_ji x_i: (n, width) from (n, LANES) and (LANES, width), n a multiple of CHUNK. Each query's share is
@@ -197,35 +199,37 @@ static void add_outer(float *rows, const Lanes *p_, const float *x, size_t n, si
 // ---- forward ------------------------------------------------------------------------------------------------------
 
 // The scores q_i . k_j / sqrt(D) - less_i of a block; -inf where the key comes after the query.
-static void scores(Lanes *s, const Block *b, const float *k, const Lanes *q, const Lanes *less, size_t D)
+static void scores(Lanes *s, const Block *b, const float *k, const Lanes *q, Lanes less, size_t D)
 {
-    dots(s, k, q, less, b->n_keys, D);
+    for (size_t j = 0; j < b->n_keys; j += CHUNK) {
+        Lanes sum[CHUNK];
+        dots(sum, k + j * D, q, D);
+        for (size_t i = 0; i < CHUNK; i++) s[j + i] = sum[i] - less;
+    }
     for (size_t j = (size_t)b->position[0] + 1; j < b->n_keys; j++)
         for (size_t i = 0; i < LANES; i++)
             if ((int)j > b->position[i]) ((float *)(s + j))[i] = -INFINITY;
 }
 
-static void exp_all(Lanes *s, size_t n)
+static Lanes largest(const Lanes *s, size_t n)
 {
-    float *p = (float *)s;
-#pragma omp simd
-    for (size_t i = 0; i < n * LANES; i++) p[i] = exp_inline(p[i]);
-}
-
-// p = exp(s - max), not yet divided by its sum; returns both
-static void softmax(Lanes *s, size_t n, Lanes *max, Lanes *sum)
-{
-    Lanes even = s[0], odd = s[n - 1], total = {0};        // two maxima, so that neither waits for the other
-    for (size_t j = 1; j + 1 < n; j += 2) {
+    Lanes even = s[0], odd = s[1];                         // two maxima, so that neither waits for the other
+    for (size_t j = 2; j < n; j += 2) {
         keep_larger(&even, s + j);
         keep_larger(&odd, s + j + 1);
     }
     keep_larger(&even, &odd);
-    for (size_t j = 0; j < n; j++) s[j] -= even;
-    exp_all(s, n);
-    for (size_t j = 0; j < n; j++) total += s[j];
-    *max = even;
-    *sum = total;
+    return even;
+}
+
+// The scores become p = exp(s - max), not yet divided by their sum; to (D, LANES) = sum_j p_j v_j. Returns the sum.
+static Lanes softmax_values(Lanes *to, Lanes *s, Lanes max, const float *v, size_t n, size_t D)
+{
+    Lanes sum;
+    if (D >= CHUNK) sum_some(to, s, v, n, D, CHUNK, &max, &sum);
+    else sum_some(to, s, v, n, D, 1, &max, &sum);
+    weighted_sum(to, s, v, n, D, D >= CHUNK ? CHUNK : 1);
+    return sum;
 }
 
 static void head_forward(float *att, float *lse, const float *q, const AttentionShape *a, size_t s, size_t h,
@@ -234,11 +238,9 @@ static void head_forward(float *att, float *lse, const float *q, const Attention
     size_t H = a->H, D = a->D;
     for (size_t m = a->query_starts[s]; m < a->query_starts[s + 1]; m += LANES) {
         Block b = block_at(a, s, m);
-        Lanes max, sum;
         to_lanes(w->q, NULL, q + m * a->q_stride + h * D, a->q_stride, b.count, D, w->width, 1 / sqrtf((float)D));
-        scores(w->p, &b, w->k, w->q, &(Lanes){0}, D);
-        softmax(w->p, b.n_keys, &max, &sum);
-        weighted_sum(w->sum, w->p, w->v, b.n_keys, D);
+        scores(w->p, &b, w->k, w->q, (Lanes){0}, D);
+        Lanes max = largest(w->p, b.n_keys), sum = softmax_values(w->sum, w->p, max, w->v, b.n_keys, D);
         for (size_t i = 0; i < b.count; i++) lse[(m + i) * H + h] = max[i] + logf(sum[i]);
         sum = 1 / sum;
         to_rows(att + (m * H + h) * D, H * D, w->sum, &sum, b.count, D);
@@ -260,40 +262,45 @@ void attention_forward(float *att, float *lse, const float *q, const float *kv, 
 
 // ---- backward -----------------------------------------------------------------------------------------------------
 
-// s - lse becomes p = exp(s - lse), and dp becomes ds * sqrt(D) = p * (dp - sum_j p_j dp_j)
-static void softmax_backward(Lanes *s, Lanes *dp, size_t n)
+// s - lse becomes p = exp(s - lse), and ds * sqrt(D) is p * (dp - mean): dp_j = datt . v_j, and mean is the sum of all
+// p_j dp_j, which is datt . att. (Dao 2023, FlashAttention-2, arXiv 2307.08691, algorithm 2.)
+static void softmax_backward(Lanes *ds, Lanes *s, const float *v, const Lanes *datt, Lanes mean, size_t n, size_t D)
 {
-    Lanes mean = {0};
-    exp_all(s, n);
-    for (size_t j = 0; j < n; j++) mean += s[j] * dp[j];
-    for (size_t j = 0; j < n; j++) dp[j] = s[j] * (dp[j] - mean);
+    for (size_t j = 0; j < n; j += CHUNK) {
+        Lanes dp[CHUNK];
+        dots(dp, v + j * D, datt, D);
+        for (size_t i = 0; i < CHUNK; i++) ds[j + i] = (s[j + i] = exp_lanes(s[j + i])) * (dp[i] - mean);
+    }
 }
 
 // Query head h of row s: assigns its dq, adds to w->dk and w->dv, which the heads of a group share.
-static void head_backward(float *dq, const float *datt, const float *lse, const float *q, const AttentionShape *a,
-                          size_t s, size_t h, const HeadMemory *w)
+static void head_backward(float *dq, const float *datt, const float *att, const float *lse, const float *q,
+                          const AttentionShape *a, size_t s, size_t h, const HeadMemory *w)
 {
     size_t H = a->H, D = a->D;
     float scale = 1 / sqrtf((float)D);
     Lanes scales = scale - (Lanes){0};
     for (size_t m = a->query_starts[s]; m < a->query_starts[s + 1]; m += LANES) {
         Block b = block_at(a, s, m);
-        Lanes block_lse = {0};
-        for (size_t i = 0; i < b.count; i++) block_lse[i] = lse[(m + i) * H + h];
+        Lanes block_lse = {0}, mean = {0};
+        for (size_t i = 0; i < b.count; i++) {
+            const float *datt_i = datt + ((m + i) * H + h) * D, *att_i = att + ((m + i) * H + h) * D;
+            block_lse[i] = lse[(m + i) * H + h];
+            for (size_t d = 0; d < D; d++) mean[i] += datt_i[d] * att_i[d];
+        }
         to_lanes(w->q, w->q_rows, q + m * a->q_stride + h * D, a->q_stride, b.count, D, w->width, scale);
         to_lanes(w->datt, w->datt_rows, datt + (m * H + h) * D, H * D, b.count, D, w->width, 1);
-        scores(w->p, &b, w->k, w->q, &block_lse, D);                 // s - lse, s = q k^T / sqrt(D)
-        dots(w->dp, w->v, w->datt, &(Lanes){0}, b.n_keys, D);        // dp = datt v^T
-        softmax_backward(w->p, w->dp, b.n_keys);                     // p, ds
+        scores(w->p, &b, w->k, w->q, block_lse, D);                  // s - lse, s = q k^T / sqrt(D)
+        softmax_backward(w->dp, w->p, w->v, w->datt, mean, b.n_keys, D);    // p, ds from dp = datt v^T
         add_outer(w->dv, w->p, w->datt_rows, b.n_keys, w->width);           // dv += p^T datt
         add_outer(w->dk, w->dp, w->q_rows, b.n_keys, w->width);             // dk += ds^T q
-        weighted_sum(w->sum, w->dp, w->k, b.n_keys, D);              // dq = ds k
+        weighted_sum(w->sum, w->dp, w->k, b.n_keys, D, 0);           // dq = ds k
         to_rows(dq + m * a->q_stride + h * D, a->q_stride, w->sum, &scales, b.count, D);
     }
 }
 
-void attention_backward(float *dq, float *dkv, const float *datt, const float *lse, const float *q, const float *kv,
-                        const AttentionShape *a, float *scratch)
+void attention_backward(float *dq, float *dkv, const float *datt, const float *att, const float *lse, const float *q,
+                        const float *kv, const AttentionShape *a, float *scratch)
 {
     size_t K = a->K, D = a->D, group = a->H / K, stride = a->kv_stride;
 #pragma omp parallel for schedule(dynamic) collapse(2)
@@ -304,7 +311,7 @@ void attention_backward(float *dq, float *dkv, const float *datt, const float *l
             pack(&w, kv + at, a, T);
             memset(w.dk, 0, round_up(T, CHUNK) * w.width * sizeof(float));
             memset(w.dv, 0, round_up(T, CHUNK) * w.width * sizeof(float));
-            for (size_t h = g * group; h < (g + 1) * group; h++) head_backward(dq, datt, lse, q, a, s, h, &w);
+            for (size_t h = g * group; h < (g + 1) * group; h++) head_backward(dq, datt, att, lse, q, a, s, h, &w);
             for (size_t t = 0; t < T; t++) {
                 memcpy(dkv + at + t * stride, w.dk + t * w.width, D * sizeof(float));
                 memcpy(dkv + at + t * stride + K * D, w.dv + t * w.width, D * sizeof(float));

@@ -16,6 +16,7 @@ enum { LANES = 8 };
 #define VECTOR(type, n) type __attribute__((vector_size((n) * sizeof(type)), aligned(4), may_alias))
 typedef VECTOR(float, LANES) Lanes;
 typedef VECTOR(int, LANES) LaneMask;
+typedef VECTOR(unsigned, LANES) LaneBits;
 
 // max = the larger of max and x, lane by lane; max where x is no number
 static inline void keep_larger(Lanes *max, const Lanes *x)

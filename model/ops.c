@@ -76,6 +76,7 @@ void ops_restart(char **argv)
     if (coretype) setenv("OPENBLAS_CORETYPE", coretype, 1);
     if (!waits) setenv("GOMP_SPINCOUNT", "1000", 1);
     if (!waits) setenv("KMP_BLOCKTIME", "0", 1);
+    setenv("OPENBLAS_NUM_THREADS", "1", 1);
     unbind();
     execv("/proc/self/exe", argv);
 }

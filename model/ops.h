@@ -42,8 +42,9 @@
 void ops_init(int n_threads);
 // Starts the program again, if need be, with threads that wait for each other for microseconds only: OpenMP's default
 // of milliseconds makes a run ten times slower where another program wants a core too. And with an OpenBLAS that uses
-// the processor's vectors: a version older than the processor takes a kernel that is up to seven times slower. The
-// libraries read this when they are loaded, so it takes a new start; where there is no /proc all stays as it is.
+// the processor's vectors: a version older than the processor takes a kernel that is up to seven times slower; without
+// threads of its own, which would wait busily for a while. The libraries read this when they are loaded, so it takes a
+// new start; where there is no /proc all stays as it is.
 void ops_restart(char **argv);
 void ops_print(FILE *out);     // one line: the processor's vectors, OpenBLAS's kernel, the threads
 bool ops_check(Err *e);        // Does OpenBLAS multiply matrices rightly? In a millisecond or less.
@@ -118,9 +119,9 @@ typedef struct {
 void attention_forward(float *att, float *lse,                       // (M, H*D), (M, H)
                        const float *q, const float *kv,              // (M, H*D), (N, 2*K*D): keys, then values; strided
                        const AttentionShape *a, float *scratch);     // attention_scratch() floats
-// With p = exp(s - lse):  dv = p^T datt;  dp = datt v^T;  ds = p * (dp - sum_keys(p * dp));  dq = ds k;  dk = ds^T q
+// With p = exp(s - lse):  dv = p^T datt;  dp = datt v^T;  ds = p * (dp - datt . att);  dq = ds k;  dk = ds^T q
 void attention_backward(float *dq, float *dkv,                       // (M, H*D), (N, 2*K*D), strided as q and kv
-                        const float *datt, const float *lse, const float *q, const float *kv,
+                        const float *datt, const float *att, const float *lse, const float *q, const float *kv,
                         const AttentionShape *a, float *scratch);
 size_t attention_scratch(size_t longest_row, size_t D);
 

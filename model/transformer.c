@@ -492,7 +492,7 @@ static void layer_backward(Model *m, Work *w, const Batch *b, size_t layer, floa
     const float *q = acts->qkv, *kv = q + query.kv;
 
     after_attention_backward(m, w, acts, dout, layer, M, beta);                      // after_attention(..., out, x...)
-    attention_backward(dq, dkv, w->datt, acts->lse, q, kv, &query.attention, w->attention);    // attention_forward(...)
+    attention_backward(dq, dkv, w->datt, acts->att, acts->lse, q, kv, &query.attention, w->attention);  // ..._forward
     if (query.at) {
         float *x_at = w->dx_q, *dx_at = w->dx_q;           // the first becomes the second
         rows_gather(x_at, acts->x, query.at, M, C);

@@ -420,7 +420,7 @@ static void check_attention(size_t H, size_t K, size_t D, size_t every)
     CHECK_CLOSE("att", att, narrowed(want, n_q), n_q, 1e-6);
     CHECK_CLOSE("lse", lse, narrowed(want_lse, n_lse), n_lse, 1e-6);
 
-    attention_backward(dq, dkv, op.datt, lse, q, kv, &op.shape, scratch);
+    attention_backward(dq, dkv, op.datt, att, lse, q, kv, &op.shape, scratch);
     check_slopes("attention dq", attention_objective, &op, in, 0, n_q, dq);
     check_slopes("attention dkv", attention_objective, &op, in, n_q, n_kv, dkv);
     size_t seen = every == 1 ? op.N : 1;                   // nobody sees the first row's token where it has no query
@@ -629,9 +629,22 @@ static void exp_at_its_ends(void)
 {
     CHECK(exp_inline(0) == 1 && exp_inline(-0.0f) == 1);
     CHECK(exp_error(-87.3f) < 2 && exp_error(88) < 2);
-    CHECK(exp_inline(-87.31f) == 0 && exp_inline(-1e30f) == 0 && exp_inline(-INFINITY) == 0);
+    CHECK(exp_inline(-87.7f) == 0 && exp_inline(-1e30f) == 0 && exp_inline(-INFINITY) == 0);
     CHECK(exp_inline(1e30f) == exp_inline(88));            // it saturates: sums of it stay finite
     CHECK(isnan(exp_inline(NAN)) && isnan(exp_inline(-NAN)));
+}
+
+// The vector's exp is the float's: in each lane, at both ends and where no number is.
+static void exp_of_a_vector_is_that_of_its_floats(void)
+{
+    const float ends[] = {0, -0.0f, 88, -87.3f, -87.7f, -1e30f, -INFINITY, NAN};
+    for (size_t i = 0; i < 4096; i++) {
+        Lanes x;
+        for (size_t k = 0; k < LANES; k++) x[k] = i < 8 ? ends[(i + k) % 8] : (float)(88 - 200 * rng_uniform(&rng));
+        Lanes y = exp_lanes(x);
+        for (size_t k = 0; k < LANES; k++)
+            CHECK(isnan(x[k]) ? isnan(y[k]) : to_bits(y[k]) == to_bits(exp_inline(x[k])));
+    }
 }
 
 // ---- NaN in, NaN out ----------------------------------------------------------------------------------------------
@@ -672,7 +685,7 @@ static void huge_scores_have_finite_gradients(void)
     for (size_t i = 0; i < n_q; i++) q[i] *= 1e4f;
     for (size_t i = 0; i < n_kv; i++) kv[i] *= 1e4f;
     attention_forward(att, lse, q, kv, &op.shape, scratch);
-    attention_backward(dq, dkv, op.datt, lse, q, kv, &op.shape, scratch);
+    attention_backward(dq, dkv, op.datt, att, lse, q, kv, &op.shape, scratch);
     for (size_t i = 0; i < n_q; i++) finite = finite && isfinite(dq[i]);
     for (size_t i = 0; i < n_kv; i++) finite = finite && fabsf(dkv[i]) < 1e12f;
     CHECK(finite);
@@ -721,6 +734,7 @@ int main(void)
     RUN(cross_entropy_of_extreme_logits);
     RUN(exp_is_within_two_ulps);
     RUN(exp_at_its_ends);
+    RUN(exp_of_a_vector_is_that_of_its_floats);
     RUN(nan_stays_nan);
     RUN(huge_scores_have_finite_gradients);
     RUN(numbers_below_the_normal_range_are_zero);
