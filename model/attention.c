@@ -19,16 +19,6 @@
 #include <omp.h>
 #include <string.h>
 
-enum { CHUNK = 8 };
-typedef VECTOR(float, CHUNK) Chunk;                        // eight neighbours in a row: of one key, or of one query
-typedef VECTOR(int, CHUNK) ChunkMask;
-
-#ifdef __clang__
-#define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
-#else
-#define SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (ChunkMask){__VA_ARGS__})
-#endif
-
 static size_t round_up(size_t n, size_t unit) { return (n + unit - 1) / unit * unit; }
 
 // ---- what a thread works with -------------------------------------------------------------------------------------
@@ -98,19 +88,6 @@ static Block block_at(const AttentionShape *a, size_t s, size_t m)
 }
 
 // ---- the products -------------------------------------------------------------------------------------------------
-
-// Transposes 8 x 8 numbers: three times, the numbers of each row take turns with those of the row four below it.
-static void transpose_chunks(Chunk v[CHUNK])
-{
-    for (int round = 0; round < 3; round++) {
-        Chunk w[CHUNK];
-        for (size_t i = 0; i < CHUNK / 2; i++) {
-            w[2 * i] = SHUFFLE(v[i], v[i + CHUNK / 2], 0, 8, 1, 9, 2, 10, 3, 11);
-            w[2 * i + 1] = SHUFFLE(v[i], v[i + CHUNK / 2], 4, 12, 5, 13, 6, 14, 7, 15);
-        }
-        memcpy(v, w, sizeof w);
-    }
-}
 
 // lanes (D, LANES) = scale * x (count, D), transposed, with 0 for the queries that are not there.
 // rows (LANES, width) = the same, not transposed, unless that is NULL.

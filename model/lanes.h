@@ -2,6 +2,8 @@
 #ifndef LANES_H
 #define LANES_H
 
+#include <string.h>
+
 // A vector has LANES floats. Its eight sums, and what is added to them, stay in the processor's registers:
 //   AVX-512   32 registers of 16 floats     AVX2   16 of 8     arm64   32 of 4, two for each vector
 // Such types are GCC's and clang's own, and compile for any processor.
@@ -17,6 +19,29 @@ enum { LANES = 8 };
 typedef VECTOR(float, LANES) Lanes;
 typedef VECTOR(int, LANES) LaneMask;
 typedef VECTOR(unsigned, LANES) LaneBits;
+
+enum { CHUNK = 8 };
+typedef VECTOR(float, CHUNK) Chunk;                        // eight neighbours in a row
+typedef VECTOR(int, CHUNK) ChunkMask;
+
+#ifdef __clang__
+#define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (ChunkMask){__VA_ARGS__})
+#endif
+
+// Transposes 8 x 8 numbers: three times, the numbers of each row take turns with those of the row four below it.
+static inline void transpose_chunks(Chunk v[CHUNK])
+{
+    for (int round = 0; round < 3; round++) {
+        Chunk w[CHUNK];
+        for (size_t i = 0; i < CHUNK / 2; i++) {
+            w[2 * i] = SHUFFLE(v[i], v[i + CHUNK / 2], 0, 8, 1, 9, 2, 10, 3, 11);
+            w[2 * i + 1] = SHUFFLE(v[i], v[i + CHUNK / 2], 4, 12, 5, 13, 6, 14, 7, 15);
+        }
+        memcpy(v, w, sizeof w);
+    }
+}
 
 // max = the larger of max and x, lane by lane; max where x is no number
 static inline void keep_larger(Lanes *max, const Lanes *x)

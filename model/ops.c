@@ -6,6 +6,7 @@
 #include "exp.h"
 #include "lanes.h"
 #include "processor.h"
+#include "product.h"
 
 #include <cblas.h>
 #include <math.h>
@@ -106,6 +107,14 @@ static void sgemm(bool ta, bool tb, size_t m, size_t n, size_t k, const float *a
                 1, a, (int)lda, b, (int)ldb, beta, c, (int)ldc);
 }
 
+// c (M, N) = a (M, K) b (K, N)
+static void multiply(float *c, size_t c_row, const float *a, size_t a_row, const float *b, size_t b_row, size_t M,
+                     size_t N, size_t K)
+{
+    if (product_is_small(M, N, K)) product(c, NULL, c_row, a, a_row, 1, b, b_row, M, N, K);
+    else sgemm(false, false, M, N, K, a, a_row, b, b_row, 0, c, c_row);
+}
+
 // c = c + a b of whole numbers: each order of the sums gives the same.
 static bool multiplies_rightly(bool ta, bool tb, size_t m, size_t n, size_t k)
 {
@@ -173,6 +182,8 @@ static void forward_columns(float *y, const float *add, const float *x, const fl
                             size_t o, size_t n)
 {
     if (n > out - o) n = out - o;
+    if (product_is_small(N, n, in))
+        return product_transposed(y + o, add ? add + o : NULL, out, x, w + o * in, N, in, n);
     for (size_t r = 0; add && add != y && r < N; r++) memcpy(y + r * out + o, add + r * out + o, n * sizeof *y);
     sgemm(false, true, N, n, in, x, in, w + o * in, in, add ? 1 : 0, y + o, out);
 }
@@ -197,7 +208,7 @@ void linear_rows_backward(float *dx, const float *dy, const float *w, Tile t, si
     size_t N = t.R, task = task_columns(in, N * in * out, t.tasks);
 #pragma omp taskloop grainsize(1)
     for (size_t i = 0; i < in; i += task)
-        sgemm(false, false, N, in - i < task ? in - i : task, out, dy, out, w + i, in, 0, dx + i, in);
+        multiply(dx + i, in, dy, out, w + i, in, N, in - i < task ? in - i : task, out);
 }
 
 enum { PARTS = 8 };
@@ -212,7 +223,7 @@ void linear_backward_input(float *dx, const float *dy, const float *w, size_t N,
 #pragma omp for schedule(dynamic)
         for (size_t p = 0; p < PARTS; p++) {
             size_t o = p * part < out ? p * part : out, n = out - o < part ? out - o : part;
-            sgemm(false, false, N, in, n, dy + o, out, w + o * in, in, 0, scratch + p * N * in, in);
+            multiply(scratch + p * N * in, in, dy + o, out, w + o * in, in, N, in, n);
         }
 #pragma omp for schedule(static)
         for (size_t i = 0; i < N * in; i++) {
@@ -223,19 +234,25 @@ void linear_backward_input(float *dx, const float *dy, const float *w, size_t N,
     }
 }
 
+// dw's rows o .. o + n, or its columns
+static void weight_piece(WeightGradient g, float beta, bool small, bool by_rows, size_t o, size_t n)
+{
+    float *dw = by_rows ? g.dw + o * g.in : g.dw + o;
+    if (small) product(dw, beta ? dw : NULL, g.in, g.dy + o, 1, g.out, g.x, g.in, n, g.in, g.N);
+    else if (by_rows) sgemm(true, false, n, g.in, g.N, g.dy + o, g.out, g.x, g.in, beta, dw, g.in);
+    else sgemm(true, false, g.out, n, g.N, g.dy, g.out, g.x + o, g.in, beta, dw, g.in);
+}
+
 void linear_backward_weights(const WeightGradient *gradients, size_t count, float beta)
 {
 #pragma omp parallel
     for (size_t i = 0; i < count; i++) {
         WeightGradient g = gradients[i];
-        bool by_rows = g.out >= g.in;                      // of dw: its longer side is cut
-        size_t length = by_rows ? g.out : g.in, piece = piece_length(length);
+        bool small = product_is_small(g.out, g.in, g.out), by_rows = small || g.out >= g.in;   // its longer side
+        size_t length = by_rows ? g.out : g.in, piece = small ? PRODUCT_ROWS : piece_length(length);
 #pragma omp for schedule(dynamic) nowait
-        for (size_t at = 0; at < length; at += piece) {
-            size_t n = length - at < piece ? length - at : piece;
-            if (by_rows) sgemm(true, false, n, g.in, g.N, g.dy + at, g.out, g.x, g.in, beta, g.dw + at * g.in, g.in);
-            else sgemm(true, false, g.out, n, g.N, g.dy, g.out, g.x + at, g.in, beta, g.dw + at, g.in);
-        }
+        for (size_t o = 0; o < length; o += piece)
+            weight_piece(g, beta, small, by_rows, o, length - o < piece ? length - o : piece);
     }
 }
 

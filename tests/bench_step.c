@@ -1,10 +1,14 @@
-// bench_step: how fast one training step is, beside what the machine can do. For each step it prints nothing; at the
-// end one line of medians: tokens/s, needed GFLOP/s, the canary (sgemm of 2048^3 on all cores, just before and after
-// each step), and their ratio, which is the figure to compare: on a shared machine the others move together.
-//   bench_step SHAPE FRACTION [STEPS [BATCH [checkpointing]]]
-// SHAPE: 260K, 15M, 135M.  FRACTION of tokens supervised.  BATCH: 5x512, so many rows of that length; or a file of rows
-// as int32: count, lengths, tokens, targets (shifted, -100 masked).  checkpointing: with gradient_checkpointing.
-#include "../model/optim.h"
+// bench_step: how fast training steps are, beside what the processor can do. It prints one line of medians: tokens/s;
+// needed GFLOP/s; sgemm, which is OpenBLAS's product of 2048^3 on all threads, just before and just after each step;
+// ratio, needed over sgemm, which is the figure to compare: on a shared machine the others move together; and fma, the
+// multiplications and additions that the same threads can do at all: a slow OpenBLAS shows in sgemm / fma.
+//   bench_step SHAPE FRACTION [STEPS [COUNTxLENGTH [checkpointing]]]
+//   bench_step CONFIG.json [STEPS]
+// SHAPE: 260K, 15M, 135M: random weights and rows, FRACTION of the tokens supervised, so many rows of that length if
+// they are given. CONFIG: its model on its rows, a batch in each step. In the environment, ROWS=FILE also writes the
+// rows, as int32: for each row its step, its length, the tokens, and of each token whether it is learned.
+#include "../data/run/inputs.h"
+#include "../model/lanes.h"
 
 #include <cblas.h>
 #include <math.h>
@@ -22,68 +26,40 @@ static const Case cases[] = {
      8, 256},
 };
 
-static void make_room(Batch *b, size_t tokens, size_t rows)
-{
-    Err e;
-    if (batch_init(b, (BatchSize){.tokens = tokens, .rows = rows, .targets = tokens}, &e)) return;
-    fprintf(stderr, "%s\n", e.text);
-    exit(1);
-}
+static FILE *rows_file;
 
-// Appends one row, up to its last target; returns its full length.
-static void add_row(Batch *b, const int *ids, const int *targets, int n)
+static void write_row(int step, const int *ids, const int *labels, size_t n)
 {
-    while (n > 0 && targets[n - 1] < 0) n--;
-    for (int t = 0; t < n; t++) {
-        if (targets[t] >= 0) {
-            b->at[b->M] = b->N + (size_t)t;
-            b->target[b->M] = targets[t];
-            b->weight[b->M++] = 1;
-        }
-        b->ids[b->N + (size_t)t] = ids[t];
+    int head[2] = {step, (int)n}, learned;
+    if (!rows_file) return;
+    fwrite(head, sizeof head, 1, rows_file);
+    fwrite(ids, sizeof *ids, n, rows_file);
+    for (size_t t = 0; t < n; t++) {
+        learned = labels[t] >= 0;
+        fwrite(&learned, sizeof learned, 1, rows_file);
     }
-    b->N += (size_t)n;
-    b->starts[++b->S] = b->N;
 }
 
 // Chat-like rows: long-tailed lengths (or all of `length`), one to three turns, the end of each turn supervised.
-static size_t make_rows(Batch *b, const Case *s, double fraction, int length)
+static Example *make_rows(const Case *s, double fraction, int length)
 {
     Rng rng = rng_seed(1);
-    size_t total = 0;
-    int *ids = mem_alloc((size_t)s->seq, sizeof *ids), *targets = mem_alloc((size_t)s->seq, sizeof *targets);
+    Example *rows = mem_alloc((size_t)s->rows, sizeof *rows);
     int shortest = s->seq / 4 < 64 ? s->seq / 4 : 64;
-    make_room(b, (size_t)(s->rows * s->seq), (size_t)s->rows);
     for (int r = 0; r < s->rows; r++) {
         int n = length ? length : (int)fmin(s->seq, fmax(shortest, 0.45 * s->seq * exp(0.6 * rng_normal(&rng)))),
             turns = 1 + (int)rng_below(&rng, 3);
+        int *ids = mem_alloc((size_t)n, sizeof *ids), *labels = mem_alloc((size_t)n, sizeof *labels);
+        float *weights = mem_alloc((size_t)n, sizeof *weights);
         for (int t = 0; t < n; t++) {
             int turn = t * turns / n, end = n * (turn + 1) / turns, size = end - n * turn / turns;
             ids[t] = (int)rng_below(&rng, (size_t)s->config.vocab_size);
-            targets[t] =
-                end - t <= (int)lround(size * fraction) ? (int)rng_below(&rng, (size_t)s->config.vocab_size) : -100;
+            labels[t] = end - t <= (int)lround(size * fraction) ? ids[t] : IGNORE;
+            weights[t] = labels[t] != IGNORE;
         }
-        add_row(b, ids, targets, n);
-        total += (size_t)n;
+        rows[r] = (Example){.n = (size_t)n, .ids = ids, .labels = labels, .weights = weights};
     }
-    free(ids);
-    free(targets);
-    return total;
-}
-
-static size_t read_rows(Batch *b, const char *path)
-{
-    File f;
-    Err e;
-    if (!file_map(&f, path, &e)) { fprintf(stderr, "%s\n", e.text); exit(1); }
-    const int *p = (const int *)f.data, n_rows = p[0], *lengths = p + 1, *ids = p + 1 + n_rows;
-    size_t total = 0;
-    for (int r = 0; r < n_rows; r++) total += (size_t)lengths[r];
-    const int *targets = ids + total;
-    make_room(b, total, (size_t)n_rows);
-    for (int r = 0; r < n_rows; ids += lengths[r], targets += lengths[r], r++) add_row(b, ids, targets, lengths[r]);
-    file_unmap(&f);
-    return total;
+    return rows;
 }
 
 // Matrix work that a step cannot do without: 6 flops for each weight and position that must be computed, and attention.
@@ -102,17 +78,35 @@ static double needed_flops(const Config *c, const Batch *b)
     return 6 * weights + 12 * HD * ((c->n_layers - 1) * all_keys + last_keys);
 }
 
-// What the machine does now: c = a b of 2048^3 by OpenBLAS, each OpenMP thread its share of the rows.
-static double canary(float *a, float *b, float *c)
+// What the threads do now: c = a b of 2048^3 by OpenBLAS, each thread its share of the rows.
+static double sgemm_speed(float *a, float *b, float *c)
 {
     enum { n = 2048 };
     double start = now_seconds();
 #pragma omp parallel for schedule(dynamic)
     for (int i = 0; i < n; i += 512)
-        for (int j = 0; j < n; j += n)
-            cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, 512, n, n, 1, a + i * n, n, b + j, n, 0,
-                        c + i * n + j, n);
+        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, 512, n, n, 1, a + i * n, n, b, n, 0, c + i * n, n);
     return 2.0 * n * n * n / (now_seconds() - start) / 1e9;
+}
+
+// And what they could do: sums in registers, as many as hide how long each takes.
+static double fma_speed(void)
+{
+    enum { rounds = 1 << 21, sums = 12 };
+    volatile float factor = 0.5f;
+    float kept = 0;
+    double start = now_seconds();
+#pragma omp parallel
+    {
+        Lanes sum[sums] = {0}, x = factor - (Lanes){0};
+        for (int i = 0; i < rounds; i++)
+            for (int k = 0; k < sums; k++) sum[k] = sum[k] * x + x;
+        for (int k = 1; k < sums; k++) sum[0] += sum[k];
+#pragma omp critical
+        kept += sum[0][0];
+    }
+    factor = kept;                                         // so that the compiler keeps the loop
+    return 2.0 * rounds * sums * LANES * ops_threads() / (now_seconds() - start) / 1e9;
 }
 
 static int ascending(const void *a, const void *b)
@@ -132,60 +126,97 @@ static void step(Model *m, Work *w, Optim *o, const Batch *b, TokenLoss *losses)
     optim_step(o, m, 1e-4, fmin(1, 1 / (grads_norm(m) + 1e-6)));
 }
 
+// The run of a config, as far as its rows; or a shape with random weights and rows.
+static bool open_run(Run *r, Config *c, const char *config, Err *e)
+{
+    options_init(&r->options);
+    return options_load(&r->options, config, e) && run_open_inputs(r, true, c, e) &&
+           run_open_model(r, &r->model, c, NULL, e);
+}
+
+static bool make_run(Run *r, Config *c, const Case *s, const char *fraction, const char *shape, Err *e)
+{
+    int rows = s->rows, length = 0;
+    if (shape && (sscanf(shape, "%dx%d", &rows, &length) != 2 || rows < 1 || length < 1 || length > 8192))
+        return fail(e, "expected COUNTxLENGTH, found %s", shape);
+    *c = s->config;
+    c->head_dim = c->dim / c->n_heads;
+    c->seq_len = 8192;
+    c->tied = true;
+    c->rope_theta = 10000;
+    c->norm_eps = 1e-5f;
+    options_init(&r->options);
+    r->options.per_device_train_batch_size = rows;
+    r->data.examples = make_rows(&(Case){.config = *c, .rows = rows, .seq = length ? length : s->seq}, atof(fraction),
+                                 length);
+    r->n_train = (size_t)rows;
+    if (!model_init(&r->model, c, e)) return false;
+    model_randomize(&r->model, 1);
+    return true;
+}
+
+// The batch of a step: the next rows that have a label.
+static size_t next_batch(Run *r, const Example **rows, size_t n, int step)
+{
+    size_t batch = (size_t)r->options.per_device_train_batch_size, tokens = 0;
+    batch_clear(&r->room.batch);
+    for (size_t i = 0; i < batch; i++) {
+        const Example *ex = rows[((size_t)step * batch + i) % n];
+        batch_add(&r->room.batch, ex, BATCH_TRAIN);
+        write_row(step, ex->ids, ex->labels, ex->n);
+        tokens += ex->n;
+    }
+    return tokens;
+}
+
 int main(int argc, char **argv)
 {
     const Case *s = cases;
-    if (argc < 3) return fprintf(stderr, "usage: bench_step SHAPE FRACTION [STEPS [BATCH [checkpointing]]]\n"), 2;
+    if (argc < 2) return fprintf(stderr, "usage: bench_step SHAPE FRACTION ... or CONFIG.json, see the source\n"), 2;
     while (s < cases + 3 && strcmp(s->name, argv[1]) != 0) s++;
-    int steps = argc > 3 ? atoi(argv[3]) : 5;
-    if (s == cases + 3 || steps < 1 || steps > 1000)
-        return fprintf(stderr, "bench_step: unknown shape, or steps not 1 to 1000\n"), 2;
-    Config c = s->config;
-    c.head_dim = c.dim / c.n_heads;
-    c.seq_len = 8192;
-    c.tied = true;
-    c.rope_theta = 10000;
-    c.norm_eps = 1e-5f;
+    bool real = s == cases + 3;
+    int last = real ? 2 : 3, steps = argc > last ? atoi(argv[last]) : 5;
+    if (steps < 1 || steps > 1000 || (!real && argc < 3)) return fprintf(stderr, "steps: expected 1 to 1000\n"), 2;
 
     ops_restart(argv);
     ops_init(0);
-    Batch b;
+    Run r = {0};
+    Config c;
     Err e;
-    Model m;
-    Work w;
-    Optim o = {.id = OPTIM_ADAMW, .beta1 = 0.9f, .beta2 = 0.999f, .epsilon = 1e-8f};
-    int rows, length;
-    size_t tokens, longest = 0;
-    if (argc > 4 && sscanf(argv[4], "%dx%d", &rows, &length) == 2 && rows > 0 && length > 0 && length <= c.seq_len)
-        tokens = make_rows(&b, &(Case){.config = c, .rows = rows, .seq = length}, atof(argv[2]), length);
-    else tokens = argc > 4 ? read_rows(&b, argv[4]) : make_rows(&b, s, atof(argv[2]), 0);
-    for (size_t r = 0; r < b.S; r++)
-        longest = b.starts[r + 1] - b.starts[r] > longest ? b.starts[r + 1] - b.starts[r] : longest;
-    BatchSize size = {b.N, longest, b.S, b.M};
-    if (!model_init(&m, &c, &e) || !model_init_grads(&m, &e) || !optim_init(&o, m.n_params, &e) ||
-        !work_init(&w, &c, size, argc > 5 ? WORK_CHECKPOINTING : WORK_GRADIENT, &e))
+    if (!(real ? open_run(&r, &c, argv[1], &e) : make_run(&r, &c, s, argv[2], argc > 4 ? argv[4] : NULL, &e)))
         return fprintf(stderr, "%s\n", e.text), 1;
-    model_randomize(&m, 1);
-    TokenLoss *losses = mem_alloc(b.M, sizeof *losses);
-    float *canary_data = mem_alloc(3 * 2048 * 2048, sizeof(float));
-    for (size_t i = 0; i < 2 * 2048 * 2048; i++) canary_data[i] = 1.0f / (float)(1 + i % 7);
-    float *ca = canary_data, *cb = ca + 2048 * 2048, *cc = cb + 2048 * 2048;
+    const Example **rows = mem_alloc(r.n_train, sizeof *rows);
+    size_t n = 0, tokens = 0;
+    for (size_t i = 0; i < r.n_train; i++)
+        if (example_size(&r.data.examples[i], BATCH_TRAIN).tokens) rows[n++] = &r.data.examples[i];
+    r.optim = (Optim){.id = OPTIM_ADAMW, .beta1 = 0.9f, .beta2 = 0.999f, .epsilon = 1e-8f};
+    BatchSize size = batch_bound(rows, n, (size_t)r.options.per_device_train_batch_size, BATCH_TRAIN);
+    if (!model_init_grads(&r.model, &e) || !optim_init(&r.optim, r.model.n_params, &e) ||
+        !room_init(&r.room, &r.options, &c, size, !real && argc > 5 ? WORK_CHECKPOINTING : WORK_GRADIENT, &e))
+        return fprintf(stderr, "%s\n", e.text), 1;
+    float *a = mem_alloc(3 * 2048 * 2048, sizeof(float)), *b = a + 2048 * 2048;
+    for (size_t i = 0; i < 2 * 2048 * 2048; i++) a[i] = 1.0f / (float)(1 + i % 7);
 
-    double seconds[1000], speed[1000], ratio[1000], flops = needed_flops(&c, &b);
-    step(&m, &w, &o, &b, losses);                              // touches all memory
+    double seconds = 0, flops = 0, speed[1000], ratio[1000], fma[1000];
+    next_batch(&r, rows, n, 0);
+    step(&r.model, &r.room.work, &r.optim, &r.room.batch, r.room.losses);      // touches all memory
+    if (getenv("ROWS")) rows_file = fopen(getenv("ROWS"), "wb");
     for (int i = 0; i < steps; i++) {
-        double before = canary(ca, cb, cc), start = now_seconds();
-        step(&m, &w, &o, &b, losses);
-        seconds[i] = now_seconds() - start;
-        speed[i] = (before + canary(ca, cb, cc)) / 2;
-        ratio[i] = flops / seconds[i] / 1e9 / speed[i];
+        tokens += next_batch(&r, rows, n, i);
+        fma[i] = fma_speed();
+        double before = sgemm_speed(a, b, b + 2048 * 2048), start = now_seconds();
+        step(&r.model, &r.room.work, &r.optim, &r.room.batch, r.room.losses);
+        double took = now_seconds() - start, needed = needed_flops(&c, &r.room.batch);
+        speed[i] = (before + sgemm_speed(a, b, b + 2048 * 2048)) / 2;
+        ratio[i] = needed / took / 1e9 / speed[i];
+        seconds += took;
+        flops += needed;
     }
+    if (rows_file) fclose(rows_file);
     struct rusage usage;
     getrusage(RUSAGE_SELF, &usage);
-    double t = median(seconds, steps);
-    printf("%-5s %3.0f %%  %5zu tokens %8.1f ms %9.0f tokens/s %7.1f needed GFLOP/s  canary %6.1f  ratio %.3f (best "
-           "%.3f)  %ld MB, %.0f of activations\n",
-           s->name, 100 * atof(argv[2]), tokens, 1e3 * t, (double)tokens / t, flops / t / 1e9, median(speed, steps),
-           median(ratio, steps), ratio[steps - 1], usage.ru_maxrss / 1024, (double)w.n_floats * sizeof(float) / 1e6);
+    printf("%zu tokens %.1f ms %.0f tokens/s needed %.1f sgemm %.1f ratio %.3f fma %.1f memory %ld MB\n",
+           tokens / (size_t)steps, 1e3 * seconds / steps, (double)tokens / seconds, flops / seconds / 1e9,
+           median(speed, steps), median(ratio, steps), median(fma, steps), usage.ru_maxrss / 1024);
     return 0;
 }

@@ -1,112 +1,78 @@
-"""The peer of bench_step: the same training step in PyTorch, as its users write it. A right-padded batch, eager mode,
-float32, AdamW; logits for every position, or with --chunked_nll for supervised ones only.
+"""The peer of bench_step: the same training steps in PyTorch, with transformers' LlamaForCausalLM, float32 and AdamW.
 
-usage: python3 tests/bench_torch.py SHAPE FRACTION STEPS BATCH [--lengths full] [--chunked_nll]
-Writes the batch it used to the file BATCH (int32: rows, lengths, tokens, targets), for bench_step to use the same."""
-import statistics, sys, time
-import numpy as np
+usage: bench_torch.py SHAPE|MODEL ROWS STEPS [--best] [--compile]
+SHAPE is 260K, 15M or 135M with random weights; MODEL is a folder. ROWS is what bench_step wrote: the rows of each
+step. As a user writes it: the rows padded on the right, attention_mask and labels, out.loss.backward(). --best: logits
+of supervised positions only. --compile: also torch.compile. Attention is PyTorch's own (SDPA) in each."""
+import os, statistics, sys, time
 import torch
-import torch.nn.functional as F
+from transformers import LlamaConfig, LlamaForCausalLM
 
-SHAPES = {'260K': (64, 5, 8, 4, 172, 512, 512, 16), '15M': (288, 6, 6, 6, 768, 32000, 256, 24),
-          '135M': (576, 30, 9, 3, 1536, 49152, 256, 8)}
-shape, fraction, steps, path = sys.argv[1], float(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
-C, L, H, K, FF, V, S, rows = SHAPES[shape]
-D, chunked, full = C // H, '--chunked_nll' in sys.argv, 'full' in sys.argv
-if full:
-    rows = max(1, rows * 107 // 256)
+#         hidden, layers, heads, key/value heads, intermediate, vocabulary
+SHAPES = {"260K": (64, 5, 8, 4, 172, 512), "15M": (288, 6, 6, 6, 768, 32000), "135M": (576, 30, 9, 3, 1536, 49152)}
+what, path, steps = sys.argv[1], sys.argv[2], int(sys.argv[3])
+best, compiled = "--best" in sys.argv or "--compile" in sys.argv, "--compile" in sys.argv
 torch.manual_seed(1)
+torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count()))
 
 
-def weight(*size):
-    return torch.nn.Parameter(torch.randn(*size) * 0.02)
+def read_steps():
+    """ROWS, int32: for each row its step, its length, the tokens, and of each token whether it is learned."""
+    steps, numbers = {}, torch.frombuffer(bytearray(open(path, "rb").read()), dtype=torch.int32).long()
+    while len(numbers):
+        step, n = numbers[:2].tolist()
+        ids, learned = numbers[2:2 + n], numbers[2 + n:2 + 2 * n]
+        steps.setdefault(step, []).append((ids, torch.where(learned > 0, ids, -100)))
+        numbers = numbers[2 + 2 * n:]
+    return list(steps.values())
 
 
-class Layer(torch.nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.norm1, self.norm2 = torch.nn.Parameter(torch.ones(C)), torch.nn.Parameter(torch.ones(C))
-        self.q, self.k, self.v, self.o = weight(C, C), weight(K * D, C), weight(K * D, C), weight(C, C)
-        self.gate, self.up, self.down = weight(FF, C), weight(FF, C), weight(C, FF)
-
-    def forward(self, x, mask):
-        B, T, _ = x.shape
-        n = norm(x, self.norm1)
-        q, k = rope(F.linear(n, self.q).view(B, T, H, D)), rope(F.linear(n, self.k).view(B, T, K, D))
-        v = F.linear(n, self.v).view(B, T, K, D)
-        q, k, v = (t.repeat_interleave(H // t.shape[2], 2).transpose(1, 2) for t in (q, k, v))
-        a = torch.softmax(q @ k.transpose(-1, -2) / D ** 0.5 + mask, -1) @ v
-        x = x + F.linear(a.transpose(1, 2).reshape(B, T, C), self.o)
-        n = norm(x, self.norm2)
-        return x + F.linear(F.silu(F.linear(n, self.gate)) * F.linear(n, self.up), self.down)
+def padded(rows):
+    T = max(len(ids) for ids, _ in rows)
+    ids, labels, mask = torch.zeros(len(rows), T).long(), torch.full((len(rows), T), -100), torch.zeros(len(rows), T)
+    for i, (row, label) in enumerate(rows):
+        ids[i, :len(row)], labels[i, :len(row)], mask[i, :len(row)] = row, label, 1
+    return {"input_ids": ids, "labels": labels, "attention_mask": mask.long()}
 
 
-def norm(x, w):
-    return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-5) * w
+if what in SHAPES:
+    hidden, layers, heads, kv_heads, intermediate, vocabulary = SHAPES[what]
+    model = LlamaForCausalLM(LlamaConfig(
+        hidden_size=hidden, num_hidden_layers=layers, num_attention_heads=heads, num_key_value_heads=kv_heads,
+        intermediate_size=intermediate, vocab_size=vocabulary, max_position_embeddings=8192, tie_word_embeddings=True))
+else:
+    model = LlamaForCausalLM.from_pretrained(what, dtype=torch.float32)
+model.train()
+optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=0.0)
+body = torch.compile(model.model, dynamic=what not in SHAPES) if compiled else model.model
 
 
-def rope(x):
-    angle = torch.outer(torch.arange(x.shape[1]).float(), 10000.0 ** (-torch.arange(0, D, 2).float() / D))[:, None]
-    a, b = x[..., 0::2], x[..., 1::2]
-    return torch.stack((a * angle.cos() - b * angle.sin(), a * angle.sin() + b * angle.cos()), -1).flatten(-2)
+def loss_of(batch):
+    if not best:
+        return model(**batch, use_cache=False).loss
+    hidden = body(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], use_cache=False)[0]
+    labels = torch.nn.functional.pad(batch["labels"][:, 1:], (0, 1), value=-100)
+    learned = labels != -100
+    return torch.nn.functional.cross_entropy(model.lm_head(hidden[learned]), labels[learned])
 
 
-g = np.random.default_rng(1)
-data = []
-for _ in range(rows):
-    n = S if full else int(np.clip(g.lognormal(np.log(S * 0.45), 0.6), min(64, S // 4), S))
-    cuts = np.linspace(0, n, int(g.integers(1, 4)) + 1).astype(int)
-    learned = np.zeros(n, bool)
-    for a, b in zip(cuts[:-1], cuts[1:]):
-        learned[b - round((b - a) * fraction):b] = True
-    t = g.integers(3, V, n + 1)
-    data.append((t[:-1], np.where(learned, t[1:], -100)))
-lengths = [len(t) for t, _ in data]
-np.concatenate([[rows], lengths] + [t for t, _ in data] + [y for _, y in data]).astype(np.int32).tofile(path)
-
-T, real = max(lengths), sum(lengths)
-tokens, labels = torch.zeros(rows, T, dtype=torch.long), torch.full((rows, T), -100)
-mask = torch.full((rows, 1, T, T), float('-inf')).triu(1)
-for i, (t, y) in enumerate(data):
-    tokens[i, :len(t)], labels[i, :len(t)] = torch.from_numpy(t), torch.from_numpy(y)
-    mask[i, :, :, len(t):] = float('-inf')
-mask = mask.clamp_min(torch.finfo(torch.float32).min)
-
-layers, table, last = torch.nn.ModuleList(Layer() for _ in range(L)), weight(V, C), torch.nn.Parameter(torch.ones(C))
-params = list(layers.parameters()) + [table, last]
-optimizer = torch.optim.AdamW(params, lr=1e-4, weight_decay=0.0)
-square = torch.randn(2048, 2048)
-
-
-def canary():
-    start = time.perf_counter()
-    square @ square
-    return 2 * 2048 ** 3 / (time.perf_counter() - start) / 1e9
-
-
-def step():
-    x = F.embedding(tokens, table)
-    for layer in layers:
-        x = layer(x, mask)
-    x, y = norm(x, last), labels
-    if chunked:
-        x, y = x[labels >= 0], labels[labels >= 0]
-    loss = F.cross_entropy(F.linear(x, table).view(-1, V), y.reshape(-1), ignore_index=-100)
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    torch.nn.utils.clip_grad_norm_(params, 1.0)
+def step(rows):
+    loss_of(padded(rows)).backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     optimizer.step()
+    optimizer.zero_grad()
 
 
-step()
-seconds, speed = [], []
-for _ in range(steps):
-    before, start = canary(), time.perf_counter()
-    step()
+batches = read_steps()
+for i in range(3 if compiled else 1):                      # compiles, and makes the optimizer's memory
+    step(batches[i % len(batches)])
+seconds, tokens = [], []
+for i in range(steps):
+    rows = batches[i % len(batches)]
+    start = time.perf_counter()
+    step(rows)
     seconds.append(time.perf_counter() - start)
-    speed.append((before + canary()) / 2)
-normalised = statistics.median(real / s / c for s, c in zip(seconds, speed))
-s = statistics.median(seconds)
-print('%-5s %3.0f %%  %5d tokens %8.1f ms %9.0f tokens/s  canary %6.1f  tokens/s/canary %8.2f  PyTorch %s%s%s' % (
-    shape, 100 * fraction, real, 1e3 * s, real / s, statistics.median(speed), normalised, torch.__version__,
-    ', no padding' if full else ', padded', ', chunked' if chunked else ''))
+    tokens.append(sum(len(ids) for ids, _ in rows))
+form = "compiled" if compiled else "best" if best else "plain"
+print(f"{form} {sum(tokens) / len(tokens):.0f} tokens {1e3 * sum(seconds) / steps:.1f} ms "
+      f"{sum(tokens) / sum(seconds):.0f} tokens/s PyTorch {torch.__version__}")

@@ -157,6 +157,10 @@ static void linear(void)
     check_linear(2100, 17, 30);
     check_linear(20, 23, 1300);
     check_linear(310, 300, 330);                           // more than one task, and no whole number of columns
+    check_linear(250, 172, 64);                            // small: no whole number of panels, or of blocks of rows
+    check_linear(37, 64, 344);
+    check_linear(53, 79, 65);
+    check_linear(64, 256, 510);
     free_kept();
 }
 
