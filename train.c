@@ -161,10 +161,10 @@ static bool was_evaluated(const Run *r, int64_t step)
 static bool log_evaluation(Run *r, Training *t, Err *e)
 {
     if (!r->n_eval || was_evaluated(r, t->done.step)) return true;
-    EvalSums sums = run_evaluate(r);
-    eval_curve_add(&r->curve, t->done.step, &sums);
+    EvalSums sums = evaluate(&r->model, &r->room, r->eval, r->n_eval);
     cJSON *line = progress_line(&t->done, &t->plan);
     eval_add_json(line, &sums, false);
+    eval_curve_add(&r->curve, line);
     if (!progress_note_best(&t->done, &r->options, line, e)) return cJSON_Delete(line), false;
     if (!t->label) report_evaluation(line);
     return record_line(r, line, e);
@@ -205,13 +205,11 @@ static bool take_best_model(Run *r, const Training *t, const Config *c, Err *e)
 {
     const Progress *p = &t->done;
     if (stop_signal || !p->best_step || p->best_step == p->step) return true;
-    char *path = resume_path(&r->options, p->best_step);
     model_free(&r->model);
-    bool ok = run_open_model(r, &r->model, c, path, e);
+    bool ok = run_open_model(r, &r->model, c, resume_path(&r->options, p->best_step).text, e);
     if (ok && !t->label)
         printf("the best model is the one of step %lld: %s %.4f\n", (long long)p->best_step,
                r->options.metric_for_best_model, p->best_metric);
-    free(path);
     return ok;
 }
 
@@ -219,7 +217,8 @@ static bool take_best_model(Run *r, const Training *t, const Config *c, Err *e)
 static bool recall_evaluations(Run *r, Err *e)
 {
     cJSON *lines = run_read_log(r, e);
-    eval_curve_recall(&r->curve, lines);
+    const cJSON *line;
+    cJSON_ArrayForEach(line, lines) if (json_get(line, "eval_loss")) eval_curve_add(&r->curve, line);
     cJSON_Delete(lines);
     return lines != NULL;
 }
@@ -367,11 +366,10 @@ static bool compare_report(const Run *r, const Config *config, const Comparison 
     comparison_table(stdout, c);
     comparison_verdict(&verdict, c);
     printf("\n%s\n", verdict.len ? verdict.data : "");
-    char *csv = path_join(r->options.output_dir, "compare.csv");
-    bool ok = comparison_write_csv(c, csv, e) && page_report(r, config, "./train compare", c, show, e);
-    if (ok) printf("%s and the logs of each run are in %s\n", csv, r->options.output_dir);
+    Path csv = path_in(r->options.output_dir, "compare.csv");
+    bool ok = comparison_write_csv(c, csv.text, e) && page_report(r, config, "./train compare", c, show, e);
+    if (ok) printf("%s and the logs of each run are in %s\n", csv.text, r->options.output_dir);
     buf_free(&verdict);
-    free(csv);
     return ok;
 }
 
@@ -419,7 +417,7 @@ static bool eval(Run *r, Err *e)
         !room_init(&r->room, &r->options, &c, max, WORK_LOSS, e)) return false;
     Summary summary = dataset_summary(r->eval, r->n_eval, r->tokenizer);
     if (!summary.first) return fail(e, "nothing to evaluate: the mask selects no token of the %zu rows", r->n_eval);
-    EvalSums sums = run_evaluate(r);
+    EvalSums sums = evaluate(&r->model, &r->room, r->eval, r->n_eval);
     if (o->json) eval_print_json(&sums);
     else {
         report_rows(stdout, o->eval_dataset_name ? o->eval_dataset_name : o->dataset_name, &summary);

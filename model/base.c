@@ -239,12 +239,14 @@ bool dir_make(const char *path, Err *e)
     return ok;
 }
 
-char *path_join(const char *dir, const char *name)
+Path path_in(const char *dir, const char *name)
 {
-    Buf b = {0};
-    buf_addf(&b, "%s%s%s", dir, *dir && dir[strlen(dir) - 1] == '/' ? "" : "/", name);
-    return b.data;
+    Path path;
+    snprintf(path.text, sizeof path.text, "%s%s%s", dir, *dir && dir[strlen(dir) - 1] == '/' ? "" : "/", name);
+    return path;
 }
+
+char *path_join(const char *dir, const char *name) { return mem_strdup(path_in(dir, name).text); }
 
 char *path_dir(const char *path)
 {
@@ -284,11 +286,8 @@ int dir_lock(const char *path, Err *e)
 void dir_remove(const char *path)
 {
     DIR *dir = opendir(path);
-    for (struct dirent *d; dir && (d = readdir(dir));) {
-        char *child = path_join(path, d->d_name);
-        if (strcmp(d->d_name, ".") != 0 && strcmp(d->d_name, "..") != 0) unlink(child);
-        free(child);
-    }
+    for (struct dirent *d; dir && (d = readdir(dir));)
+        if (strcmp(d->d_name, ".") != 0 && strcmp(d->d_name, "..") != 0) unlink(path_in(path, d->d_name).text);
     if (dir) closedir(dir);
     rmdir(path);
 }

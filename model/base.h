@@ -63,6 +63,10 @@ bool file_exists(const char *path);                       // a file or a folder;
 bool file_is_dir(const char *path);
 bool dir_make(const char *path, Err *e);                  // like mkdir -p
 char *path_join(const char *dir, const char *name);       // owned by the caller
+// The same for a single use, with nothing to free: file_exists(path_in(dir, name).text). What the system finds too long
+// is cut, and is then still too long to be opened.
+typedef struct { char text[PATH_MAX + 1]; } Path;
+Path path_in(const char *dir, const char *name);
 char *path_dir(const char *path);                         // the folder part ("." if none), owned by the caller
 
 // What messages advise where a file is of another kind.
@@ -99,6 +103,7 @@ cJSON *json_parse(const char *text, size_t len, const char *where, size_t line, 
 cJSON *json_parse_literal(const char *text, size_t len, const char *where, size_t line, Err *e);
 cJSON *json_load(const char *path, Err *e);               // the same from a file
 bool json_save(const cJSON *value, const char *path, Err *e);         // atomically, for people to read
+void json_print(cJSON *value);                            // one line on stdout; takes the value over
 const cJSON *json_get(const cJSON *object, const char *key);          // case-sensitive; NULL if absent
 const char *json_string(const cJSON *object, const char *key);        // NULL if absent or not a string
 const char *json_kind(const cJSON *value);                // "a string", "a number", ... for messages; NULL is "nothing"

@@ -181,6 +181,14 @@ bool json_save(const cJSON *value, const char *path, Err *e)
     return ok;
 }
 
+void json_print(cJSON *value)
+{
+    char *text = cJSON_PrintUnformatted(value);
+    puts(text);
+    cJSON_free(text);
+    cJSON_Delete(value);
+}
+
 const cJSON *json_get(const cJSON *object, const char *key) { return cJSON_GetObjectItemCaseSensitive(object, key); }
 const char *json_string(const cJSON *object, const char *key) { return cJSON_GetStringValue(json_get(object, key)); }
 

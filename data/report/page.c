@@ -476,10 +476,9 @@ bool page_report(const Run *r, const Config *c, const char *command, const Compa
     add_config(&b, &page);
     buf_adds(&b, "</main>\n<footer class=\"soft small\"><p>Written by sft.c, which trains small Llamas in C. This file "
                  "is complete: it loads nothing and runs no script.</p></footer>\n</body>\n</html>\n");
-    char *path = path_join(r->options.output_dir, "report.html");
-    bool ok = file_put(path, b.data, b.len, e);
-    if (ok) printf("the report is %s\n", path);
+    Path path = path_in(r->options.output_dir, "report.html");
+    bool ok = file_put(path.text, b.data, b.len, e);
+    if (ok) printf("the report is %s\n", path.text);
     buf_free(&b);
-    free(path);
     return ok;
 }

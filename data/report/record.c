@@ -123,11 +123,10 @@ static bool has_viewer(const Run *r) { return strcmp(r->options.report_to, "tens
 static bool write_both(const Run *r, const Buf *rows, const Buf *events,
                        bool (*write)(const char *path, const void *bytes, size_t n, Err *e), Err *e)
 {
-    char *csv = path_join(r->options.output_dir, "log.csv"), *file = path_join(r->events_dir, EVENTS_FILE);
-    bool ok = write(csv, rows->data, rows->len, e) && (!has_viewer(r) || write(file, events->data, events->len, e));
-    if (!has_viewer(r)) unlink(file);                      // of an earlier run
-    free(csv), free(file);
-    return ok;
+    Path csv = path_in(r->options.output_dir, "log.csv"), file = path_in(r->events_dir, EVENTS_FILE);
+    if (!has_viewer(r)) unlink(file.text);                 // of an earlier run
+    return write(csv.text, rows->data, rows->len, e) &&
+           (!has_viewer(r) || write(file.text, events->data, events->len, e));
 }
 
 bool record_open(const Run *r, Err *e)
@@ -160,8 +159,6 @@ bool record_line(const Run *r, cJSON *line, Err *e)
 
 bool record_state(const Run *r, const Progress *p, const Plan *plan, Err *e)
 {
-    char *best = p->best_step ? resume_path(&r->options, p->best_step) : NULL;
-    char *path = path_join(r->options.output_dir, "trainer_state.json");
     const struct { const char *key; double value; } numbers[] = {
         {"epoch", progress_epoch(p, plan)}, {"global_step", (double)p->step}, {"max_steps", (double)plan->n_steps},
         {"num_train_epochs", ceil((double)plan->n_steps / (double)plan->steps_per_epoch)},
@@ -170,13 +167,13 @@ bool record_state(const Run *r, const Progress *p, const Plan *plan, Err *e)
         {"save_steps", fmax(0, (double)plan->save)},
         {"best_metric", p->best_metric}, {"best_global_step", (double)p->best_step},
     };
-    size_t n = sizeof numbers / sizeof *numbers - (best ? 0 : 2);
+    size_t n = sizeof numbers / sizeof *numbers - (p->best_step ? 0 : 2);
     cJSON *json = cJSON_CreateObject(), *log = run_read_log(r, e);
     for (size_t i = 0; i < n; i++) cJSON_AddNumberToObject(json, numbers[i].key, numbers[i].value);
-    if (best) cJSON_AddStringToObject(json, "best_model_checkpoint", best);
+    if (p->best_step)
+        cJSON_AddStringToObject(json, "best_model_checkpoint", resume_path(&r->options, p->best_step).text);
     cJSON_AddItemToObject(json, "log_history", log);
-    bool ok = log && json_save(json, path, e);
+    bool ok = log && json_save(json, path_in(r->options.output_dir, "trainer_state.json").text, e);
     cJSON_Delete(json);
-    free(best), free(path);
     return ok;
 }

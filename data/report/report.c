@@ -374,14 +374,6 @@ static cJSON *summary_json(const Summary *s)
     return json;
 }
 
-static void print_json(cJSON *json)
-{
-    char *line = cJSON_PrintUnformatted(json);
-    puts(line);
-    cJSON_free(line);
-    cJSON_Delete(json);
-}
-
 bool report_json(const Dataset *data, const Recipe *recipe, size_t first, size_t end, Err *e)
 {
     Summary s = dataset_summary(data->examples, data->n, recipe->tokenizer);
@@ -392,13 +384,13 @@ bool report_json(const Dataset *data, const Recipe *recipe, size_t first, size_t
         cJSON *row = dataset_row(data, i, e);
         ok = row && example_build(&again, &text, row, recipe, e);
         if (ok) {
-            print_json(example_json(&data->examples[i], i, text.data));
+            json_print(example_json(&data->examples[i], i, text.data));
             example_free(&again);
         }
         cJSON_Delete(row);
     }
     buf_free(&text);
-    if (ok) print_json(summary_json(&s));
+    if (ok) json_print(summary_json(&s));
     return ok;
 }
 

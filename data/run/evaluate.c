@@ -57,7 +57,7 @@ static void evaluate_batch(EvalSums *sums, const Model *model, Room *r)
     count_answers(sums, r);
 }
 
-EvalSums evaluate(const Model *m, Room *room, const Example *rows, size_t n, size_t batch_rows)
+EvalSums evaluate(const Model *m, Room *room, const Example *rows, size_t n)
 {
     EvalSums sums = {.rows = n};
     Batch *b = &room->batch;
@@ -66,7 +66,7 @@ EvalSums evaluate(const Model *m, Room *room, const Example *rows, size_t n, siz
         sums.truncated += rows[i].truncated;
         sums.dropped += rows[i].dropped;
         if (rows[i].dropped) continue;
-        if (b->S == batch_rows) {
+        if (b->S == room->work.max.rows) {
             evaluate_batch(&sums, m, room);
             batch_clear(b);
         }
@@ -102,29 +102,14 @@ static Ratio metric_ratio(const EvalSums *s, Metric metric)
     return ratios[metric];
 }
 
-void eval_curve_add(EvalCurve *curve, int64_t step, const EvalSums *sums)
+void eval_curve_add(EvalCurve *curve, const cJSON *line)
 {
-    EvalPoint p = {.step = step};
-    for (Metric m = 0; m < N_METRICS; m++) {
-        Ratio r = metric_ratio(sums, m);
-        p.value[m] = r.count > 0 ? r.sum / r.count : NAN;
-    }
     ARRAY_ROOM(curve->points, curve->n, curve->cap);
-    curve->points[curve->n++] = p;
-}
-
-void eval_curve_recall(EvalCurve *curve, const cJSON *lines)
-{
-    const cJSON *line;
-    cJSON_ArrayForEach(line, lines) {
-        if (!json_get(line, "eval_loss")) continue;
-        EvalPoint p = {.step = (int64_t)json_get(line, "step")->valuedouble};
-        for (Metric m = 0; m < N_METRICS; m++) {
-            const cJSON *v = json_get(line, metric_table[m].key);
-            p.value[m] = cJSON_IsNumber(v) ? v->valuedouble : NAN;
-        }
-        ARRAY_ROOM(curve->points, curve->n, curve->cap);
-        curve->points[curve->n++] = p;
+    EvalPoint *p = &curve->points[curve->n++];
+    p->step = (int64_t)json_get(line, "step")->valuedouble;
+    for (Metric m = 0; m < N_METRICS; m++) {
+        const cJSON *v = json_get(line, metric_table[m].key);
+        p->value[m] = cJSON_IsNumber(v) ? v->valuedouble : NAN;
     }
 }
 
@@ -134,18 +119,13 @@ static void add_ratio(cJSON *json, const char *key, Ratio r)
     else cJSON_AddNullToObject(json, key);
 }
 
-static void add_metric(cJSON *json, const EvalSums *s, Metric metric)
-{
-    add_ratio(json, metric_table[metric].key, metric_ratio(s, metric));
-}
-
 void eval_add_json(cJSON *json, const EvalSums *s, bool counts)
 {
     add_ratio(json, "eval_loss", (Ratio){s->weighted_loss, s->weight});
-    add_metric(json, s, METRIC_ASSISTANT);
-    add_metric(json, s, METRIC_PROMPT);
+    add_ratio(json, "eval_assistant_loss", metric_ratio(s, METRIC_ASSISTANT));
+    add_ratio(json, "eval_prompt_loss", metric_ratio(s, METRIC_PROMPT));
     add_ratio(json, "eval_mean_token_accuracy", (Ratio){s->weighted_correct, s->weight});
-    add_metric(json, s, METRIC_EXACT);
+    add_ratio(json, "eval_exact_match", metric_ratio(s, METRIC_EXACT));
     if (!counts) return;
     cJSON_AddNumberToObject(json, "eval_rows", (double)s->rows);
     cJSON_AddNumberToObject(json, "eval_truncated", (double)s->truncated);
@@ -189,8 +169,5 @@ void eval_print_json(const EvalSums *s)
 {
     cJSON *json = cJSON_CreateObject();
     eval_add_json(json, s, true);
-    char *line = cJSON_PrintUnformatted(json);
-    puts(line);
-    cJSON_free(line);
-    cJSON_Delete(json);
+    json_print(json);
 }

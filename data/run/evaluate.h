@@ -41,8 +41,7 @@ extern const Metric metric_order[N_METRICS];               // the order in which
 // A point of a run's curve; NAN if the evaluation had no tokens or answers for the metric.
 typedef struct { int64_t step; double value[N_METRICS]; } EvalPoint;
 typedef struct { EvalPoint *points; size_t n, cap; } EvalCurve;
-void eval_curve_add(EvalCurve *curve, int64_t step, const EvalSums *sums);
-void eval_curve_recall(EvalCurve *curve, const cJSON *lines);              // appends those of a log's lines
+void eval_curve_add(EvalCurve *curve, const cJSON *line);  // a line of the log, with its step, of an evaluation
 
 // eval_loss (the training objective), eval_assistant_loss, eval_prompt_loss (everything that is not the assistant's),
 // eval_mean_token_accuracy, eval_exact_match; with `counts` also the number of tokens of each, and the loss of each
@@ -51,8 +50,8 @@ void eval_add_json(cJSON *json, const EvalSums *sums, bool counts);
 void eval_print(FILE *out, const EvalSums *sums);
 void eval_print_json(const EvalSums *sums);                // with counts, as one line on stdout
 
-// The losses of all rows that are not dropped, in batches of at most batch_rows rows. The tokens do not
+// The losses of all rows that are not dropped, in batches of as many rows as fit into the room. The tokens do not
 // depend on the run's mask: the same rows and weights give the same bits in every run.
-EvalSums evaluate(const Model *m, Room *room, const Example *rows, size_t n, size_t batch_rows);
+EvalSums evaluate(const Model *m, Room *room, const Example *rows, size_t n);
 
 #endif

@@ -31,15 +31,14 @@ static void add_end(Stream *s, int id)
 // eos_token_id of config.json and generation_config.json: a number or a list. A file that is not there says nothing.
 static bool add_ends_of(Stream *s, const char *name, Err *e)
 {
-    char *path = path_join(s->model_path, name);
-    bool there = file_exists(path);
-    cJSON *json = there ? json_load(path, e) : NULL;
+    Path path = path_in(s->model_path, name);
+    if (!file_exists(path.text)) return true;
+    cJSON *json = json_load(path.text, e);
+    if (!json) return false;
     const cJSON *ids = json_get(json, "eos_token_id"), *v;
     if (cJSON_IsNumber(ids)) add_end(s, ids->valueint);                // a number has no elements
     cJSON_ArrayForEach(v, ids)
         if (cJSON_IsNumber(v)) add_end(s, v->valueint);
-    free(path);
-    if (!json) return !there;
     cJSON_Delete(json);
     return true;
 }

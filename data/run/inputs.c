@@ -8,15 +8,13 @@
 
 bool run_check_kind(const char *path, bool config, Err *e)
 {
-    File f;
+    File f = {0};
     Err ignored;
-    bool folder = file_is_dir(path), binary = folder, json = false;
+    bool folder = file_is_dir(path);
     if (!folder && !file_map(&f, path, &ignored)) return true;         // whoever reads it says why
-    if (!folder) {
-        binary = memchr(f.data, 0, f.size);
-        json = !binary && memchr(f.data, '{', f.size < 64 ? f.size : 64);
-        file_unmap(&f);
-    }
+    bool binary = folder || memchr(f.data, 0, f.size);
+    bool json = !binary && memchr(f.data, '{', f.size < 64 ? f.size : 64);
+    file_unmap(&f);
     if (config && binary)
         return fail(e, "%s: expected a config, a JSON file, found %s: a config names the model, as model_name_or_path",
                     path, folder ? "a folder" : "binary data");
@@ -57,7 +55,7 @@ bool run_open_tokenizer(Run *r, const char *model, Err *e)
     const char *given = r->options.tokenizer_name_or_path;
     if (!given && !model) return fail(e, "tokenizer_name_or_path: expected a path, found nothing");
     r->tokenizer_path = given ? mem_strdup(given) : default_tokenizer(model);
-    r->tokenizer = tokenizer_load(r->tokenizer_path, e);
+    r->recipe.tokenizer = r->tokenizer = tokenizer_load(r->tokenizer_path, e);
     if (!r->tokenizer && !given)
         fail_prefix(e, "the tokenizer is looked for beside the model (or give tokenizer_name_or_path): ");
     static bool warned;                                    // a comparison opens it for each of its runs
@@ -220,9 +218,4 @@ BatchSize run_batch_size(const Run *r, const Example *const *rows, size_t n_rows
     BatchSize eval = batch_bound(held_out, r->n_eval, batch, BATCH_EVAL);
     free(held_out);
     return size_max(eval, batch_bound(rows, n_rows, batch, BATCH_TRAIN));
-}
-
-EvalSums run_evaluate(Run *r)
-{
-    return evaluate(&r->model, &r->room, r->eval, r->n_eval, (size_t)r->options.per_device_train_batch_size);
 }

@@ -42,7 +42,5 @@ bool run_open_model(const Run *r, Model *m, const Config *c, const char *checkpo
 BatchSize run_batch_size(const Run *r, const Example *const *rows, size_t n_rows);
 // A model where a config belongs, or the other way round, is an error. What is not there is none.
 bool run_check_kind(const char *path, bool config, Err *e);
-// The run's model on its held-out rows.
-EvalSums run_evaluate(Run *r);
 
 #endif

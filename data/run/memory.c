@@ -36,9 +36,8 @@ static size_t number_after(const char *text, const char *key, size_t otherwise)
 
 static size_t number_in(const char *root, const char *dir, const char *name)
 {
-    char *path = path_join(dir, name), *text = read_small(root, path);
-    size_t value = text ? number_after(text, "", SIZE_MAX) : SIZE_MAX;      // "max" is no number
-    free(path);
+    char *text = read_small(root, path_in(dir, name).text);
+    size_t value = number_after(text, "", SIZE_MAX);       // "max" is no number
     free(text);
     return value;
 }
@@ -49,11 +48,10 @@ static size_t cgroup_left(const char *root, const char *dir, bool v2)
     size_t limit = number_in(root, dir, v2 ? "memory.max" : "memory.limit_in_bytes");
     size_t used = number_in(root, dir, v2 ? "memory.current" : "memory.usage_in_bytes");
     if (limit == SIZE_MAX || used == SIZE_MAX) return SIZE_MAX;
-    char *path = path_join(dir, "memory.stat"), *stat = read_small(root, path);
+    char *stat = read_small(root, path_in(dir, "memory.stat").text);
     size_t files = number_after(stat, v2 ? "inactive_file " : "total_inactive_file ", 0) +
                    number_after(stat, v2 ? "active_file " : "total_active_file ", 0);
     used -= files < used ? files : used;
-    free(path);
     free(stat);
     return limit > used ? limit - used : 0;
 }
@@ -96,7 +94,7 @@ static size_t address_space_left(const char *root)
     struct rlimit limit;
     if (getrlimit(RLIMIT_AS, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return SIZE_MAX;
     char *statm = read_small(root, "/proc/self/statm");
-    size_t used = statm ? number_after(statm, "", 0) * (size_t)sysconf(_SC_PAGESIZE) : 0;
+    size_t used = number_after(statm, "", 0) * (size_t)sysconf(_SC_PAGESIZE);
     used += (size_t)ops_threads() * BLAS_BUFFER;
     free(statm);
     return limit.rlim_cur > used ? (size_t)limit.rlim_cur - used : 0;

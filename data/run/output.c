@@ -12,7 +12,8 @@
 
 // ---- the folder ---------------------------------------------------------------------------------------------------
 
-int64_t run_step_of(const char *name)
+// N of checkpoint-N; -1 for another name.
+static int64_t step_of(const char *name)
 {
     char *end;
     if (strncmp(name, "checkpoint-", 11) != 0 || !isdigit((unsigned char)name[11])) return -1;
@@ -20,31 +21,26 @@ int64_t run_step_of(const char *name)
     return *end ? -1 : n;
 }
 
-static bool holds(const char *dir, const char *name)
+int64_t run_newest_checkpoint(const char *dir, int64_t below)
 {
-    char *path = path_join(dir, name);
-    bool there = file_exists(path);
-    free(path);
-    return there;
-}
-
-static bool holds_checkpoint(const char *dir)
-{
+    int64_t newest = -1;
     DIR *folder = opendir(dir);
-    bool there = false;
-    for (struct dirent *d; folder && (d = readdir(folder));) there |= run_step_of(d->d_name) >= 0;
+    for (struct dirent *d; folder && (d = readdir(folder));) {
+        int64_t n = step_of(d->d_name);
+        if (n < below && n > newest) newest = n;
+    }
     if (folder) closedir(folder);
-    return there;
+    return newest;
 }
 
-bool run_holds_model(const char *dir)
+// Does it hold a model, checkpoints or a comparison?
+static bool holds_model(const char *dir)
 {
     static const char *const names[] = {"model.safetensors", "model.safetensors.index.json", "compare.csv"};
-    for (size_t i = 0; i < N_FORMATS; i++)
-        if (holds(dir, formats[i].model_file)) return true;
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (holds(dir, names[i])) return true;
-    return holds_checkpoint(dir);
+    bool there = run_newest_checkpoint(dir, INT64_MAX) >= 0;
+    for (size_t i = 0; i < N_FORMATS; i++) there |= file_exists(path_in(dir, formats[i].model_file).text);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) there |= file_exists(path_in(dir, names[i]).text);
+    return there;
 }
 
 // What a killed run left half done: files and folders under temporary names of ours. Whoever holds the lock may remove
@@ -55,12 +51,12 @@ void run_remove_unfinished(const char *dir)
                                         "report.html", "compare.csv", "model", EVENTS_FILE};
     DIR *folder = opendir(dir);
     for (struct dirent *d; folder && (d = readdir(folder));) {
-        char *path = path_join(dir, d->d_name), *name = mem_strndup(d->d_name, unfinished_name_length(d->d_name));
-        bool ours = run_step_of(name) >= 0;
+        char *name = mem_strndup(d->d_name, unfinished_name_length(d->d_name));
+        Path path = path_in(dir, d->d_name);
+        bool ours = step_of(name) >= 0;
         for (size_t i = 0; i < sizeof names / sizeof *names; i++) ours |= strcmp(name, names[i]) == 0;
-        if (ours && unlink(path) != 0) dir_remove(path);
+        if (ours && unlink(path.text) != 0) dir_remove(path.text);
         free(name);
-        free(path);
     }
     if (folder) closedir(folder);
 }
@@ -74,39 +70,35 @@ bool run_claim_output(Run *r, bool can_resume, Err *e)
     if (lock < 0) return fail_prefix(e, "output_dir: ");
     r->lock = lock;
     if (!r->events_dir) r->events_dir = path_join(o->output_dir, "runs/train");
-    if (!o->overwrite_output_dir && !o->resume_from_checkpoint && run_holds_model(o->output_dir))
+    if (!o->overwrite_output_dir && !o->resume_from_checkpoint && holds_model(o->output_dir))
         return fail(e, "output_dir: %s holds a model, checkpoints or a comparison already: choose another folder, or "
                        "give overwrite_output_dir=true%s", o->output_dir,
-                    can_resume && holds_checkpoint(o->output_dir) ? " or resume_from_checkpoint=latest" : "");
+                    can_resume && run_newest_checkpoint(o->output_dir, INT64_MAX) >= 0 ?
+                    " or resume_from_checkpoint=latest" : "");
     if (access(o->output_dir, W_OK) != 0)
         return fail(e, "output_dir: %s: cannot write: %s", o->output_dir, strerror(errno));
     run_remove_unfinished(o->output_dir);
     return true;
 }
 
-char *run_log_path(const Run *r) { return path_join(r->options.output_dir, "log.jsonl"); }
+Path run_log_path(const Run *r) { return path_in(r->options.output_dir, "log.jsonl"); }
 
 bool run_open_output(Run *r, Err *e)
 {
     const Options *o = &r->options;
-    char *log = run_log_path(r), *config = path_join(o->output_dir, "train_config.json");
     cJSON *json = options_json(o);
-    bool ok = json_save(json, config, e) &&
-              (o->resume_from_checkpoint || file_put(log, "", 0, e)); // resume_read takes the old one
+    bool ok = json_save(json, path_in(o->output_dir, "train_config.json").text, e);
     cJSON_Delete(json);
-    free(log);
-    free(config);
-    return ok;
+    return ok && (o->resume_from_checkpoint || file_put(run_log_path(r).text, "", 0, e));  // or resume_read cuts it
 }
 
 bool run_write_log(const Run *r, const cJSON *line, Err *e)
 {
-    char *text = cJSON_PrintUnformatted(line), *path = run_log_path(r);
+    char *text = cJSON_PrintUnformatted(line);
     Buf b = {0};
     buf_addf(&b, "%s\n", text);
-    bool ok = file_append(path, b.data, b.len, e);
+    bool ok = file_append(run_log_path(r).text, b.data, b.len, e);
     buf_free(&b);
-    free(path);
     cJSON_free(text);
     return ok;
 }
@@ -114,58 +106,53 @@ bool run_write_log(const Run *r, const cJSON *line, Err *e)
 cJSON *run_read_log(const Run *r, Err *e)
 {
     File f;
-    char *path = run_log_path(r);
-    bool ok = file_map(&f, path, e);
-    cJSON *lines = ok ? cJSON_CreateArray() : NULL;
-    const char *text = ok ? (const char *)f.data : "", *end = text + (ok ? f.size : 0), *next;
+    if (!file_map(&f, run_log_path(r).text, e)) return NULL;
+    bool ok = true;
+    cJSON *lines = cJSON_CreateArray();
+    const char *text = (const char *)f.data, *end = text + f.size, *next;
     for (size_t number = 1; ok && text < end; text = next, number++) {
         const char *newline = memchr(text, '\n', (size_t)(end - text));
         next = newline ? newline + 1 : end;
-        cJSON *line = json_parse(text, (size_t)(next - text), path, number, e);
+        cJSON *line = json_parse(text, (size_t)(next - text), f.path, number, e);
         const cJSON *step = json_get(line, "step");
-        ok = line && (json_is_int(step, 0, (int64_t)1 << 53) ||
-                      fail(e, "%s:%zu: step: expected a count, found %s", path, number, json_kind(step)));
+        ok = line && (json_is_int(step, 0, MAX_COUNT) ||
+                      fail(e, "%s:%zu: step: expected a count, found %s", f.path, number, json_kind(step)));
         if (line) cJSON_AddItemToArray(lines, line);
     }
-    if (lines) file_unmap(&f);
-    if (!ok) cJSON_Delete(lines);
-    free(path);
-    return ok ? lines : NULL;
+    file_unmap(&f);
+    if (ok) return lines;
+    cJSON_Delete(lines);
+    return NULL;
 }
 
-bool dir_stage(const char *dir, char **stage, Err *e)
+// Files that belong together: a new folder inside `dir` to write them to, and then, if all is ok, their way into `dir`.
+static bool open_stage(const char *dir, Path *stage, Err *e)
 {
-    Buf path = {0};
-    buf_addf(&path, "%s/model.tmp.%ld", dir, (long)getpid());
-    *stage = path.data;
-    return dir_make(path.data, e);
+    snprintf(stage->text, sizeof stage->text, "%s/model.tmp.%ld", dir, (long)getpid());
+    return dir_make(stage->text, e);
 }
 
-bool dir_publish(const char *dir, char *stage, bool ok, Err *e)
+static bool publish_stage(const char *dir, const char *stage, bool ok, Err *e)
 {
     DIR *folder = ok ? opendir(stage) : NULL;
     if (ok && !folder) ok = fail(e, "%s: cannot open: %s", stage, strerror(errno));
     for (struct dirent *d; ok && folder && (d = readdir(folder));) {
-        char *from = path_join(stage, d->d_name), *to = path_join(dir, d->d_name);
-        if (d->d_name[0] != '.' && rename(from, to) != 0) ok = fail(e, "%s: cannot write: %s", to, strerror(errno));
-        free(from);
-        free(to);
+        Path from = path_in(stage, d->d_name), to = path_in(dir, d->d_name);
+        if (d->d_name[0] != '.' && rename(from.text, to.text) != 0)
+            ok = fail(e, "%s: cannot write: %s", to.text, strerror(errno));
     }
     if (folder) closedir(folder);
     ok = ok && file_sync(dir, e);
     dir_remove(stage);
-    free(stage);
     return ok;
 }
 
 // The ids that end a text; in an object that is new, the one that begins it too.
 static void add_ids(cJSON *config, const Run *r)
 {
-    const cJSON *kwargs = r->options.chat_template_kwargs;
     int bos = tokenizer_bos(r->tokenizer);
     if (!config->child && bos >= 0) cJSON_AddNumberToObject(config, "bos_token_id", bos);
-    turn_add_ends(config, &(Recipe){.tokenizer = r->tokenizer, .template = r->template, .template_kwargs = kwargs,
-                                    .eos_token = r->options.eos_token});
+    turn_add_ends(config, &r->recipe);
 }
 
 // The template in force is a file of its own, as transformers 5 writes it. Several templates are a list in
@@ -183,10 +170,8 @@ static bool save_templates(const Run *r, cJSON *config, const char *dir, Err *e)
         cJSON_AddStringToObject(item, "template", v->valuestring);
         cJSON_AddItemToArray(list, item);
     }
-    char *path = path_join(dir, "chat_template.jinja");
-    bool ok = given ? file_copy(given, path, e) : several || !own || file_put(path, own, strlen(own), e);
-    free(path);
-    return ok;
+    Path path = path_in(dir, "chat_template.jinja");
+    return given ? file_copy(given, path.text, e) : several || !own || file_put(path.text, own, strlen(own), e);
 }
 
 // transformers 5 has classes that do not follow tokenizer.json (LlamaTokenizer, GPT2Tokenizer). This one follows it, so
@@ -206,35 +191,30 @@ static void name_class(cJSON *config, const Run *r)
 // tokenizer_config.json or generation_config.json; what the tokenizer's folder has of it is kept.
 static bool save_config(const Run *r, const char *folder, const char *dir, const char *name, Err *e)
 {
-    char *from = path_join(folder, name), *to = path_join(dir, name);
-    cJSON *json = file_exists(from) ? json_load(from, e) : cJSON_CreateObject();
+    Path from = path_in(folder, name);
+    cJSON *json = file_exists(from.text) ? json_load(from.text, e) : cJSON_CreateObject();
     bool ok = json, is_generation = strcmp(name, "generation_config.json") == 0;
     if (ok && is_generation) add_ids(json, r);
     if (ok && !is_generation) name_class(json, r), ok = save_templates(r, json, dir, e);
-    ok = ok && json_save(json, to, e);
+    ok = ok && json_save(json, path_in(dir, name).text, e);
     cJSON_Delete(json);
-    free(from);
-    free(to);
     return ok;
 }
 
 bool run_copy_beside(const char *from_dir, const char *to_dir, const char *name, Err *e)
 {
-    char *from = path_join(from_dir, name), *to = path_join(to_dir, name);
-    bool ok = !file_exists(from) || file_copy(from, to, e);
-    free(from);
-    free(to);
-    return ok;
+    Path from = path_in(from_dir, name);
+    return !file_exists(from.text) || file_copy(from.text, path_in(to_dir, name).text, e);
 }
 
 // Everything that the tokenizer was read from, and the template in force.
-bool run_save_tokenizer(const Run *r, const char *dir, Err *e)
+static bool save_tokenizer(const Run *r, const char *dir, Err *e)
 {
     bool is_bin = tokenizer_is_bin(r->tokenizer), is_dir = file_is_dir(r->tokenizer_path);
     char *folder = is_dir ? mem_strdup(r->tokenizer_path) : path_dir(r->tokenizer_path);
-    char *from = is_dir ? path_join(folder, "tokenizer.json") : mem_strdup(r->tokenizer_path);
-    char *to = path_join(dir, is_bin ? "tokenizer.bin" : "tokenizer.json");
-    bool ok = file_copy(from, to, e);
+    Path inside = path_in(folder, "tokenizer.json");
+    bool ok = file_copy(is_dir ? inside.text : r->tokenizer_path,
+                        path_in(dir, is_bin ? "tokenizer.bin" : "tokenizer.json").text, e);
     if (is_bin) ok = ok && save_templates(r, NULL, dir, e);
     else ok = ok && save_config(r, folder, dir, "tokenizer_config.json", e) &&
               save_config(r, folder, dir, "generation_config.json", e) &&
@@ -242,28 +222,25 @@ bool run_save_tokenizer(const Run *r, const char *dir, Err *e)
               run_copy_beside(folder, dir, "added_tokens.json", e) &&
               run_copy_beside(folder, dir, "tokenizer.model", e);
     free(folder);
-    free(from);
-    free(to);
     return ok;
 }
 
-// A folder's config.json keeps the keys that we do not write; a new one says what begins and ends a text.
-cJSON *run_config_keys(const Run *r, Err *e)
+// For Format.save, owned by the caller: a folder's config.json keeps the keys that we do not write; a new one says what
+// begins and ends a text.
+static cJSON *config_keys(const Run *r, Err *e)
 {
     const char *model = r->options.model_name_or_path;
     bool is_folder = model && format_of(model) == &formats[FORMAT_FOLDER];
-    char *path = path_join(is_folder ? model : "", "config.json");
-    cJSON *json = is_folder ? json_load(path, e) : cJSON_CreateObject();
+    cJSON *json = is_folder ? json_load(path_in(model, "config.json").text, e) : cJSON_CreateObject();
     if (json) add_ids(json, r);
-    free(path);
     return json;
 }
 
 bool run_write_model(const Run *r, const char *dir, Err *e)
 {
     char *path = format_path(run_format(r), dir);
-    cJSON *keys = run_config_keys(r, e);
-    bool ok = keys && run_format(r)->save(&r->model, path, keys, e) && run_save_tokenizer(r, dir, e);
+    cJSON *keys = config_keys(r, e);
+    bool ok = keys && run_format(r)->save(&r->model, path, keys, e) && save_tokenizer(r, dir, e);
     cJSON_Delete(keys);
     free(path);
     return ok;
@@ -271,9 +248,9 @@ bool run_write_model(const Run *r, const char *dir, Err *e)
 
 bool run_save_model(const Run *r, const char *dir, Err *e)
 {
-    char *stage;
-    bool ok = dir_stage(dir, &stage, e) && run_write_model(r, stage, e);
-    return dir_publish(dir, stage, ok, e);
+    Path stage;
+    bool ok = open_stage(dir, &stage, e) && run_write_model(r, stage.text, e);
+    return publish_stage(dir, stage.text, ok, e);
 }
 
 // ---- another format -----------------------------------------------------------------------------------------------
@@ -286,30 +263,30 @@ static bool export_tokenizer(const Run *r, const Format *f, const char *out, Err
     if (!f->is_folder && n > n_model)
         return fail(e, "%s: expected a tokenizer of at most %d ids, the model's vocab_size, found %d",
                     r->tokenizer_path, n_model, n);
-    if (f->is_folder) return from_bin ? tokenizer_export_folder(r->tokenizer, out, e) : run_save_tokenizer(r, out, e);
-    char *dir = path_dir(out), *path = path_join(dir, f->tokenizer_file);
-    bool ok = true;
-    if (file_exists(path)) fprintf(stderr, "train: %s is there already and was left as it is\n", path);
-    else ok = from_bin ? file_copy(r->tokenizer_path, path, e) : tokenizer_export_bin(r->tokenizer, path, e);
+    if (f->is_folder) return from_bin ? tokenizer_export_folder(r->tokenizer, out, e) : save_tokenizer(r, out, e);
+    char *dir = path_dir(out);
+    Path path = path_in(dir, f->tokenizer_file);
     free(dir);
-    free(path);
-    return ok;
+    if (!file_exists(path.text))
+        return from_bin ? file_copy(r->tokenizer_path, path.text, e) : tokenizer_export_bin(r->tokenizer, path.text, e);
+    fprintf(stderr, "train: %s is there already and was left as it is\n", path.text);
+    return true;
 }
 
 bool run_export(Run *r, char **model_and_out, Err *e)
 {
     const char *model = model_and_out[0], *out = model_and_out[1];
     const Format *f = format_for(out);
-    if (f->is_folder ? run_holds_model(out) : file_exists(out)) return fail(e, "%s: there is a model already", out);
+    if (f->is_folder ? holds_model(out) : file_exists(out)) return fail(e, "%s: there is a model already", out);
     r->options.model_name_or_path = mem_strdup(model);
     if (!checkpoint_load(&r->model, model, e) || !run_open_tokenizer(r, model, e) ||
         !run_check_vocabulary(r, &r->model.config, e)) return false;
-    cJSON *keys = run_config_keys(r, e);
-    char *stage = NULL;
-    bool ok = keys && (!f->is_folder || dir_stage(out, &stage, e));
-    const char *to = stage ? stage : out;
+    cJSON *keys = config_keys(r, e);
+    Path stage = {""};
+    bool ok = keys && (!f->is_folder || open_stage(out, &stage, e));
+    const char *to = f->is_folder ? stage.text : out;
     ok = ok && export_tokenizer(r, f, to, e) && f->save(&r->model, to, keys, e);
-    if (stage) ok = dir_publish(out, stage, ok, e);
+    if (f->is_folder) ok = publish_stage(out, stage.text, ok, e);
     cJSON_Delete(keys);
     if (ok) printf("%s: %zu parameters\n", out, r->model.n_params);
     return ok;

@@ -5,28 +5,23 @@
 #include "inputs.h"
 
 // Claims output_dir for this run, before anything costs time: makes and locks the folder, checks that it can be written
-// to, and removes what a killed run left unfinished. Refused if run_holds_model and it may not be overwritten; the
-// message offers resume_from_checkpoint if the command can_resume.
+// to, and removes what a killed run left unfinished. Refused if it holds a model, checkpoints or a comparison and may
+// not be overwritten; the message offers resume_from_checkpoint if the command can_resume.
 bool run_claim_output(Run *r, bool can_resume, Err *e);
 bool run_open_output(Run *r, Err *e);                      // train_config.json; an empty log.jsonl unless it resumes
 void run_remove_unfinished(const char *dir);               // files that a killed run left there under temporary names
-char *run_log_path(const Run *r);                          // owned by the caller
+Path run_log_path(const Run *r);
 bool run_write_log(const Run *r, const cJSON *line, Err *e);
 cJSON *run_read_log(const Run *r, Err *e);                 // a list of its lines, each with a step; owned by the caller
+#define MAX_COUNT ((int64_t)1 << 53)                       // of a number in JSON: a double counts no further
 #define EVENTS_FILE "events.out.tfevents.0"                // of TensorBoard
-bool run_holds_model(const char *dir);                     // does it hold a model, checkpoints or a comparison?
-int64_t run_step_of(const char *name);                     // N of checkpoint-N; -1 for another name
+int64_t run_newest_checkpoint(const char *dir, int64_t below);         // the largest N < below of its folders
+                                                           // checkpoint-N; -1 if there is none
 
 // The model in the format it came in, and its tokenizer. All is on the disk before the first old file is replaced.
 bool run_save_model(const Run *r, const char *dir, Err *e);
 bool run_write_model(const Run *r, const char *dir, Err *e);           // the same into a new folder, file by file
-bool run_save_tokenizer(const Run *r, const char *dir, Err *e);
 bool run_copy_beside(const char *from_dir, const char *to_dir, const char *name, Err *e);      // if it is there
-cJSON *run_config_keys(const Run *r, Err *e);              // for Format.save; owned by the caller
-// Files that belong together: a new folder inside `dir` to write them to (owned by the caller), and then, if all is ok,
-// their way into `dir`. dir_publish ends the stage.
-bool dir_stage(const char *dir, char **stage, Err *e);
-bool dir_publish(const char *dir, char *stage, bool ok, Err *e);
 
 // The model at the first path and its tokenizer, written to the second: a .bin, or else a Hugging Face folder. Refused
 // where there is one already.

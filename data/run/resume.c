@@ -3,7 +3,6 @@
 
 #include "../../model/safetensors.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -86,15 +85,8 @@ static bool same_config(const cJSON *then, const cJSON *now, const char *path, E
 
 // ---- the state as JSON --------------------------------------------------------------------------------------------
 
-// A double in full: hexadecimal, since decimal numbers of JSON need not come back to the bit.
-static void add_exact(cJSON *json, const char *key, double value)
-{
-    char text[40];
-    snprintf(text, sizeof text, "%a", value);
-    cJSON_AddStringToObject(json, key, text);
-}
-
-// The fields of a Progress that are doubles, and those that are counts, by name.
+// The fields of a Progress that are doubles, and those that are counts, by name. Doubles are written in full, as
+// hexadecimal text: decimal numbers of JSON need not come back to the bit.
 typedef struct { const char *key; size_t offset; } Field;
 #define FIELD(name) {#name, offsetof(Progress, name)}
 static const Field exact_fields[] = {
@@ -122,8 +114,11 @@ static cJSON *state_json(const Run *r, const Progress *p, off_t log_bytes)
     for (int i = 0; i < N_COUNTS; i++)
         cJSON_AddNumberToObject(json, count_fields[i].key,
                                 (double)*(const int64_t *)((const char *)p + count_fields[i].offset));
-    for (int i = 0; i < N_EXACT; i++)
-        add_exact(json, exact_fields[i].key, *(const double *)((const char *)p + exact_fields[i].offset));
+    for (int i = 0; i < N_EXACT; i++) {
+        char text[40];
+        snprintf(text, sizeof text, "%a", *(const double *)((const char *)p + exact_fields[i].offset));
+        cJSON_AddStringToObject(json, exact_fields[i].key, text);
+    }
     cJSON_AddItemToObject(json, "config", options_json(&r->options));
     return json;
 }
@@ -132,7 +127,7 @@ static bool state_fields(Progress *p, const cJSON *json, const char *path, Err *
 {
     for (int i = 0; i < N_COUNTS; i++) {
         const cJSON *v = json_get(json, count_fields[i].key);
-        if (!json_is_int(v, 0, (int64_t)1 << 53))
+        if (!json_is_int(v, 0, MAX_COUNT))
             return fail(e, "%s: %s: expected a count, found %s", path, count_fields[i].key, json_kind(v));
         *(int64_t *)((char *)p + count_fields[i].offset) = (int64_t)v->valuedouble;
     }
@@ -155,73 +150,48 @@ static bool write_moments(const Run *r, const char *dir, Err *e)
     const float *data[2] = {r->optim.moment1, r->optim.moment2};
     size_t n = r->optim.moment1 ? 2 : 0;
     for (size_t i = 0; i < n; i++) entries[i].shape[0] = r->model.n_params;
-    char *path = path_join(dir, "optimizer.safetensors");
     FileWriter w;
-    bool ok = safetensors_create(&w, path, entries, n, e);
+    bool ok = safetensors_create(&w, path_in(dir, "optimizer.safetensors").text, entries, n, e);
     for (size_t i = 0; ok && i < n; i++) ok = file_write(&w, data[i], r->model.n_params * sizeof(float), e);
-    ok = ok && file_commit(&w, e);
-    free(path);
-    return ok;
+    return ok && file_commit(&w, e);
 }
 
 static bool write_state(const Run *r, const Progress *p, const char *dir, Err *e)
 {
     struct stat log;
-    char *path = path_join(dir, "resume.json"), *log_path = run_log_path(r);
-    bool ok = file_sync(log_path, e) &&
-              (stat(log_path, &log) == 0 || fail(e, "%s: cannot open: %s", log_path, strerror(errno)));
-    if (ok) {
-        cJSON *json = state_json(r, p, log.st_size);
-        ok = json_save(json, path, e);
-        cJSON_Delete(json);
-    }
-    free(path);
-    free(log_path);
+    Path log_path = run_log_path(r);
+    if (!file_sync(log_path.text, e)) return false;
+    if (stat(log_path.text, &log) != 0) return fail(e, "%s: cannot open: %s", log_path.text, strerror(errno));
+    cJSON *json = state_json(r, p, log.st_size);
+    bool ok = json_save(json, path_in(dir, "resume.json").text, e);
+    cJSON_Delete(json);
     return ok;
 }
 
-// The largest N below `below` with a folder checkpoint-N; -1 if there is none.
-static int64_t newest_checkpoint(const char *output_dir, int64_t below)
+Path resume_path(const Options *o, int64_t step)
 {
-    int64_t newest = -1;
-    DIR *dir = opendir(output_dir);
-    for (struct dirent *d; dir && (d = readdir(dir));) {
-        int64_t n = run_step_of(d->d_name);
-        if (n < below && n > newest) newest = n;
-    }
-    if (dir) closedir(dir);
-    return newest;
-}
-
-static char *checkpoint_path(const char *output_dir, int64_t step, const char *tail)
-{
-    Buf b = {0};
-    buf_addf(&b, "%s/checkpoint-%lld%s", output_dir, (long long)step, tail);
-    return b.data;
+    Path path;
+    snprintf(path.text, sizeof path.text, "%s/checkpoint-%lld", o->output_dir, (long long)step);
+    return path;
 }
 
 // A name that the next run removes, should this one be killed over it.
-static char *temporary_path(const char *output_dir, int64_t step, const char *tail)
+static Path temporary_path(const Options *o, int64_t step, const char *tail)
 {
-    Buf b = {0};
-    buf_addf(&b, ".tmp.%ld%s", (long)getpid(), tail);
-    char *path = checkpoint_path(output_dir, step, b.data);
-    buf_free(&b);
+    Path path;
+    snprintf(path.text, sizeof path.text, "%s/checkpoint-%lld.tmp.%ld%s", o->output_dir, (long long)step,
+             (long)getpid(), tail);
     return path;
 }
 
 // One that is half removed no longer has its name.
 static bool remove_checkpoint(const Options *o, int64_t step, Err *e)
 {
-    char *path = checkpoint_path(o->output_dir, step, ""), *gone = temporary_path(o->output_dir, step, "");
-    char *mark = path_join(path, "optimizer.safetensors");               // no one else's checkpoints have it
-    bool ours = file_exists(mark),
-         ok = !ours || rename(path, gone) == 0 || fail(e, "%s: cannot remove: %s", path, strerror(errno));
-    if (ours && ok) dir_remove(gone);
-    free(path);
-    free(gone);
-    free(mark);
-    return ok;
+    Path path = resume_path(o, step), gone = temporary_path(o, step, "");
+    if (!file_exists(path_in(path.text, "optimizer.safetensors").text)) return true;   // someone else's
+    if (rename(path.text, gone.text) != 0) return fail(e, "%s: cannot remove: %s", path.text, strerror(errno));
+    dir_remove(gone.text);
+    return true;
 }
 
 // All but the newest; the best one stays too.
@@ -229,7 +199,7 @@ static bool prune(const Options *o, int64_t best, Err *e)
 {
     int64_t step = INT64_MAX;
     bool ok = true;
-    for (int64_t i = 0; ok && (step = newest_checkpoint(o->output_dir, step)) >= 0; i++)
+    for (int64_t i = 0; ok && (step = run_newest_checkpoint(o->output_dir, step)) >= 0; i++)
         ok = i < o->save_total_limit || step == best || remove_checkpoint(o, step, e);
     return ok;
 }
@@ -237,7 +207,7 @@ static bool prune(const Options *o, int64_t best, Err *e)
 bool resume_remove_after(const Options *o, int64_t step, Err *e)
 {
     bool ok = true;
-    for (int64_t n = INT64_MAX; ok && (n = newest_checkpoint(o->output_dir, n)) > step;)
+    for (int64_t n = INT64_MAX; ok && (n = run_newest_checkpoint(o->output_dir, n)) > step;)
         ok = remove_checkpoint(o, n, e);
     return ok;
 }
@@ -255,55 +225,44 @@ static bool replace_folder(const char *from, const char *to, const char *aside, 
 bool resume_write(const Run *r, const Progress *p, Err *e)
 {
     const Options *o = &r->options;
-    char *final = checkpoint_path(o->output_dir, p->step, "");
-    char *temporary = temporary_path(o->output_dir, p->step, ""), *aside = temporary_path(o->output_dir, p->step, "0");
-    bool ok = dir_make(temporary, e) && run_write_model(r, temporary, e) && write_moments(r, temporary, e) &&
-              run_copy_beside(o->output_dir, temporary, "trainer_state.json", e) &&
-              write_state(r, p, temporary, e) && replace_folder(temporary, final, aside, e) &&
-              file_sync(o->output_dir, e);
-    dir_remove(ok ? aside : temporary);
-    free(final);
-    free(temporary);
-    free(aside);
+    Path final = resume_path(o, p->step), aside = temporary_path(o, p->step, "0");
+    Path temporary = temporary_path(o, p->step, "");
+    const char *dir = temporary.text;
+    bool ok = dir_make(dir, e) && run_write_model(r, dir, e) && write_moments(r, dir, e) &&
+              run_copy_beside(o->output_dir, dir, "trainer_state.json", e) && write_state(r, p, dir, e) &&
+              replace_folder(dir, final.text, aside.text, e) && file_sync(o->output_dir, e);
+    dir_remove(ok ? aside.text : dir);
     return ok && (!o->save_total_limit || prune(o, p->best_step, e));
 }
 
 // ---- reading ------------------------------------------------------------------------------------------------------
 
-char *resume_path(const Options *o, int64_t step) { return checkpoint_path(o->output_dir, step, ""); }
-
 char *resume_find(const Options *o, Err *e)
 {
-    if (!o->output_dir) {
-        fail(e, "output_dir: expected a path, found nothing");
-        return NULL;
-    }
-    if (strcmp(o->resume_from_checkpoint, "latest") != 0) {
-        if (file_is_dir(o->resume_from_checkpoint)) return mem_strdup(o->resume_from_checkpoint);
-        fail(e, "resume_from_checkpoint: %s: expected a checkpoint folder, or latest", o->resume_from_checkpoint);
-        return NULL;
-    }
-    int64_t newest = newest_checkpoint(o->output_dir, INT64_MAX);
-    if (newest >= 0) return checkpoint_path(o->output_dir, newest, "");
-    fail(e, "resume_from_checkpoint=latest: expected a checkpoint in %s, found none", o->output_dir);
+    const char *given = o->resume_from_checkpoint;
+    bool latest = strcmp(given, "latest") == 0;
+    int64_t newest = latest ? run_newest_checkpoint(o->output_dir, INT64_MAX) : -1;
+    if (newest >= 0) return mem_strdup(resume_path(o, newest).text);
+    if (!latest && file_is_dir(given)) return mem_strdup(given);
+    if (latest) fail(e, "resume_from_checkpoint=latest: expected a checkpoint in %s, found none", o->output_dir);
+    else fail(e, "resume_from_checkpoint: %s: expected a checkpoint folder, or latest", given);
     return NULL;
 }
 
 static bool read_moments(Run *r, const char *folder, Err *e)
 {
-    char *path = path_join(folder, "optimizer.safetensors");
     const char *const names[2] = {"moment1", "moment2"};
     float *data[2] = {r->optim.moment1, r->optim.moment2};
+    size_t n = r->model.n_params;
     SafeTensors st;
-    bool ok = safetensors_open(&st, path, e);
+    bool ok = safetensors_open(&st, path_in(folder, "optimizer.safetensors").text, e);
     for (int i = 0; ok && i < 2 && data[i]; i++) {
         const StTensor *t = safetensors_find(&st, names[i]);
-        if (!t || t->count != r->model.n_params)
-            ok = fail(e, "%s: %s: expected %zu floats, found %zu", path, names[i], r->model.n_params, t ? t->count : 0);
-        else safetensors_read(&st, t, 0, t->count, data[i]);
+        ok = (t && t->count == n) ||
+             fail(e, "%s: %s: expected %zu floats, found %zu", st.file.path, names[i], n, t ? t->count : 0);
+        if (ok) safetensors_read(&st, t, 0, n, data[i]);
     }
     safetensors_close(&st);                                // {0} if it could not be opened
-    free(path);
     return ok;
 }
 
@@ -311,16 +270,13 @@ static bool read_moments(Run *r, const char *folder, Err *e)
 static bool cut_log(Run *r, const cJSON *state, Err *e)
 {
     const cJSON *bytes = json_get(state, "log_bytes");
-    char *path = run_log_path(r);
+    Path log = run_log_path(r);
     struct stat st;
-    bool ok =
-        json_is_int(bytes, 0, (int64_t)1 << 53) && stat(path, &st) == 0 && (double)st.st_size >= bytes->valuedouble;
-    if (!ok) fail(e, "%s: expected the log that the checkpoint was written with, of %.0f bytes or more", path,
-                  bytes ? bytes->valuedouble : 0);
-    else if (truncate(path, (off_t)bytes->valuedouble) != 0)
-        ok = fail(e, "%s: cannot write: %s", path, strerror(errno));
-    free(path);
-    return ok;
+    if (!json_is_int(bytes, 0, MAX_COUNT) || stat(log.text, &st) != 0 || (double)st.st_size < bytes->valuedouble)
+        return fail(e, "%s: expected the log that the checkpoint was written with, of %.0f bytes or more", log.text,
+                    bytes ? bytes->valuedouble : 0);
+    return truncate(log.text, (off_t)bytes->valuedouble) == 0 ||
+           fail(e, "%s: cannot write: %s", log.text, strerror(errno));
 }
 
 static bool check_version(const cJSON *state, const char *path, Err *e)
@@ -348,13 +304,12 @@ static bool check_state(const Run *r, const cJSON *state, const char *path, Err 
 
 cJSON *resume_open(const Run *r, const char *folder, Err *e)
 {
-    char *path = path_join(folder, "resume.json");
-    cJSON *state = json_load(path, e);
+    Path path = path_in(folder, "resume.json");
+    cJSON *state = json_load(path.text, e);
     if (!state) resume_offer_older(&r->options, folder, e);
-    bool ok = state && check_version(state, path, e) && check_state(r, state, path, e);
-    if (!ok) cJSON_Delete(state);
-    free(path);
-    return ok ? state : NULL;
+    if (state && check_version(state, path.text, e) && check_state(r, state, path.text, e)) return state;
+    cJSON_Delete(state);
+    return NULL;
 }
 
 static bool check_weights_hash(const Run *r, const cJSON *state, const char *path, const char *folder, Err *e)
@@ -368,27 +323,25 @@ static bool check_weights_hash(const Run *r, const cJSON *state, const char *pat
 
 bool resume_read(Run *r, Progress *p, const cJSON *state, const char *folder, Err *e)
 {
-    char *path = path_join(folder, "resume.json");
+    Path in = path_in(folder, "resume.json");
+    const char *path = in.text;
     const cJSON *step = json_get(state, "optimizer_step");
     bool ok = state_fields(p, state, path, e) && read_moments(r, folder, e) &&
               check_weights_hash(r, state, path, folder, e) &&
-              (json_is_int(step, 0, (int64_t)1 << 53) || fail(e, "%s: optimizer_step: expected a count", path));
-    char *best = ok && p->best_step ? resume_path(&r->options, p->best_step) : NULL;
-    if (best && !file_exists(best)) ok = fail(e, "%s: the best checkpoint, %s, is not there", path, best);
-    free(best);
+              (json_is_int(step, 0, MAX_COUNT) || fail(e, "%s: optimizer_step: expected a count", path));
+    Path best = resume_path(&r->options, p->best_step);
+    if (ok && p->best_step && !file_exists(best.text))
+        ok = fail(e, "%s: the best checkpoint, %s, is not there", path, best.text);
     if (ok) r->optim.step = (int64_t)step->valuedouble;
     else resume_offer_older(&r->options, folder, e);
-    free(path);
     return ok && cut_log(r, state, e) && resume_remove_after(&r->options, p->step, e);
 }
 
 void resume_offer_older(const Options *o, const char *folder, Err *e)
 {
     const char *dash = strrchr(folder, '-');
-    int64_t older = dash ? newest_checkpoint(o->output_dir, strtoll(dash + 1, NULL, 10)) : -1;
+    int64_t older = dash ? run_newest_checkpoint(o->output_dir, strtoll(dash + 1, NULL, 10)) : -1;
     if (older < 0) return;
     Err why = *e;
-    char *path = checkpoint_path(o->output_dir, older, "");
-    fail(e, "%.1500s; the one before it is %.400s", why.text, path);
-    free(path);
+    fail(e, "%.1500s; the one before it is %.400s", why.text, resume_path(o, older).text);
 }

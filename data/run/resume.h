@@ -22,7 +22,7 @@ bool resume_remove_after(const Options *o, int64_t step, Err *e);
 // resume_from_checkpoint as a folder: itself, or the newest checkpoint of output_dir if it is "latest". Owned by the
 // caller.
 char *resume_find(const Options *o, Err *e);
-char *resume_path(const Options *o, int64_t step);         // of the checkpoint of a step; owned by the caller
+Path resume_path(const Options *o, int64_t step);          // of the checkpoint of a step
 
 // The state in a checkpoint folder, owned by the caller. NULL if it is of another program version, config or data set,
 // with what differs.
