@@ -230,14 +230,14 @@ static bool open_trainee(Run *r, const Training *t, const Config *c, const char 
     const Options *o = &r->options;
     const char *whose = checkpoint ? checkpoint : o->model_name_or_path ? o->model_name_or_path : "model_init";
     BatchSize max = run_batch_size(r, t->rows, t->n_rows);
-    if (!memory_check(r, c, max, true, e)) return false;
+    WorkKind kind = o->activation_checkpointing ? WORK_CHECKPOINTING : WORK_GRADIENT;
+    if (!memory_check(r, c, max, kind, e)) return false;
     if (!run_open_model(r, &r->model, c, checkpoint, e) || !check_weights(&r->model, whose, e)) {
         if (checkpoint) resume_offer_older(o, checkpoint, e);
         return false;
     }
     r->optim = (Optim){.id = optim_find(o->optim), .beta1 = (float)o->adam_beta1, .beta2 = (float)o->adam_beta2,
                        .epsilon = (float)o->adam_epsilon, .weight_decay = (float)o->weight_decay};
-    WorkKind kind = o->activation_checkpointing ? WORK_CHECKPOINTING : WORK_GRADIENT;
     return room_init(&r->room, o, c, max, kind, e) && model_init_grads(&r->model, e) &&
            optim_init(&r->optim, r->model.n_params, e);
 }
@@ -413,13 +413,16 @@ static bool eval(Run *r, Err *e)
         r->n_eval = r->data.n;
     }
     BatchSize max = run_batch_size(r, NULL, 0);
-    if (!memory_check(r, &c, max, false, e) || !run_open_model(r, &r->model, &c, NULL, e) ||
+    if (!memory_check(r, &c, max, WORK_LOSS, e) || !run_open_model(r, &r->model, &c, NULL, e) ||
         !room_init(&r->room, &r->options, &c, max, WORK_LOSS, e)) return false;
     Summary summary = dataset_summary(r->eval, r->n_eval, r->tokenizer);
     if (!summary.first) return fail(e, "nothing to evaluate: the mask selects no token of the %zu rows", r->n_eval);
     EvalSums sums = evaluate(&r->model, &r->room, r->eval, r->n_eval);
-    if (o->json) eval_print_json(&sums);
-    else {
+    if (o->json) {
+        cJSON *json = cJSON_CreateObject();
+        eval_add_json(json, &sums, true);
+        json_print(json);
+    } else {
         report_rows(stdout, o->eval_dataset_name ? o->eval_dataset_name : o->dataset_name, &summary);
         eval_print(stdout, &sums);
     }

@@ -219,7 +219,7 @@ void report_plan(FILE *out, const Run *r, const Config *c, const Example *const 
 {
     const Options *o = &r->options;
     size_t tokens = batch_bound(rows, n_rows, (size_t)o->per_device_train_batch_size, BATCH_TRAIN).tokens;
-    MemoryPlan p = memory_plan(r, c, r->room.work.max, true);
+    MemoryPlan p = memory_plan(r, c, r->room.work.max, r->room.work.kind);
     size_t parts[] = {p.weights, p.gradients, p.moments, p.activations, p.data}, sum = 0;
     double mb[5];
     for (int i = 0; i < 5; i++) sum += parts[i], mb[i] = (double)parts[i] / 1e6;
@@ -228,7 +228,8 @@ void report_plan(FILE *out, const Run *r, const Config *c, const Example *const 
     ops_print(out);
     fprintf(out, "memory: weights %.0f MB, gradients %.0f, optimizer %.0f, activations%s %.0f (%zu rows of logits at a "
             "time), data %.0f, together %.0f\n", mb[0], mb[1], mb[2],
-            p.checkpointing ? " (computed again in the backward)" : "", mb[3], p.logit_rows, mb[4], (double)sum / 1e6);
+            r->room.work.kind == WORK_CHECKPOINTING ? " (computed again in the backward)" : "", mb[3],
+            model_logit_rows(c), mb[4], (double)sum / 1e6);
 }
 
 void progress_clear(void)
@@ -401,7 +402,7 @@ bool report_inspect(Run *r, Err *e)
     if (!run_open_inputs(r, false, &c, e)) return false;
     size_t n = r->data.n, first = 0, end = o->json ? n : 1;
     if (o->rows > 0) end = (size_t)o->rows < n ? (size_t)o->rows : n;
-    if (options_given(o, "row")) {
+    if (o->row >= 0) {
         if ((size_t)o->row >= n) return fail(e, "row: expected 0 to %zu, found %lld", n - 1, (long long)o->row);
         first = (size_t)o->row;
         end = first + 1;

@@ -36,11 +36,11 @@ void example_free(Example *ex)
 
 // ---- tokens -------------------------------------------------------------------------------------------------------
 
-static bool encode(const Recipe *r, const Buf *text, bool add_special_tokens, Encoding *out, Err *e)
+bool recipe_encode(const Recipe *r, const char *text, size_t n, bool add_special_tokens, Encoding *out, Err *e)
 {
     unsigned flags = PARSE_SPECIAL | (add_special_tokens ? ADD_SPECIAL_TOKENS : 0);
     if (!r->tokenizer) return fail(e, "a row of text needs a tokenizer: give tokenizer_name_or_path");
-    if (!tokenizer_encode(r->tokenizer, text->data, text->len, flags, out, e)) return false;
+    if (!tokenizer_encode(r->tokenizer, text, n, flags, out, e)) return false;
     for (size_t i = 0; i < out->n && r->vocab_size; i++)
         if (out->ids[i] >= r->vocab_size)
             return fail(e, "token \"%s\" has id %d, and the model's vocabulary ends at %d",
@@ -168,7 +168,7 @@ static bool build_messages(Draft *d, Example *ex, cJSON *messages, const char *k
     if (r->completion_only_loss == 1)
         return fail(e, "completion_only_loss: expected prompt and completion, found %s: use assistant_only_loss", key);
     if (!conversation_render(&d->chat, r, d->row, messages, masked, e) ||
-        !encode(r, &d->chat.text, false, &d->tokens, e)) return false;
+        !recipe_encode(r, d->chat.text.data, d->chat.text.len, false, &d->tokens, e)) return false;
     mark_assistant_tokens(d);
     fill_example(d, ex, masked, false);
     return !masked || learns_assistant(d, e);
@@ -197,7 +197,7 @@ static bool build_alpaca(Draft *d, Example *ex, Err *e)
 static bool count_prompt(Draft *d, const Buf *prompt, bool add_special_tokens, Err *e)
 {
     Encoding p = {0};
-    bool ok = encode(d->recipe, prompt, add_special_tokens, &p, e);
+    bool ok = recipe_encode(d->recipe, prompt->data, prompt->len, add_special_tokens, &p, e);
     size_t same = 0;
     while (ok && same < p.n && same < d->tokens.n && p.ids[same] == d->tokens.ids[same]) same++;
     d->n_prompt = same;
@@ -228,7 +228,8 @@ static bool build_prompt_messages(Draft *d, Example *ex, const cJSON *prompt, co
     for (const cJSON *m = answer ? answer->child : NULL; m; m = m->next)
         cJSON_AddItemToArray(all, cJSON_Duplicate(m, true));
     bool ok = answer && conversation_render(&d->chat, r, d->row, all, by_assistant, e) &&
-              conversation_text(&head, r, d->row, asked, true, e) && encode(r, &d->chat.text, false, &d->tokens, e) &&
+              conversation_text(&head, r, d->row, asked, true, e) &&
+              recipe_encode(r, d->chat.text.data, d->chat.text.len, false, &d->tokens, e) &&
               count_prompt(d, &head, false, e);
     if (ok) {
         mark_assistant_tokens(d);
@@ -260,7 +261,7 @@ static bool encode_text(Draft *d, size_t n_prompt, Role first, Role rest, Err *e
     d->chat.roles = mem_alloc(text->len, 1);
     memset(d->chat.roles, first, n_prompt);
     memset(d->chat.roles + n_prompt, rest, text->len - n_prompt);
-    return encode(d->recipe, text, true, &d->tokens, e);
+    return recipe_encode(d->recipe, text->data, text->len, true, &d->tokens, e);
 }
 
 static bool build_prompt_text(Draft *d, Example *ex, const char *prompt, const char *completion, Err *e)

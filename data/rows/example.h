@@ -51,6 +51,9 @@ enum {
     NOTE_EQUAL_KEYS = 32                                   // an object has a key twice
 };
 
+// Tokens of n bytes of text, all of them in the model's vocabulary. The caller frees `out`.
+bool recipe_encode(const Recipe *r, const char *text, size_t n, bool add_special_tokens, Encoding *out, Err *e);
+
 // Builds the example of one row: labels first, then the cut at max_length (from the start on), then "dropped" if
 // no token that the mask selects is left. `text`, if not NULL, is replaced by the text that was tokenized ("" for
 // input_ids rows). An error names no place: the caller knows file and line. Safe in parallel.

@@ -164,10 +164,3 @@ void eval_print(FILE *out, const EvalSums *s)
     if (exact.count > 0)
         fprintf(out, "  %-22s %8.4f   over %.0f answers\n", "exact_match", exact.sum / exact.count, exact.count);
 }
-
-void eval_print_json(const EvalSums *s)
-{
-    cJSON *json = cJSON_CreateObject();
-    eval_add_json(json, s, true);
-    json_print(json);
-}

@@ -48,7 +48,6 @@ void eval_curve_add(EvalCurve *curve, const cJSON *line);  // a line of the log,
 // role. A metric without tokens is null.
 void eval_add_json(cJSON *json, const EvalSums *sums, bool counts);
 void eval_print(FILE *out, const EvalSums *sums);
-void eval_print_json(const EvalSums *sums);                // with counts, as one line on stdout
 
 // The losses of all rows that are not dropped, in batches of as many rows as fit into the room. The tokens do not
 // depend on the run's mask: the same rows and weights give the same bits in every run.

@@ -53,7 +53,8 @@ static bool stream_init(Stream *s, Run *r, const char *model, Err *e)
     if (!checkpoint_config(&c, model, e) || !run_open_tokenizer(r, model, e) || !run_open_template(r, e) ||
         !run_check_vocabulary(r, &c, e) || !checkpoint_load(&r->model, model, e)) return false;
     const Tokenizer *t = r->tokenizer;
-    r->recipe = (Recipe){.tokenizer = t, .template = r->template, .template_kwargs = o->chat_template_kwargs};
+    r->recipe = (Recipe){.tokenizer = t, .template = r->template, .template_kwargs = o->chat_template_kwargs,
+                         .vocab_size = c.vocab_size};
     add_end(s, tokenizer_eos(t));
     add_end(s, tokenizer_bos(t));                          // llama2.c's stories end where another one would begin
     if (file_is_dir(model) && !(add_ends_of(s, "config.json", e) && add_ends_of(s, "generation_config.json", e)))
@@ -82,8 +83,7 @@ static void stream_print(Stream *s)
     tokenizer_decode(s->run->tokenizer, s->ids + s->first, s->n - s->first, true, &s->text);
     size_t end = s->text.len;
     if (end >= 3 && memcmp(s->text.data + end - 3, "\uFFFD", 3) == 0) return;
-    if (end > s->n_printed) fwrite(s->text.data + s->n_printed, 1, end - s->n_printed, stdout);
-    if (end > s->n_printed) s->n_printed = end;
+    if (end > s->n_printed) s->n_printed += fwrite(s->text.data + s->n_printed, 1, end - s->n_printed, stdout);
     fflush(stdout);
 }
 
@@ -117,14 +117,8 @@ static bool stream_run(Stream *s, Err *e)
 static bool stream_encode(Stream *s, const char *text, bool add_special_tokens, Err *e)
 {
     Encoding tokens = {0};
-    unsigned flags = PARSE_SPECIAL | (add_special_tokens ? ADD_SPECIAL_TOKENS : 0);
-    bool ok = tokenizer_encode(s->run->tokenizer, text, strlen(text), flags, &tokens, e);
-    for (size_t i = 0; ok && i < tokens.n; i++) {
-        int id = tokens.ids[i], limit = s->run->model.config.vocab_size;
-        ok = id < limit || fail(e, "token \"%s\" has id %d, and the model's vocabulary ends at %d",
-                                tokenizer_piece(s->run->tokenizer, id), id, limit - 1);
-        if (ok) stream_add(s, id);
-    }
+    bool ok = recipe_encode(&s->run->recipe, text, strlen(text), add_special_tokens, &tokens, e);
+    for (size_t i = 0; ok && i < tokens.n; i++) stream_add(s, tokens.ids[i]);
     encoding_free(&tokens);
     return ok;
 }

@@ -25,7 +25,7 @@ bool run_check_kind(const char *path, bool config, Err *e)
 
 void run_free(Run *r)
 {
-    if (r->lock) close(r->lock);
+    if (r->lock > 0) close(r->lock);
     free(r->curve.points);
     optim_free(&r->optim);
     room_free(&r->room);

@@ -9,15 +9,14 @@
 // ---- what there is ------------------------------------------------------------------------------------------------
 
 // A small file of /proc or /sys in full, owned by the caller; NULL if there is none. Their sizes are not known before.
+// The path begins with a slash.
 static char *read_small(const char *root, const char *path)
 {
-    Buf name = {0}, text = {0};
-    buf_addf(&name, "%s%s", root, path);
-    FILE *f = fopen(name.data, "r");
+    Buf text = {0};
+    FILE *f = fopen(path_in(root, path + 1).text, "r");
     char part[4096];
     for (size_t n; f && (n = fread(part, 1, sizeof part, f)) > 0;) buf_add(&text, part, n);
     if (f) fclose(f);
-    buf_free(&name);
     return text.data;
 }
 
@@ -132,31 +131,22 @@ static size_t examples_size(const Example *ex, size_t n)
     return n * sizeof *ex + tokens * (sizeof *ex->ids + sizeof *ex->labels + sizeof *ex->weights + sizeof *ex->roles);
 }
 
-static size_t activations_size(const Config *c, BatchSize s, bool training, bool checkpointing)
+MemoryPlan memory_plan(const Run *r, const Config *c, BatchSize size, WorkKind kind)
 {
-    return sizeof(float) * work_size(c, s, checkpointing ? WORK_CHECKPOINTING : training ? WORK_GRADIENT : WORK_LOSS);
-}
-
-MemoryPlan memory_plan(const Run *r, const Config *c, BatchSize size, bool training)
-{
-    size_t params = params_count(c) * sizeof(float);
+    bool training = kind != WORK_LOSS;
+    size_t params = params_count(c), activations = work_size(c, size, kind);
     size_t moments = (size_t)optim_table[optim_find(r->options.optim)].n_moments;
-    bool checkpointing = training && r->options.activation_checkpointing;
-    size_t noise = training && r->options.neftune_noise_alpha > 0 ? size.tokens * (size_t)c->dim * sizeof(float) : 0;
-    return (MemoryPlan){.weights = params,
-                        .gradients = training ? params : 0,
-                        .moments = training ? moments * params : 0,
-                        .activations = activations_size(c, size, training, checkpointing) + noise,
-                        .checkpointing = checkpointing,
-                        .logit_rows = model_logit_rows(c),
+    if (training && r->options.neftune_noise_alpha > 0) activations += size.tokens * (size_t)c->dim;
+    return (MemoryPlan){.weights = sizeof(float) * params,
+                        .gradients = training ? sizeof(float) * params : 0,
+                        .moments = training ? sizeof(float) * params * moments : 0,
+                        .activations = sizeof(float) * activations,
                         .data = r->data.file.size + r->eval_data.file.size +
                                 examples_size(r->data.examples, r->data.n) +
                                 examples_size(r->eval_data.examples, r->eval_data.n)};
 }
 
 static double mb(size_t bytes) { return (double)bytes / 1e6; }
-
-static size_t to_allocate(const MemoryPlan *p) { return p->weights + p->gradients + p->moments + p->activations; }
 
 // ---- what would help ----------------------------------------------------------------------------------------------
 
@@ -170,11 +160,11 @@ static BatchSize cut(BatchSize s, size_t rows, size_t length)
     return s;
 }
 
-typedef struct { size_t rows, length; bool training, checkpointing; } Settings;
+typedef struct { size_t rows, length; WorkKind kind; } Settings;
 
 static bool fits(const Config *c, BatchSize s, Settings t, size_t room)
 {
-    return activations_size(c, cut(s, t.rows, t.length), t.training, t.checkpointing) <= room;
+    return sizeof(float) * work_size(c, cut(s, t.rows, t.length), t.kind) <= room;
 }
 
 // Halves one of the two numbers until the activations fit; false if they never do.
@@ -187,20 +177,19 @@ static bool halve(size_t *value, size_t least, const Config *c, BatchSize s, con
 // Appends what is new in `t`, as options.
 static void add_options(Buf *out, Settings t, Settings given, const char *between)
 {
-    if (t.checkpointing != given.checkpointing)
-        buf_addf(out, "%sactivation_checkpointing=true", out->len ? between : "");
+    if (t.kind != given.kind) buf_addf(out, "%sactivation_checkpointing=true", out->len ? between : "");
     if (t.rows != given.rows) buf_addf(out, "%sper_device_train_batch_size=%zu", out->len ? between : "", t.rows);
     if (t.length != given.length) buf_addf(out, "%smax_length=%zu", out->len ? between : "", t.length);
 }
 
 // Appends each option that makes the activations fit into `room` alone; else those that do it together; or nothing.
-static void add_advice(Buf *out, const Config *c, BatchSize s, bool training, bool checkpointing, size_t room)
+static void add_advice(Buf *out, const Config *c, BatchSize s, WorkKind kind, size_t room)
 {
     enum { SHORTEST = 16 };
-    const Settings given = {s.rows, s.row, training, checkpointing};
+    const Settings given = {s.rows, s.row, kind};
     Settings again = given, fewer = given, shorter = given;
-    again.checkpointing = training;
-    if (training && fits(c, s, again, room)) add_options(out, again, given, " or ");
+    if (kind != WORK_LOSS) again.kind = WORK_CHECKPOINTING;
+    if (kind != WORK_LOSS && fits(c, s, again, room)) add_options(out, again, given, " or ");
     if (halve(&fewer.rows, 1, c, s, &fewer, room)) add_options(out, fewer, given, " or ");
     if (halve(&shorter.length, SHORTEST, c, s, &shorter, room)) add_options(out, shorter, given, " or ");
     if (out->len) return;
@@ -208,18 +197,18 @@ static void add_advice(Buf *out, const Config *c, BatchSize s, bool training, bo
         add_options(out, again, given, " and ");
 }
 
-bool memory_check(const Run *r, const Config *c, BatchSize size, bool training, Err *e)
+bool memory_check(const Run *r, const Config *c, BatchSize size, WorkKind kind, Err *e)
 {
     const char *what;
-    MemoryPlan p = memory_plan(r, c, size, training);
+    MemoryPlan p = memory_plan(r, c, size, kind);
     size_t available = memory_available("", &what), fixed = p.weights + p.gradients + p.moments;
-    if (to_allocate(&p) <= available) return true;
+    if (fixed + p.activations <= available) return true;
     Buf advice = {0};
-    if (fixed < available) add_advice(&advice, c, size, training, p.checkpointing, available - fixed);
+    if (fixed < available) add_advice(&advice, c, size, kind, available - fixed);
     fail(e, "out of memory: %s needs %.0f MB (weights %.0f, gradients %.0f, optimizer %.0f, activations %.0f), "
          "and %.0f MB %s are free: %s%s",
-         training ? "training" : "evaluation", mb(to_allocate(&p)), mb(p.weights), mb(p.gradients), mb(p.moments),
-         mb(p.activations), mb(available), what,
+         kind == WORK_LOSS ? "evaluation" : "training", mb(fixed + p.activations), mb(p.weights), mb(p.gradients),
+         mb(p.moments), mb(p.activations), mb(available), what,
          advice.len ? "try " : "no batch is small enough, it takes a smaller model or more memory",
          advice.len ? advice.data : "");
     buf_free(&advice);

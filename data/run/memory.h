@@ -8,15 +8,13 @@
 typedef struct {                                           // in bytes
     size_t weights, gradients, moments, activations;       // still to be allocated
     size_t data;                                           // there already: files and examples
-    size_t logit_rows;                                     // rows of logits that exist at a time
-    bool checkpointing;
 } MemoryPlan;
 
-// For batches of at most `size`, with the options of r; training, or else forward only.
-MemoryPlan memory_plan(const Run *r, const Config *c, BatchSize size, bool training);
+// For batches of at most `size`, with the options of r. WORK_LOSS: forward only.
+MemoryPlan memory_plan(const Run *r, const Config *c, BatchSize size, WorkKind kind);
 
 // Fails if a run needs more than there is, and says which options would make it fit.
-bool memory_check(const Run *r, const Config *c, BatchSize size, bool training, Err *e);
+bool memory_check(const Run *r, const Config *c, BatchSize size, WorkKind kind, Err *e);
 
 // Bytes that this process can still get, by whatever is tightest: free memory and swap, the limits of its cgroups, that
 // of its address space; without /proc the machine's memory; SIZE_MAX if nothing is known. *what names it. `root` comes

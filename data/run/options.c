@@ -16,8 +16,9 @@ typedef enum { STRING, CHOICE, INT, REAL, STEPS, BOOL, JSON } Type;
 // a line in configs/README.md (a test compares it with --help), and the place that uses it. Two questions to ask: may a
 // run that is resumed have another value (may_differ in resume.c)? Do the same config and rows now give other bits
 // (PROGRAM_VERSION in resume.h)?
-// Defaults are written as JSON. One that is "null" may be unset: then the field is NULL, 0 for a number, -1 for a BOOL.
-// For every other key, null means its default. TRL's other keys are in trl_keys.txt.
+// Defaults are written as JSON. One that is "null" may be unset: then the field is NULL, -1 for a BOOL, 0 for a REAL or
+// STEPS, and one below the least number for an INT. For every other key, null means its default. TRL's other keys are
+// in trl_keys.txt.
 typedef struct {
     const char *key;
     Type type;
@@ -137,9 +138,10 @@ static const Option table[] = {
     KEY(max_new_tokens, INT, FOR_GENERATE, "256", 1, MANY, NULL, "the most tokens to generate"),
 };
 enum { N_OPTIONS = sizeof table / sizeof *table };
-_Static_assert((int)N_OPTIONS <= (int)MAX_OPTIONS, "Options.given is too short");
 
 static void *field(const Options *o, const Option *option) { return (char *)o + option->offset; }
+static bool is_text(const Option *o) { return o->type == STRING || o->type == CHOICE; }
+static bool is_number(const Option *o) { return o->type == INT || o->type == REAL || o->type == STEPS; }
 // max_length has a default and a null.
 static bool can_be_null(const Option *o)
 {
@@ -155,23 +157,16 @@ static void add_choices(Buf *out, const Option *o)
 static bool fail_expected(Err *e, const Option *o, const char *found)
 {
     static const char *const kinds[] = {[STRING] = "a string", [BOOL] = "true or false", [JSON] = "an object",
-                                        [INT] = "a whole number", [REAL] = "a number",
+                                        [CHOICE] = "one of ", [INT] = "a whole number", [REAL] = "a number",
                                         [STEPS] = "a whole number or a part of 1"};
-    const char *null = can_be_null(o) ? " or null" : "";
-    if (o->type == CHOICE) {
-        Buf choices = {0};
-        add_choices(&choices, o);
-        fail(e, "%s: expected one of %s, found %s", o->key, choices.data, found);
-        buf_free(&choices);
-        return false;
-    }
-    if (o->type == STRING || o->type == BOOL || o->type == JSON)
-        return fail(e, "%s: expected %s%s, found %s", o->key, kinds[o->type], null, found);
-    Buf range = {0};
-    if (o->max >= MANY) buf_addf(&range, "%g or more", o->min);
-    else buf_addf(&range, "%g to %.16g", o->min, o->max);
-    fail(e, "%s: expected %s, %s%s, found %s", o->key, kinds[o->type], range.data, null, found);
-    buf_free(&range);
+    Buf expected = {0};
+    buf_adds(&expected, kinds[o->type]);
+    if (o->type == CHOICE) add_choices(&expected, o);
+    else if (is_number(o) && o->max >= MANY) buf_addf(&expected, ", %g or more", o->min);
+    else if (is_number(o)) buf_addf(&expected, ", %g to %.16g", o->min, o->max);
+    if (o->type != CHOICE && can_be_null(o)) buf_adds(&expected, " or null");
+    fail(e, "%s: expected %s, found %s", o->key, expected.data, found);
+    buf_free(&expected);
     return false;
 }
 
@@ -184,17 +179,11 @@ static bool is_choice(const Option *o, const char *value)
 
 static void set_null(Options *o, const Option *option)
 {
-    if (option->type == INT) *(int64_t *)field(o, option) = 0;
-    if (option->type == REAL || option->type == STEPS) *(double *)field(o, option) = 0;
-    if (option->type == BOOL) *(int64_t *)field(o, option) = -1;
-    if (option->type == STRING || option->type == CHOICE) {
-        free(*(char **)field(o, option));
-        *(char **)field(o, option) = NULL;
-    }
-    if (option->type == JSON) {
-        cJSON_Delete(*(cJSON **)field(o, option));
-        *(cJSON **)field(o, option) = NULL;
-    }
+    void *at = field(o, option);
+    if (option->type == INT || option->type == BOOL) *(int64_t *)at = (int64_t)option->min - 1;
+    else if (is_number(option)) *(double *)at = 0;
+    else if (option->type == JSON) cJSON_Delete(*(cJSON **)at), *(cJSON **)at = NULL;
+    else free(*(char **)at), *(char **)at = NULL;
 }
 
 static bool set_value(Options *o, const Option *option, const cJSON *v, Err *e);
@@ -237,16 +226,13 @@ static bool set_value(Options *o, const Option *option, const cJSON *v, Err *e)
     case STRING:
     case CHOICE: return set_text(o, option, v, what, e);
     case INT:
-        if (!(number >= option->min && number <= option->max && number == floor(number)))
-            return fail_expected(e, option, what);
-        *(int64_t *)field(o, option) = (int64_t)number;
-        return true;
     case REAL:
     case STEPS: {
         bool part = option->type == STEPS && number > 0 && number < 1;
         bool whole = option->type == REAL || number == floor(number);
         if (!part && !(whole && number >= option->min && number <= option->max)) return fail_expected(e, option, what);
-        *(double *)field(o, option) = number;
+        if (option->type == INT) *(int64_t *)field(o, option) = (int64_t)number;
+        else *(double *)field(o, option) = number;
         return true;
     }
     case BOOL:
@@ -307,18 +293,29 @@ void options_free(Options *o)
     for (size_t i = 0; i < N_OPTIONS; i++) set_null(o, &table[i]);
 }
 
-static cJSON *option_json(const Options *o, const Option *option);
-
 void options_copy(Options *to, const Options *from)
 {
-    options_init(to);
+    *to = *from;
     for (size_t i = 0; i < N_OPTIONS; i++) {
-        Err impossible;
-        cJSON *v = option_json(from, &table[i]);
-        set_value(to, &table[i], v, &impossible);
-        cJSON_Delete(v);
+        void *at = field(to, &table[i]);
+        if (is_text(&table[i]) && *(char **)at) *(char **)at = mem_strdup(*(char **)at);
+        if (table[i].type == JSON) *(cJSON **)at = cJSON_Duplicate(*(cJSON **)at, true);
     }
-    memcpy(to->given, from->given, sizeof to->given);
+}
+
+static cJSON *option_json(const Options *o, const Option *option)
+{
+    const void *at = field(o, option);
+    cJSON *json = NULL;
+    if (is_text(option) && *(char *const *)at) json = cJSON_CreateString(*(char *const *)at);
+    if (option->type == JSON) json = cJSON_Duplicate(*(cJSON *const *)at, true);
+    if (option->type == BOOL && *(const int64_t *)at >= 0) json = cJSON_CreateBool((int)*(const int64_t *)at);
+    if (is_number(option)) {
+        double x = option->type == INT ? (double)*(const int64_t *)at : *(const double *)at;
+        bool null = can_be_null(option) && (option->type == INT ? x < option->min : x == 0);
+        json = null ? NULL : cJSON_CreateNumber(x);
+    }
+    return json ? json : cJSON_CreateNull();
 }
 
 // Sets one key, under its name in the table or an older name. A key of TRL that has no effect here sets nothing.
@@ -333,12 +330,7 @@ static bool set_key(Options *o, const char *key, const cJSON *v, unsigned uses, 
         fprintf(stderr, "train: %s is the older name of %s\n", key, now);
         return set_key(o, now, v, uses, e) || fail_prefix(e, "%s, the older name of ", key);
     }
-    if (!set_value(o, option, v, e)) return false;
-    cJSON *now = option_json(o, option), *initial = cJSON_Parse(option->initial);
-    o->given[option - table] = !cJSON_Compare(now, initial, true);
-    cJSON_Delete(now);
-    cJSON_Delete(initial);
-    return true;
+    return set_value(o, option, v, e);
 }
 
 static void add_problem(Buf *all, const Err *e) { buf_addf(all, "%s%s", all->len ? "; " : "", e->text); }
@@ -370,9 +362,9 @@ static cJSON *argument_value(const Option *option, const char *text)
 {
     TrlWord json;
     if ((!option || option->uses != FOR_GENERATE) && trl_find("python", text, json)) text = json;
-    bool is_text = option && (option->type == STRING || option->type == CHOICE);
-    if (!*text && !is_text) return cJSON_CreateNull();
-    cJSON *v = is_text && strcmp(text, "null") != 0 ? NULL : cJSON_ParseWithOpts(text, NULL, true);
+    bool takes_text = option && is_text(option);
+    if (!*text && !takes_text) return cJSON_CreateNull();
+    cJSON *v = takes_text && strcmp(text, "null") != 0 ? NULL : cJSON_ParseWithOpts(text, NULL, true);
     return v ? v : cJSON_CreateString(text);               // which set_value may refuse
 }
 
@@ -388,7 +380,7 @@ bool options_set(Options *o, const char *argument, unsigned uses, Err *e)
     if (!option && uses & FOR_CONFIG && trl_foreign(key, v, e) == FOREIGN_ACCEPTED && *e->text)
         fprintf(stderr, "train: %s has no effect: %s\n", key, e->text);
     ok = ok && set_key(o, key, v, uses, e);
-    if (!ok && option && equals && cJSON_IsString(v) && option->type != CHOICE && option->type != STRING) {
+    if (!ok && option && equals && cJSON_IsString(v) && !is_text(option)) {
         char found[80];
         snprintf(found, sizeof found, "\"%.60s\"", v->valuestring);
         fail_expected(e, option, found);
@@ -411,31 +403,12 @@ bool options_read(Options *o, const char *path, char **arguments, int n, unsigne
 
 bool options_given(const Options *o, const char *key)
 {
-    for (size_t i = 0; i < N_OPTIONS; i++)
-        if (strcmp(key, table[i].key) == 0) return o->given[i];
-    return false;
-}
-
-static cJSON *option_json(const Options *o, const Option *option)
-{
-    int64_t i = option->type == INT || option->type == BOOL ? *(int64_t *)field(o, option) : 0;
-    switch (option->type) {
-    case STRING:
-    case CHOICE: {
-        const char *text = *(char **)field(o, option);
-        return text ? cJSON_CreateString(text) : cJSON_CreateNull();
-    }
-    case INT:  return can_be_null(option) && i < option->min ? cJSON_CreateNull() : cJSON_CreateNumber((double)i);
-    case REAL:
-    case STEPS: {
-        double x = *(double *)field(o, option);
-        return can_be_null(option) && x == 0 ? cJSON_CreateNull() : cJSON_CreateNumber(x);
-    }
-    case BOOL: return i < 0 ? cJSON_CreateNull() : cJSON_CreateBool((int)i);
-    case JSON: break;
-    }
-    const cJSON *json = *(cJSON **)field(o, option);
-    return json ? cJSON_Duplicate(json, true) : cJSON_CreateNull();
+    const Option *option = find_option(key, ~0u);
+    cJSON *now = option ? option_json(o, option) : NULL, *initial = option ? cJSON_Parse(option->initial) : NULL;
+    bool given = option && !cJSON_Compare(now, initial, true);
+    cJSON_Delete(now);
+    cJSON_Delete(initial);
+    return given;
 }
 
 cJSON *options_json(const Options *o)

@@ -5,8 +5,6 @@
 
 #include "../../model/base.h"
 
-enum { MAX_OPTIONS = 72 };
-
 typedef struct {
     char *model_name_or_path, *tokenizer_name_or_path, *chat_template_path;
     cJSON *model_init, *chat_template_kwargs;
@@ -36,13 +34,12 @@ typedef struct {
     int64_t overwrite_output_dir;
     int64_t n_threads;                                     // 0: all cores
     // Of single commands
-    int64_t rows, row, json;                               // inspect, eval; 0 if rows or row is not given
+    int64_t rows, row, json;                               // inspect, eval; rows 0, row -1: not given
     int64_t seeds;                                         // compare
     char *prompt_loss_weights;
     char *prompt, *system;                                 // chat, sample
     double temperature, top_p;
     int64_t max_new_tokens;
-    bool given[MAX_OPTIONS];                               // a value that is not the default, in the table's order
 } Options;
 
 // Which keys a command takes: those of a config file, and its own.
@@ -57,7 +54,7 @@ bool options_load(Options *o, const char *path, Err *e);   // a JSON config file
 bool options_set(Options *o, const char *argument, unsigned uses, Err *e);     // "--key=value"
 // The config file (NULL: none), then the arguments; all that is wrong, in one message.
 bool options_read(Options *o, const char *path, char **arguments, int n, unsigned uses, Err *e);
-bool options_given(const Options *o, const char *key);     // was it set to another value than the default?
+bool options_given(const Options *o, const char *key);     // has it another value than the default?
 cJSON *options_json(const Options *o);                     // the config keys as they are now; owned by the caller
 void options_help(FILE *out, unsigned uses);
 

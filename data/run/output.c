@@ -65,10 +65,8 @@ bool run_claim_output(Run *r, bool can_resume, Err *e)
 {
     const Options *o = &r->options;
     if (!o->output_dir) return fail(e, "output_dir: expected a path, found nothing");
-    if (!dir_make(o->output_dir, e)) return fail_prefix(e, "output_dir: ");
-    int lock = dir_lock(o->output_dir, e);
-    if (lock < 0) return fail_prefix(e, "output_dir: ");
-    r->lock = lock;
+    if (!dir_make(o->output_dir, e) || (r->lock = dir_lock(o->output_dir, e)) < 0)
+        return fail_prefix(e, "output_dir: ");
     if (!r->events_dir) r->events_dir = path_join(o->output_dir, "runs/train");
     if (!o->overwrite_output_dir && !o->resume_from_checkpoint && holds_model(o->output_dir))
         return fail(e, "output_dir: %s holds a model, checkpoints or a comparison already: choose another folder, or "

@@ -85,23 +85,20 @@ static bool same_config(const cJSON *then, const cJSON *now, const char *path, E
 
 // ---- the state as JSON --------------------------------------------------------------------------------------------
 
-// The fields of a Progress that are doubles, and those that are counts, by name. Doubles are written in full, as
-// hexadecimal text: decimal numbers of JSON need not come back to the bit.
-typedef struct { const char *key; size_t offset; } Field;
-#define FIELD(name) {#name, offsetof(Progress, name)}
-static const Field exact_fields[] = {
-    FIELD(since_log.weighted_loss), FIELD(since_log.entropy), FIELD(since_log.correct), FIELD(since_log.weight),
-    FIELD(since_log.loss), FIELD(since_log.seconds), FIELD(total.weighted_loss), FIELD(total.entropy),
-    FIELD(total.correct), FIELD(total.weight), FIELD(total.loss), FIELD(total.seconds), FIELD(grad_norm), FIELD(lr),
-    FIELD(best_metric),
+// The fields of a Progress by name: counts, and doubles. Doubles are written in full, as hexadecimal text: decimal
+// numbers of JSON need not come back to the bit.
+#define COUNT(name) {#name, offsetof(Progress, name), false}
+#define EXACT(name) {#name, offsetof(Progress, name), true}
+static const struct { const char *key; size_t offset; bool exact; } fields[] = {
+    COUNT(step), COUNT(epoch), COUNT(next), COUNT(num_tokens), COUNT(supervised_tokens), COUNT(since_log.tokens),
+    COUNT(since_log.rows), COUNT(since_log.steps), COUNT(total.tokens), COUNT(total.rows), COUNT(total.steps),
+    COUNT(best_step), EXACT(since_log.weighted_loss), EXACT(since_log.entropy), EXACT(since_log.correct),
+    EXACT(since_log.weight), EXACT(since_log.loss), EXACT(since_log.seconds), EXACT(total.weighted_loss),
+    EXACT(total.entropy), EXACT(total.correct), EXACT(total.weight), EXACT(total.loss), EXACT(total.seconds),
+    EXACT(grad_norm), EXACT(lr), EXACT(best_metric),
 };
-static const Field count_fields[] = {
-    FIELD(step), FIELD(epoch), FIELD(next), FIELD(num_tokens), FIELD(supervised_tokens), FIELD(since_log.tokens),
-    FIELD(since_log.rows), FIELD(since_log.steps), FIELD(total.tokens), FIELD(total.rows), FIELD(total.steps),
-    FIELD(best_step),
-};
-_Static_assert(sizeof(size_t) == 8 && sizeof(int64_t) == 8, "count_fields are read and written as 64 bits");
-enum { N_EXACT = sizeof exact_fields / sizeof *exact_fields, N_COUNTS = sizeof count_fields / sizeof *count_fields };
+_Static_assert(sizeof(size_t) == 8 && sizeof(int64_t) == 8, "counts are read and written as 64 bits");
+enum { N_FIELDS = sizeof fields / sizeof *fields };
 
 static cJSON *state_json(const Run *r, const Progress *p, off_t log_bytes)
 {
@@ -111,13 +108,13 @@ static cJSON *state_json(const Run *r, const Progress *p, off_t log_bytes)
     cJSON_AddStringToObject(json, "weights_hash", weights_hash(r).text);
     cJSON_AddNumberToObject(json, "optimizer_step", (double)r->optim.step);
     cJSON_AddNumberToObject(json, "log_bytes", (double)log_bytes);
-    for (int i = 0; i < N_COUNTS; i++)
-        cJSON_AddNumberToObject(json, count_fields[i].key,
-                                (double)*(const int64_t *)((const char *)p + count_fields[i].offset));
-    for (int i = 0; i < N_EXACT; i++) {
+    for (int i = 0; i < N_FIELDS; i++) {
+        const void *field = (const char *)p + fields[i].offset;
         char text[40];
-        snprintf(text, sizeof text, "%a", *(const double *)((const char *)p + exact_fields[i].offset));
-        cJSON_AddStringToObject(json, exact_fields[i].key, text);
+        if (fields[i].exact) {
+            snprintf(text, sizeof text, "%a", *(const double *)field);
+            cJSON_AddStringToObject(json, fields[i].key, text);
+        } else cJSON_AddNumberToObject(json, fields[i].key, (double)*(const int64_t *)field);
     }
     cJSON_AddItemToObject(json, "config", options_json(&r->options));
     return json;
@@ -125,19 +122,18 @@ static cJSON *state_json(const Run *r, const Progress *p, off_t log_bytes)
 
 static bool state_fields(Progress *p, const cJSON *json, const char *path, Err *e)
 {
-    for (int i = 0; i < N_COUNTS; i++) {
-        const cJSON *v = json_get(json, count_fields[i].key);
-        if (!json_is_int(v, 0, MAX_COUNT))
-            return fail(e, "%s: %s: expected a count, found %s", path, count_fields[i].key, json_kind(v));
-        *(int64_t *)((char *)p + count_fields[i].offset) = (int64_t)v->valuedouble;
-    }
-    for (int i = 0; i < N_EXACT; i++) {
-        const char *text = json_string(json, exact_fields[i].key);
-        char *end = NULL;
-        double value = text ? strtod(text, &end) : 0;
-        if (!text || end == text || *end)
-            return fail(e, "%s: %s: expected a number as text", path, exact_fields[i].key);
-        *(double *)((char *)p + exact_fields[i].offset) = value;
+    for (int i = 0; i < N_FIELDS; i++) {
+        const cJSON *v = json_get(json, fields[i].key);
+        const char *text = cJSON_IsString(v) ? v->valuestring : "";
+        char *end;
+        double exact = strtod(text, &end);
+        void *field = (char *)p + fields[i].offset;
+        if (fields[i].exact && (end == text || *end))
+            return fail(e, "%s: %s: expected a number as text", path, fields[i].key);
+        if (!fields[i].exact && !json_is_int(v, 0, MAX_COUNT))
+            return fail(e, "%s: %s: expected a count, found %s", path, fields[i].key, json_kind(v));
+        if (fields[i].exact) *(double *)field = exact;
+        else *(int64_t *)field = (int64_t)v->valuedouble;
     }
     return true;
 }
@@ -194,23 +190,17 @@ static bool remove_checkpoint(const Options *o, int64_t step, Err *e)
     return true;
 }
 
-// All but the newest; the best one stays too.
-static bool prune(const Options *o, int64_t best, Err *e)
+// Those of steps after this one, but not the `keep` newest, nor the one of step `best`.
+static bool remove_checkpoints(const Options *o, int64_t after, int64_t keep, int64_t best, Err *e)
 {
     int64_t step = INT64_MAX;
     bool ok = true;
-    for (int64_t i = 0; ok && (step = run_newest_checkpoint(o->output_dir, step)) >= 0; i++)
-        ok = i < o->save_total_limit || step == best || remove_checkpoint(o, step, e);
+    for (int64_t i = 0; ok && (step = run_newest_checkpoint(o->output_dir, step)) > after; i++)
+        ok = i < keep || step == best || remove_checkpoint(o, step, e);
     return ok;
 }
 
-bool resume_remove_after(const Options *o, int64_t step, Err *e)
-{
-    bool ok = true;
-    for (int64_t n = INT64_MAX; ok && (n = run_newest_checkpoint(o->output_dir, n)) > step;)
-        ok = remove_checkpoint(o, n, e);
-    return ok;
-}
+bool resume_remove_after(const Options *o, int64_t step, Err *e) { return remove_checkpoints(o, step, 0, -1, e); }
 
 // A checkpoint of the same step waits aside until the new one has the name.
 static bool replace_folder(const char *from, const char *to, const char *aside, Err *e)
@@ -232,7 +222,7 @@ bool resume_write(const Run *r, const Progress *p, Err *e)
               run_copy_beside(o->output_dir, dir, "trainer_state.json", e) && write_state(r, p, dir, e) &&
               replace_folder(dir, final.text, aside.text, e) && file_sync(o->output_dir, e);
     dir_remove(ok ? aside.text : dir);
-    return ok && (!o->save_total_limit || prune(o, p->best_step, e));
+    return ok && (!o->save_total_limit || remove_checkpoints(o, -1, o->save_total_limit, p->best_step, e));
 }
 
 // ---- reading ------------------------------------------------------------------------------------------------------
