@@ -424,7 +424,7 @@ static bool eval(Run *r, Err *e)
         json_print(json);
     } else {
         report_rows(stdout, o->eval_dataset_name ? o->eval_dataset_name : o->dataset_name, &summary);
-        eval_print(stdout, &sums);
+        eval_print(&sums);
     }
     return true;
 }

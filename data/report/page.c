@@ -6,7 +6,6 @@
 #include "report.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 extern const char page_css[];                             // page.css as a string: the Makefile makes it

@@ -92,14 +92,14 @@ const Metric metric_order[N_METRICS] = {METRIC_ASSISTANT, METRIC_EXACT, METRIC_P
 
 typedef struct { double sum, count; } Ratio;               // a mean before its division
 
-static Ratio metric_ratio(const EvalSums *s, Metric metric)
+static Ratio role_loss(const EvalSums *s, int role) { return (Ratio){s->nll[role], (double)s->n[role]}; }
+
+static Ratio prompt_loss(const EvalSums *s)                // every role but the assistant
 {
-    Ratio ratios[N_METRICS] = {[METRIC_ASSISTANT] = {s->nll[ROLE_ASSISTANT], (double)s->n[ROLE_ASSISTANT]},
-                               [METRIC_EXACT] = {(double)s->exact, (double)s->answers}};
-    Ratio *prompt = &ratios[METRIC_PROMPT];                // every role but the assistant
+    Ratio prompt = {0};
     for (int r = 0; r < N_ROLES; r++)
-        if (r != ROLE_ASSISTANT) prompt->sum += s->nll[r], prompt->count += (double)s->n[r];
-    return ratios[metric];
+        if (r != ROLE_ASSISTANT) prompt.sum += s->nll[r], prompt.count += (double)s->n[r];
+    return prompt;
 }
 
 void eval_curve_add(EvalCurve *curve, const cJSON *line)
@@ -122,45 +122,43 @@ static void add_ratio(cJSON *json, const char *key, Ratio r)
 void eval_add_json(cJSON *json, const EvalSums *s, bool counts)
 {
     add_ratio(json, "eval_loss", (Ratio){s->weighted_loss, s->weight});
-    add_ratio(json, "eval_assistant_loss", metric_ratio(s, METRIC_ASSISTANT));
-    add_ratio(json, "eval_prompt_loss", metric_ratio(s, METRIC_PROMPT));
+    add_ratio(json, "eval_assistant_loss", role_loss(s, ROLE_ASSISTANT));
+    add_ratio(json, "eval_prompt_loss", prompt_loss(s));
     add_ratio(json, "eval_mean_token_accuracy", (Ratio){s->weighted_correct, s->weight});
-    add_ratio(json, "eval_exact_match", metric_ratio(s, METRIC_EXACT));
+    add_ratio(json, "eval_exact_match", (Ratio){(double)s->exact, (double)s->answers});
     if (!counts) return;
     cJSON_AddNumberToObject(json, "eval_rows", (double)s->rows);
     cJSON_AddNumberToObject(json, "eval_truncated", (double)s->truncated);
     cJSON_AddNumberToObject(json, "eval_dropped", (double)s->dropped);
     cJSON_AddNumberToObject(json, "eval_tokens", s->weight);
     cJSON_AddNumberToObject(json, "eval_assistant_tokens", (double)s->n[ROLE_ASSISTANT]);
-    cJSON_AddNumberToObject(json, "eval_prompt_tokens", metric_ratio(s, METRIC_PROMPT).count);
+    cJSON_AddNumberToObject(json, "eval_prompt_tokens", prompt_loss(s).count);
     for (int r = 0; r < N_ROLES; r++) {
         char key[40];
         if (r == ROLE_ASSISTANT || !s->n[r]) continue;
         snprintf(key, sizeof key, "eval_%s_loss", role_names[r]);
-        add_ratio(json, key, (Ratio){s->nll[r], (double)s->n[r]});
+        add_ratio(json, key, role_loss(s, r));
         snprintf(key, sizeof key, "eval_%s_tokens", role_names[r]);
         cJSON_AddNumberToObject(json, key, (double)s->n[r]);
     }
 }
 
-static void print_loss(FILE *out, const char *name, Ratio r)
+static void print_ratio(const char *name, Ratio r, const char *of)
 {
-    if (r.count > 0) fprintf(out, "  %-22s %8.4f   over %.0f tokens\n", name, r.sum / r.count, r.count);
+    if (r.count > 0) printf("  %-22s %8.4f   over %.0f %s\n", name, r.sum / r.count, r.count, of);
 }
 
-void eval_print(FILE *out, const EvalSums *s)
+void eval_print(const EvalSums *s)
 {
-    Ratio prompt = metric_ratio(s, METRIC_PROMPT), exact = metric_ratio(s, METRIC_EXACT);
-    print_loss(out, "eval_loss", (Ratio){s->weighted_loss, s->weight});
-    print_loss(out, "eval_assistant_loss", metric_ratio(s, METRIC_ASSISTANT));
-    print_loss(out, "eval_prompt_loss", prompt);
+    print_ratio("eval_loss", (Ratio){s->weighted_loss, s->weight}, "tokens");
+    print_ratio("eval_assistant_loss", role_loss(s, ROLE_ASSISTANT), "tokens");
+    print_ratio("eval_prompt_loss", prompt_loss(s), "tokens");
     for (int r = 0; r < N_ROLES; r++) {
         char name[32];
         snprintf(name, sizeof name, "  %s", role_names[r]);
-        Ratio loss = {s->nll[r], (double)s->n[r]};
-        if (r != ROLE_ASSISTANT && loss.count < prompt.count) print_loss(out, name, loss);
+        if (r != ROLE_ASSISTANT && role_loss(s, r).count < prompt_loss(s).count)
+            print_ratio(name, role_loss(s, r), "tokens");
     }
-    if (s->weight > 0) fprintf(out, "  %-22s %8.4f\n", "mean_token_accuracy", s->weighted_correct / s->weight);
-    if (exact.count > 0)
-        fprintf(out, "  %-22s %8.4f   over %.0f answers\n", "exact_match", exact.sum / exact.count, exact.count);
+    if (s->weight > 0) printf("  %-22s %8.4f\n", "mean_token_accuracy", s->weighted_correct / s->weight);
+    print_ratio("exact_match", (Ratio){(double)s->exact, (double)s->answers}, "answers");
 }

@@ -26,8 +26,8 @@ typedef struct {
 } EvalSums;
 
 // The numbers that compare runs. To add one: its name here; in evaluate.c a row of metric_table, a place in
-// metric_order, its value in metric_ratio, and a line of eval_add_json, which writes it to log.jsonl; its column of
-// log.csv in data/report/record.c. Everything else reads the table: the terminal, compare.csv, the page and its curves.
+// metric_order, and a line of eval_add_json, which writes it to log.jsonl; its column of log.csv in
+// data/report/record.c. Everything else reads the table: the terminal, compare.csv, the page and its curves.
 typedef enum { METRIC_ASSISTANT, METRIC_PROMPT, METRIC_EXACT, N_METRICS } Metric;
 
 typedef struct {
@@ -47,7 +47,7 @@ void eval_curve_add(EvalCurve *curve, const cJSON *line);  // a line of the log,
 // eval_mean_token_accuracy, eval_exact_match; with `counts` also the number of tokens of each, and the loss of each
 // role. A metric without tokens is null.
 void eval_add_json(cJSON *json, const EvalSums *sums, bool counts);
-void eval_print(FILE *out, const EvalSums *sums);
+void eval_print(const EvalSums *sums);
 
 // The losses of all rows that are not dropped, in batches of as many rows as fit into the room. The tokens do not
 // depend on the run's mask: the same rows and weights give the same bits in every run.

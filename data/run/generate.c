@@ -136,9 +136,9 @@ bool generate_sample(Run *r, char **model, Err *e)
     return ok;
 }
 
-// One turn: the conversation is rendered with a generation prompt and tokenized anew; the sampler goes on from where
-// the tokens still agree with what it has seen.
-static bool answer(Stream *s, cJSON *messages, Err *e)
+// One turn: what the user said, and the model's answer to it. The conversation is rendered with a generation prompt and
+// tokenized anew; the sampler goes on from where the tokens still agree with what it has seen.
+static bool answer(Stream *s, cJSON *messages, const char *said, Err *e)
 {
     const Recipe *r = &s->run->recipe;
     Buf text = {0};
@@ -146,6 +146,7 @@ static bool answer(Stream *s, cJSON *messages, Err *e)
     size_t n_old = s->n, same = 0;
     s->ids = NULL;
     s->n = s->cap = 0;
+    message_add(messages, "user", said);
     bool ok =
         conversation_text(&text, r, NULL, messages, true, e) && stream_encode(s, text.len ? text.data : "", false, e);
     while (same < n_old && same < s->n && same < s->sampler.n_cached && old[same] == s->ids[same]) same++;
@@ -173,18 +174,13 @@ bool generate_chat(Run *r, char **model, Err *e)
     char *line = NULL;
     size_t cap = 0;
     if (system) message_add(messages, "system", system);
-    if (ok && prompt) {
-        message_add(messages, "user", prompt);
-        ok = answer(&s, messages, e);
-    }
+    if (ok && prompt) ok = answer(&s, messages, prompt, e);
     while (ok && !prompt) {
         if (terminal) fprintf(stderr, "> ");
         ssize_t n = getline(&line, &cap, stdin);
         if (n < 0) break;
         while (n > 0 && (line[n - 1] == '\n' || line[n - 1] == '\r')) line[--n] = 0;
-        if (n == 0) continue;
-        message_add(messages, "user", line);
-        ok = answer(&s, messages, e);
+        if (n > 0) ok = answer(&s, messages, line, e);
     }
     free(line);
     cJSON_Delete(messages);

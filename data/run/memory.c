@@ -62,23 +62,19 @@ static size_t cgroups_left(const char *root)
 {
     char *groups = read_small(root, "/proc/self/cgroup");
     size_t least = SIZE_MAX;
-    for (char *line = groups, *next; line && *line; line = next) {
-        next = line + strcspn(line, "\n");
-        if (*next) *next++ = 0;
-        char *controllers = strchr(line, ':'), *path = controllers ? strchr(controllers + 1, ':') : NULL;
+    for (char *rest = groups, *line; (line = strsep(&rest, "\n"));) {
+        strsep(&line, ":");
+        const char *controllers = strsep(&line, ":");
+        char *path = line;
         if (!path) continue;
-        bool v2 = path == controllers + 1;
-        *path++ = 0;
-        if (!v2 && strcmp(controllers + 1, "memory") != 0) continue;
-        Buf dir = {0};
+        bool v2 = !*controllers;
+        if (!v2 && strcmp(controllers, "memory") != 0) continue;
         for (char *slash;; *slash = 0) {
-            buf_clear(&dir);
-            buf_addf(&dir, "/sys/fs/cgroup%s%s", v2 ? "" : "/memory", path);
-            size_t left = cgroup_left(root, dir.data, v2);
+            Path dir = path_in(v2 ? "/sys/fs/cgroup" : "/sys/fs/cgroup/memory", *path ? path + 1 : "");
+            size_t left = cgroup_left(root, dir.text, v2);
             if (left < least) least = left;
             if (!(slash = strrchr(path, '/'))) break;
         }
-        buf_free(&dir);
     }
     free(groups);
     return least;

@@ -2,12 +2,12 @@
 #include "options.h"
 
 #include "../../model/optim.h"
-#include "trl_keys.h"
-
-#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+
+// What a config of TRL's may hold besides the keys of the table below: trl_keys.txt, of which the Makefile makes this.
+extern const char trl_keys_txt[];
 
 // STEPS: a whole number of updates; a number below 1 is a part of all updates.
 typedef enum { STRING, CHOICE, INT, REAL, STEPS, BOOL, JSON } Type;
@@ -139,6 +139,54 @@ static const Option table[] = {
 };
 enum { N_OPTIONS = sizeof table / sizeof *table };
 
+// ---- TRL's other keys ---------------------------------------------------------------------------------------------
+
+// A name in the lines of a kind: what follows it (= or a blank, or the line's end), or NULL. *why: the last such line.
+static const char *trl_name(const char *kind, const char *name, const char **why)
+{
+    size_t n_kind = strlen(kind), n = strlen(name);
+    for (const char *line = trl_keys_txt, *end; *line; line = end + 1) {
+        end = strchr(line, '\n');
+        if (strncmp(line, "why ", 4) == 0) *why = line + 4;
+        if (strncmp(line, kind, n_kind) != 0 || line[n_kind] != ' ') continue;
+        for (const char *at = line + n_kind; at < end; at += strcspn(at, " \n")) {
+            at += *at == ' ';
+            if (strncmp(at, name, n) == 0 && strchr("= \n", at[n])) return at + n;
+        }
+    }
+    return NULL;
+}
+
+// What stands behind NAME= in the table's lines of this kind ("older", "hint", "value"); false if there is none.
+typedef char TrlWord[64];
+static bool trl_find(const char *kind, const char *name, TrlWord value)
+{
+    const char *why = "", *at = trl_name(kind, name, &why);
+    if (at) snprintf(value, sizeof(TrlWord), "%.*s", (int)strcspn(at + 1, " \n"), at + 1);
+    return at;
+}
+
+// A key of TRL's that has no effect here. FOREIGN_REFUSED: this value would need one. The error says why there is none;
+// for FOREIGN_ACCEPTED only where any value will do, and else it is empty.
+typedef enum { FOREIGN_UNKNOWN, FOREIGN_ACCEPTED, FOREIGN_REFUSED } Foreign;
+static Foreign trl_foreign(const char *key, const cJSON *value, Err *e)
+{
+    const char *why = "", *at = trl_name("key", key, &why);
+    if (!at) return FOREIGN_UNKNOWN;
+    int n_why = (int)strcspn(why, "\n"), n = (int)strcspn(at, " \n") - 1;
+    snprintf(e->text, sizeof e->text, "%.*s", *at == '=' ? 0 : n_why, why);
+    if (*at != '=' || cJSON_IsNull(value)) return FOREIGN_ACCEPTED;
+    char *text = cJSON_IsString(value) ? mem_strdup(value->valuestring) : cJSON_PrintUnformatted(value);
+    bool good = false;
+    for (const char *v = at; !good && strchr("=|", *v); v += 1 + strcspn(v + 1, "| \n"))
+        good = strcspn(v + 1, "| \n") == strlen(text) && strncmp(v + 1, text, strlen(text)) == 0;
+    if (!good) fail(e, "%s: expected %.*s, found %.80s: %.*s", key, n ? n : 4, n ? at + 1 : "null", text, n_why, why);
+    cJSON_free(text);
+    return good ? FOREIGN_ACCEPTED : FOREIGN_REFUSED;
+}
+
+// ---- values -------------------------------------------------------------------------------------------------------
+
 static void *field(const Options *o, const Option *option) { return (char *)o + option->offset; }
 static bool is_text(const Option *o) { return o->type == STRING || o->type == CHOICE; }
 static bool is_number(const Option *o) { return o->type == INT || o->type == REAL || o->type == STEPS; }
@@ -191,8 +239,7 @@ static bool set_value(Options *o, const Option *option, const cJSON *v, Err *e);
 static bool set_default(Options *o, const Option *option, Err *e)
 {
     cJSON *v = cJSON_Parse(option->initial);
-    if (cJSON_IsNull(v)) set_null(o, option);
-    bool ok = cJSON_IsNull(v) || set_value(o, option, v, e);
+    bool ok = set_value(o, option, v, e);
     cJSON_Delete(v);
     return ok;
 }
@@ -217,36 +264,26 @@ static bool set_text(Options *o, const Option *option, const cJSON *v, const cha
 
 static bool set_value(Options *o, const Option *option, const cJSON *v, Err *e)
 {
+    void *at = field(o, option);
     double number = cJSON_IsNumber(v) ? v->valuedouble : NAN;
-    char found[64];
-    snprintf(found, sizeof found, "%.16g", number);
-    const char *what = cJSON_IsNumber(v) ? found : json_kind(v);
+    bool part = option->type == STEPS && number > 0 && number < 1;
+    bool in_range = number >= option->min && number <= option->max;
+    bool good = part || (in_range && (option->type == REAL || number == floor(number)));
+    char room[32];
+    const char *found = json_found(v, room);
     if (cJSON_IsNull(v)) return can_be_null(option) ? (set_null(o, option), true) : set_default(o, option, e);
-    switch (option->type) {
-    case STRING:
-    case CHOICE: return set_text(o, option, v, what, e);
-    case INT:
-    case REAL:
-    case STEPS: {
-        bool part = option->type == STEPS && number > 0 && number < 1;
-        bool whole = option->type == REAL || number == floor(number);
-        if (!part && !(whole && number >= option->min && number <= option->max)) return fail_expected(e, option, what);
-        if (option->type == INT) *(int64_t *)field(o, option) = (int64_t)number;
-        else *(double *)field(o, option) = number;
-        return true;
-    }
-    case BOOL:
-        if (!cJSON_IsBool(v)) return fail_expected(e, option, what);
-        *(int64_t *)field(o, option) = cJSON_IsTrue(v);
-        return true;
-    case JSON:
-        if (!cJSON_IsObject(v)) return fail_expected(e, option, what);
-        cJSON_Delete(*(cJSON **)field(o, option));
-        *(cJSON **)field(o, option) = cJSON_Duplicate(v, true);
-        return true;
-    }
+    if (is_text(option)) return set_text(o, option, v, found, e);
+    if (option->type == BOOL) good = cJSON_IsBool(v);
+    if (option->type == JSON) good = cJSON_IsObject(v);
+    if (!good) return fail_expected(e, option, found);
+    if (option->type == INT) *(int64_t *)at = (int64_t)number;
+    else if (option->type == BOOL) *(int64_t *)at = cJSON_IsTrue(v);
+    else if (is_number(option)) *(double *)at = number;
+    else cJSON_Delete(*(cJSON **)at), *(cJSON **)at = cJSON_Duplicate(v, true);
     return true;
 }
+
+// ---- keys ---------------------------------------------------------------------------------------------------------
 
 static const Option *find_option(const char *key, unsigned uses)
 {
@@ -281,10 +318,7 @@ void options_init(Options *o)
     *o = (Options){0};
     for (size_t i = 0; i < N_OPTIONS; i++) {
         Err e;
-        if (!set_default(o, &table[i], &e)) {              // a wrong table, not a wrong user
-            fprintf(stderr, "%s\n", e.text);
-            abort();
-        }
+        if (!set_default(o, &table[i], &e)) abort();       // a wrong table, not a wrong user
     }
 }
 
