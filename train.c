@@ -73,12 +73,6 @@ static bool training_init(Training *t, const Run *r, Err *e)
                          t->plan.n_steps, e);
 }
 
-static void training_free(Training *t)
-{
-    free(t->rows);
-    free(t->order);
-}
-
 // A checkpoint's place in the data must fit its step.
 static bool check_place(const Training *t, const Options *o, const char *checkpoint, Err *e)
 {
@@ -278,13 +272,13 @@ static bool train_run(Run *r, const Config *c, const char *label, Showcase *show
              take_best_model(r, &t, c, e) &&
              (!show || stop_signal || showcase_add(show, model, &r->model, &r->room, e));
     }
-    if (ok && !label) {
-        ok = run_save_model(r, r->options.output_dir, e);
-        if (ok) printf("%s at step %lld of %lld; the model is in %s%s\n", stop_signal ? "interrupted" : "done",
-                       (long long)t.done.step, (long long)t.plan.n_steps, r->options.output_dir,
-                       stop_signal ? "; resume_from_checkpoint=latest continues the run" : "");
-    }
-    training_free(&t);
+    ok = ok && (label || run_save_model(r, r->options.output_dir, e));
+    if (ok && !label)
+        printf("%s at step %lld of %lld; the model is in %s%s\n", stop_signal ? "interrupted" : "done",
+               (long long)t.done.step, (long long)t.plan.n_steps, r->options.output_dir,
+               stop_signal ? "; resume_from_checkpoint=latest continues the run" : "");
+    free(t.rows);
+    free(t.order);
     return ok;
 }
 
@@ -304,13 +298,15 @@ static bool train(Run *r, Err *e)
     Config c;
     Showcase show = {0};
     Comparison alone;
+    if (r->options.arms)
+        return fail(e, "arms: expected the command compare, found train; --arms=null trains the config without them");
     if (!run_claim_output(r, true, e) || !run_open_inputs(r, true, &c, e)) return false;
     report_start(r);
     showcase_init(&show, r, 2);
     if (r->options.resume_from_checkpoint && r->n_eval) showcase_add_first(&show, r, &c);
     bool ok = train_run(r, &c, NULL, show.seen ? &show : NULL, 1, e);
     if (ok && r->curve.n && !stop_signal) {
-        ok = comparison_init(&alone, "0", 1, r->options.seed, e);
+        ok = comparison_init(&alone, &r->options, "0", e);
         alone.guess = log(c.vocab_size);
         if (ok) comparison_add(&alone, 0, 0, &r->curve);
         if (ok) comparison_warn(stdout, &alone);
@@ -323,27 +319,27 @@ static bool train(Run *r, Err *e)
 
 // ---- compare ------------------------------------------------------------------------------------------------------
 
-// The run of one arm with one seed: the base's options, with another weight, seed and folder. The models of the first
-// seed are kept and shown.
+// The run of one arm with one seed: the base's options, with the arm's keys, its seed and folder. The models of the
+// first seed are kept and shown.
 static bool compare_run(const Options *base, Comparison *c, size_t arm, size_t seed, Showcase *show, Err *e)
 {
     Run r = {0};
     Config config;
     Buf dir = {0};
-    char name[32], label[80];
+    const Arm *a = &c->arms[arm];
+    char label[120];
     options_copy(&r.options, base);
     Options *o = &r.options;
-    o->prompt_loss_weight = c->weights[arm];
+    bool ok = options_set_arm(o, a->keys, e);
     o->seed = c->first_seed + (int64_t)seed;
     o->eval_on_start = true;                               // what all arms begin with is a line of the comparison
-    buf_addf(&dir, "%s/weight-%g/seed-%lld", base->output_dir, c->weights[arm], (long long)o->seed);
+    buf_addf(&dir, "%s/%s/seed-%lld", base->output_dir, a->folder, (long long)o->seed);
     free(o->output_dir);
     o->output_dir = dir.data;
-    snprintf(label, sizeof label, "run %zu/%zu: %s", seed * c->n_arms + arm + 1, c->n_arms * c->n_seeds,
-             arm_name(c->weights[arm], name));
-    r.events_dir = record_events_dir(base->output_dir, name, o->seed);
-    bool ok = run_claim_output(&r, false, e) && run_open_inputs(&r, true, &config, e) &&
-              train_run(&r, &config, label, seed == 0 ? show : NULL, 1 + arm, e);
+    snprintf(label, sizeof label, "run %zu/%zu: %s", seed * c->n_arms + arm + 1, c->n_arms * c->n_seeds, a->name);
+    r.events_dir = record_events_dir(base->output_dir, a->slug, o->seed);
+    ok = ok && run_claim_output(&r, false, e) && run_open_inputs(&r, true, &config, e) &&
+         train_run(&r, &config, label, seed == 0 ? show : NULL, 1 + arm, e);
     if (ok && !stop_signal) {
         if (seed == 0) ok = run_save_model(&r, o->output_dir, e);
         comparison_add(c, arm, seed, &r.curve);
@@ -383,12 +379,13 @@ static bool compare(Run *r, Err *e)
     if (o->resume_from_checkpoint || o->load_best_model_at_end || (o->eval_strategy && *o->eval_strategy == 'n'))
         return fail(e, "compare: takes neither resume_from_checkpoint nor load_best_model_at_end nor eval_strategy=no: "
                        "every arm is a whole run, judged by its last evaluation");
-    if (!comparison_init(&c, o->prompt_loss_weights, (size_t)o->seeds, o->seed, e)) return false;
+    if (!comparison_init(&c, o, o->prompt_loss_weights ? o->prompt_loss_weights : "0,1", e)) return false;
     bool ok = run_open_inputs(r, true, &config, e);
     if (ok) report_start(r), c.guess = log(config.vocab_size);
+    for (size_t a = 0; ok && c.named && a < c.n_arms; a++) printf("arm %s: %s\n", c.arms[a].name, c.arms[a].text);
     if (ok && !r->n_eval) ok = fail(e, "compare needs held-out rows: give eval_dataset_name or eval_split");
     Summary s = ok ? dataset_summary(r->data.examples, r->n_train, r->tokenizer) : (Summary){0};
-    if (ok && s.left_out == 0)
+    if (ok && !c.named && s.left_out == 0)
         ok = fail(e, "compare: the mask (%s) leaves no token out%s: all arms would be the same run", s.mask,
                   s.supervised == s.tokens ? "" : " that prompt_loss_weight could bring back (what a row's own labels, "
                                                   "or a message's weight 0, leave out is never learned)");
@@ -446,8 +443,8 @@ static const Command commands[] = {                        // the first has no n
     {"inspect", "CONFIG.json [--rows=N] [--row=I] [--json]", "show rows as tokens, labels and roles", 1,
      FOR_CONFIG | FOR_INSPECT, report_inspect, NULL},
     {"eval", "CONFIG.json [--json]", "the losses by role on the held-out rows", 1, FOR_CONFIG | FOR_EVAL, eval, NULL},
-    {"compare", "CONFIG.json [--seeds=N] [--prompt_loss_weights=0,1]", "train masked and unmasked, and compare", 1,
-     FOR_CONFIG | FOR_COMPARE, compare, NULL},
+    {"compare", "CONFIG.json [--seeds=N] [--prompt_loss_weights=0,1]",
+     "train masked and unmasked, or the config's arms, and compare", 1, FOR_CONFIG | FOR_COMPARE, compare, NULL},
     {"chat", "MODEL [--prompt=TEXT] [--system=TEXT] ...", "talk with a model", 1, FOR_GENERATE, NULL, generate_chat},
     {"sample", "MODEL [--prompt=TEXT] ...", "continue a text", 1, FOR_GENERATE, NULL, generate_sample},
     {"export", "MODEL OUT", "convert a model: OUT.bin is for llama2.c, any other OUT is a Hugging Face folder", 2,
@@ -504,6 +501,8 @@ int main(int argc, char **argv)
     char **rest = argv + at + command->n_paths;
     bool ok = check_path(command, argv[at], &e) && options_read(&run.options, command->run ? argv[at] : NULL, rest,
                                                                 argc - (int)(rest - argv), command->uses, &e);
+    if (ok && run.options.arms && command->run != compare && command->run != train)
+        fprintf(stderr, "train: arms are for compare: this is the config without them\n");
     ops_init((int)run.options.n_threads);
     const char *limit = ops_limit();
     if (limit && run.options.n_threads != 1)

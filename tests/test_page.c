@@ -202,6 +202,67 @@ static void test_text(void)
     CHECK(has("Loss on held-out text: from ") && !has("prompts") && !has("<h2>The same questions"));
 }
 
+// Arms that differ in other keys than the mask. A name may have any characters; each run is one of ./train.
+static void test_arms(void)
+{
+    Buf config = {0}, got = {0}, want = {0};
+    File base = {0};
+    Err e;
+    if (!CHECK_MSG(file_map(&base, temp_path("config.json"), &e), "%s", e.text)) return;
+    buf_addf(&config, quoted("{'arms': [{'name': 'Fast, 1'}, {'name': 'slow <b>& \\'2\\'', 'learning_rate': 0.0001,"
+                             " 'max_grad_norm': 0.5}], %.*s"), (int)base.size - 1, (const char *)base.data + 1);
+    file_unmap(&base);
+    const char *arms = temp_text("arms.json", config.data);
+    CHECK_MSG(run("compare %s --output_dir=%s --seeds=2", arms, temp_path("arms")) == 0, "%s", output);
+    CHECK(strstr(output, "\narm slow <b>& \"2\": {\"learning_rate\":0.0001,\"max_grad_norm\":0.5}\n"));
+    CHECK(strstr(output, "for Fast, 1 against ") && strstr(output, "B: slow <b>& \"2\"\n"));
+    if (!read_page("arms/report.html")) return;
+    check_well_formed();
+    check_alone();
+    CHECK(has("<h1>A comparison of arms</h1>") && has("seeds for each arm") && has("Fast, 1: <code>{}</code>"));
+    CHECK(has("slow &lt;b&gt;&amp; &quot;2&quot;: <code>{&quot;learning_rate&quot;:0.0001,&quot;max_grad"));
+    CHECK(!has("unmasked") && count("<svg class=\"plot\"") == (gnuplot_is_there() ? 3 : 0));
+    if (read_page("arms/compare.csv"))
+        CHECK(strncmp(page.data, "arm,seed,step,", 14) == 0 && has("\n\"slow <b>& \"\"2\"\"\",43,4,"));
+
+    arms = temp_path("arms.json");
+    CHECK_MSG(run("%s --arms=null --output_dir=%s --learning_rate=1e-4 --max_grad_norm=0.5", arms,
+                  temp_path("solo")) == 0, "%s", output);
+    check_same_run("arms/slow-b-2/seed-42", "solo");
+    log_without_times("solo", &want);
+    log_without_times("arms/fast-1/seed-42", &got);
+    CHECK(strcmp(want.data, got.data) != 0);
+    arms = temp_path("arms.json");
+    CHECK(run("inspect %s", arms) == 0 && strstr(output, "this is the config without them"));
+    CHECK(run("%s", arms) == 1 && strstr(output, "arms: expected the command compare, found train"));
+    CHECK(run("compare %s --prompt_loss_weights=0,1 --output_dir=%s", arms, temp_path("bad")) == 1);
+    CHECK(strstr(output, "arms and prompt_loss_weights: expected one of the two, found both"));
+    buf_free(&config), buf_free(&got), buf_free(&want);
+}
+
+static void test_bad_arms(void)
+{
+    static const struct { const char *arms, *message; } bad[] = {
+        {"[{'name': 'a'}, {'name': 'b', 'max_length': 64}]", "arms[1]: max_length: expected a key that may differ"},
+        {"[{'name': 'a', 'model_name_or_path': 'x'}]", "arms[0]: model_name_or_path: expected a key that may differ"},
+        {"[{'name': 'a', 'learning_rat': 1}]", "unknown key \"learning_rat\": did you mean \"learning_rate\"?"},
+        {"[{'name': 'a', 'lr': 1}]", "arms[0]: unknown key \"lr\": did you mean \"learning_rate\"?"},
+        {"[{'name': 'a', 'learning_rate': 'x'}]", "arms[0]: learning_rate: expected a number, 0 to 100, found a str"},
+        {"[{'name': 'a'}, {'name': 'a'}]", "arms[1]: name: \"a\": arm \"a\" has the same folder, a"},
+        {"[{'name': 'a b'}, {'name': 'A-B!'}]", "arms[1]: name: \"A-B!\": arm \"a b\" has the same folder, a-b"},
+        {"[{'name': '-'}]", "arms[0]: name: expected a text of up to 63 bytes with a letter or a digit, found \"-\""},
+        {"[{'name': 'a\\n'}]", "arms[0]: name: expected a text of up to 63 bytes"},
+        {"[{'learning_rate': 1}]", "arms[0]: name: expected a text of up to 63 bytes with a letter or a digit, found "},
+        {"[]", "arms: expected 1 to 8, found 0"},
+        {"{}", "arms: expected a list of objects or null, found an object"},
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        CHECK(run("compare %s '--arms=%s' --output_dir=%s", temp_path("config.json"), quoted(bad[i].arms),
+                  temp_path("bad")) == 1);
+        CHECK_MSG(strstr(output, bad[i].message), "%s\n%s", bad[i].message, output);
+    }
+}
+
 static void test_nothing_to_compare(void)
 {
     CHECK(run("compare %s --assistant_only_loss=false --output_dir=%s", temp_path("config.json"),
@@ -261,6 +322,8 @@ int main(void)
     RUN(test_without_gnuplot);
     RUN(test_training);
     RUN(test_text);
+    RUN(test_arms);
+    RUN(test_bad_arms);
     RUN(test_nothing_to_compare);
     RUN(test_interrupt);
     RUN(test_resumed_run);

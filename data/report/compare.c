@@ -1,36 +1,92 @@
 // compare: see compare.h.
 #include "compare.h"
 
+#include <ctype.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_ARMS = 8 };
+// ---- the arms -----------------------------------------------------------------------------------------------------
 
-bool comparison_init(Comparison *c, const char *weights, size_t n_seeds, int64_t first_seed, Err *e)
+static double weight_of(const Arm *a) { return json_get(a->keys, "prompt_loss_weight")->valuedouble; }
+
+static bool add_weights(Comparison *c, const char *weights, Err *e)
 {
-    *c = (Comparison){.n_seeds = n_seeds, .first_seed = first_seed, .weights = mem_alloc(MAX_ARMS, sizeof(double))};
     for (const char *p = weights;; p++) {
         char *end;
         double w = strtod(p, &end);
-        bool good = end > p && (*end == ',' || !*end) && w >= 0 && w <= 1000;
-        for (size_t i = 0; good && i < c->n_arms; i++) good = c->weights[i] != w;
-        if (!good || c->n_arms == MAX_ARMS) {
-            comparison_free(c);
+        bool good = c->n_arms < MAX_ARMS && end > p && (*end == ',' || !*end) && w >= 0 && w <= 1000;
+        for (size_t i = 0; good && i < c->n_arms; i++) good = weight_of(&c->arms[i]) != w;
+        if (!good)
             return fail(e, "prompt_loss_weights: expected up to %d different numbers from 0 to 1000, as in 0,1; "
                            "found \"%s\"", MAX_ARMS, weights);
-        }
-        c->weights[c->n_arms++] = w;
+        Arm *a = &c->arms[c->n_arms++];
+        if (w == 0 || w == 1) snprintf(a->name, sizeof a->name, w == 0 ? "masked" : "unmasked");
+        else snprintf(a->name, sizeof a->name, "weight %g", w);
+        strcpy(a->slug, a->name);
+        snprintf(a->folder, sizeof a->folder, "weight-%g", w);
+        a->keys = cJSON_CreateObject();
+        cJSON_AddNumberToObject(a->keys, "prompt_loss_weight", w);
         p = end;
-        if (!*p) break;
+        if (!*p) return true;
     }
-    c->done = mem_alloc(c->n_arms * n_seeds, sizeof *c->done);
+}
+
+// The slug of a name: its letters and digits, with one - for what stands between them.
+static bool add_arm(Comparison *c, const Options *o, const cJSON *arm, Err *e)
+{
+    const char *name = json_string(arm, "name");
+    size_t n = 0, length = name ? strlen(name) : 0;
+    Arm *a = &c->arms[c->n_arms];
+    bool plain = length < sizeof a->name;
+    for (size_t i = 0; i < length && plain; i++) {
+        unsigned char ch = (unsigned char)name[i];
+        if (iscntrl(ch)) plain = false;
+        else if (isalnum(ch) || ch >= 0x80) a->slug[n++] = (char)tolower(ch);
+        else if (n && a->slug[n - 1] != '-') a->slug[n++] = '-';
+    }
+    if (n && a->slug[n - 1] == '-') a->slug[--n] = 0;
+    if (!plain || n == 0)
+        return fail(e, "name: expected a text of up to %zu bytes with a letter or a digit, found %s%s%s",
+                    sizeof a->name - 1, length ? "\"" : "", length ? name : json_kind(json_get(arm, "name")),
+                    length ? "\"" : "");
+    for (size_t i = 0; i < c->n_arms; i++)
+        if (strcmp(a->slug, c->arms[i].slug) == 0)
+            return fail(e, "name: \"%s\": arm \"%s\" has the same folder, %s", name, c->arms[i].name, a->slug);
+    c->n_arms++;
+    strcpy(a->name, name);
+    strcpy(a->folder, a->slug);
+    a->keys = cJSON_Duplicate(arm, true);
+    cJSON_DeleteItemFromObjectCaseSensitive(a->keys, "name");
+    a->text = cJSON_PrintUnformatted(a->keys);
+    Options trial;
+    options_copy(&trial, o);
+    bool ok = options_set_arm(&trial, a->keys, e);
+    options_free(&trial);
+    return ok;
+}
+
+static bool add_arms(Comparison *c, const Options *o, Err *e)
+{
+    int n = cJSON_GetArraySize(o->arms), i = 0;
+    if (o->prompt_loss_weights) return fail(e, "arms and prompt_loss_weights: expected one of the two, found both");
+    if (n < 1 || n > MAX_ARMS) return fail(e, "arms: expected 1 to %d, found %d", MAX_ARMS, n);
+    for (const cJSON *arm = o->arms->child; arm; arm = arm->next, i++)
+        if (!add_arm(c, o, arm, e)) return fail_prefix(e, "arms[%d]: ", i);
+    return true;
+}
+
+bool comparison_init(Comparison *c, const Options *o, const char *weights, Err *e)
+{
+    *c = (Comparison){.n_seeds = (size_t)o->seeds, .first_seed = o->seed, .named = o->arms != NULL};
+    if (!(c->named ? add_arms(c, o, e) : add_weights(c, weights, e))) return comparison_free(c), false;
+    c->done = mem_alloc(c->n_arms * c->n_seeds, sizeof *c->done);
     return true;
 }
 
 void comparison_free(Comparison *c)
 {
-    free(c->weights);
+    for (size_t i = 0; i < c->n_arms; i++) cJSON_Delete(c->arms[i].keys), cJSON_free(c->arms[i].text);
     free(c->steps);
     free(c->points);
     free(c->done);
@@ -86,26 +142,29 @@ Spread comparison_spread(const Comparison *c, size_t arm, size_t point, Metric m
     return (Spread){mean, n > 1 ? sqrt(squares / (double)(n - 1)) : NAN};
 }
 
-const char *arm_name(double weight, char out[32])
-{
-    if (weight == 0 || weight == 1) snprintf(out, 32, weight == 0 ? "masked" : "unmasked");
-    else snprintf(out, 32, "weight %g", weight);
-    return out;
-}
-
 // ---- files --------------------------------------------------------------------------------------------------------
+
+// A name of the config stands in quotes, and a quote in it is doubled.
+static void add_first_cell(Buf *b, const Comparison *c, const Arm *a)
+{
+    if (!c->named) return buf_addf(b, "%g", weight_of(a));
+    buf_addc(b, '"');
+    for (const char *p = a->name; *p; p++) buf_addf(b, "%s%c", *p == '"' ? "\"" : "", *p);
+    buf_addc(b, '"');
+}
 
 bool comparison_write_csv(const Comparison *c, const char *path, Err *e)
 {
     Buf b = {0};
-    buf_adds(&b, "prompt_loss_weight,seed,step");
+    buf_addf(&b, "%s,seed,step", c->named ? "arm" : "prompt_loss_weight");
     for (Metric m = 0; m < N_METRICS; m++) buf_addf(&b, ",%s", metric_table[m].key);
     buf_addc(&b, '\n');
     for (size_t a = 0; a < c->n_arms; a++)
         for (size_t s = 0; s < c->n_seeds; s++)
             for (size_t i = 0; i < c->n_points && c->done[a * c->n_seeds + s]; i++) {
                 long long seed = c->first_seed + (int64_t)s;
-                buf_addf(&b, "%g,%lld,%lld", c->weights[a], seed, (long long)c->steps[i]);
+                add_first_cell(&b, c, &c->arms[a]);
+                buf_addf(&b, ",%lld,%lld", seed, (long long)c->steps[i]);
                 for (Metric m = 0; m < N_METRICS; m++) {
                     double v = points_of(c, a, s)[i].value[m];
                     if (isnan(v)) buf_addc(&b, ',');
@@ -170,10 +229,7 @@ static void print_grid(FILE *out, const Comparison *c, char grid[PLOT_HEIGHT][PL
     for (int x = 0; x < PLOT_WIDTH; x++) fputc('-', out);
     fprintf(out, "\n%10s%-*lld%lld steps;", "", PLOT_WIDTH - 4, (long long)c->steps[0],
             (long long)c->steps[c->n_points - 1]);
-    for (size_t a = 0; a < c->n_arms; a++) {
-        char name[32];
-        fprintf(out, "  %c: %s", (char)('A' + a), arm_name(c->weights[a], name));
-    }
+    for (size_t a = 0; a < c->n_arms; a++) fprintf(out, "  %c: %s", (char)('A' + a), c->arms[a].name);
     fprintf(out, "\n");
 }
 
@@ -208,9 +264,8 @@ static void print_cell(FILE *out, Spread s, size_t width)
 
 void comparison_print_run(FILE *out, const Comparison *c, size_t arm, size_t seed)
 {
-    char name[32];
     const EvalPoint *last = &c->points[(arm * c->n_seeds + seed + 1) * c->n_points - 1];
-    fprintf(out, "%-14s seed %lld:", arm_name(c->weights[arm], name), (long long)c->first_seed + (long long)seed);
+    fprintf(out, "%-14s seed %lld:", c->arms[arm].name, (long long)c->first_seed + (long long)seed);
     for (Metric m = 0; m < N_METRICS; m++)
         if (!isnan(last->value[m])) fprintf(out, "  %s %.4f", metric_table[m].key, last->value[m]);
     fprintf(out, "\n");
@@ -223,9 +278,8 @@ void comparison_table(FILE *out, const Comparison *c)
     for (Metric m = 0; m < N_METRICS; m++) fprintf(out, "  %s", metric_table[m].key);
     fprintf(out, "\n");
     for (size_t row = 0; row <= c->n_arms; row++) {        // before the first step all arms are the same model
-        char name[32];
         size_t arm = row ? row - 1 : 0, i = row ? c->n_points - 1 : 0;
-        fprintf(out, "%-14s %8lld", row ? arm_name(c->weights[arm], name) : "before", (long long)c->steps[i]);
+        fprintf(out, "%-14s %8lld", row ? c->arms[arm].name : "before", (long long)c->steps[i]);
         for (Metric m = 0; m < N_METRICS; m++)
             print_cell(out, comparison_spread(c, arm, i, m), strlen(metric_table[m].key));
         fprintf(out, "\n");
@@ -244,15 +298,15 @@ const char *metric_text(Metric metric, double value, char out[32])
 // One sentence on one metric. The difference counts as seen when it is larger than both arms' deviations together.
 static void compare_arms(Buf *out, const Comparison *c, size_t other, Metric metric)
 {
-    char first_name[32], other_name[32], first_value[32], other_value[32], both[32];
+    char first_value[32], other_value[32], both[32];
     Spread x = comparison_spread(c, 0, c->n_points - 1, metric);
     Spread y = comparison_spread(c, other, c->n_points - 1, metric);
     double difference = x.mean - y.mean, spread = x.deviation + y.deviation;
     bool percent = metric_table[metric].as_percent;
     if (isnan(difference)) return;
     buf_addf(out, "%s: %s for %s against %s for %s", comparison_title(c, metric),
-             metric_text(metric, x.mean, first_value), arm_name(c->weights[0], first_name),
-             metric_text(metric, y.mean, other_value), arm_name(c->weights[other], other_name));
+             metric_text(metric, x.mean, first_value), c->arms[0].name, metric_text(metric, y.mean, other_value),
+             c->arms[other].name);
     snprintf(both, sizeof both, percent ? "%.1f points" : "%.4f", percent ? 100 * spread : spread);
     if (isnan(spread)) buf_adds(out, ".\n");
     else if (fabs(difference) > spread)
@@ -277,7 +331,7 @@ static void compare_ends(Buf *out, const Comparison *c, Metric metric)
 static void add_warnings(Buf *out, const Comparison *c)
 {
     for (size_t a = 0; a < c->n_arms && c->n_points > 1; a++) {
-        char name[32], from[32], to[32];
+        char from[32], to[32];
         bool answers = !isnan(comparison_spread(c, a, 0, METRIC_ASSISTANT).mean);
         Metric metric = answers ? METRIC_ASSISTANT : METRIC_PROMPT;
         double first = comparison_spread(c, a, 0, metric).mean;
@@ -285,7 +339,7 @@ static void add_warnings(Buf *out, const Comparison *c)
         bool rose = last > 1.02 * first, guessing = c->guess > 0 && last > 1.02 * c->guess;
         if (!rose && !guessing) continue;
         buf_addf(out, "Warning: %s%sthe loss ended at %s, %s %s: the learning rate is too large%s.\n",
-                 c->n_arms > 1 ? arm_name(c->weights[a], name) : "", c->n_arms > 1 ? ": " : "",
+                 c->n_arms > 1 ? c->arms[a].name : "", c->n_arms > 1 ? ": " : "",
                  metric_text(metric, last, to), rose ? "and began at" : "and that of a guess is",
                  metric_text(metric, rose ? first : c->guess, from),
                  rose ? ", the run blew up" : ", or the run too short");

@@ -1,22 +1,34 @@
 // compare: the evaluations of several runs in one table. An arm is a value of prompt_loss_weight (0: masked, 1:
-// unmasked). Each arm is run with the same seeds: arms differ only in the weight, and seeds show what chance does.
+// unmasked), or an element of the key arms. Each arm is run with the same seeds: arms differ only in their keys, and
+// seeds show what chance does.
 #ifndef COMPARE_H
 #define COMPARE_H
 
 #include "../run/evaluate.h"
 
+enum { MAX_ARMS = 8 };
+
+typedef struct {
+    char name[64];                                         // "masked", "unmasked", "weight 0.1", or the config's
+    char slug[64], folder[64];                             // the name in scripts and paths; its folder in output_dir
+    cJSON *keys;                                           // an object: those of the config that it changes
+    char *text;                                            // the same as JSON, of an arm of the config; else NULL
+} Arm;
+
 typedef struct {
     size_t n_arms, n_seeds, n_points;
     double guess;                                          // the loss of a guess: the logarithm of vocab_size
-    double *weights;                                       // (n_arms)
+    Arm arms[MAX_ARMS];                                    // (n_arms)
+    bool named;                                            // the arms are those of the config
     int64_t first_seed;
     int64_t *steps;                                        // (n_points): when evaluations took place
     EvalPoint *points;                                     // (n_arms, n_seeds, n_points)
     bool *done;                                            // (n_arms, n_seeds)
 } Comparison;
 
-// "0,1" -> two arms. At least one, at most 8, none twice.
-bool comparison_init(Comparison *c, const char *weights, size_t n_seeds, int64_t first_seed, Err *e);
+// The config's arms, whose keys are checked; where it has none, `weights`: "0,1" are two arms. At least one, at most
+// MAX_ARMS, none twice.
+bool comparison_init(Comparison *c, const Options *o, const char *weights, Err *e);
 void comparison_free(Comparison *c);                       // accepts {0}
 // The evaluations of one run; all runs must have been evaluated at the same steps.
 void comparison_add(Comparison *c, size_t arm, size_t seed, const EvalCurve *curve);
@@ -35,7 +47,6 @@ bool comparison_range(const Comparison *c, Metric metric, double *low, double *h
 bool comparison_is_steep(const Comparison *c, Metric metric);
 
 const char *metric_text(Metric metric, double value, char out[32]);    // "0.1234", "56.7 %"
-const char *arm_name(double weight, char out[32]);         // "masked", "unmasked", "weight 0.1"
 
 bool comparison_write_csv(const Comparison *c, const char *path, Err *e);      // one line a run and step
 void comparison_print_run(FILE *out, const Comparison *c, size_t arm, size_t seed);    // one line: its last evaluation

@@ -49,10 +49,10 @@ void html_escape(Buf *out, const char *text)
 }
 
 // Model 0 is the one before training, 1 + a that of arm a. A single arm is a run of its own.
-static const char *model_name(const Page *p, size_t model, char out[32])
+static const char *model_name(const Page *p, size_t model)
 {
-    if (model == 0) return "before";
-    return p->comparison->n_arms == 1 ? "trained" : arm_name(p->comparison->weights[model - 1], out);
+    const Comparison *c = p->comparison;
+    return model == 0 ? "before" : c->n_arms == 1 && !c->named ? "trained" : c->arms[model - 1].name;
 }
 
 static size_t n_models(const Page *p) { return 1 + p->comparison->n_arms; }
@@ -60,12 +60,11 @@ static size_t n_models(const Page *p) { return 1 + p->comparison->n_arms; }
 // Its name, and before it a line as the plots draw its arm.
 static void add_model(Buf *b, const Page *p, size_t model)
 {
-    char name[32];
     if (model && p->comparison->n_arms > 1)
         buf_addf(b, "<svg class=\"swatch\" viewBox=\"0 0 28 8\" aria-hidden=\"true\"><line x1=\"1\" y1=\"4\" x2=\"27\" "
                     "y2=\"4\" stroke=\"%s\" stroke-width=\"3\" stroke-dasharray=\"%s\"/></svg>",
                  plot_colour(model - 1), plot_dashes(model - 1));
-    html_escape(b, model_name(p, model, name));
+    html_escape(b, model_name(p, model));
 }
 
 // Models from `first` on, each between the same tags.
@@ -145,15 +144,17 @@ static void add_facts(Buf *b, const Page *p)
     add_fact(b, "tokens with a label", t->supervised, part);
     add_fact(b, "held-out rows", p->eval.rows, "");
     add_fact(b, "steps", (size_t)c->steps[c->n_points - 1], "");
-    add_fact(b, c->n_arms > 1 ? "seeds for each weight" : "seeds", comparison_whole_seeds(c), "");
+    const char *seeds = c->n_arms == 1 ? "seeds" : c->named ? "seeds for each arm" : "seeds for each weight";
+    add_fact(b, seeds, comparison_whole_seeds(c), "");
     buf_adds(b, "</dl>\n");
 }
 
 // The page needs no script and nothing from elsewhere: its policy forbids both.
 static void add_head(Buf *b, const Page *p)
 {
-    bool many = p->comparison->n_arms > 1;
-    const char *title = many ? "Masked against unmasked" : "A training run";
+    const Comparison *c = p->comparison;
+    bool many = c->n_arms > 1;
+    const char *title = c->named ? "A comparison of arms" : many ? "Masked against unmasked" : "A training run";
     buf_addf(b, "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
                 "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
                 "<meta http-equiv=\"Content-Security-Policy\" "
@@ -165,10 +166,21 @@ static void add_head(Buf *b, const Page *p)
     buf_addf(b, "</p>\n<h1>%s</h1>\n", title);
     add_found(b, p);
     if (many)
-        buf_adds(b, "<p class=\"soft\">Every run starts from the same model and sees the same rows. Runs with the same "
-                    "seed also see them in the same order; these differ in one number only, the weight in the loss of "
-                    "tokens that are not the assistant's. It is 0 in the masked run and 1 in the unmasked run. All "
-                    "runs are evaluated on the same tokens of the same held-out rows.</p>\n");
+        buf_addf(b, "<p class=\"soft\">Every run starts from the same model and sees the same rows. Runs with the same "
+                    "seed also see them in the same order; these differ in %s. All "
+                    "runs are evaluated on the same tokens of the same held-out rows.</p>\n",
+                 c->named ? "the keys of their arms only" :
+                            "one number only, the weight in the loss of tokens that are not the assistant's. It is 0 "
+                            "in the masked run and 1 in the unmasked run");
+    if (c->named) buf_adds(b, "<ul class=\"found\">\n");
+    for (size_t a = 0; c->named && a < c->n_arms; a++) {
+        buf_adds(b, "<li>");
+        add_model(b, p, 1 + a);
+        buf_adds(b, ": <code>");
+        html_escape(b, c->arms[a].text);
+        buf_adds(b, "</code></li>\n");
+    }
+    if (c->named) buf_adds(b, "</ul>\n");
     add_facts(b, p);
     buf_adds(b, "</header>\n<main>\n");
 }
@@ -185,10 +197,12 @@ static bool add_plot(Buf *b, const Page *p, Metric m)
     const Comparison *c = p->comparison;
     Buf figure = {0}, ends = {0};
     for (size_t a = 0; a < c->n_arms; a++) {
-        char name[32], from[32], to[32];
+        char from[32], to[32];
         metric_text(m, comparison_spread(c, a, 0, m).mean, from);
         metric_text(m, comparison_spread(c, a, c->n_points - 1, m).mean, to);
-        buf_addf(&ends, "%s%s: from %s to %s", a ? "; " : "", model_name(p, 1 + a, name), from, to);
+        buf_adds(&ends, a ? "; " : "");
+        html_escape(&ends, model_name(p, 1 + a));
+        buf_addf(&ends, ": from %s to %s", from, to);
     }
     buf_addf(&figure, "<figure>\n<figcaption>%s <span>%s%s</span></figcaption>\n", comparison_title(c, m),
              metric_table[m].note, comparison_is_steep(c, m) ? "; log scale" : "");
@@ -275,8 +289,9 @@ static void add_token(Buf *b, const Page *p, const ShownRow *row, size_t i)
     buf_addf(b, "<span class=\"tok %s\" title=\"position %zu, id %d, label %d (%s), role %s", learns ? "learn" : "mask",
              i, ex->ids[i], ex->labels[i], learns ? "supervised" : "masked", role_names[ex->roles[i]]);
     for (size_t k = 0; k < n_models(p) && i > 0; k++) {
-        char name[32];
-        buf_addf(b, "%s%s %.4f", k ? ", " : "; loss ", model_name(p, k, name), (double)nll_of(row, k, i));
+        buf_adds(b, k ? ", " : "; loss ");
+        html_escape(b, model_name(p, k));
+        buf_addf(b, " %.4f", (double)nll_of(row, k, i));
     }
     buf_addf(b, "\"><b class=\"%s\"><bdi dir=\"auto\">", role_names[ex->roles[i]]);
     add_token_text(b, p, ex, i);

@@ -64,7 +64,6 @@ static void add_range(Buf *script, const Comparison *c, Metric metric)
 
 static void add_script(Buf *script, const Comparison *c, Metric metric)
 {
-    char name[32];
     buf_addf(script,
              "set terminal svg name \"%s\" size %d,%d dynamic font \"sans-serif,12\"\n"
              "set border 3 lc rgb \"#808080\"\nset tics nomirror out scale 0.5\n"
@@ -77,10 +76,10 @@ static void add_script(Buf *script, const Comparison *c, Metric metric)
     buf_adds(script, "plot ");
     for (size_t a = 0; comparison_whole_seeds(c) > 1 && a < c->n_arms; a++)
         buf_addf(script, "$arm%zu using 1:3:4 with filledcurves fs transparent solid 0.22 noborder lc rgb \"%s\" "
-                         "title \"%s\", ", a, plot_colour(a), arm_name(c->weights[a], name));
+                         "title \"%s\", ", a, plot_colour(a), c->arms[a].slug);
     for (size_t a = 0; a < c->n_arms; a++)
         buf_addf(script, "%s$arm%zu using 1:2 with lines lw 2 dt %s lc rgb \"%s\" title \"%s\"", a ? ", " : "", a,
-                 gnuplot_dashes[a % N_DASHES], plot_colour(a), arm_name(c->weights[a], name));
+                 gnuplot_dashes[a % N_DASHES], plot_colour(a), c->arms[a].slug);
     buf_adds(script, "\n");
 }
 

@@ -10,7 +10,7 @@
 extern const char trl_keys_txt[];
 
 // STEPS: a whole number of updates; a number below 1 is a part of all updates.
-typedef enum { STRING, CHOICE, INT, REAL, STEPS, BOOL, JSON } Type;
+typedef enum { STRING, CHOICE, INT, REAL, STEPS, BOOL, JSON, LIST } Type;
 
 // THE table of keys: the JSON config, --key=value and --help all read it. To add a key: a field of Options, a row here,
 // a line in configs/README.md (a test compares it with --help), and the place that uses it. Two questions to ask: may a
@@ -36,6 +36,10 @@ typedef struct {
 #define FLAG(name, initial, help) KEY(name, BOOL, FOR_CONFIG, initial, 0, 1, NULL, help)
 #define ONE_OF(name, initial, choice, help) KEY(name, CHOICE, FOR_CONFIG, initial, 0, 0, choice, help)
 #define NUMBER(name, type, initial, min, max, help) KEY(name, type, FOR_CONFIG, initial, min, max, NULL, help)
+// Those of a config that may differ between the arms of a comparison: rows, order and evaluation do not depend on them.
+#define ARM_ONE_OF(name, initial, choice, help) KEY(name, CHOICE, FOR_CONFIG | FOR_ARM, initial, 0, 0, choice, help)
+#define ARM_NUMBER(name, type, initial, min, max, help) \
+    KEY(name, type, FOR_CONFIG | FOR_ARM, initial, min, max, NULL, help)
 #define MANY 1e15
 
 #define CHOICES(of, ...) static const char *of(size_t i) { return ((const char *const[]){__VA_ARGS__, NULL})[i]; }
@@ -64,11 +68,14 @@ static const Option table[] = {
     TEXT(dataset_text_field, "\"text\"", "the key that has the text in a row of plain text"),
     FLAG(assistant_only_loss, "null", "learn the assistant's tokens only; null: true for rows of messages"),
     FLAG(completion_only_loss, "null", "learn the completion only; null: true for rows of prompt and completion"),
-    NUMBER(prompt_loss_weight, REAL, "0", 0, 1000,
+    ARM_NUMBER(prompt_loss_weight, REAL, "0", 0, 1000,
         "loss weight of the tokens that the mask does not select; 0: masked, 1: unmasked"),
-    ONE_OF(loss_type, "\"nll\"", loss_kind, "nll: the cross-entropy; dft: a token's nll times its probability"),
-    NUMBER(label_smoothing_factor, REAL, "0", 0, 1, "0 to 1: how much of the loss is the mean nll of the vocabulary"),
-    NUMBER(neftune_noise_alpha, REAL, "0", 0, 1e6, "NEFTune: size of the noise on embeddings in training; 0: none"),
+    ARM_ONE_OF(loss_type, "\"nll\"", loss_kind,
+        "nll: the cross-entropy; dft: a token's nll times its probability"),
+    ARM_NUMBER(label_smoothing_factor, REAL, "0", 0, 1,
+        "0 to 1: how much of the loss is the mean nll of the vocabulary"),
+    ARM_NUMBER(neftune_noise_alpha, REAL, "0", 0, 1e6,
+        "NEFTune: size of the noise on embeddings in training; 0: none"),
     ONE_OF(on_prefix_mismatch, "\"error\"", error_or_warn,
         "what to do if a row does not begin with the tokens of its prompt"),
     TEXT(eos_token, "null", "the token that ends a text, for rows and chat template; null: the tokenizer's own"),
@@ -80,19 +87,19 @@ static const Option table[] = {
     NUMBER(num_train_epochs, REAL, "3", 0, 1e6, "passes over the training rows"),
     NUMBER(max_steps, INT, "-1", -1, MANY,
         "updates of the weights in the whole run; -1: as many as num_train_epochs takes"),
-    NUMBER(learning_rate, REAL, "2e-5", 0, 100, "the highest learning rate of the run"),
-    ONE_OF(lr_scheduler_type, "\"linear\"", schedule_name, "how the learning rate changes over the run"),
-    KEY(lr_scheduler_kwargs, JSON, FOR_CONFIG, "null", 0, 0, NULL,
+    ARM_NUMBER(learning_rate, REAL, "2e-5", 0, 100, "the highest learning rate of the run"),
+    ARM_ONE_OF(lr_scheduler_type, "\"linear\"", schedule_name, "how the learning rate changes over the run"),
+    KEY(lr_scheduler_kwargs, JSON, FOR_CONFIG | FOR_ARM, "null", 0, 0, NULL,
         "an object with the settings of lr_scheduler_type, as transformers names them"),
-    NUMBER(warmup_steps, STEPS, "0", 0, MANY,
+    ARM_NUMBER(warmup_steps, STEPS, "0", 0, MANY,
         "updates in which the learning rate rises from 0; below 1 (in all ..._steps): a part of all updates"),
-    ONE_OF(optim, "\"adamw_torch\"", optim_name, "the optimizer; adamw_torch_fused and adamw mean adamw_torch"),
-    NUMBER(adam_beta1, REAL, "0.9", 0, 0.9999999, "AdamW: decay of the running mean of the gradient"),
-    NUMBER(adam_beta2, REAL, "0.999", 0, 0.9999999, "AdamW: decay of the running mean of the squared gradient"),
-    NUMBER(adam_epsilon, REAL, "1e-8", 0, 1, "AdamW: added to the denominator of the update"),
-    NUMBER(weight_decay, REAL, "0", 0, 100,
+    ARM_ONE_OF(optim, "\"adamw_torch\"", optim_name, "the optimizer; adamw_torch_fused and adamw mean adamw_torch"),
+    ARM_NUMBER(adam_beta1, REAL, "0.9", 0, 0.9999999, "AdamW: decay of the running mean of the gradient"),
+    ARM_NUMBER(adam_beta2, REAL, "0.999", 0, 0.9999999, "AdamW: decay of the running mean of the squared gradient"),
+    ARM_NUMBER(adam_epsilon, REAL, "1e-8", 0, 1, "AdamW: added to the denominator of the update"),
+    ARM_NUMBER(weight_decay, REAL, "0", 0, 100,
         "how strongly each update pulls the matrices towards 0; norms are not changed by it"),
-    NUMBER(max_grad_norm, REAL, "1", 0, 1e9,
+    ARM_NUMBER(max_grad_norm, REAL, "1", 0, 1e9,
         "a gradient with a larger norm is scaled down to this one (clipping); 0: never"),
     FLAG(activation_checkpointing, "false", "save memory: the backward pass computes each layer again"),
     KEY(seed, INT, FOR_CONFIG | FOR_GENERATE, "42", 0, 9e15, NULL,
@@ -119,6 +126,8 @@ static const Option table[] = {
     FLAG(overwrite_output_dir, "false", "write into output_dir even if it holds a model, checkpoints or a comparison"),
     TEXT(resume_from_checkpoint, "null",
         "continue a run: the path of a checkpoint, or latest (or true) for the newest one in output_dir"),
+    KEY(arms, LIST, FOR_CONFIG, "null", 0, 0, NULL,
+        "for compare: a list of objects, each with a name and the keys that differ; inspect and eval pass over it"),
     KEY(n_threads, INT, FOR_CONFIG | FOR_GENERATE, "null", 1, 4096, NULL,
         "threads to compute with; null: one for each core"),
     KEY(rows, INT, FOR_INSPECT, "null", 1, MANY, NULL, "show the first N rows"),
@@ -126,8 +135,8 @@ static const Option table[] = {
     KEY(json, BOOL, FOR_INSPECT | FOR_EVAL, "false", 0, 1, NULL, "print JSON, for other programs"),
     KEY(seeds, INT, FOR_COMPARE, "1", 1, 1000, NULL,
         "number of seeds: each arm is trained once with each of seed, seed + 1, ..."),
-    KEY(prompt_loss_weights, STRING, FOR_COMPARE, "\"0,1\"", 0, 0, NULL,
-        "the arms: the values of prompt_loss_weight to compare"),
+    KEY(prompt_loss_weights, STRING, FOR_COMPARE, "null", 0, 0, NULL,
+        "the arms: the values of prompt_loss_weight to compare; null: the config's arms, or else 0,1"),
     KEY(prompt, STRING, FOR_GENERATE, "null", 0, 0, NULL,
         "sample: the beginning of the text; chat: what the user says"),
     KEY(system, STRING, FOR_GENERATE, "null", 0, 0, NULL, "chat: the system message"),
@@ -189,6 +198,7 @@ static Foreign trl_foreign(const char *key, const cJSON *value, Err *e)
 
 static void *field(const Options *o, const Option *option) { return (char *)o + option->offset; }
 static bool is_text(const Option *o) { return o->type == STRING || o->type == CHOICE; }
+static bool is_json(const Option *o) { return o->type == JSON || o->type == LIST; }
 static bool is_number(const Option *o) { return o->type == INT || o->type == REAL || o->type == STEPS; }
 // max_length has a default and a null.
 static bool can_be_null(const Option *o)
@@ -205,8 +215,8 @@ static void add_choices(Buf *out, const Option *o)
 static bool fail_expected(Err *e, const Option *o, const char *found)
 {
     static const char *const kinds[] = {[STRING] = "a string", [BOOL] = "true or false", [JSON] = "an object",
-                                        [CHOICE] = "one of ", [INT] = "a whole number", [REAL] = "a number",
-                                        [STEPS] = "a whole number or a part of 1"};
+                                        [LIST] = "a list of objects", [CHOICE] = "one of ", [INT] = "a whole number",
+                                        [REAL] = "a number", [STEPS] = "a whole number or a part of 1"};
     Buf expected = {0};
     buf_adds(&expected, kinds[o->type]);
     if (o->type == CHOICE) add_choices(&expected, o);
@@ -230,7 +240,7 @@ static void set_null(Options *o, const Option *option)
     void *at = field(o, option);
     if (option->type == INT || option->type == BOOL) *(int64_t *)at = (int64_t)option->min - 1;
     else if (is_number(option)) *(double *)at = 0;
-    else if (option->type == JSON) cJSON_Delete(*(cJSON **)at), *(cJSON **)at = NULL;
+    else if (is_json(option)) cJSON_Delete(*(cJSON **)at), *(cJSON **)at = NULL;
     else free(*(char **)at), *(char **)at = NULL;
 }
 
@@ -274,7 +284,7 @@ static bool set_value(Options *o, const Option *option, const cJSON *v, Err *e)
     if (cJSON_IsNull(v)) return can_be_null(option) ? (set_null(o, option), true) : set_default(o, option, e);
     if (is_text(option)) return set_text(o, option, v, found, e);
     if (option->type == BOOL) good = cJSON_IsBool(v);
-    if (option->type == JSON) good = cJSON_IsObject(v);
+    if (is_json(option)) good = option->type == LIST ? cJSON_IsArray(v) : cJSON_IsObject(v);
     if (!good) return fail_expected(e, option, found);
     if (option->type == INT) *(int64_t *)at = (int64_t)number;
     else if (option->type == BOOL) *(int64_t *)at = cJSON_IsTrue(v);
@@ -296,9 +306,12 @@ static const Option *find_option(const char *key, unsigned uses)
 static bool fail_unknown(Err *e, const char *key, unsigned uses)
 {
     TrlWord hint;
-    const char *names[N_OPTIONS], *meant = uses & FOR_CONFIG && trl_find("hint", key, hint) ? hint : NULL;
+    const char *names[N_OPTIONS], *meant = uses & (FOR_CONFIG | FOR_ARM) && trl_find("hint", key, hint) ? hint : NULL;
     size_t n = 0, n_begun = 0, length = strlen(key);
     const Option *other = find_option(key, ~0u), *begun = NULL;
+    if (other && uses == FOR_ARM)
+        return fail(e, "%s: expected a key that may differ between arms: they begin with the same model, see the same "
+                       "rows in the same order, and are evaluated in the same way", key);
     if (other)
         return fail(e, "unknown key \"%s\": it is a key of %s", key,
                     other->uses & FOR_CONFIG ? "a config" : other->uses & FOR_INSPECT ? "inspect" :
@@ -333,7 +346,7 @@ void options_copy(Options *to, const Options *from)
     for (size_t i = 0; i < N_OPTIONS; i++) {
         void *at = field(to, &table[i]);
         if (is_text(&table[i]) && *(char **)at) *(char **)at = mem_strdup(*(char **)at);
-        if (table[i].type == JSON) *(cJSON **)at = cJSON_Duplicate(*(cJSON **)at, true);
+        if (is_json(&table[i])) *(cJSON **)at = cJSON_Duplicate(*(cJSON **)at, true);
     }
 }
 
@@ -342,7 +355,7 @@ static cJSON *option_json(const Options *o, const Option *option)
     const void *at = field(o, option);
     cJSON *json = NULL;
     if (is_text(option) && *(char *const *)at) json = cJSON_CreateString(*(char *const *)at);
-    if (option->type == JSON) json = cJSON_Duplicate(*(cJSON *const *)at, true);
+    if (is_json(option)) json = cJSON_Duplicate(*(cJSON *const *)at, true);
     if (option->type == BOOL && *(const int64_t *)at >= 0) json = cJSON_CreateBool((int)*(const int64_t *)at);
     if (is_number(option)) {
         double x = option->type == INT ? (double)*(const int64_t *)at : *(const double *)at;
@@ -432,6 +445,15 @@ bool options_read(Options *o, const char *path, char **arguments, int n, unsigne
         if (!options_set(o, arguments[i], uses, e)) add_problem(&wrong, e);
     bool ok = !wrong.len || fail(e, "%s", wrong.data);
     buf_free(&wrong);
+    return ok;
+}
+
+bool options_set_arm(Options *o, const cJSON *keys, Err *e)
+{
+    bool ok = true;
+    for (const cJSON *v = keys->child; v && ok; v = v->next) ok = set_key(o, v->string, v, FOR_ARM, e);
+    cJSON_Delete(o->arms);
+    o->arms = NULL;
     return ok;
 }
 

@@ -33,18 +33,19 @@ typedef struct {
     char *output_dir, *resume_from_checkpoint, *report_to;
     int64_t overwrite_output_dir;
     int64_t n_threads;                                     // 0: all cores
+    cJSON *arms;                                           // of compare
     // Of single commands
     int64_t rows, row, json;                               // inspect, eval; rows 0, row -1: not given
     int64_t seeds;                                         // compare
-    char *prompt_loss_weights;
+    char *prompt_loss_weights;                             // NULL: the arms, or else 0 and 1
     char *prompt, *system;                                 // chat, sample
     double temperature, top_p;
     int64_t max_new_tokens;
 } Options;
 
-// Which keys a command takes: those of a config file, and its own.
+// Which keys a command takes: those of a config file, and its own. FOR_ARM: those that may differ between arms.
 typedef enum {
-    FOR_CONFIG = 1, FOR_INSPECT = 2, FOR_EVAL = 4, FOR_GENERATE = 8, FOR_EXPORT = 16, FOR_COMPARE = 32
+    FOR_CONFIG = 1, FOR_INSPECT = 2, FOR_EVAL = 4, FOR_GENERATE = 8, FOR_EXPORT = 16, FOR_COMPARE = 32, FOR_ARM = 64
 } OptionUse;
 
 void options_init(Options *o);                             // all defaults
@@ -54,6 +55,8 @@ bool options_load(Options *o, const char *path, Err *e);   // a JSON config file
 bool options_set(Options *o, const char *argument, unsigned uses, Err *e);     // "--key=value"
 // The config file (NULL: none), then the arguments; all that is wrong, in one message.
 bool options_read(Options *o, const char *path, char **arguments, int n, unsigned uses, Err *e);
+// Makes the options of a comparison those of one of its arms; `keys` is an object.
+bool options_set_arm(Options *o, const cJSON *keys, Err *e);
 bool options_given(const Options *o, const char *key);     // has it another value than the default?
 cJSON *options_json(const Options *o);                     // the config keys as they are now; owned by the caller
 void options_help(FILE *out, unsigned uses);
