@@ -54,6 +54,7 @@ static bool add_arm(Comparison *c, const Options *o, const cJSON *arm, Err *e)
         if (strcmp(a->slug, c->arms[i].slug) == 0)
             return fail(e, "name: \"%s\": arm \"%s\" has the same folder, %s", name, c->arms[i].name, a->slug);
     c->n_arms++;
+    if ((int)length > c->width) c->width = (int)length;
     strcpy(a->name, name);
     strcpy(a->folder, a->slug);
     a->keys = cJSON_Duplicate(arm, true);
@@ -78,7 +79,8 @@ static bool add_arms(Comparison *c, const Options *o, Err *e)
 
 bool comparison_init(Comparison *c, const Options *o, const char *weights, Err *e)
 {
-    *c = (Comparison){.n_seeds = (size_t)o->seeds, .first_seed = o->seed, .named = o->arms != NULL};
+    *c = (Comparison){.n_seeds = (size_t)o->seeds, .first_seed = o->seed, .named = o->arms != NULL,
+                      .width = 14};
     if (!(c->named ? add_arms(c, o, e) : add_weights(c, weights, e))) return comparison_free(c), false;
     c->done = mem_alloc(c->n_arms * c->n_seeds, sizeof *c->done);
     return true;
@@ -265,7 +267,7 @@ static void print_cell(FILE *out, Spread s, size_t width)
 void comparison_print_run(FILE *out, const Comparison *c, size_t arm, size_t seed)
 {
     const EvalPoint *last = &c->points[(arm * c->n_seeds + seed + 1) * c->n_points - 1];
-    fprintf(out, "%-14s seed %lld:", c->arms[arm].name, (long long)c->first_seed + (long long)seed);
+    fprintf(out, "%-*s seed %lld:", c->width, c->arms[arm].name, (long long)c->first_seed + (long long)seed);
     for (Metric m = 0; m < N_METRICS; m++)
         if (!isnan(last->value[m])) fprintf(out, "  %s %.4f", metric_table[m].key, last->value[m]);
     fprintf(out, "\n");
@@ -274,12 +276,12 @@ void comparison_print_run(FILE *out, const Comparison *c, size_t arm, size_t see
 
 void comparison_table(FILE *out, const Comparison *c)
 {
-    fprintf(out, "\n%-14s %8s", "arm", "step");
+    fprintf(out, "\n%-*s %8s", c->width, "arm", "step");
     for (Metric m = 0; m < N_METRICS; m++) fprintf(out, "  %s", metric_table[m].key);
     fprintf(out, "\n");
     for (size_t row = 0; row <= c->n_arms; row++) {        // before the first step all arms are the same model
         size_t arm = row ? row - 1 : 0, i = row ? c->n_points - 1 : 0;
-        fprintf(out, "%-14s %8lld", row ? c->arms[arm].name : "before", (long long)c->steps[i]);
+        fprintf(out, "%-*s %8lld", c->width, row ? c->arms[arm].name : "before", (long long)c->steps[i]);
         for (Metric m = 0; m < N_METRICS; m++)
             print_cell(out, comparison_spread(c, arm, i, m), strlen(metric_table[m].key));
         fprintf(out, "\n");

@@ -20,6 +20,7 @@ typedef struct {
     double guess;                                          // the loss of a guess: the logarithm of vocab_size
     Arm arms[MAX_ARMS];                                    // (n_arms)
     bool named;                                            // the arms are those of the config
+    int width;                                             // columns for a name in a table
     int64_t first_seed;
     int64_t *steps;                                        // (n_points): when evaluations took place
     EvalPoint *points;                                     // (n_arms, n_seeds, n_points)

@@ -291,9 +291,13 @@ static bool span_begin(Search *s, Conversation *c, size_t i, size_t *begin, Err 
     bool there = find_message(s->sayings, i, &content, &end) && content <= s->after.len &&
                  memcmp(s->after.data, c->text.data, content) == 0;
     for (size_t at = content; there && n && at >= *begin + n; at--)
-        if (memcmp(s->after.data + at - n, s->header.data, n) == 0) return c->guessed = true, *begin = at, true;
+        if (memcmp(s->after.data + at - n, s->header.data, n) == 0) {
+            c->notes |= NOTE_SPANS_GUESSED;
+            *begin = at;
+            return true;
+        }
     if (there && content == *begin && prefix) return true;
-    c->guessed = true;
+    c->notes |= NOTE_SPANS_GUESSED;
     if (there && content >= *begin && (prefix || i == 0)) return *begin = content, true;
     if (prefix) return true;
     if (!rendered) return *e = why, false;
@@ -319,7 +323,7 @@ static bool span_end(Search *s, Conversation *c, size_t i, size_t *end, Err *e)
          memcmp(s->after.data + *end, c->text.data + c->text.len - tail, tail) == 0;
     encoding_free(&a);
     encoding_free(&b);
-    c->guessed = true;
+    c->notes |= NOTE_SPANS_GUESSED;
     return ok || fail_difference(e, "the template rewrites it when more messages follow", &s->after, &c->text);
 }
 
@@ -382,6 +386,7 @@ static void mark_roles(Conversation *c, const cJSON *messages, const Sayings *s,
         if (!saying->seen || saying->begin == saying->end || c->roles[saying->begin] != ROLE_UNKNOWN) continue;
         memset(c->roles + saying->begin, ROLE_USER, saying->end - saying->begin);
         const char *role = json_string(cJSON_GetArrayItem(messages, (int)saying->message), "role");
+        if (*role) c->notes |= NOTE_UNKNOWN_ROLE;
         if (!c->unknown_role[0]) snprintf(c->unknown_role, sizeof c->unknown_role, "%s", role);
     }
 }
@@ -426,7 +431,8 @@ bool conversation_render(Conversation *c, const Recipe *recipe, const cJSON *row
         bool sure = find_by_markers(&sayings, &r, marked, &c->text);
         cJSON_Delete(marked);
         if (!sure) find_by_search(&sayings, &c->text);
-        for (size_t i = 0; i < sayings.n; i++) c->calls_lost |= sayings.items[i].call && !sayings.items[i].seen;
+        for (size_t i = 0; i < sayings.n; i++)
+            if (sayings.items[i].call && !sayings.items[i].seen) c->notes |= NOTE_CALLS_LOST;
         if (!template_has_generation(r.template)) {
             Search s = {.renderer = &r, .recipe = recipe, .messages = messages, .sayings = &sayings};
             Err why;

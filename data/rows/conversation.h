@@ -27,14 +27,22 @@ typedef struct {
     int vocab_size;                                        // ids must be below
 } Recipe;
 
+// What is unusual in a row, and needs a warning.
+enum {
+    NOTE_PREFIX_MISMATCH = 1,                              // it does not begin with the tokens of its prompt
+    NOTE_SPANS_GUESSED = 2,                                // a span is not simply what one message adds
+    NOTE_CALLS_LOST = 4,                                   // the template does not write a tool call
+    NOTE_UNUSED_COLUMN = 8, NOTE_UNKNOWN_ROLE = 16,
+    NOTE_EQUAL_KEYS = 32                                   // an object has a key twice
+};
+
 typedef struct {
     Buf text;
     unsigned char *roles;                                  // (text.len)
     Spans assistant;                                       // in the order of the text, but for nested blocks
     bool *off;                                             // (assistant.n): its message has weight 0
     bool by_rendering;                                     // the template has no generation blocks
-    bool guessed;                                          // a span is not simply what one message adds
-    bool calls_lost;                                       // the template does not write a tool call
+    unsigned char notes;                                   // NOTE_SPANS_GUESSED, _CALLS_LOST, _UNKNOWN_ROLE
     char unknown_role[20];                                 // of a message that counts as the user's; or ""
 } Conversation;
 void conversation_free(Conversation *c);                   // accepts {0}

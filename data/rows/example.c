@@ -10,13 +10,12 @@
 typedef struct {
     const Recipe *recipe;
     const cJSON *row;
+    Example *ex;
     Conversation chat;                                     // of any row with a text
     Encoding tokens;
     bool *is_assistant, *off;                              // (tokens.n): in a span; in one whose message has weight 0
     unsigned char *mask;                                   // (tokens.n): Mask
     size_t n_prompt;                                       // tokens of the prompt (prompt + completion rows)
-    unsigned notes;
-    const char *unused_column;
 } Draft;
 
 static void draft_free(Draft *d)
@@ -120,8 +119,9 @@ static void label_tokens(Example *ex, const unsigned char *mask, float prompt_lo
     }
 }
 
-static void fill_example(Draft *d, Example *ex, bool by_assistant, bool by_completion)
+static void fill_example(Draft *d, bool by_assistant, bool by_completion)
 {
+    Example *ex = d->ex;
     size_t n = d->tokens.n;
     example_alloc(ex, n);
     d->mask = mem_alloc(n, 1);
@@ -137,58 +137,47 @@ static void fill_example(Draft *d, Example *ex, bool by_assistant, bool by_compl
 
 // ---- the kinds of rows --------------------------------------------------------------------------------------------
 
-static bool learns_assistant(const Draft *d, Err *e)
+static bool fill_from_messages(Draft *d, bool by_assistant, bool by_completion, Err *e)
 {
+    mark_assistant_tokens(d);
+    fill_example(d, by_assistant, by_completion);
     for (size_t i = 0; i < d->tokens.n; i++)
         if (d->is_assistant[i]) return true;
-    return fail(e, "assistant_only_loss: expected an assistant message, found no assistant token (with "
+    return !by_assistant ||
+           fail(e, "assistant_only_loss: expected an assistant message, found no assistant token (with "
                    "assistant_only_loss=false every token is learned)");
 }
 
-// A `system` column beside messages becomes the first message, unless the messages begin with a system message.
-static void add_system(Draft *d, cJSON *messages)
-{
-    const char *system = cJSON_GetStringValue(row_get(d->row, "system"));
-    if (!system || !system[strspn(system, " \t\r\n")]) return;
-    if (message_role_of(json_string(messages->child, "role")) == ROLE_SYSTEM) {
-        const char *own = json_string(messages->child, "content");
-        if (!own || strcmp(own, system) != 0) d->unused_column = "system";
-        return;
-    }
-    cJSON *list = cJSON_CreateArray();
-    message_add(list, "system", system);
-    cJSON_InsertItemInArray(messages, 0, cJSON_DetachItemFromArray(list, 0));
-    cJSON_Delete(list);
-}
-
-static bool build_messages(Draft *d, Example *ex, cJSON *messages, const char *key, Err *e)
-{
-    const Recipe *r = d->recipe;
-    bool masked = r->assistant_only_loss != 0;             // the default is true: this is a masked-SFT trainer
-    if (r->completion_only_loss == 1)
-        return fail(e, "completion_only_loss: expected prompt and completion, found %s: use assistant_only_loss", key);
-    if (!conversation_render(&d->chat, r, d->row, messages, masked, e) ||
-        !recipe_encode(r, d->chat.text.data, d->chat.text.len, false, &d->tokens, e)) return false;
-    mark_assistant_tokens(d);
-    fill_example(d, ex, masked, false);
-    return !masked || learns_assistant(d, e);
-}
-
-static bool build_conversation(Draft *d, Example *ex, const cJSON *list, const char *key, Err *e)
+// The messages of a list; a `system` column beside it becomes the first, unless it begins with a system message. Owned
+// by the caller; NULL on failure.
+static cJSON *read_conversation(Draft *d, const cJSON *list, const char *key, Err *e)
 {
     cJSON *messages = messages_read(list, key, e);
-    if (messages) add_system(d, messages);
-    bool ok = messages && build_messages(d, ex, messages, key, e);
-    cJSON_Delete(messages);
-    return ok;
+    const char *system = cJSON_GetStringValue(row_get(d->row, "system"));
+    if (!messages || !system || !system[strspn(system, " \t\r\n")]) return messages;
+    if (message_role_of(json_string(messages->child, "role")) == ROLE_SYSTEM) {
+        const char *own = json_string(messages->child, "content");
+        if (!own || strcmp(own, system) != 0) d->ex->unused_column = "system";
+        return messages;
+    }
+    cJSON *first = cJSON_CreateArray();
+    message_add(first, "system", system);
+    cJSON_InsertItemInArray(messages, 0, cJSON_DetachItemFromArray(first, 0));
+    cJSON_Delete(first);
+    return messages;
 }
 
-static bool build_alpaca(Draft *d, Example *ex, Err *e)
+// Takes the messages over; NULL is an error already.
+static bool build_messages(Draft *d, cJSON *messages, const char *key, Err *e)
 {
-    cJSON *messages = messages_from_alpaca(d->row, e);
-    bool ok = messages && build_messages(d, ex, messages, "instruction", e);
+    const Recipe *r = d->recipe;
+    bool masked = r->assistant_only_loss != 0, ok = messages;          // the default: this is a masked-SFT trainer
+    if (ok && r->completion_only_loss == 1)
+        ok = fail(e, "completion_only_loss: expected prompt and completion, found %s: use assistant_only_loss", key);
+    ok = ok && conversation_render(&d->chat, r, d->row, messages, masked, e) &&
+         recipe_encode(r, d->chat.text.data, d->chat.text.len, false, &d->tokens, e);
     cJSON_Delete(messages);
-    return ok;
+    return ok && fill_from_messages(d, masked, false, e);
 }
 
 // Tokenizes the prompt alone and the whole row. The completion begins at the first token that differs, as in TRL. If
@@ -201,7 +190,7 @@ static bool count_prompt(Draft *d, const Buf *prompt, bool add_special_tokens, E
     size_t same = 0;
     while (ok && same < p.n && same < d->tokens.n && p.ids[same] == d->tokens.ids[same]) same++;
     d->n_prompt = same;
-    if (ok && same < p.n) d->notes |= NOTE_PREFIX_MISMATCH;
+    if (ok && same < p.n) d->ex->notes |= NOTE_PREFIX_MISMATCH;
     if (ok && same < p.n && !d->recipe->warn_on_prefix_mismatch) {
         const Tokenizer *t = d->recipe->tokenizer;
         bool ended = same >= d->tokens.n;
@@ -216,14 +205,13 @@ static bool count_prompt(Draft *d, const Buf *prompt, bool add_special_tokens, E
     return ok;
 }
 
-static bool build_prompt_messages(Draft *d, Example *ex, const cJSON *prompt, const cJSON *completion, Err *e)
+static bool build_prompt_messages(Draft *d, const cJSON *prompt, const cJSON *completion, Err *e)
 {
     const Recipe *r = d->recipe;
     bool by_assistant = r->assistant_only_loss == 1, by_completion = r->completion_only_loss != 0;
     Buf head = {0};
-    cJSON *asked = messages_read(prompt, "prompt", e),
+    cJSON *asked = read_conversation(d, prompt, "prompt", e),
           *answer = asked ? messages_read(completion, "completion", e) : NULL;
-    if (answer) add_system(d, asked);
     cJSON *all = cJSON_Duplicate(asked, true);
     for (const cJSON *m = answer ? answer->child : NULL; m; m = m->next)
         cJSON_AddItemToArray(all, cJSON_Duplicate(m, true));
@@ -231,11 +219,7 @@ static bool build_prompt_messages(Draft *d, Example *ex, const cJSON *prompt, co
               conversation_text(&head, r, d->row, asked, true, e) &&
               recipe_encode(r, d->chat.text.data, d->chat.text.len, false, &d->tokens, e) &&
               count_prompt(d, &head, false, e);
-    if (ok) {
-        mark_assistant_tokens(d);
-        fill_example(d, ex, by_assistant, by_completion);
-        ok = !by_assistant || learns_assistant(d, e);
-    }
+    ok = ok && fill_from_messages(d, by_assistant, by_completion, e);
     buf_free(&head);
     cJSON_Delete(asked);
     cJSON_Delete(answer);
@@ -264,35 +248,35 @@ static bool encode_text(Draft *d, size_t n_prompt, Role first, Role rest, Err *e
     return recipe_encode(d->recipe, text->data, text->len, true, &d->tokens, e);
 }
 
-static bool build_prompt_text(Draft *d, Example *ex, const char *prompt, const char *completion, Err *e)
+static bool build_prompt_text(Draft *d, const char *prompt, const char *completion, Err *e)
 {
     Buf head = {0};
     if (!not_conversational(d->recipe, "prompt and completion as strings", e)) return false;
     buf_adds(&head, prompt);
     buf_addf(&d->chat.text, "%s%s", prompt, completion);
     bool ok = encode_text(d, head.len, ROLE_USER, ROLE_ASSISTANT, e) && count_prompt(d, &head, true, e);
-    if (ok) fill_example(d, ex, false, d->recipe->completion_only_loss != 0);
+    if (ok) fill_example(d, false, d->recipe->completion_only_loss != 0);
     buf_free(&head);
     return ok;
 }
 
-static bool build_prompt(Draft *d, Example *ex, const cJSON *prompt, const cJSON *completion, Err *e)
+static bool build_prompt(Draft *d, const cJSON *prompt, const cJSON *completion, Err *e)
 {
     if (cJSON_IsString(prompt) && cJSON_IsString(completion))
-        return build_prompt_text(d, ex, prompt->valuestring, completion->valuestring, e);
-    if (cJSON_IsArray(prompt) && cJSON_IsArray(completion)) return build_prompt_messages(d, ex, prompt, completion, e);
+        return build_prompt_text(d, prompt->valuestring, completion->valuestring, e);
+    if (cJSON_IsArray(prompt) && cJSON_IsArray(completion)) return build_prompt_messages(d, prompt, completion, e);
     return fail(e, "prompt and completion: expected two strings or two lists of messages, found %s and %s",
                 json_kind(prompt), json_kind(completion));
 }
 
-static bool build_text(Draft *d, Example *ex, const char *text, Err *e)
+static bool build_text(Draft *d, const char *text, Err *e)
 {
     if (!not_conversational(d->recipe, "plain text", e)) return false;
     if (d->recipe->completion_only_loss == 1)
         return fail(e, "completion_only_loss: expected prompt and completion, found plain text");
     buf_adds(&d->chat.text, text);
     if (!encode_text(d, 0, ROLE_TEXT, ROLE_TEXT, e)) return false;
-    fill_example(d, ex, false, false);
+    fill_example(d, false, false);
     return true;
 }
 
@@ -314,9 +298,10 @@ static bool get_ints(const cJSON *row, const char *key, int max, int other, size
     return true;
 }
 
-static bool build_tokens(Draft *d, Example *ex, const cJSON *input_ids, Err *e)
+static bool build_tokens(Draft *d, const cJSON *input_ids, Err *e)
 {
     const Recipe *r = d->recipe;
+    Example *ex = d->ex;
     int *ids = NULL, *labels = NULL, *assistant = NULL, *completion = NULL,
         max_id = r->vocab_size ? r->vocab_size - 1 : INT32_MAX;
     size_t n = cJSON_IsArray(input_ids) ? (size_t)cJSON_GetArraySize(input_ids) : 0;
@@ -376,45 +361,36 @@ static bool is_said(const cJSON *messages, const char *text)
 
 static void find_unused_column(Draft *d, unsigned kind, const cJSON *read)
 {
-    for (size_t i = 0; i < sizeof columns / sizeof *columns && !d->unused_column; i++) {
+    for (size_t i = 0; i < sizeof columns / sizeof *columns && !d->ex->unused_column; i++) {
         const cJSON *v = row_get(d->row, columns[i].name);
         const char *text = cJSON_GetStringValue(v);
         bool empty =
             !v || (text ? !text[strspn(text, " \t\r\n")] : (cJSON_IsArray(v) || cJSON_IsObject(v)) && !v->child);
         bool used = (columns[i].used_by & kind) || v == read || strcmp(columns[i].name, d->recipe->text_field) == 0;
         if (!empty && !(used && !(kind == MESSAGES && columns[i].used_by == STRINGS)) && !is_said(read, text))
-            d->unused_column = columns[i].name;
+            d->ex->unused_column = columns[i].name;
     }
 }
 
-static bool build(Draft *d, Example *ex, Err *e)
+static bool build(Draft *d, Err *e)
 {
-    const cJSON *row = d->row, *value, *prompt = row_get(row, "prompt"), *completion = row_get(row, "completion");
+    const cJSON *row = d->row, *prompt = row_get(row, "prompt"), *completion = row_get(row, "completion");
     if (!cJSON_IsObject(row))
         return fail(e, "expected an object, such as {\"messages\": [...]}, found %s", json_kind(row));
     const char *first = row->child ? row->child->string : NULL, *text_field = d->recipe->text_field;
-    if ((value = row_get(row, "input_ids"))) {
-        find_unused_column(d, IDS, value);
-        return build_tokens(d, ex, value, e);
-    }
-    if (prompt && completion) {
-        find_unused_column(d, cJSON_IsString(prompt) ? STRINGS : STRINGS | MESSAGES, NULL);
-        return build_prompt(d, ex, prompt, completion, e);
-    }
     const char *key = row_get(row, "messages") ? "messages" : "conversations";
-    if ((value = row_get(row, key))) {
-        find_unused_column(d, MESSAGES, value);
-        return build_conversation(d, ex, value, key, e);
-    }
-    if (row_get(row, "instruction")) {
-        find_unused_column(d, ALPACA, NULL);
-        return build_alpaca(d, ex, e);
-    }
-    value = row_get(row, text_field);
-    if (cJSON_IsString(value)) {
-        find_unused_column(d, TEXT, value);
-        return build_text(d, ex, value->valuestring, e);
-    }
+    const cJSON *ids = row_get(row, "input_ids"), *list = row_get(row, key), *text = row_get(row, text_field);
+    unsigned kind = ids                    ? IDS
+                  : prompt && completion   ? cJSON_IsString(prompt) ? STRINGS : STRINGS | MESSAGES
+                  : list                   ? MESSAGES
+                  : row_get(row, "instruction") ? ALPACA
+                                           : TEXT;
+    find_unused_column(d, kind, kind == IDS ? ids : kind == MESSAGES ? list : kind == TEXT ? text : NULL);
+    if (kind == IDS) return build_tokens(d, ids, e);
+    if (kind & STRINGS) return build_prompt(d, prompt, completion, e);
+    if (kind == MESSAGES) return build_messages(d, read_conversation(d, list, key, e), key, e);
+    if (kind == ALPACA) return build_messages(d, messages_from_alpaca(row, e), "instruction", e);
+    if (cJSON_IsString(text)) return build_text(d, text->valuestring, e);
     if (prompt) return fail(e, "completion: expected one beside the prompt, found nothing");
     bool message = json_get(row, "role") || json_get(row, "from");
     return fail(e,
@@ -438,18 +414,14 @@ static void truncate_example(Example *ex, const unsigned char *mask, size_t max_
 
 bool example_build(Example *ex, Buf *text, const cJSON *row, const Recipe *recipe, Err *e)
 {
-    Draft d = {.recipe = recipe, .row = row};
+    Draft d = {.recipe = recipe, .row = row, .ex = ex};
     *ex = (Example){0};
-    bool ok = build(&d, ex, e);
+    bool ok = build(&d, e);
     if (ok) truncate_example(ex, d.mask, recipe->max_length);
     else example_free(ex);
-    if (d.chat.guessed) d.notes |= NOTE_SPANS_GUESSED;
-    if (d.chat.calls_lost) d.notes |= NOTE_CALLS_LOST;
-    if (d.chat.unknown_role[0]) d.notes |= NOTE_UNKNOWN_ROLE;
-    if (d.unused_column) d.notes |= NOTE_UNUSED_COLUMN;
-    ex->notes = d.notes;
+    ex->notes |= d.chat.notes;
+    if (ex->unused_column) ex->notes |= NOTE_UNUSED_COLUMN;
     ex->spans_by_rendering = d.chat.by_rendering;
-    ex->unused_column = d.unused_column;
     memcpy(ex->unknown_role, d.chat.unknown_role, sizeof ex->unknown_role);
     if (text) {
         buf_clear(text);

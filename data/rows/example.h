@@ -43,14 +43,6 @@ typedef struct {
 } Example;
 void example_free(Example *ex);                            // accepts {0}
 
-// What is unusual in a row, and needs a warning.
-enum {
-    NOTE_PREFIX_MISMATCH = 1,                              // it does not begin with the tokens of its prompt
-    NOTE_SPANS_GUESSED = 2, NOTE_CALLS_LOST = 4,           // set by Conversation
-    NOTE_UNUSED_COLUMN = 8, NOTE_UNKNOWN_ROLE = 16,
-    NOTE_EQUAL_KEYS = 32                                   // an object has a key twice
-};
-
 // Tokens of n bytes of text, all of them in the model's vocabulary. The caller frees `out`.
 bool recipe_encode(const Recipe *r, const char *text, size_t n, bool add_special_tokens, Encoding *out, Err *e);
 
