@@ -109,6 +109,9 @@ const char *json_string(const cJSON *object, const char *key);        // NULL if
 const char *json_kind(const cJSON *value);                // "a string", "a number", ... for messages; NULL is "nothing"
 bool json_is_int(const cJSON *value, int64_t min, int64_t max);       // a whole number in [min, max]
 bool json_is_absent(const cJSON *value);                  // NULL or null
+// Adds numbers to an object, up to the first without a key, and returns it. NAN becomes null.
+typedef struct { const char *key; double value; } JsonNumber;
+cJSON *json_add_numbers(cJSON *object, const JsonNumber *numbers);
 // A number as it is ("-1", "0.5"), any other value by its kind: for messages. `room` holds the digits.
 const char *json_found(const cJSON *value, char room[32]);
 

@@ -209,6 +209,13 @@ bool json_is_int(const cJSON *v, int64_t min, int64_t max)
            v->valuedouble <= (double)max;
 }
 
+cJSON *json_add_numbers(cJSON *object, const JsonNumber *numbers)
+{
+    for (const JsonNumber *n = numbers; n->key; n++)
+        cJSON_AddItemToObject(object, n->key, isnan(n->value) ? cJSON_CreateNull() : cJSON_CreateNumber(n->value));
+    return object;
+}
+
 bool json_is_absent(const cJSON *v) { return !v || cJSON_IsNull(v); }
 
 const char *json_found(const cJSON *v, char room[32])

@@ -18,16 +18,16 @@ static void add_template(Tokenizer *t, const char *name, const char *text)
 
 static bool read_template(Tokenizer *t, const char *dir, const char *file, const char *name, Err *e)
 {
-    char *path = path_join(dir, file), *text = NULL;
-    File f = {0};
-    bool ok = !file_exists(path) || file_map(&f, path, e);
-    if (f.data) text = mem_strndup((const char *)f.data, f.size);
-    size_t bad = text ? utf8_valid(text, f.size) : 0;
-    if (bad < f.size) ok = fail(e, "%s: invalid UTF-8 at byte %zu", path, bad);
+    Path path = path_in(dir, file);
+    File f;
+    if (!file_exists(path.text)) return true;
+    if (!file_map(&f, path.text, e)) return false;
+    char *text = mem_strndup((const char *)f.data, f.size);
+    size_t bad = utf8_valid(text, f.size);
+    bool ok = bad == f.size || fail(e, "%s: invalid UTF-8 at byte %zu", path.text, bad);
     add_template(t, name, text);
     file_unmap(&f);
     free(text);
-    free(path);
     return ok;
 }
 
@@ -50,16 +50,14 @@ static bool read_template_folder(Tokenizer *t, const char *dir, Err *e)
 // of the folder additional_chat_templates.
 bool tokenizer_read_templates(Tokenizer *t, const char *dir, const cJSON *config, Err *e)
 {
-    char *more = path_join(dir, MORE_TEMPLATES);
+    Path more = path_in(dir, MORE_TEMPLATES);
     const cJSON *field = json_get(config, "chat_template"), *item;
     bool ok = read_template(t, dir, "chat_template.jinja", "default", e);
     if (ok && !t->templates->child) {
         add_template(t, "default", cJSON_GetStringValue(field));
         cJSON_ArrayForEach(item, field) add_template(t, json_string(item, "name"), json_string(item, "template"));
     }
-    if (ok && file_exists(more)) ok = read_template_folder(t, more, e);
-    free(more);
-    return ok;
+    return ok && (!file_exists(more.text) || read_template_folder(t, more.text, e));
 }
 
 // ---- tokens --------------------------------------------------------------------------------------------------------
@@ -225,12 +223,11 @@ static const Class *find_class(const Tokenizer *t, const char *dir, const cJSON 
     if (name && strncmp(name, classes[1].name, strlen(classes[1].name)) == 0) return &classes[1];
     if (!llama || t->byte_level) return NULL;
     Err none;
-    char *path = path_join(dir, "config.json");
-    cJSON *model = file_exists(path) ? json_load(path, &none) : NULL;
+    Path path = path_in(dir, "config.json");
+    cJSON *model = file_exists(path.text) ? json_load(path.text, &none) : NULL;
     const char *type = json_string(model, "model_type");
     bool mistral = type && strcmp(type, "mistral") == 0;
     cJSON_Delete(model);
-    free(path);
     return mistral ? NULL : &classes[0];
 }
 
@@ -273,13 +270,12 @@ static void compare_with_class(Tokenizer *t, const Class *class, const char *dir
 // The object in the file of this name; NULL if it is not there.
 static bool read_object(cJSON **json, const char *dir, const char *name, Err *e)
 {
-    char *path = path_join(dir, name);
-    bool there = file_exists(path);
-    *json = there ? json_load(path, e) : NULL;
-    bool ok = *json || !there;
-    if (*json && !cJSON_IsObject(*json)) ok = fail(e, "%s: expected an object, found %s", path, json_kind(*json));
-    free(path);
-    return ok;
+    Path path = path_in(dir, name);
+    *json = NULL;
+    if (!file_exists(path.text)) return true;
+    *json = json_load(path.text, e);
+    return *json && (cJSON_IsObject(*json) ||
+                     fail(e, "%s: expected an object, found %s", path.text, json_kind(*json)));
 }
 
 // The id of the token that the variable names, else of the one that the post-processor adds there.

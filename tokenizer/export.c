@@ -118,10 +118,7 @@ static MadeList merges_in_order(const Tokenizer *t)
 
 static bool put_in(const char *folder, const char *name, const char *text, Err *e)
 {
-    char *path = path_join(folder, name);
-    bool ok = file_put(path, text, strlen(text), e);
-    free(path);
-    return ok;
+    return file_put(path_in(folder, name).text, text, strlen(text), e);
 }
 
 static bool put_template(const Tokenizer *t, const char *folder, Err *e)
@@ -168,10 +165,8 @@ bool tokenizer_export_folder(const Tokenizer *t, const char *folder, Err *e)
         fail_prefix(e, "this tokenizer.bin cannot become a tokenizer.json: ");
         err_one_line(e);
     }
-    char *text = ok ? cJSON_Print(root) : NULL;
-    ok = ok && put_in(folder, "tokenizer.json", text, e) &&
+    ok = ok && json_save(root, path_in(folder, "tokenizer.json").text, e) &&
          put_in(folder, "tokenizer_config.json", tokenizer_config_json, e) && put_template(t, folder, e);
-    free(text);
     cJSON_Delete(root);
     vocab_free(&names);
     return ok;

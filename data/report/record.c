@@ -159,19 +159,18 @@ bool record_line(const Run *r, cJSON *line, Err *e)
 
 bool record_state(const Run *r, const Progress *p, const Plan *plan, Err *e)
 {
-    const struct { const char *key; double value; } numbers[] = {
+    const JsonNumber numbers[] = {
         {"epoch", progress_epoch(p, plan)}, {"global_step", (double)p->step}, {"max_steps", (double)plan->n_steps},
         {"num_train_epochs", ceil((double)plan->n_steps / (double)plan->steps_per_epoch)},
         {"train_batch_size", (double)plan->batch}, {"num_input_tokens_seen", (double)p->num_tokens},
         {"logging_steps", (double)plan->logging}, {"eval_steps", fmax(0, (double)plan->eval)},
-        {"save_steps", fmax(0, (double)plan->save)},
-        {"best_metric", p->best_metric}, {"best_global_step", (double)p->best_step},
-    };
-    size_t n = sizeof numbers / sizeof *numbers - (p->best_step ? 0 : 2);
-    cJSON *json = cJSON_CreateObject(), *log = run_read_log(r, e);
-    for (size_t i = 0; i < n; i++) cJSON_AddNumberToObject(json, numbers[i].key, numbers[i].value);
-    if (p->best_step)
+        {"save_steps", fmax(0, (double)plan->save)}, {NULL, 0}};
+    const JsonNumber best[] = {{"best_metric", p->best_metric}, {"best_global_step", (double)p->best_step}, {NULL, 0}};
+    cJSON *json = json_add_numbers(cJSON_CreateObject(), numbers), *log = run_read_log(r, e);
+    if (p->best_step) {
+        json_add_numbers(json, best);
         cJSON_AddStringToObject(json, "best_model_checkpoint", resume_path(&r->options, p->best_step).text);
+    }
     cJSON_AddItemToObject(json, "log_history", log);
     bool ok = log && json_save(json, path_in(r->options.output_dir, "trainer_state.json").text, e);
     cJSON_Delete(json);

@@ -366,11 +366,10 @@ static cJSON *example_json(const Example *ex, size_t row, const char *text)
 static cJSON *summary_json(const Summary *s)
 {
     cJSON *json = cJSON_CreateObject(), *summary = cJSON_AddObjectToObject(json, "summary");
-    cJSON_AddNumberToObject(summary, "rows", (double)s->rows);
-    cJSON_AddNumberToObject(summary, "dropped", (double)s->dropped);
-    cJSON_AddNumberToObject(summary, "truncated", (double)s->truncated);
-    cJSON_AddNumberToObject(summary, "tokens", (double)s->tokens);
-    cJSON_AddNumberToObject(summary, "supervised", (double)s->supervised);
+    const JsonNumber numbers[] = {
+        {"rows", (double)s->rows}, {"dropped", (double)s->dropped}, {"truncated", (double)s->truncated},
+        {"tokens", (double)s->tokens}, {"supervised", (double)s->supervised}, {NULL, 0}};
+    json_add_numbers(summary, numbers);
     cJSON_AddStringToObject(summary, "mask", s->mask);
     return json;
 }

@@ -27,7 +27,7 @@ typedef struct {
     int vocab_size;                                        // ids must be below
 } Recipe;
 
-// What is unusual in a row, and needs a warning.
+// What is unusual in a row, and needs a warning: bits in the order of dataset.h's symptoms.
 enum {
     NOTE_PREFIX_MISMATCH = 1,                              // it does not begin with the tokens of its prompt
     NOTE_SPANS_GUESSED = 2,                                // a span is not simply what one message adds

@@ -233,6 +233,8 @@ static bool learns_role(const Example *ex, Role role)
     return false;
 }
 
+_Static_assert(NOTE_EQUAL_KEYS == 1 << (EQUAL_KEYS - PREFIX_MISMATCH), "a Note's bit is that of its symptom");
+
 static void find_symptoms(Summary *s, const Example *ex, const Tokenizer *t)
 {
     bool kept = !ex->dropped, two = ex->n > 1 && t && tokenizer_bos(t) >= 0;
@@ -242,10 +244,8 @@ static void find_symptoms(Summary *s, const Example *ex, const Tokenizer *t)
         [ANSWER_CUT] = ex->truncated, [ALL_MASKED] = ex->dropped,
         [ONLY_FIRST_LABEL] = kept && ex->n_learned == 0,
         [DOUBLE_BOS] = two && ex->ids[0] == tokenizer_bos(t) && ex->ids[1] == tokenizer_bos(t),
-        [PREFIX_MISMATCH] = ex->notes & NOTE_PREFIX_MISMATCH, [SPANS_GUESSED] = ex->notes & NOTE_SPANS_GUESSED,
-        [CALLS_LOST] = ex->notes & NOTE_CALLS_LOST, [UNUSED_COLUMN] = ex->notes & NOTE_UNUSED_COLUMN,
-        [UNKNOWN_ROLE] = ex->notes & NOTE_UNKNOWN_ROLE, [EQUAL_KEYS] = ex->notes & NOTE_EQUAL_KEYS,
     };
+    for (Symptom i = PREFIX_MISMATCH; i < N_SYMPTOMS; i++) found[i] = ex->notes >> (i - PREFIX_MISMATCH) & 1;
     for (Symptom i = 0; i < N_SYMPTOMS; i++)
         if (found[i] && s->symptoms[i].rows++ == 0) s->symptoms[i].first = ex;
 }

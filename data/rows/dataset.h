@@ -32,8 +32,9 @@ typedef enum {
     NO_END_LEARNED,                                        // the last label is no special token that ends a turn
     ANSWER_CUT, ALL_MASKED,                                // by max_length; the mask leaves nothing: the row is dropped
     ONLY_FIRST_LABEL,                                      // which is never predicted
-    DOUBLE_BOS, PREFIX_MISMATCH, SPANS_GUESSED,
-    CALLS_LOST, UNUSED_COLUMN, UNKNOWN_ROLE, EQUAL_KEYS, N_SYMPTOMS
+    DOUBLE_BOS,
+    PREFIX_MISMATCH, SPANS_GUESSED, CALLS_LOST, UNUSED_COLUMN, UNKNOWN_ROLE, EQUAL_KEYS,       // as the bits of a Note
+    N_SYMPTOMS
 } Symptom;
 
 // Counts over n examples, for the start-up report.

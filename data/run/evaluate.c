@@ -113,33 +113,29 @@ void eval_curve_add(EvalCurve *curve, const cJSON *line)
     }
 }
 
-static void add_ratio(cJSON *json, const char *key, Ratio r)
-{
-    if (r.count > 0) cJSON_AddNumberToObject(json, key, r.sum / r.count);
-    else cJSON_AddNullToObject(json, key);
-}
+static double mean(Ratio r) { return r.count > 0 ? r.sum / r.count : NAN; }
 
 void eval_add_json(cJSON *json, const EvalSums *s, bool counts)
 {
-    add_ratio(json, "eval_loss", (Ratio){s->weighted_loss, s->weight});
-    add_ratio(json, "eval_assistant_loss", role_loss(s, ROLE_ASSISTANT));
-    add_ratio(json, "eval_prompt_loss", prompt_loss(s));
-    add_ratio(json, "eval_mean_token_accuracy", (Ratio){s->weighted_correct, s->weight});
-    add_ratio(json, "eval_exact_match", (Ratio){(double)s->exact, (double)s->answers});
+    const JsonNumber means[] = {
+        {"eval_loss", mean((Ratio){s->weighted_loss, s->weight})},
+        {"eval_assistant_loss", mean(role_loss(s, ROLE_ASSISTANT))}, {"eval_prompt_loss", mean(prompt_loss(s))},
+        {"eval_mean_token_accuracy", mean((Ratio){s->weighted_correct, s->weight})},
+        {"eval_exact_match", mean((Ratio){(double)s->exact, (double)s->answers})}, {NULL, 0}};
+    json_add_numbers(json, means);
     if (!counts) return;
-    cJSON_AddNumberToObject(json, "eval_rows", (double)s->rows);
-    cJSON_AddNumberToObject(json, "eval_truncated", (double)s->truncated);
-    cJSON_AddNumberToObject(json, "eval_dropped", (double)s->dropped);
-    cJSON_AddNumberToObject(json, "eval_tokens", s->weight);
-    cJSON_AddNumberToObject(json, "eval_assistant_tokens", (double)s->n[ROLE_ASSISTANT]);
-    cJSON_AddNumberToObject(json, "eval_prompt_tokens", prompt_loss(s).count);
+    const JsonNumber numbers[] = {
+        {"eval_rows", (double)s->rows}, {"eval_truncated", (double)s->truncated},
+        {"eval_dropped", (double)s->dropped}, {"eval_tokens", s->weight},
+        {"eval_assistant_tokens", (double)s->n[ROLE_ASSISTANT]}, {"eval_prompt_tokens", prompt_loss(s).count},
+        {NULL, 0}};
+    json_add_numbers(json, numbers);
     for (int r = 0; r < N_ROLES; r++) {
-        char key[40];
+        char loss[40], tokens[40];
         if (r == ROLE_ASSISTANT || !s->n[r]) continue;
-        snprintf(key, sizeof key, "eval_%s_loss", role_names[r]);
-        add_ratio(json, key, role_loss(s, r));
-        snprintf(key, sizeof key, "eval_%s_tokens", role_names[r]);
-        cJSON_AddNumberToObject(json, key, (double)s->n[r]);
+        snprintf(loss, sizeof loss, "eval_%s_loss", role_names[r]);
+        snprintf(tokens, sizeof tokens, "eval_%s_tokens", role_names[r]);
+        json_add_numbers(json, (JsonNumber[]){{loss, mean(role_loss(s, r))}, {tokens, (double)s->n[r]}, {NULL, 0}});
     }
 }
 

@@ -179,9 +179,8 @@ const Format *run_format(const Run *r)
 // Not only as many parameters: the rows were made for this vocab_size and seq_len.
 static bool same_shape(const Config *a, const Config *b)
 {
-    return a->dim == b->dim && a->hidden_dim == b->hidden_dim && a->n_layers == b->n_layers &&
-           a->n_heads == b->n_heads && a->n_kv_heads == b->n_kv_heads && a->head_dim == b->head_dim &&
-           a->vocab_size == b->vocab_size && a->seq_len == b->seq_len && a->tied == b->tied;
+    Shape x = config_shape(a), y = config_shape(b);
+    return memcmp(&x, &y, sizeof x) == 0 && a->seq_len == b->seq_len && a->tied == b->tied;
 }
 
 bool run_open_model(const Run *r, Model *m, const Config *c, const char *checkpoint, Err *e)

@@ -38,8 +38,7 @@ typedef struct {
 #define NUMBER(name, type, initial, min, max, help) KEY(name, type, FOR_CONFIG, initial, min, max, NULL, help)
 // Those of a config that may differ between the arms of a comparison: rows, order and evaluation do not depend on them.
 #define ARM_ONE_OF(name, initial, choice, help) KEY(name, CHOICE, FOR_CONFIG | FOR_ARM, initial, 0, 0, choice, help)
-#define ARM_NUMBER(name, type, initial, min, max, help) \
-    KEY(name, type, FOR_CONFIG | FOR_ARM, initial, min, max, NULL, help)
+#define ARM(name, type, initial, min, max, help) KEY(name, type, FOR_CONFIG | FOR_ARM, initial, min, max, NULL, help)
 #define MANY 1e15
 
 #define CHOICES(of, ...) static const char *of(size_t i) { return ((const char *const[]){__VA_ARGS__, NULL})[i]; }
@@ -68,14 +67,12 @@ static const Option table[] = {
     TEXT(dataset_text_field, "\"text\"", "the key that has the text in a row of plain text"),
     FLAG(assistant_only_loss, "null", "learn the assistant's tokens only; null: true for rows of messages"),
     FLAG(completion_only_loss, "null", "learn the completion only; null: true for rows of prompt and completion"),
-    ARM_NUMBER(prompt_loss_weight, REAL, "0", 0, 1000,
+    ARM(prompt_loss_weight, REAL, "0", 0, 1000,
         "loss weight of the tokens that the mask does not select; 0: masked, 1: unmasked"),
     ARM_ONE_OF(loss_type, "\"nll\"", loss_kind,
         "nll: the cross-entropy; dft: a token's nll times its probability"),
-    ARM_NUMBER(label_smoothing_factor, REAL, "0", 0, 1,
-        "0 to 1: how much of the loss is the mean nll of the vocabulary"),
-    ARM_NUMBER(neftune_noise_alpha, REAL, "0", 0, 1e6,
-        "NEFTune: size of the noise on embeddings in training; 0: none"),
+    ARM(label_smoothing_factor, REAL, "0", 0, 1, "0 to 1: how much of the loss is the mean nll of the vocabulary"),
+    ARM(neftune_noise_alpha, REAL, "0", 0, 1e6, "NEFTune: size of the noise on embeddings in training; 0: none"),
     ONE_OF(on_prefix_mismatch, "\"error\"", error_or_warn,
         "what to do if a row does not begin with the tokens of its prompt"),
     TEXT(eos_token, "null", "the token that ends a text, for rows and chat template; null: the tokenizer's own"),
@@ -87,19 +84,19 @@ static const Option table[] = {
     NUMBER(num_train_epochs, REAL, "3", 0, 1e6, "passes over the training rows"),
     NUMBER(max_steps, INT, "-1", -1, MANY,
         "updates of the weights in the whole run; -1: as many as num_train_epochs takes"),
-    ARM_NUMBER(learning_rate, REAL, "2e-5", 0, 100, "the highest learning rate of the run"),
+    ARM(learning_rate, REAL, "2e-5", 0, 100, "the highest learning rate of the run"),
     ARM_ONE_OF(lr_scheduler_type, "\"linear\"", schedule_name, "how the learning rate changes over the run"),
     KEY(lr_scheduler_kwargs, JSON, FOR_CONFIG | FOR_ARM, "null", 0, 0, NULL,
         "an object with the settings of lr_scheduler_type, as transformers names them"),
-    ARM_NUMBER(warmup_steps, STEPS, "0", 0, MANY,
+    ARM(warmup_steps, STEPS, "0", 0, MANY,
         "updates in which the learning rate rises from 0; below 1 (in all ..._steps): a part of all updates"),
     ARM_ONE_OF(optim, "\"adamw_torch\"", optim_name, "the optimizer; adamw_torch_fused and adamw mean adamw_torch"),
-    ARM_NUMBER(adam_beta1, REAL, "0.9", 0, 0.9999999, "AdamW: decay of the running mean of the gradient"),
-    ARM_NUMBER(adam_beta2, REAL, "0.999", 0, 0.9999999, "AdamW: decay of the running mean of the squared gradient"),
-    ARM_NUMBER(adam_epsilon, REAL, "1e-8", 0, 1, "AdamW: added to the denominator of the update"),
-    ARM_NUMBER(weight_decay, REAL, "0", 0, 100,
+    ARM(adam_beta1, REAL, "0.9", 0, 0.9999999, "AdamW: decay of the running mean of the gradient"),
+    ARM(adam_beta2, REAL, "0.999", 0, 0.9999999, "AdamW: decay of the running mean of the squared gradient"),
+    ARM(adam_epsilon, REAL, "1e-8", 0, 1, "AdamW: added to the denominator of the update"),
+    ARM(weight_decay, REAL, "0", 0, 100,
         "how strongly each update pulls the matrices towards 0; norms are not changed by it"),
-    ARM_NUMBER(max_grad_norm, REAL, "1", 0, 1e9,
+    ARM(max_grad_norm, REAL, "1", 0, 1e9,
         "a gradient with a larger norm is scaled down to this one (clipping); 0: never"),
     FLAG(activation_checkpointing, "false", "save memory: the backward pass computes each layer again"),
     KEY(seed, INT, FOR_CONFIG | FOR_GENERATE, "42", 0, 9e15, NULL,
@@ -480,10 +477,10 @@ void options_help(FILE *out, unsigned uses)
     for (size_t i = 0; i < N_OPTIONS; i++) {
         const Option *o = &table[i];
         if (!(o->uses & uses)) continue;
-        Buf choices = {0};
-        if (o->type == CHOICE) add_choices(&choices, o);
-        fprintf(out, "  %-28s %s%s%s [%s]\n", o->key, o->help, choices.len ? ": " : "", choices.len ? choices.data : "",
-                o->initial);
-        buf_free(&choices);
+        Buf help = {0};
+        buf_addf(&help, "%s%s", o->help, o->type == CHOICE ? ": " : "");
+        if (o->type == CHOICE) add_choices(&help, o);
+        fprintf(out, "  %-28s %s [%s]\n", o->key, help.data, o->initial);
+        buf_free(&help);
     }
 }

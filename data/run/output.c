@@ -93,10 +93,9 @@ bool run_open_output(Run *r, Err *e)
 bool run_write_log(const Run *r, const cJSON *line, Err *e)
 {
     char *text = cJSON_PrintUnformatted(line);
-    Buf b = {0};
-    buf_addf(&b, "%s\n", text);
-    bool ok = file_append(run_log_path(r).text, b.data, b.len, e);
-    buf_free(&b);
+    size_t n = strlen(text);
+    text[n] = '\n';                                        // in place of the NUL
+    bool ok = file_append(run_log_path(r).text, text, n + 1, e);
     cJSON_free(text);
     return ok;
 }

@@ -81,35 +81,27 @@ double progress_epoch(const Progress *p, const Plan *plan)
 
 cJSON *progress_line(const Progress *p, const Plan *plan)
 {
-    cJSON *line = cJSON_CreateObject();
-    cJSON_AddNumberToObject(line, "step", (double)p->step);
-    cJSON_AddNumberToObject(line, "epoch", progress_epoch(p, plan));
-    return line;
+    const JsonNumber numbers[] = {{"step", (double)p->step}, {"epoch", progress_epoch(p, plan)}, {NULL, 0}};
+    return json_add_numbers(cJSON_CreateObject(), numbers);
 }
 
 cJSON *progress_train_line(const Progress *p, const Plan *plan)
 {
     const TrainSums *s = &p->since_log;
-    cJSON *line = progress_line(p, plan);
-    cJSON_AddNumberToObject(line, "loss", s->loss / (double)s->steps);
-    cJSON_AddNumberToObject(line, "grad_norm", p->grad_norm);
-    cJSON_AddNumberToObject(line, "learning_rate", p->lr);
-    cJSON_AddNumberToObject(line, "num_tokens", (double)p->num_tokens);
-    cJSON_AddNumberToObject(line, "mean_token_accuracy", s->correct / s->weight);
-    cJSON_AddNumberToObject(line, "entropy", s->entropy / s->weight);
-    cJSON_AddNumberToObject(line, "supervised_tokens", (double)p->supervised_tokens);
-    cJSON_AddNumberToObject(line, "tokens_per_second", (double)s->tokens / s->seconds);
-    return line;
+    const JsonNumber numbers[] = {
+        {"loss", s->loss / (double)s->steps}, {"grad_norm", p->grad_norm}, {"learning_rate", p->lr},
+        {"num_tokens", (double)p->num_tokens}, {"mean_token_accuracy", s->correct / s->weight},
+        {"entropy", s->entropy / s->weight}, {"supervised_tokens", (double)p->supervised_tokens},
+        {"tokens_per_second", (double)s->tokens / s->seconds}, {NULL, 0}};
+    return json_add_numbers(progress_line(p, plan), numbers);
 }
 
 cJSON *progress_end_line(const Progress *p, const Plan *plan, double runtime)
 {
     const TrainSums *s = &p->total;
-    cJSON *line = progress_line(p, plan);
-    if (s->steps > 0) cJSON_AddNumberToObject(line, "train_loss", s->loss / (double)s->steps);
-    else cJSON_AddNullToObject(line, "train_loss");
-    cJSON_AddNumberToObject(line, "train_runtime", runtime);
-    cJSON_AddNumberToObject(line, "train_samples_per_second", (double)s->rows / runtime);
-    cJSON_AddNumberToObject(line, "train_tokens_per_second", (double)s->tokens / runtime);
-    return line;
+    const JsonNumber numbers[] = {
+        {"train_loss", s->steps > 0 ? s->loss / (double)s->steps : NAN}, {"train_runtime", runtime},
+        {"train_samples_per_second", (double)s->rows / runtime},
+        {"train_tokens_per_second", (double)s->tokens / runtime}, {NULL, 0}};
+    return json_add_numbers(progress_line(p, plan), numbers);
 }
