@@ -248,6 +248,8 @@ static void test_bad_arms(void)
         {"[{'name': 'a', 'learning_rat': 1}]", "unknown key \"learning_rat\": did you mean \"learning_rate\"?"},
         {"[{'name': 'a', 'lr': 1}]", "arms[0]: unknown key \"lr\": did you mean \"learning_rate\"?"},
         {"[{'name': 'a', 'learning_rate': 'x'}]", "arms[0]: learning_rate: expected a number, 0 to 100, found a str"},
+        {"[{'name': 'a', 'lr_scheduler_kwargs': {'x': 1}}]", "arms[0]: lr_scheduler_kwargs: linear has no setting"},
+        {"[{'name': 'a', 'loss_type': 'dft', 'label_smoothing_factor': 0.1}]", "arms[0]: label_smoothing_factor: "},
         {"[{'name': 'a'}, {'name': 'a'}]", "arms[1]: name: \"a\": arm \"a\" has the same folder, a"},
         {"[{'name': 'a b'}, {'name': 'A-B!'}]", "arms[1]: name: \"A-B!\": arm \"a b\" has the same folder, a-b"},
         {"[{'name': '-'}]", "arms[0]: name: expected a text of up to 63 bytes with a letter or a digit, found \"-\""},

@@ -107,8 +107,7 @@ bool run_check_vocabulary(const Run *r, const Config *c, Err *e)
 static bool make_recipe(Run *r, const Config *c, Err *e)
 {
     const Options *o = &r->options;
-    if (o->label_smoothing_factor > 0 && strcmp(o->loss_type, "nll") != 0)
-        return fail(e, "label_smoothing_factor: has no effect with loss_type dft: delete one of the two");
+    if (!options_check(o, e)) return false;
     long long limit = c ? c->seq_len : INT64_MAX, length = o->max_length ? o->max_length : limit;
     bool above = length > limit && options_given(o, "max_length");
     if (above && c->windowed)

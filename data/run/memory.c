@@ -146,50 +146,45 @@ static double mb(size_t bytes) { return (double)bytes / 1e6; }
 
 // ---- what would help ----------------------------------------------------------------------------------------------
 
-// The same batches, but of at most that many rows of at most that many tokens: what the options could make of them.
-static BatchSize cut(BatchSize s, size_t rows, size_t length)
+// What the options could make of the batches: fewer rows, or shorter ones.
+typedef struct { BatchSize size; WorkKind kind; } Settings;
+
+static bool fits(const Config *c, Settings t, size_t room)
 {
-    if (s.row > length) s.row = length;
-    if (s.rows > rows) s.rows = rows;
+    BatchSize s = t.size;
     if (s.tokens > s.rows * s.row) s.tokens = s.rows * s.row;
     if (s.targets > s.tokens) s.targets = s.tokens;
-    return s;
+    return sizeof(float) * work_size(c, s, t.kind) <= room;
 }
 
-typedef struct { size_t rows, length; WorkKind kind; } Settings;
-
-static bool fits(const Config *c, BatchSize s, Settings t, size_t room)
+// Halves one of the numbers of `t` until the activations fit; false if they never do.
+static bool halve(size_t *value, size_t least, const Config *c, const Settings *t, size_t room)
 {
-    return sizeof(float) * work_size(c, cut(s, t.rows, t.length), t.kind) <= room;
-}
-
-// Halves one of the two numbers until the activations fit; false if they never do.
-static bool halve(size_t *value, size_t least, const Config *c, BatchSize s, const Settings *t, size_t room)
-{
-    while (!fits(c, s, *t, room) && *value / 2 >= least) *value /= 2;
-    return fits(c, s, *t, room);
+    while (!fits(c, *t, room) && *value / 2 >= least) *value /= 2;
+    return fits(c, *t, room);
 }
 
 // Appends what is new in `t`, as options.
 static void add_options(Buf *out, Settings t, Settings given, const char *between)
 {
     if (t.kind != given.kind) buf_addf(out, "%sactivation_checkpointing=true", out->len ? between : "");
-    if (t.rows != given.rows) buf_addf(out, "%sper_device_train_batch_size=%zu", out->len ? between : "", t.rows);
-    if (t.length != given.length) buf_addf(out, "%smax_length=%zu", out->len ? between : "", t.length);
+    if (t.size.rows != given.size.rows)
+        buf_addf(out, "%sper_device_train_batch_size=%zu", out->len ? between : "", t.size.rows);
+    if (t.size.row != given.size.row) buf_addf(out, "%smax_length=%zu", out->len ? between : "", t.size.row);
 }
 
 // Appends each option that makes the activations fit into `room` alone; else those that do it together; or nothing.
 static void add_advice(Buf *out, const Config *c, BatchSize s, WorkKind kind, size_t room)
 {
     enum { SHORTEST = 16 };
-    const Settings given = {s.rows, s.row, kind};
+    const Settings given = {s, kind};
     Settings again = given, fewer = given, shorter = given;
     if (kind != WORK_LOSS) again.kind = WORK_CHECKPOINTING;
-    if (kind != WORK_LOSS && fits(c, s, again, room)) add_options(out, again, given, " or ");
-    if (halve(&fewer.rows, 1, c, s, &fewer, room)) add_options(out, fewer, given, " or ");
-    if (halve(&shorter.length, SHORTEST, c, s, &shorter, room)) add_options(out, shorter, given, " or ");
+    if (kind != WORK_LOSS && fits(c, again, room)) add_options(out, again, given, " or ");
+    if (halve(&fewer.size.rows, 1, c, &fewer, room)) add_options(out, fewer, given, " or ");
+    if (halve(&shorter.size.row, SHORTEST, c, &shorter, room)) add_options(out, shorter, given, " or ");
     if (out->len) return;
-    if (halve(&again.rows, 1, c, s, &again, room) || halve(&again.length, SHORTEST, c, s, &again, room))
+    if (halve(&again.size.rows, 1, c, &again, room) || halve(&again.size.row, SHORTEST, c, &again, room))
         add_options(out, again, given, " and ");
 }
 

@@ -448,10 +448,18 @@ bool options_read(Options *o, const char *path, char **arguments, int n, unsigne
 bool options_set_arm(Options *o, const cJSON *keys, Err *e)
 {
     bool ok = true;
+    Schedule unused;
     for (const cJSON *v = keys->child; v && ok; v = v->next) ok = set_key(o, v->string, v, FOR_ARM, e);
     cJSON_Delete(o->arms);
     o->arms = NULL;
-    return ok;
+    return ok && options_check(o, e) &&
+           schedule_init(&unused, o->lr_scheduler_type, o->lr_scheduler_kwargs, o->learning_rate, 0, 0, e);
+}
+
+bool options_check(const Options *o, Err *e)
+{
+    return o->label_smoothing_factor == 0 || strcmp(o->loss_type, "nll") == 0 ||
+           fail(e, "label_smoothing_factor: has no effect with loss_type dft: delete one of the two");
 }
 
 bool options_given(const Options *o, const char *key)

@@ -55,8 +55,9 @@ bool options_load(Options *o, const char *path, Err *e);   // a JSON config file
 bool options_set(Options *o, const char *argument, unsigned uses, Err *e);     // "--key=value"
 // The config file (NULL: none), then the arguments; all that is wrong, in one message.
 bool options_read(Options *o, const char *path, char **arguments, int n, unsigned uses, Err *e);
-// Makes the options of a comparison those of one of its arms; `keys` is an object.
+// Makes the options of a comparison those of one of its arms; `keys` is an object. Fails where training would.
 bool options_set_arm(Options *o, const cJSON *keys, Err *e);
+bool options_check(const Options *o, Err *e);              // keys that do not go together
 bool options_given(const Options *o, const char *key);     // has it another value than the default?
 cJSON *options_json(const Options *o);                     // the config keys as they are now; owned by the caller
 void options_help(FILE *out, unsigned uses);
