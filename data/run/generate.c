@@ -49,7 +49,6 @@ static bool stream_init(Stream *s, Run *r, const char *model, Err *e)
     const Options *o = &r->options;
     Config c;
     *s = (Stream){.run = r, .model_path = model, .rng = rng_seed((uint64_t)o->seed)};
-    ops_init((int)o->n_threads);
     if (!checkpoint_config(&c, model, e) || !run_open_tokenizer(r, model, e) || !run_open_template(r, e) ||
         !run_check_vocabulary(r, &c, e) || !checkpoint_load(&r->model, model, e)) return false;
     const Tokenizer *t = r->tokenizer;

@@ -67,17 +67,14 @@ bool run_open_tokenizer(Run *r, const char *model, Err *e)
 bool run_open_template(Run *r, Err *e)
 {
     const char *path = r->options.chat_template_path, *own = tokenizer_chat_template(r->tokenizer);
-    const char *for_tools = tokenizer_named_template(r->tokenizer, "tool_use");
-    if (!path) {
-        if (own) r->template = template_parse(own, strlen(own), "chat template", e);
-        if (for_tools) r->tool_template = template_parse(for_tools, strlen(for_tools), "chat template tool_use", e);
-        return (!own || r->template) && (!for_tools || r->tool_template);
-    }
-    File f;
-    if (!file_map(&f, path, e)) return false;
-    r->template = template_parse((const char *)f.data, f.size, path, e);
+    const char *for_tools = path ? NULL : tokenizer_named_template(r->tokenizer, "tool_use");
+    File f = {0};
+    if (path && !file_map(&f, path, e)) return false;
+    const char *text = path ? (const char *)f.data : own;
+    if (text) r->template = template_parse(text, path ? f.size : strlen(text), path ? path : "chat template", e);
+    if (for_tools) r->tool_template = template_parse(for_tools, strlen(for_tools), "chat template tool_use", e);
     file_unmap(&f);
-    return r->template != NULL;
+    return (!text || r->template) && (!for_tools || r->tool_template);
 }
 
 // The shape of the model to train: of the file, or model_init's.
