@@ -69,11 +69,11 @@ static bool add_arm(Comparison *c, const Options *o, const cJSON *arm, Err *e)
 
 static bool add_arms(Comparison *c, const Options *o, Err *e)
 {
-    int n = cJSON_GetArraySize(o->arms), i = 0;
+    int n = cJSON_GetArraySize(o->arms);
     if (o->prompt_loss_weights) return fail(e, "arms and prompt_loss_weights: expected one of the two, found both");
     if (n < 1 || n > MAX_ARMS) return fail(e, "arms: expected 1 to %d, found %d", MAX_ARMS, n);
-    for (const cJSON *arm = o->arms->child; arm; arm = arm->next, i++)
-        if (!add_arm(c, o, arm, e)) return fail_prefix(e, "arms[%d]: ", i);
+    for (int i = 0; i < n; i++)
+        if (!add_arm(c, o, cJSON_GetArrayItem(o->arms, i), e)) return fail_prefix(e, "arms[%d]: ", i);
     return true;
 }
 
