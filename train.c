@@ -504,9 +504,7 @@ int main(int argc, char **argv)
     if (ok && run.options.arms && command->run != compare && command->run != train)
         fprintf(stderr, "train: arms are for compare: this is the config without them\n");
     ops_init((int)run.options.n_threads);
-    const char *limit = ops_limit();
-    if (limit && run.options.n_threads != 1)
-        fprintf(stderr, "train: warning: %s=%s leaves one thread to compute with: unset it\n", limit, getenv(limit));
+    if (run.options.n_threads != 1) ops_warn(stderr);
     ok = ok && ops_check(&e) && (command->run ? command->run(&run, &e) : command->run_on(&run, argv + at, &e));
     bool heard = stop_signal != SIGPIPE && stop_signal != SIGHUP;      // can someone still read stdout?
     if ((fflush(stdout) != 0 || ferror(stdout)) && ok && heard)

@@ -24,9 +24,13 @@ static int processors(void)
     return n > 0 ? n : omp_get_num_procs();
 }
 
+// An OpenBLAS for one thread has no locks unless it is told to: threads that call it at a time spoil each other's sums.
+static bool blas_has_locks(void) { return openblas_get_parallel() || strstr(openblas_get_config(), "USE_LOCKING"); }
+
 void ops_init(int n_threads)
 {
     const char *wanted = getenv("OMP_NUM_THREADS");
+    if (!blas_has_locks()) n_threads = 1;
     if (n_threads <= 0 && wanted) n_threads = atoi(wanted);
     omp_set_num_threads(n_threads > 0 ? n_threads : processors());
     openblas_set_num_threads(1);
@@ -89,13 +93,19 @@ void ops_print(FILE *out)
             kernel ? kernel : "not known", wanted ? " by OPENBLAS_CORETYPE=" : "", wanted ? wanted : "", ops_threads());
 }
 
-const char *ops_limit(void)
+void ops_warn(FILE *out)
 {
     static const char *const names[] = {"OMP_NUM_THREADS", "OMP_THREAD_LIMIT", "OMP_PLACES", "GOMP_CPU_AFFINITY"};
-    if (ops_threads() > 1 || sysconf(_SC_NPROCESSORS_ONLN) < 2) return NULL;
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (getenv(names[i])) return names[i];
-    return NULL;
+    if (ops_threads() > 1 || sysconf(_SC_NPROCESSORS_ONLN) < 2) return;
+    if (!blas_has_locks())
+        fprintf(out, "train: warning: this OpenBLAS is built without threads and locks, which leaves one thread to "
+                "compute with: install another (Debian: libopenblas0-pthread)\n");
+    else for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (getenv(names[i])) {
+            fprintf(out, "train: warning: %s=%s leaves one thread to compute with: unset it\n", names[i],
+                    getenv(names[i]));
+            return;
+        }
 }
 
 // ---- matrix products ----------------------------------------------------------------------------------------------

@@ -48,7 +48,7 @@ void ops_init(int n_threads);
 void ops_restart(char **argv);
 void ops_print(FILE *out);     // one line: the processor's vectors, OpenBLAS's kernel, the threads
 bool ops_check(Err *e);        // Does OpenBLAS multiply matrices rightly? In a millisecond or less.
-const char *ops_limit(void);   // the variable of the environment that leaves one thread of several; NULL: none does
+void ops_warn(FILE *out);      // a warning if the environment, or an OpenBLAS without locks, leaves one thread
 int ops_threads(void);
 
 // R rows of N, from row n on; the i-th tile of rows with C columns. Its products are cut into at most `tasks` tasks.

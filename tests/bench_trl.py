@@ -18,4 +18,5 @@ with tempfile.TemporaryDirectory() as out:
         chat_template_path=config.get("chat_template_path"), bf16=False, use_cpu=True, report_to="none",
         save_strategy="no", logging_steps=10, disable_tqdm=True, activation_checkpointing=False)
     rows = load_dataset("json", data_files=config["dataset_name"], split="train", cache_dir=out)
-    SFTTrainer(model=model, args=args, train_dataset=rows, processing_class=AutoTokenizer.from_pretrained(model)).train()
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    SFTTrainer(model=model, args=args, train_dataset=rows, processing_class=tokenizer).train()

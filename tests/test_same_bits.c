@@ -109,7 +109,7 @@ static void test_busy_machine(void)
     }
 }
 
-// Debian keeps each flavour of OpenBLAS in a folder of its own.
+// Debian keeps each flavour of OpenBLAS in a folder of its own. The serial one has no locks: ops_init takes one thread.
 static void test_blas_flavours(void)
 {
     static const char *const machines[] = {"x86_64", "aarch64"}, *const flavours[] = {"pthread", "openmp", "serial"};
