@@ -165,7 +165,7 @@ static size_t rounded_part(size_t n, size_t parts) { return ((n + parts - 1) / p
 
 size_t tile_count(size_t N, size_t C)
 {
-    size_t two = C > 512 ? 1024 : 512;                     // rows of two tiles
+    size_t two = C > 512 ? 1024 : C > 128 ? 512 : 256;                     // rows of two tiles
     return 2 * ((N + two - 1) / two);
 }
 
@@ -209,14 +209,14 @@ void linear_forward(float *y, const float *add, const float *x, const float *w, 
 void linear_rows(float *y, const float *add, const float *x, const float *w, Tile t, size_t in, size_t out)
 {
     size_t N = t.R, task = task_columns(out, N * in * out, t.tasks);
-#pragma omp taskloop grainsize(1)
+#pragma omp taskloop grainsize(1) if (task < out)
     for (size_t o = 0; o < out; o += task) forward_columns(y, add, x, w, N, in, out, o, task);
 }
 
 void linear_rows_backward(float *dx, const float *dy, const float *w, Tile t, size_t in, size_t out)
 {
     size_t N = t.R, task = task_columns(in, N * in * out, t.tasks);
-#pragma omp taskloop grainsize(1)
+#pragma omp taskloop grainsize(1) if (task < in)
     for (size_t i = 0; i < in; i += task)
         multiply(dx + i, in, dy, out, w + i, in, N, in - i < task ? in - i : task, out);
 }

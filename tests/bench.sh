@@ -1,58 +1,82 @@
 #!/bin/sh
-# What `make bench` runs: training steps by shape and supervised fraction, how their time grows, tokenizers, and the
-# start of a run. $1: the folder of the programs. PEER=1 also runs PyTorch on the same batches (python3 with torch) and
-# Hugging Face's tokenizers (node, npm). PEER=tuned lets this PyTorch keep its memory, in huge pages: it is up to three
-# times as fast. SHAPES ("260K 15M 135M"), STEPS (5) of each run and ROUNDS (3; medians are printed) say how much.
-build=$1 python=${PYTHON:-python3} steps=${STEPS:-5} rounds=${ROUNDS:-3} out=build/bench
+# What `make bench` runs: training steps by shape and supervised fraction, and of trained models on real rows; how their
+# time grows; tokenizers; and the start of a run. $1: the folder of the programs. SHAPES ("260K 15M 135M"), STEPS (5) of
+# each run and ROUNDS (3; medians are printed) say how much. PEER=1 also runs, in a Python of its own (build/oracle):
+#   PyTorch (a) as a user writes it: padded rows, all logits; (b) in its best form: supervised rows' logits only, and
+#   compiled where that is faster. Both on the same rows, in turn with ours.
+#   TRL's SFTTrainer and ./train as whole processes: 20 steps, one thread each, in CPU seconds (user and system).
+#   Hugging Face's tokenizers (node, npm).
+build=$1 steps=${STEPS:-5} rounds=${ROUNDS:-3} out=build/bench shared=../shared
 mkdir -p $out
-[ -n "$PEER" ] && $python -c 'import torch' 2>/dev/null && peer=1
-[ "$PEER" = tuned ] && tuned=1
+[ -n "$PEER" ] && { python=$(sh tests/oracle/venv.sh 2>$out/venv.log) || echo "no PyTorch here: $out/venv.log says why"; }
 
-# The peer's one line. Our steps have the spin count that ./train gives itself; PyTorch has that of its user's shell.
-keeping="glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=17179869184:glibc.malloc.trim_threshold=17179869184"
-as_peer() {
-    env ${tuned:+GLIBC_TUNABLES=$keeping} $python tests/bench_torch.py "$@" | sed 's/^/peer /'
+# median N FILE: of field N of the lines of FILE
+median() {
+    cut -d' ' -f"$1" "$2" | sort -n | awk '{ x[NR] = $1 } END { print (x[int((NR + 1) / 2)] + x[int(NR / 2) + 1]) / 2 }'
 }
 
-# row NAME SHAPE FRACTION BATCH [options of the peer]: one line of medians. The fields of the two programs' lines:
-#   ours  7 ms, 9 tokens/s, 11 needed GFLOP/s, 15 canary, 17 ratio, 20 MB     peer  9 tokens/s, 12 canary
+# The peer's line for these rows, with more options; its threads are those of its user's shell.
+peer() { $python tests/bench_torch.py "$1" $out/rows "$2" $3 2>$out/peer.log; }
+
+# row NAME PEER ARGUMENTS: one line of medians, of bench_step with the arguments. PEER: a shape, a folder, or "".
 row() {
-    name=$1 shape=$2 fraction=$3 batch=${4-}
-    shift $(($# < 4 ? $# : 4))
-    : >$out/runs
+    name=$1 peer=$2
+    shift 2
+    rm -f $out/ours $out/plain $out/best
     for i in $(seq "$rounds"); do
-        if [ "$batch" = $out/batch ]; then as_peer "$shape" "$fraction" 2 $batch "$@" >>$out/runs; fi
-        GOMP_SPINCOUNT=1000 KMP_BLOCKTIME=0 "$build/bench_step" "$shape" "$fraction" "$steps" $batch |
-            tr -d ',' | sed 's/^/ours /' >>$out/runs
+        ROWS=$out/rows "$build/bench_step" "$@" >>$out/ours || return
+        [ -n "$python" ] && [ -n "$peer" ] || continue
+        peer "$peer" 2 >>$out/plain
+        { peer "$peer" 3 --best; peer "$peer" 3 --compile; } | sort -t' ' -k6 -n | tail -n 1 >>$out/best
     done
-    awk -v name="$name" -v peer="${tuned:+tuned }PyTorch" '
-        function median(x, n,   i, j, t) {
-            for (i = 2; i <= n; i++)
-                for (j = i; j > 1 && x[j] < x[j-1]; j--) { t = x[j]; x[j] = x[j-1]; x[j-1] = t }
-            return (x[int((n + 1) / 2)] + x[int(n / 2) + 1]) / 2
-        }
-        $1 == "ours" {
-            n++; tokens = $5; ms[n] = $7; speed[n] = $9; flops[n] = $11; canary[n] = $15; ratio[n] = $17; mb = $20 " MB"
-            share[n] = $9 / $15
-        }
-        $1 == "peer" { k++; theirs[k] = $9; their_canary[k] = $12; their_share[k] = $9 / $12 }
-        END {
-            printf "%-22s %5d tokens %8.1f ms %7.0f tokens/s %6.1f needed GFLOP/s canary %5.1f ratio %.3f  %-7s",
-                name, tokens, median(ms, n), median(speed, n), median(flops, n), median(canary, n), median(ratio, n), mb
-            if (k) printf "  " peer " %6.0f tokens/s canary %5.1f: %.1f times", median(theirs, k),
-                median(their_canary, k), median(share, n) / median(their_share, k)
-            print ""
-        }' $out/runs
+    awk '{ $12 = sprintf("%.3f", $12); $17 = $10 / $14; print }' $out/ours >$out/line
+    printf '%-22s %5.0f tokens %8.1f ms %7.0f tokens/s  sgemm %5.0f  ratio %.3f  sgemm/fma %.2f  %5.0f MB' "$name" \
+        $(for field in 1 3 5 10 12 17 16; do median $field $out/line; done)
+    [ ! -s $out/best ] || echo "$(median 5 $out/ours) $(median 6 $out/plain) $(median 6 $out/best) $(tail -n 1 $out/best)" |
+        awk '{ printf "  PyTorch (a) %.0f: %.1f times, (b) %.0f, %s: %.1f times", $2, $1 / $2, $3, $4, $1 / $3 }'
+    echo
 }
+
+sed -n 's/^model name[^:]*: /processor: /p' /proc/cpuinfo 2>/dev/null | sort -u
+"$build/bench_step" system
+${CC:-gcc} --version | head -n 1
+[ -z "$python" ] || $python -c 'import torch, transformers, trl; print("PyTorch", torch.__version__, "transformers",
+    transformers.__version__, "TRL", trl.__version__)'
 
 for shape in ${SHAPES:-260K 15M 135M}; do
-    for percent in 15 40 100; do
-        fraction=$(echo $percent | awk '{ print $1 / 100 }')
-        row "$shape $percent %" $shape $fraction ${peer:+$out/batch}
-        [ -n "$peer" ] && [ $shape = 15M ] && row "  chunked_nll" $shape $fraction $out/batch --chunked_nll
-    done
-    [ -n "$peer" ] && [ $shape = 15M ] && row "  rows of one length" $shape 1.0 $out/batch --lengths full
+    for percent in 15 100; do row "$shape $percent %" $shape $shape $(echo $percent | awk '{ print $1 / 100 }') $steps; done
 done
+
+# Trained models on real rows: a batch of other rows in each step.
+cat >$out/tiny.json <<'END'
+{"model_name_or_path": "model/tiny", "dataset_name": "data/wordnet/kinds_train.jsonl", "max_length": 256,
+ "per_device_train_batch_size": 32, "learning_rate": 2e-3}
+END
+cat >$out/stories260K.json <<END
+{"model_name_or_path": "$shared/models/stories260K_hf", "dataset_name": "$shared/data/alpaca_en_demo.messages.jsonl",
+ "max_length": 512, "per_device_train_batch_size": 8, "learning_rate": 1e-4,
+ "chat_template_path": "configs/templates/plain.jinja"}
+END
+models=tiny
+[ -d $shared/models ] && models="tiny stories260K"
+for model in $models; do
+    folder=$(sed -n 's/.*"model_name_or_path": "\([^"]*\)".*/\1/p' $out/$model.json)
+    row "$model, real rows" $folder $out/$model.json $((steps * 4))
+done
+
+# Whole processes, from the start to the model on the disk. What a shell's `times` says of what it started:
+cpu() { sh -c '"$@" >/dev/null 2>&1; times' sh "$@" | awk -F'[ms ]+' 'END { print $1 * 60 + $2 + $3 * 60 + $4 }'; }
+for model in ${python:+$models}; do
+    rm -f $out/seconds
+    for i in $(seq "$rounds"); do
+        ours=$(cpu "$build/train" $out/$model.json --max_steps=20 --n_threads=1 --output_dir=$out/run \
+            --overwrite_output_dir=true)
+        echo "$ours $(OMP_NUM_THREADS=1 cpu $python tests/bench_trl.py $out/$model.json 20)" >>$out/seconds
+    done
+    echo "$model: 20 steps, CPU seconds: ./train $(median 1 $out/seconds), TRL $(median 2 $out/seconds): $(
+        awk '{ print $2 / $1 }' $out/seconds >$out/line; median 1 $out/line) times"
+done
+[ -n "$SHAPES" ] && exit                                   # a part was asked for
 
 # Growth: each line's time per token, and the time that its needed work would take at the canary's speed.
 points() {
@@ -67,21 +91,21 @@ points() {
 }
 for plot in length masked threads; do : >$out/$plot; done
 for length in 128 512 2048 8192; do
-    row "15M rows of $length" 15M 1.0 $((length > 4096 ? 1 : 4096 / length))x$length | tee $out/line
+    row "15M rows of $length" "" 15M 1.0 $steps $((length > 4096 ? 1 : 4096 / length))x$length | tee $out/line
     points $length <$out/line >>$out/length
 done
 for percent in 5 10 15 25 40 55 70 85 100; do
-    row "15M $percent %" 15M "$(echo $percent | awk '{ print $1 / 100 }')" 12x256 | tee $out/line
+    row "15M $percent %" "" 15M "$(echo $percent | awk '{ print $1 / 100 }')" $steps 12x256 | tee $out/line
     points $percent <$out/line >>$out/masked
 done
 threads=1
 while [ $threads -le "$(getconf _NPROCESSORS_ONLN)" ]; do
-    OMP_NUM_THREADS=$threads row "15M $threads threads" 15M 1.0 8x512 | tee $out/line
+    OMP_NUM_THREADS=$threads row "15M $threads threads" "" 15M 1.0 $steps 8x512 | tee $out/line
     points $threads <$out/line >>$out/threads
     threads=$((threads * 2))
 done
-row "15M 8 rows of 512" 15M 1.0 8x512
-row "  checkpointing" 15M 1.0 "8x512 checkpointing"
+row "15M 8 rows of 512" "" 15M 1.0 $steps 8x512
+row "  checkpointing" "" 15M 1.0 $steps 8x512 checkpointing
 measured='using 1:2 with linespoints lw 2 pt 7 title "measured"'
 needed="using 1:3 with lines lw 2 dt 2 title \"needed flops at sgemm's speed\""
 if command -v gnuplot >/dev/null; then
@@ -106,8 +130,8 @@ fi
 
 # A real tokenizer if there is one in ../shared, else the bundled one; chats, and one line of 1 MB.
 tokenizer=model/tiny/tokenizer.json chats=data/wordnet/kinds_train.jsonl
-if [ -d ../shared/tokenizers/llama3_1 ]; then
-    tokenizer=../shared/tokenizers/llama3_1/tokenizer.json chats=../shared/data/alpaca_en_demo.messages.jsonl
+if [ -d $shared/tokenizers/llama3_1 ]; then
+    tokenizer=$shared/tokenizers/llama3_1/tokenizer.json chats=$shared/data/alpaca_en_demo.messages.jsonl
 fi
 : >$out/line
 while [ "$(wc -c <$out/line)" -lt 1000000 ]; do tr '\n"{}' '    ' <"$chats" >>$out/line; done

@@ -4,6 +4,7 @@
 // multiplications and additions that the same threads can do at all: a slow OpenBLAS shows in sgemm / fma.
 //   bench_step SHAPE FRACTION [STEPS [COUNTxLENGTH [checkpointing]]]
 //   bench_step CONFIG.json [STEPS]
+//   bench_step system                 what it runs on
 // SHAPE: 260K, 15M, 135M: random weights and rows, FRACTION of the tokens supervised, so many rows of that length if
 // they are given. CONFIG: its model on its rows, a batch in each step. In the environment, ROWS=FILE also writes the
 // rows, as int32: for each row its step, its length, the tokens, and of each token whether it is learned.
@@ -180,6 +181,10 @@ int main(int argc, char **argv)
 
     ops_restart(argv);
     ops_init(0);
+    if (strcmp(argv[1], "system") == 0) {
+        ops_print(stdout);
+        return printf("%s\n", openblas_get_config()) < 0;
+    }
     Run r = {0};
     Config c;
     Err e;
