@@ -8,13 +8,13 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 #ifdef __linux__
-#include <sys/sysmacros.h>                                 // makedev, which others have in sys/types.h
+#include <sys/file.h>
+#include <sys/sysmacros.h>
 #endif
 
 // ---- errors -------------------------------------------------------------------------------------------------------
@@ -71,6 +71,17 @@ char *mem_strndup(const char *text, size_t len)
 }
 
 char *mem_strdup(const char *text) { return mem_strndup(text, strlen(text)); }
+
+const char *mem_find(const void *bytes, size_t len, const void *part, size_t n)
+{
+    const char *at = bytes, *hit;
+    if (n == 0) return at;
+    for (; len >= n && (hit = memchr(at, *(const unsigned char *)part, len - n + 1)); at = hit + 1) {
+        if (memcmp(hit, part, n) == 0) return hit;
+        len -= (size_t)(hit + 1 - at);
+    }
+    return NULL;
+}
 
 static void buf_reserve(Buf *b, size_t more)
 {
@@ -254,6 +265,10 @@ char *path_dir(const char *path)
     return slash ? mem_strndup(path, slash == path ? 1 : (size_t)(slash - path)) : mem_strdup(".");
 }
 
+#ifdef __linux__
+static int lock_open(const char *path) { return open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC); }
+static bool lock_take(int fd) { return flock(fd, LOCK_EX | LOCK_NB) == 0; }
+
 // Who has the folder locked: its process id, as Linux tells it; 0 if that cannot be known.
 static long lock_holder(int fd)
 {
@@ -262,20 +277,38 @@ static long lock_holder(int fd)
     long holder = 0, pid;
     unsigned long inode;
     unsigned major_number, minor_number;
-    FILE *locks = fopen("/proc/locks", "re");
+    FILE *locks = fopen("/proc/locks", "r");
     while (locks && fstat(fd, &st) == 0 && !holder && fgets(line, sizeof line, locks))
         if (sscanf(line, "%*d: FLOCK %*s WRITE %ld %x:%x:%lu", &pid, &major_number, &minor_number, &inode) == 4 &&
             inode == st.st_ino && makedev(major_number, minor_number) == st.st_dev) holder = pid;
     if (locks) fclose(locks);
     return holder;
 }
+#else
+// POSIX locks no folders, only files that may be written: one in the folder, which stays there.
+static int lock_open(const char *path)
+{
+    char *file = path_join(path, ".lock");
+    int fd = open(file, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    free(file);
+    return fd;
+}
+
+static bool lock_take(int fd) { return fcntl(fd, F_SETLK, &(struct flock){.l_type = F_WRLCK, .l_whence = SEEK_SET}) == 0; }
+
+static long lock_holder(int fd)
+{
+    struct flock other = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    return fcntl(fd, F_GETLK, &other) == 0 && other.l_type != F_UNLCK ? (long)other.l_pid : 0;
+}
+#endif
 
 int dir_lock(const char *path, Err *e)
 {
-    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0) return fd;
+    int fd = lock_open(path);
+    if (fd >= 0 && lock_take(fd)) return fd;
     if (fd >= 0 && (errno == ENOSYS || errno == ENOLCK || errno == EOPNOTSUPP)) return fd;
-    long pid = fd >= 0 && errno == EWOULDBLOCK ? lock_holder(fd) : -1;
+    long pid = fd >= 0 && (errno == EWOULDBLOCK || errno == EACCES) ? lock_holder(fd) : -1;
     if (pid < 0) fail(e, "%s: cannot lock the folder: %s", path, strerror(errno));
     else if (pid == 0) fail(e, "%s: another run is writing into it", path);
     else fail(e, "%s: another run is writing into it: process %ld", path, pid);

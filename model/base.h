@@ -33,6 +33,8 @@ void *mem_alloc(size_t count, size_t size);               // zeroed; count 0 is 
 void *mem_grow(void *old, size_t count, size_t size);     // realloc; the new part is not zeroed
 char *mem_strdup(const char *text);
 char *mem_strndup(const char *text, size_t len);
+// Where the n bytes of `part` first stand in the `len` bytes; NULL: nowhere.
+const char *mem_find(const void *bytes, size_t len, const void *part, size_t n);
 
 // Makes room for one more element in a {items, n, cap} triple: ARRAY_ROOM(list->ids, list->n, list->cap);
 #define ARRAY_ROOM(items, n, cap)                                                        \

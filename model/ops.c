@@ -32,8 +32,8 @@ void ops_init(int n_threads)
     const char *wanted = getenv("OMP_NUM_THREADS");
     if (!blas_has_locks()) n_threads = 1;
     if (n_threads <= 0 && wanted) n_threads = atoi(wanted);
+    openblas_set_num_threads(1);                           // first: an OpenBLAS made with OpenMP sets ours, too
     omp_set_num_threads(n_threads > 0 ? n_threads : processors());
-    openblas_set_num_threads(1);
     processor_flush_to_zero();                             // first here: clang's OpenMP gives each region our state
 #pragma omp parallel
     processor_flush_to_zero();
@@ -83,7 +83,11 @@ void ops_restart(char **argv)
     if (!waits) setenv("KMP_BLOCKTIME", "0", 1);
     setenv("OPENBLAS_NUM_THREADS", "1", 1);
     unbind();
+#ifdef __linux__
     execv("/proc/self/exe", argv);
+#else
+    execvp(argv[0], argv);                                 // as the shell found it
+#endif
 }
 
 void ops_print(FILE *out)

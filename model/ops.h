@@ -44,7 +44,7 @@ void ops_init(int n_threads);
 // of milliseconds makes a run ten times slower where another program wants a core too. And with an OpenBLAS that uses
 // the processor's vectors: a version older than the processor takes a kernel that is up to seven times slower; without
 // threads of its own, which would wait busily for a while. The libraries read this when they are loaded, so it takes a
-// new start; where there is no /proc all stays as it is.
+// new start; if none succeeds, all stays as it is.
 void ops_restart(char **argv);
 void ops_print(FILE *out);     // one line: the processor's vectors, OpenBLAS's kernel, the threads
 bool ops_check(Err *e);        // Does OpenBLAS multiply matrices rightly? In a millisecond or less.

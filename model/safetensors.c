@@ -164,7 +164,11 @@ void safetensors_read(const SafeTensors *st, const StTensor *t, size_t from, siz
 void safetensors_forget(const SafeTensors *st, const StTensor *t)
 {
     size_t page = (size_t)sysconf(_SC_PAGESIZE), begin = t->begin / page * page;
+#ifdef __linux__                                           // glibc's posix_madvise keeps the pages
     if (t->end > begin) madvise((void *)(st->file.data + begin), t->end - begin, MADV_DONTNEED);
+#else
+    if (t->end > begin) posix_madvise((void *)(st->file.data + begin), t->end - begin, POSIX_MADV_DONTNEED);
+#endif
 }
 
 bool safetensors_create(FileWriter *w, const char *path, const StTensor *entries, size_t n, Err *e)

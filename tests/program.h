@@ -8,8 +8,11 @@
 
 #include <signal.h>
 #include <sys/wait.h>
+#include <time.h>
 
 static char output[1 << 16];                               // of the last command, stdout and stderr
+
+static inline void nap(void) { nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL); }       // 10 ms
 
 static inline const char *program(void) { return getenv("TRAIN") ? getenv("TRAIN") : "./train"; }
 

@@ -427,7 +427,7 @@ static void test_losses_are_printed(void)
     File page = {0};
     Err e;
     if (CHECK(file_map(&page, in_output("printed", "report.html"), &e)))
-        CHECK(memmem(page.data, page.size, "<li>Warning: the loss ended at ", 31));
+        CHECK(mem_find(page.data, page.size, "<li>Warning: the loss ended at ", 31));
     file_unmap(&page);
     remove_tree(temp_path("printed"));
 }
@@ -534,7 +534,7 @@ static int ended(pid_t pid)
 
 static bool wait_for_lines(const char *dir, int n)
 {
-    for (int i = 0; i < 2000; i++, usleep(10000))
+    for (int i = 0; i < 2000; i++, nap())
         if (count_lines(dir, "grad_norm") >= n) return true;
     return CHECK_MSG(false, "no log in %s", dir);
 }

@@ -269,10 +269,10 @@ static bool wait_for(const char *path, const char *text)
     for (int i = 0; i < 6000; i++) {
         File f = {0};
         Err e;
-        bool there = file_exists(path) && file_map(&f, path, &e) && memmem(f.data, f.size, text, strlen(text));
+        bool there = file_exists(path) && file_map(&f, path, &e) && mem_find(f.data, f.size, text, strlen(text));
         file_unmap(&f);
         if (there) return true;
-        usleep(10000);
+        nap();
     }
     return CHECK_MSG(false, "%s never held \"%s\"", path, text);
 }

@@ -198,7 +198,7 @@ static size_t border_length(const Tokenizer *t, Segment s)
     if (t->n_border == 0) return s.len;
     size_t at = 0, n = t->n_border;
     while (at + n <= s.len && memcmp(s.text + at, t->border, n) == 0) at += n;
-    const char *next = memmem(s.text + at, s.len - at, t->border, n);
+    const char *next = mem_find(s.text + at, s.len - at, t->border, n);
     return next ? (size_t)(next - s.text) : s.len;
 }
 

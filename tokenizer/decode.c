@@ -139,7 +139,7 @@ static void decode_byte_fallback(const Pieces *in, Pieces *out)
 static void replace_in_piece(const char *p, size_t n, const Step *step, const char *to, Buf *out)
 {
     const char *end = p + n, *hit;
-    while ((hit = memmem(p, (size_t)(end - p), step->from, step->n_from))) {
+    while ((hit = mem_find(p, (size_t)(end - p), step->from, step->n_from))) {
         buf_add(out, p, (size_t)(hit - p));
         buf_adds(out, to);
         p = hit + step->n_from;

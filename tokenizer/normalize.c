@@ -229,9 +229,9 @@ static Segment prepend(const Step *step, Segment s, MappedText *out)
 
 static Segment replace(const Step *step, Segment s, MappedText *out)
 {
-    const char *at = s.text, *end = s.text + s.len, *hit = memmem(at, s.len, step->from, step->n_from);
+    const char *at = s.text, *end = s.text + s.len, *hit = mem_find(at, s.len, step->from, step->n_from);
     if (!hit) return s;
-    for (; hit; hit = memmem(at, (size_t)(end - at), step->from, step->n_from)) {
+    for (; hit; hit = mem_find(at, (size_t)(end - at), step->from, step->n_from)) {
         size_t place = (size_t)(hit - s.text);
         mapped_copy(out, s, (size_t)(at - s.text), place);
         mapped_add(out, step->to, step->n_to, segment_range(s, place, place + step->n_from));

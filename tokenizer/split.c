@@ -131,6 +131,6 @@ size_t step_split(const Step *step, const char *p, const char *end)
         return (size_t)(run_end(p, end, CLASS_NUMBER, digit, digit && !step->whole ? 1 : SIZE_MAX) - p);
     }
     size_t skip = (size_t)(end - p) >= step->n_from && memcmp(p, step->from, step->n_from) == 0 ? step->n_from : 0;
-    const char *next = memmem(p + skip, (size_t)(end - p) - skip, step->from, step->n_from);
+    const char *next = mem_find(p + skip, (size_t)(end - p) - skip, step->from, step->n_from);
     return (size_t)((next ? next : end) - p);
 }

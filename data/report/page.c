@@ -110,7 +110,8 @@ static void add_found(Buf *b, const Page *p)
     Buf verdict = {0};
     comparison_verdict(&verdict, p->comparison);
     buf_adds(b, "<ul class=\"found\">\n");
-    for (char *rest = verdict.data, *line; (line = strsep(&rest, "\n")) && *line;) {    // each finding ends its line
+    for (char *line = verdict.data, *end; line && (end = strchr(line, '\n')); line = end + 1) {    // each ends its line
+        *end = 0;
         buf_adds(b, "<li>");
         html_escape(b, line);
         buf_adds(b, "</li>\n");

@@ -200,7 +200,7 @@ static void find_by_search(Sayings *s, const Buf *text)
         Saying *saying = &s->items[i];
         const char *whole = saying->text, *bare = whole;
         size_t n = trimmed(&bare), from = saying->call ? 0 : at;
-        const char *found = n ? memmem(text->data + from, text->len - from, bare, n) : NULL;
+        const char *found = n ? mem_find(text->data + from, text->len - from, bare, n) : NULL;
         saying->seen = found != NULL;
         if (!found) continue;
         size_t here = (size_t)(found - text->data), blanks = (size_t)(bare - whole);

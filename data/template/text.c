@@ -25,7 +25,7 @@ Value str_case(Render *r, Value s, CaseRule rule)
 // Does strip take the character of n bytes at p?
 static bool is_stripped(Value chars, const char *p, size_t n)
 {
-    return is_a(chars, GIVEN) ? memmem(chars.s, chars.len, p, n) != NULL : space_at(p, p + n) > 0;
+    return is_a(chars, GIVEN) ? mem_find(chars.s, chars.len, p, n) != NULL : space_at(p, p + n) > 0;
 }
 
 Value str_strip(Value s, Value chars, int sides)
@@ -47,7 +47,7 @@ Value str_strip(Value s, Value chars, int sides)
 size_t str_find(Value s, Value part, bool last)
 {
     if (part.len > s.len) return SIZE_MAX;
-    const char *p = part.len ? memmem(s.s, s.len, part.s, part.len) : s.s;
+    const char *p = part.len ? mem_find(s.s, s.len, part.s, part.len) : s.s;
     if (!p) return SIZE_MAX;
     size_t at = last ? s.len - part.len : (size_t)(p - s.s);
     while (last && memcmp(s.s + at, part.s, part.len) != 0) at--;

@@ -71,7 +71,7 @@ typedef struct { const char *data; size_t len; } Part;
 static inline bool fuzz_part(Part *rest, Part *part)
 {
     if (!rest->data) return false;
-    const char *cut = rest->len ? memmem(rest->data, rest->len, "\n---\n", 5) : NULL;
+    const char *cut = rest->len ? mem_find(rest->data, rest->len, "\n---\n", 5) : NULL;
     *part = (Part){rest->data, cut ? (size_t)(cut - rest->data) : rest->len};
     *rest = cut ? (Part){cut + 5, rest->len - part->len - 5} : (Part){0};
     return true;
