@@ -24,33 +24,52 @@
 #                   make bench OpenBLAS's kernels of that kind too
 #   SAN=1           address and undefined-behaviour sanitizers, in a separate build folder
 #   SAN=thread      finds data races (needs CC=clang)
+#   POSIX=1         no calls but POSIX's, as on systems other than Linux, in a separate build folder
 #   WERROR=-Werror  makes every warning an error. make test, fuzz and tools do this; make and make demo do not, so
 #                   that a newer compiler with new warnings still builds the program.
 CC     := $(if $(filter default,$(origin CC)),gcc,$(CC))
+SYSTEM := $(shell uname -sm)
 ARCH    = native
-CFLAGS ?= -O3 -march=$(ARCH)
+CFLAGS ?= -O3 $(if $(filter Darwin-arm64-native,$(subst $() ,-,$(SYSTEM))-$(ARCH)),,-march=$(ARCH))
 PKGS    = openblas libcjson
 SAN     =
+POSIX   =
 WERROR  =
 WORDNET = /usr/share/wordnet
 
-# Homebrew keeps OpenBLAS where pkg-config does not look.
-BREWED := opt/openblas/lib/pkgconfig
-export PKG_CONFIG_PATH := $(PKG_CONFIG_PATH):/opt/homebrew/$(BREWED):/usr/local/$(BREWED)
+OPENMP      = -fopenmp
+OPENMP_LIBS = -fopenmp
+# macOS, with Homebrew. Apple's clang (gcc is a name of it too) needs libomp. If that is not installed, Homebrew's
+# newest gcc is taken. OpenBLAS is kept where pkg-config does not look, and one without openblas_get_corename links.
+ifneq ($(filter Darwin,$(SYSTEM)),)
+BREW   := $(shell brew --prefix 2>/dev/null)
+LIBOMP := $(wildcard $(BREW)/opt/libomp)
+export PKG_CONFIG_PATH := $(PKG_CONFIG_PATH):$(BREW)/opt/openblas/lib/pkgconfig
+ifneq ($(findstring Apple clang,$(shell $(CC) --version 2>/dev/null)),)
+ifneq ($(LIBOMP),)
+OPENMP      = -Xpreprocessor -fopenmp -I$(LIBOMP)/include
+OPENMP_LIBS = -L$(LIBOMP)/lib -lomp
+else
+CC     := $(or $(lastword $(sort $(wildcard $(BREW)/bin/gcc-[1-9][0-9]))),$(CC))
+endif
+endif
+OPENMP_LIBS += -Wl,-U,_openblas_get_corename
+endif
 
 BUILD   := build/$(notdir $(firstword $(CC)))$(patsubst %,-%,$(filter-out native,$(ARCH)))$(if $(SAN),-san$(SAN:1=))
+BUILD   := $(BUILD)$(if $(POSIX),-posix)
 # -fno-math-errno, -fno-trapping-math: sqrtf sets no errno, and no comparison traps, so that both vectorize; no result
 # changes.
-STRICT   = -std=c11 -D_GNU_SOURCE -Wall -Wextra -fno-fast-math -fno-math-errno -fno-trapping-math -ffp-contract=fast \
-           -fopenmp
+STRICT   = -std=c11 $(if $(POSIX),-U__linux__ -D_XOPEN_SOURCE=700,-D_GNU_SOURCE) -Wall -Wextra \
+           -fno-fast-math -fno-math-errno -fno-trapping-math -ffp-contract=fast
 # x86 compilers make vectors of 256 bits, even where there are registers of 512, unless they are told otherwise.
-STRICT  += $(if $(filter x86_64,$(shell uname -m)),-mprefer-vector-width=512)
+STRICT  += $(if $(filter x86_64,$(SYSTEM)),-mprefer-vector-width=512)
 comma   := ,
 # -Wno-pass-failed: at -O1 clang does not vectorize "omp simd" loops, and warns.
 SANITIZE = $(if $(SAN),-fsanitize=$(if $(filter thread,$(SAN)),thread,address$(comma)undefined) \
              -g -O1 -fno-sanitize-recover=all -fno-omit-frame-pointer $(if $(findstring clang,$(CC)),-Wno-pass-failed))
-COMPILE  = $(CC) $(STRICT) $(WERROR) $(CFLAGS) $(SANITIZE) $$(pkg-config --cflags $(PKGS)) -MMD -MP
-LINK     = $(CC) -fopenmp $(SANITIZE) -o $@ $^ $$(pkg-config --libs $(PKGS)) -lm
+COMPILE  = $(CC) $(STRICT) $(OPENMP) $(WERROR) $(CFLAGS) $(SANITIZE) $$(pkg-config --cflags $(PKGS)) -MMD -MP
+LINK     = $(CC) $(SANITIZE) -o $@ $^ $$(pkg-config --libs $(PKGS)) $(OPENMP_LIBS) -lm
 
 PARTS   := $(patsubst %.c,%,$(wildcard model/*.c tokenizer/*.c data/*/*.c))
 STRINGS := $(subst page.,page_,$(wildcard data/report/page.css data/report/page.js)) data/run/trl_keys_txt
@@ -143,7 +162,8 @@ $(BUILD)/train_unmasked: $(BUILD)/train.o $(BUILD)/unmasked/example.o $(filter-o
 # them.
 $(BUILD)/%.so: tests/faults/%.c Makefile
 	@mkdir -p $(@D)
-	@echo "  link $@"; $(CC) $(STRICT) $(WERROR) $(CFLAGS) $$(pkg-config --cflags $(PKGS)) -shared -fPIC -o $@ $< -ldl
+	@echo "  link $@"; $(CC) $(STRICT) -D_GNU_SOURCE $(WERROR) $(CFLAGS) \
+	  $$(pkg-config --cflags $(PKGS)) -shared -fPIC -o $@ $< -ldl
 
 test-report: deps
 	@$(MAKE) --no-print-directory $(BUILD)/train
@@ -179,11 +199,11 @@ fuzz:
 	@MAKE="$(MAKE) WERROR=-Werror" FUZZ_SECONDS=$(or $(FUZZ_SECONDS),60) sh tests/fuzz.sh $(FUZZ)
 
 tools: deps
-	@MAKE="$(MAKE) WERROR=-Werror" FLAGS="$(filter-out -fopenmp,$(STRICT)) -Werror $$(pkg-config --cflags $(PKGS))" \
+	@MAKE="$(MAKE) WERROR=-Werror" FLAGS="$(STRICT) -Werror $$(pkg-config --cflags $(PKGS))" \
 	  SOURCES="$(PARTS:=.c) train.c" sh tests/tools.sh
 
-NEEDED   = command -v $(CC) >/dev/null && command -v pkg-config >/dev/null && pkg-config --exists $(PKGS) && \
-           echo '\#include <omp.h>' | $(CC) -fopenmp -E - >/dev/null 2>&1
+HAS_OMP  = echo '\#include <omp.h>' | $(CC) $(OPENMP) -E - >/dev/null 2>&1
+NEEDED   = command -v $(CC) >/dev/null && command -v pkg-config >/dev/null && pkg-config --exists $(PKGS) && $(HAS_OMP)
 AS_ROOT  = $$([ $$(id -u) = 0 ] || echo sudo)
 COMPILER = $(if $(findstring clang,$(CC)),clang libomp-dev,gcc libc6-dev)
 
@@ -204,8 +224,12 @@ deps:
 	  $(AS_ROOT) dnf install -y $(firstword $(CC)) $(if $(findstring clang,$(CC)),libomp-devel) pkgconf-pkg-config \
 	    openblas-devel cjson-devel; \
 	elif command -v brew >/dev/null; then \
-	  brew install gcc pkg-config openblas cjson && echo "build with make CC=gcc-14, or which gcc brew installed"; \
-	else echo "please install a C compiler with OpenMP, pkg-config, OpenBLAS and cJSON"; exit 1; fi
+	  brew install $$($(HAS_OMP) || echo $(if $(filter Darwin,$(SYSTEM)),libomp,gcc)) \
+	    $$(command -v pkg-config >/dev/null || echo pkgconf) \
+	    $$(pkg-config --exists openblas 2>/dev/null || echo openblas) \
+	    $$(pkg-config --exists libcjson 2>/dev/null || echo cjson); \
+	else echo "please install a C compiler with OpenMP, pkg-config, OpenBLAS and cJSON (on a Mac with Homebrew:" \
+	  "https://brew.sh)"; exit 1; fi
 	@[ -e $(ASKED) ] || command -v gnuplot >/dev/null || { \
 	  mkdir -p $(dir $(ASKED)); \
 	  { $(GNUPLOT); } >$(ASKED) 2>&1 </dev/null || \

@@ -294,7 +294,10 @@ static int lock_open(const char *path)
     return fd;
 }
 
-static bool lock_take(int fd) { return fcntl(fd, F_SETLK, &(struct flock){.l_type = F_WRLCK, .l_whence = SEEK_SET}) == 0; }
+static bool lock_take(int fd)
+{
+    return fcntl(fd, F_SETLK, &(struct flock){.l_type = F_WRLCK, .l_whence = SEEK_SET}) == 0;
+}
 
 static long lock_holder(int fd)
 {

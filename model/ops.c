@@ -45,8 +45,8 @@ int ops_threads(void)
     return omp_get_max_threads() < most ? omp_get_max_threads() : most;
 }
 
-// This thread, and what it executes, may run again on all processors that OpenMP spreads threads over.
-static void unbind(void)
+// This thread, and what it executes, may run again on all processors that OpenMP spreads threads over. False: not here.
+static bool unbind(void)
 {
 #ifdef __linux__
     cpu_set_t set;
@@ -54,11 +54,14 @@ static void unbind(void)
     CPU_ZERO(&set);
     for (int i = 0; i < omp_get_num_places(); i++) {
         n = omp_get_place_num_procs(i);
-        if (n > CPU_SETSIZE) return;
+        if (n > CPU_SETSIZE) return true;
         omp_get_place_proc_ids(i, ids);
         for (int k = 0; k < n; k++) CPU_SET(ids[k], &set);
     }
     if (CPU_COUNT(&set) > 0) sched_setaffinity(0, sizeof set, &set);
+    return true;
+#else
+    return omp_get_proc_bind() == omp_proc_bind_false;
 #endif
 }
 
@@ -77,12 +80,11 @@ void ops_restart(char **argv)
 {
     bool waits = getenv("OMP_WAIT_POLICY") || getenv("GOMP_SPINCOUNT") || getenv("KMP_BLOCKTIME");
     const char *coretype = processor_coretype(kernel_name(), processor_vectors(), getenv("OPENBLAS_CORETYPE"));
-    if (waits && !coretype) return;
+    if ((waits && !coretype) || !unbind()) return;
     if (coretype) setenv("OPENBLAS_CORETYPE", coretype, 1);
     if (!waits) setenv("GOMP_SPINCOUNT", "1000", 1);
     if (!waits) setenv("KMP_BLOCKTIME", "0", 1);
     setenv("OPENBLAS_NUM_THREADS", "1", 1);
-    unbind();
 #ifdef __linux__
     execv("/proc/self/exe", argv);
 #else

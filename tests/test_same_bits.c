@@ -121,6 +121,7 @@ static void test_blas_flavours(void)
             if (!file_is_dir(path)) continue;
             snprintf(environment, sizeof environment, "LD_LIBRARY_PATH=%s OMP_NUM_THREADS=2", path);
             check_same(environment);
+            CHECK_MSG(strstr(output, ", 2 threads\n"), "%s: %s", environment, output);
             n++;
         }
     if (n < 2) SKIP("there is only one OpenBLAS");

@@ -35,6 +35,9 @@ cat >$logs/run.json <<END
  "overwrite_output_dir": true}
 END
 
+# ---- other systems ---------------------------------------------------------------------------------------------------
+check 'make on a Mac with Homebrew' 0 sh tests/mac.sh
+
 # ---- memcheck: reads of memory never written, writes outside of allocations, leaks on success and on failure ---------
 memcheck() {
     # valgrind does not know AVX-512, and hides it from OpenBLAS. Leaks count only if nothing points to them any more.
