@@ -36,7 +36,20 @@ cat >$logs/run.json <<END
 END
 
 # ---- other systems ---------------------------------------------------------------------------------------------------
+# each COMMAND...: for every source; `file` stands for its name.
+each() { printf '%s\n' $SOURCES | xargs -P "$jobs" -I file "$@"; }
+
 check 'make on a Mac with Homebrew' 0 sh tests/mac.sh
+# The calls of POSIX alone, with which the program is built elsewhere.
+build build-tests POSIX=1 BUILD=build/posix
+check 'tests with the calls of POSIX alone' 0 env TRAIN=build/posix/train sh tests/run.sh build/posix/test_*[a-z]
+# Not one header of glibc: those of musl, OpenBLAS and cJSON.
+if ! command -v musl-gcc >/dev/null; then skip musl 'musl-tools is not installed'
+else
+    check "musl's headers" 0 each musl-gcc $FLAGS -fopenmp -fsyntax-only file
+    check "musl's headers, the calls of POSIX alone" 0 each \
+        musl-gcc $FLAGS -U_GNU_SOURCE -D_XOPEN_SOURCE=700 -U__linux__ -fopenmp -fsyntax-only file
+fi
 
 # ---- memcheck: reads of memory never written, writes outside of allocations, leaks on success and on failure ---------
 memcheck() {
@@ -151,9 +164,6 @@ for march in $marches; do
 done
 
 # ---- what can be seen without running --------------------------------------------------------------------------------
-# each COMMAND...: for every source; `file` stands for its name.
-each() { printf '%s\n' $SOURCES | xargs -P "$jobs" -I file "$@"; }
-
 # Without -fopenmp: gcc makes functions of parallel loops, and the analyzer thinks that these read variables that are
 # never set. ThreadSanitizer checks the threads.
 case $(gcc -dumpversion 2>/dev/null) in

@@ -4,9 +4,10 @@
 #include "internal.h"
 
 #include <assert.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
+#include <unistd.h>
 
 // Smallest power of two that keeps n entries at most half full.
 static size_t table_size(size_t n)
@@ -19,11 +20,13 @@ static size_t table_size(size_t n)
 static HashKey hash_key(void)
 {
     HashKey k = {0};
-    if (getentropy(&k, sizeof k) != 0) {                   // no such system call: at least not the same each time
+    int fd = open("/dev/urandom", O_RDONLY | O_CLOEXEC);
+    if (fd < 0 || read(fd, &k, sizeof k) != (ssize_t)sizeof k) {      // no such file: at least not always the same
         double now = now_seconds();
         memcpy(&k.add, &now, sizeof now);
         k.multiply = k.add ^ (uint64_t)(uintptr_t)&k;
     }
+    if (fd >= 0) close(fd);
     k.multiply |= 1;
     return k;
 }
