@@ -13,7 +13,8 @@
 #   make bench      measures training steps and tokenizers; PEER=1: PyTorch and Hugging Face's tokenizers too;
 #                   PEER=tuned: a PyTorch that keeps its memory
 #   make check      which room includes which, the lines of each and its limit; fails where a rule is broken
-#   make tools      runs valgrind, ThreadSanitizer, gcc -fanalyzer and clang-tidy, and skips what is not installed
+#   make tools      runs valgrind, ThreadSanitizer, gcc -fanalyzer and clang-tidy; the tests with POSIX's calls alone
+#                   and on arm64; tries musl's headers, code for macOS, Homebrew. Skips what is not installed
 #   make fuzz       runs libFuzzer on every reader of foreign files, FUZZ_SECONDS=60 for each, or on FUZZ=rows
 #                   alone (needs clang)
 #   make clean      removes ./train and build/

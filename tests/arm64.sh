@@ -1,8 +1,8 @@
 #!/bin/sh
-# The tests of model/, tokenizer/ and data/ on arm64: built by Debian's cross compiler with Debian's arm64 packages, which
-# are unpacked in build/arm64/root, and run by qemu-user. tests/tools.sh runs this: in three minutes. Exit status 77 and
-# the reason, if something is missing. Debian, Ubuntu: apt-get install gcc-aarch64-linux-gnu qemu-user
-# Left out are the tests that train for long.
+# The tests of model/, tokenizer/ and data/ on arm64. Debian's cross compiler builds them with Debian's arm64 packages,
+# which are unpacked in build/arm64/root, and qemu-user runs them in three minutes. The tests that train for long are
+# left out. tests/tools.sh runs this script. If something is missing, the exit status is 77, and the reason is printed.
+# Debian, Ubuntu: apt-get install gcc-aarch64-linux-gnu qemu-user
 cd "$(dirname "$0")/.." || exit 1
 arm=$PWD/build/arm64 lib=$PWD/build/arm64/root/usr/lib/aarch64-linux-gnu
 tests='test_ops test_model test_checkpoint test_processor test_tokenizer test_template test_example test_label

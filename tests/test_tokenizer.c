@@ -895,9 +895,26 @@ static void test_labels(void)
     printf("     assistant masks: %d of %d\n", n_ok, n);
 }
 
+// Every text of up to 7 letters a and b, and every part of up to 4: the first place where all bytes are equal.
+static void parts_are_found_where_they_first_stand(void)
+{
+    char text[7], part[4];
+    for (unsigned t = 0; t < 8 << 7; t++)
+        for (unsigned p = 0; p < 5 << 4; p++) {
+            size_t len = t >> 7, n = p >> 4, at = 0;
+            for (size_t i = 0; i < len; i++) text[i] = "ab"[t >> i & 1];
+            for (size_t i = 0; i < n; i++) part[i] = "ab"[p >> i & 1];
+            while (at + n <= len && memcmp(text + at, part, n) != 0) at++;
+            const char *want = at + n <= len ? text + at : NULL;
+            if (!CHECK_MSG(mem_find(text, len, part, n) == want, "%.*s in %.*s", (int)n, part, (int)len, text)) return;
+        }
+    CHECK(!mem_find(NULL, 0, "a", 1));
+}
+
 int main(void)
 {
     temp_begin();
+    RUN(parts_are_found_where_they_first_stand);
     RUN(test_bin);
     RUN(test_bad_bin);
     RUN(test_goldens);

@@ -1,7 +1,7 @@
 #!/bin/sh
 # make tools: what other programs say about this one. Each check prints one line, and its output is in build/tools/. A
 # tool that is not installed is skipped. Debian, Ubuntu: apt-get install valgrind clang clang-tidy libclang-rt-dev
-# libomp-dev
+# libomp-dev musl-tools gcc-aarch64-linux-gnu qemu-user
 cd "$(dirname "$0")/.." || exit 1
 passed=0 failed=0 skipped=0 logs=build/tools
 jobs=$(nproc 2>/dev/null || echo 2)
@@ -50,6 +50,16 @@ else
     check "musl's headers, the calls of POSIX alone" 0 each \
         musl-gcc $FLAGS -U_GNU_SOURCE -D_XOPEN_SOURCE=700 -U__linux__ -fopenmp -fsyntax-only file
 fi
+# Code for a Mac. Apple's headers are not there: those of musl take their place.
+musl=/usr/include/$(uname -m)-linux-musl
+if [ ! -d "$musl" ] || ! echo '#include <omp.h>' | clang -fopenmp -E - >/dev/null 2>&1; then
+    skip "clang's code for macOS" 'clang, libomp-dev or musl-tools is not installed'
+else
+    check "clang's code for macOS" 0 each clang --target=arm64-apple-macos13 -nostdlibinc -isystem "$musl" \
+        $FLAGS -Wno-unused-command-line-argument -Xpreprocessor -fopenmp -O1 -Wno-pass-failed -S -o /dev/null file
+fi
+if ! reason=$(sh tests/arm64.sh ready); then skip arm64 "$reason"
+else check 'tests on arm64' 0 sh tests/arm64.sh; fi
 
 # ---- memcheck: reads of memory never written, writes outside of allocations, leaks on success and on failure ---------
 memcheck() {
