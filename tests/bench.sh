@@ -1,7 +1,8 @@
 #!/bin/sh
 # What `make bench` runs: training steps by shape and supervised fraction, and of trained models on real rows; how their
-# time grows; tokenizers; and the start of a run. $1: the folder of the programs. SHAPES ("260K 15M 135M"), STEPS (5) of
-# each run and ROUNDS (3; medians are printed) say how much. PEER=1 also runs, in a Python of its own (build/oracle):
+# time grows; tokenizers; and the start of a run. $1: the folder of the programs. SHAPES ("260K 15M 135M") and MODELS
+# ("tiny stories260K") ask for a part; STEPS (5) of each run and ROUNDS (3; medians are printed) say how much.
+# PEER=1 also runs, in a Python of its own (build/oracle):
 #   PyTorch (a) as a user writes it: padded rows, all logits; (b) in its best form: supervised rows' logits only, and
 #   compiled where that is faster. Both on the same rows, in turn with ours.
 #   TRL's SFTTrainer and ./train as whole processes: 20 steps, one thread each, in CPU seconds (user and system).
@@ -46,7 +47,7 @@ ${CC:-gcc} --version | head -n 1
 [ -z "$python" ] || $python -c 'import torch, transformers, trl; print("PyTorch", torch.__version__, "transformers",
     transformers.__version__, "TRL", trl.__version__)'
 
-for shape in ${SHAPES:-260K 15M 135M}; do
+for shape in ${SHAPES-260K 15M 135M}; do
     row "$shape 15 %" $shape $shape 0.15 $steps
     row "$shape 100 %" $shape $shape 1 $steps
 done
@@ -61,8 +62,8 @@ cat >$out/stories260K.json <<END
  "max_length": 512, "per_device_train_batch_size": 8, "learning_rate": 1e-4,
  "chat_template_path": "configs/templates/plain.jinja"}
 END
-models=tiny
-[ -d $shared/models ] && models="tiny stories260K"
+models=${MODELS-tiny stories260K}
+[ -d $shared/models ] || models=${models%stories260K}
 for model in $models; do
     folder=$(sed -n 's/.*"model_name_or_path": "\([^"]*\)".*/\1/p' $out/$model.json)
     row "$model, real rows" $folder $out/$model.json $((steps * 4))
@@ -80,7 +81,7 @@ for model in ${python:+$models}; do
     echo "$model: 20 steps, CPU seconds: ./train $(median 1 $out/seconds), TRL $(median 2 $out/seconds): $(
         awk '{ print $2 / $1 }' $out/seconds >$out/line; median 1 $out/line) times"
 done
-[ -n "$SHAPES" ] && exit                                   # a part was asked for
+[ -n "${SHAPES+part}${MODELS+part}" ] && exit              # a part was asked for
 
 # Growth: each line's time per token, and the time that its needed work would take at the canary's speed.
 points() {

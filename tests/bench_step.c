@@ -99,7 +99,8 @@ static double fma_speed(void)
     double start = now_seconds();
 #pragma omp parallel
     {
-        Lanes sum[sums] = {0}, x = factor - (Lanes){0};
+        Lanes sum[sums], x = factor - (Lanes){0};
+        for (int k = 0; k < sums; k++) sum[k] = (float)(k + 1) * x;            // equal ones would be computed once
         for (int i = 0; i < rounds; i++)
             for (int k = 0; k < sums; k++) sum[k] = sum[k] * x + x;
         for (int k = 1; k < sums; k++) sum[0] += sum[k];
