@@ -73,7 +73,8 @@ COMPILE  = $(CC) $(STRICT) $(OPENMP) $(WERROR) $(CFLAGS) $(SANITIZE) $$(pkg-conf
 LINK     = $(CC) $(SANITIZE) -o $@ $^ $$(pkg-config --libs $(PKGS)) $(OPENMP_LIBS) -lm
 
 PARTS   := $(patsubst %.c,%,$(wildcard model/*.c tokenizer/*.c data/*/*.c))
-STRINGS := $(subst page.,page_,$(wildcard data/report/page.css data/report/page.js)) data/run/trl_keys_txt
+STRINGS := $(subst page.,page_,$(wildcard data/report/page.css data/report/page.js)) data/run/trl_keys_txt \
+           model/adapter_config_json
 OBJECTS := $(PARTS:%=$(BUILD)/%.o) $(STRINGS:%=$(BUILD)/%.o)
 T        =
 TESTS   := $(addprefix $(BUILD)/,$(or $(T),$(notdir $(basename $(wildcard tests/test_*.c)))))
@@ -106,6 +107,8 @@ endef
 $(BUILD)/data/report/page_%.c: data/report/page.% Makefile
 	$(TO_STRING)
 $(BUILD)/data/run/%_txt.c: data/run/%.txt Makefile
+	$(TO_STRING)
+$(BUILD)/model/%_json.c: model/%.json Makefile
 	$(TO_STRING)
 
 $(BUILD)/%.o: $(BUILD)/%.c

@@ -143,6 +143,9 @@ double rng_uniform(Rng *r);                               // [0, 1)
 double rng_normal(Rng *r);                                // mean 0, standard deviation 1 (Box and Muller)
 size_t rng_below(Rng *r, size_t n);                       // 0 .. n-1, without bias
 
+// The SHA-256 (FIPS 180-4) of n bytes, as 64 hexadecimal digits: sha256.c.
+void sha256_hex(const void *bytes, size_t n, char out[65]);
+
 double now_seconds(void);                                 // monotonic clock
 
 #endif

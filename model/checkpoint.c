@@ -257,15 +257,14 @@ bool config_check_keys(const cJSON *json, const char *where, Err *e)
 // ---- Hugging Face folder ------------------------------------------------------------------------------------------
 
 enum { MAX_SHARDS = 1000 };     // each tensor is looked for in each
-typedef struct { SafeTensors *files; size_t n, cap; } Shards;
 
-static void shards_close(Shards *s)
+void shards_close(Shards *s)
 {
     for (size_t i = 0; i < s->n; i++) safetensors_close(&s->files[i]);
     free(s->files);
 }
 
-static bool shards_add(Shards *s, const char *folder, const char *name, Err *e)
+bool shards_add(Shards *s, const char *folder, const char *name, Err *e)
 {
     char *path = path_join(folder, name);
     ARRAY_ROOM(s->files, s->n, s->cap);
@@ -342,15 +341,11 @@ static bool has_other_head(const char *folder)
 
 static bool folder_config(Config *c, const char *folder, Err *e)
 {
-    char *path = path_join(folder, "config.json"), *adapter = path_join(folder, "adapter_config.json");
-    bool both = file_exists(adapter);                      // transformers would load both, which is another model
-    if (both)
-        fail(e, "%s: an adapter is not read: merge it into the model (peft: merge_and_unload) or move it", adapter);
-    cJSON *json = both ? NULL : json_load(path, e);
+    char *path = path_join(folder, "config.json");
+    cJSON *json = json_load(path, e);
     bool ok = json && config_from_json(c, json, path, e);
     if (ok && c->tied && has_other_head(folder)) c->tied = false;
     cJSON_Delete(json);
-    free(adapter);
     free(path);
     return ok;
 }
@@ -365,37 +360,26 @@ static void rope_reorder(float *to, const float *from, size_t rows, size_t colum
     }
 }
 
-static void tensor_hf_name(TensorId id, size_t layer, char out[96])
+char *parts_add(Parts *p, size_t rows, size_t columns, size_t at, size_t head_dim)
 {
-    const char *pattern = tensor_table[id].hf_name, *mark = strstr(pattern, "%d");
-    if (!mark) snprintf(out, 96, "%s", pattern);
-    else snprintf(out, 96, "%.*s%zu%s", (int)(mark - pattern), pattern, layer, mark + 2);
+    ARRAY_ROOM(p->items, p->n, p->cap);
+    Part *part = &p->items[p->n++];
+    *part = (Part){.n_dims = rows ? 2 : 1, .shape = {rows ? rows : columns, columns}, .count = (rows ? rows : 1) * columns,
+                   .at = at, .head_dim = head_dim};
+    return part->name;
 }
 
-static int tensor_hf_shape(const Config *c, TensorId id, size_t shape[MAX_DIMS])
-{
-    bool vector = tensor_table[id].rows == SIZE_ONE;
-    shape[0] = config_size(c, vector ? tensor_table[id].columns : tensor_table[id].rows);
-    shape[1] = config_size(c, tensor_table[id].columns);
-    return vector ? 1 : 2;
-}
-
-// Is it a tensor of the table? Or one that is recomputed: a tied model may carry its classifier all the same, and old
-// files carry RoPE frequencies.
-static bool is_expected(const Config *c, const char *name)
+// A name that may be there besides: a tied model may carry its classifier all the same, and old files carry RoPE
+// frequencies.
+static bool is_ignored(const char *name)
 {
     static const char frequencies[] = "rotary_emb.inv_freq";
-    size_t length = strlen(name), layer = 0;
-    char full[96];
-    if (length >= strlen(frequencies) && strcmp(name + length - strlen(frequencies), frequencies) == 0) return true;
-    if (strncmp(name, "model.layers.", 13) == 0) layer = strtoul(name + 13, NULL, 10);
-    for (TensorId id = 0; id < N_TENSORS; id++) {
-        tensor_hf_name(id, layer, full);
-        if (strcmp(name, full) == 0) return layer < (size_t)c->n_layers;
-    }
-    return false;
+    size_t length = strlen(name), end = strlen(frequencies);
+    return strcmp(name, tensor_table[CLASSIFIER].hf_name) == 0 ||
+           (length >= end && strcmp(name + length - end, frequencies) == 0);
 }
 
+// The first eight names of a list, and how many more there are.
 typedef struct { Buf text; size_t n; } NameList;
 
 static void list_name(NameList *list, const char *name)
@@ -409,61 +393,90 @@ static const char *list_end(NameList *list)
     return list->n ? list->text.data : "none";
 }
 
-// Every tensor of the table is there and has its shape, and there is none besides.
-static bool check_tensors(const Shards *s, const Config *c, const char *folder, Err *e)
+bool parts_check(const Shards *s, const Parts *p, const char *where, Err *e)
 {
     NameList missing = {0}, extra = {0};
+    const SafeTensors *file = NULL;
     bool ok = true;
-    for (TensorId id = 0; id < N_TENSORS && ok; id++)
-        for (size_t l = 0; l < tensor_count(c, id) && ok; l++) {
-            char name[96], want[96], got[96];
-            size_t shape[MAX_DIMS];
-            int n_dims = tensor_hf_shape(c, id, shape);
-            const SafeTensors *file = NULL;
-            tensor_hf_name(id, l, name);
-            const StTensor *t = shards_find(s, name, &file);
-            if (!t) list_name(&missing, name);
-            else if (t->n_dims != n_dims || memcmp(t->shape, shape, sizeof *shape * (size_t)n_dims) != 0)
-                ok = fail(e, "%s: %s: expected shape %s, found %s", file->file.path, name,
-                          shape_text(shape, n_dims, want), shape_text(t->shape, t->n_dims, got));
-        }
+    for (const Part *want = p->items; want < p->items + p->n && ok; want++) {
+        char wanted[96], found[96];
+        const StTensor *t = shards_find(s, want->name, &file);
+        if (!t) list_name(&missing, want->name);
+        else if (t->n_dims != want->n_dims || memcmp(t->shape, want->shape, sizeof *t->shape * (size_t)t->n_dims) != 0)
+            ok = fail(e, "%s: %s: expected shape %s, found %s", file->file.path, want->name,
+                      shape_text(want->shape, want->n_dims, wanted), shape_text(t->shape, t->n_dims, found));
+    }
     for (size_t i = 0; i < s->n && ok; i++)
-        for (size_t j = 0; j < s->files[i].n; j++)
-            if (!is_expected(c, s->files[i].tensors[j].name)) list_name(&extra, s->files[i].tensors[j].name);
+        for (size_t j = 0, k; j < s->files[i].n; j++) {
+            const char *name = s->files[i].tensors[j].name;
+            for (k = 0; k < p->n && strcmp(p->items[k].name, name) != 0;) k++;
+            if (k == p->n && !is_ignored(name)) list_name(&extra, name);
+        }
     if (ok && (missing.n || extra.n))
-        ok = fail(e, "%s: tensors missing: %s; unexpected: %s", folder, list_end(&missing), list_end(&extra));
+        ok = fail(e, "%s: tensors missing: %s; unexpected: %s", where, list_end(&missing), list_end(&extra));
     buf_free(&missing.text);
     buf_free(&extra.text);
     return ok;
 }
 
-static void load_tensor(Model *m, const Shards *s, TensorId id, size_t layer)
+void parts_read(const Shards *s, const Parts *p, float *arena)
 {
-    const Config *c = &m->config;
-    const SafeTensors *file = NULL;
-    char name[96];
-    tensor_hf_name(id, layer, name);
-    const StTensor *t = shards_find(s, name, &file);
-    float *w = model_param(m, id, layer);
-    if (!t) return;                                        // never: check_tensors has found it
-    if (!tensor_table[id].heads_of_pairs) safetensors_read(file, t, 0, t->count, w);
-    else {
-        float *halves = mem_alloc(t->count, sizeof *halves);
-        safetensors_read(file, t, 0, t->count, halves);
-        rope_reorder(w, halves, t->shape[0], t->shape[1], (size_t)c->head_dim, false);
+    for (const Part *part = p->items; part < p->items + p->n; part++) {
+        const SafeTensors *file = NULL;
+        const StTensor *t = shards_find(s, part->name, &file);
+        if (!t) continue;                                  // never: parts_check has found it
+        float *halves = part->head_dim ? mem_alloc(t->count, sizeof *halves) : NULL;
+        safetensors_read(file, t, 0, t->count, halves ? halves : arena + part->at);
+        if (halves) rope_reorder(arena + part->at, halves, t->shape[0], t->shape[1], part->head_dim, false);
+        free(halves);
+        safetensors_forget(file, t);
+    }
+}
+
+bool parts_save(const Parts *p, const float *arena, const char *folder, const char *name, const char *more, Err *e)
+{
+    StTensor *entries = mem_alloc(p->n, sizeof *entries);
+    FileWriter w;
+    for (size_t i = 0; i < p->n; i++) {
+        entries[i] = (StTensor){.name = p->items[i].name, .n_dims = p->items[i].n_dims};
+        memcpy(entries[i].shape, p->items[i].shape, sizeof p->items[i].shape);
+    }
+    bool ok = safetensors_create(&w, path_in(folder, name).text, more, entries, p->n, e);
+    for (const Part *part = p->items; ok && part < p->items + p->n; part++) {
+        const float *from = arena + part->at;
+        float *halves = part->head_dim ? mem_alloc(part->count, sizeof *halves) : NULL;
+        if (halves) rope_reorder(halves, from, part->shape[0], part->shape[1], part->head_dim, true);
+        ok = file_write(&w, halves ? halves : from, 4 * part->count, e);
         free(halves);
     }
-    safetensors_forget(file, t);
+    free(entries);
+    return ok && file_commit(&w, e);
+}
+
+// Those of a whole model.
+static Parts model_parts(const Config *c)
+{
+    Parts p = {0};
+    for (TensorId id = 0; id < N_TENSORS; id++)
+        for (size_t l = 0; l < tensor_count(c, id); l++) {
+            const TensorInfo *t = &tensor_table[id];
+            size_t rows = t->rows == SIZE_ONE ? 0 : config_size(c, t->rows), columns = config_size(c, t->columns);
+            size_t head_dim = t->heads_of_pairs ? (size_t)c->head_dim : 0;
+            tensor_hf_name(id, l, parts_add(&p, rows, columns, tensor_offset(c, id, l), head_dim));
+        }
+    return p;
 }
 
 static bool folder_load(Model *m, const char *folder, Err *e)
 {
-    Config c;
+    Config c = {0};
     Shards s = {0};
-    bool ok = folder_config(&c, folder, e) && shards_open(&s, folder, e) && check_tensors(&s, &c, folder, e) &&
-              model_init(m, &c, e);
-    for (TensorId id = 0; ok && id < N_TENSORS; id++)
-        for (size_t l = 0; l < tensor_count(&c, id); l++) load_tensor(m, &s, id, l);
+    Parts p = {0};
+    bool ok = folder_config(&c, folder, e) && shards_open(&s, folder, e);
+    if (ok) p = model_parts(&c);
+    ok = ok && parts_check(&s, &p, folder, e) && model_init(m, &c, e);
+    if (ok) parts_read(&s, &p, m->params);
+    free(p.items);
     shards_close(&s);
     return ok;
 }
@@ -544,46 +557,13 @@ static bool save_config(const Config *c, const char *folder, const cJSON *other_
     return ok;
 }
 
-static bool write_tensor(const Model *m, FileWriter *w, TensorId id, size_t layer, Err *e)
-{
-    const Config *c = &m->config;
-    size_t count = tensor_size(c, id), columns = config_size(c, tensor_table[id].columns);
-    const float *from = model_param(m, id, layer);
-    if (!tensor_table[id].heads_of_pairs) return file_write(w, from, 4 * count, e);
-    float *halves = mem_alloc(count, sizeof *halves);
-    rope_reorder(halves, from, count / columns, columns, (size_t)c->head_dim, true);
-    bool ok = file_write(w, halves, 4 * count, e);
-    free(halves);
-    return ok;
-}
-
-static bool save_tensors(const Model *m, const char *folder, Err *e)
-{
-    const Config *c = &m->config;
-    size_t n = 0, max = N_TENSORS * (size_t)c->n_layers;
-    StTensor *entries = mem_alloc(max, sizeof *entries);
-    char (*names)[96] = mem_alloc(max, sizeof *names);
-    for (TensorId id = 0; id < N_TENSORS; id++)
-        for (size_t l = 0; l < tensor_count(c, id); l++, n++) {
-            tensor_hf_name(id, l, names[n]);
-            entries[n].name = names[n];
-            entries[n].n_dims = tensor_hf_shape(c, id, entries[n].shape);
-        }
-    char *path = path_join(folder, "model.safetensors");
-    FileWriter w;
-    bool ok = safetensors_create(&w, path, entries, n, e);
-    for (TensorId id = 0; ok && id < N_TENSORS; id++)
-        for (size_t l = 0; ok && l < tensor_count(c, id); l++) ok = write_tensor(m, &w, id, l, e);
-    ok = ok && file_commit(&w, e);
-    free(path);
-    free(entries);
-    free(names);
-    return ok;
-}
-
 static bool folder_save(const Model *m, const char *path, const cJSON *other_keys, Err *e)
 {
-    return save_config(&m->config, path, other_keys, e) && save_tensors(m, path, e);
+    Parts p = model_parts(&m->config);
+    bool ok = save_config(&m->config, path, other_keys, e) &&
+              parts_save(&p, m->params, path, "model.safetensors", "", e);
+    free(p.items);
+    return ok;
 }
 
 static bool folder_fits(const Config *c, Err *e)

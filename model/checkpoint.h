@@ -5,6 +5,7 @@
 #ifndef CHECKPOINT_H
 #define CHECKPOINT_H
 
+#include "safetensors.h"
 #include "transformer.h"
 
 // What all others need to know of a format. To add one: its name here, its row and functions in checkpoint.c, and how
@@ -31,6 +32,20 @@ char *format_path(const Format *f, const char *dir);       // where the model is
 // By the path's format. Every size, name, dtype and shape is checked before it is used.
 bool checkpoint_config(Config *c, const char *path, Err *e);
 bool checkpoint_load(Model *m, const char *path, Err *e);
+
+// One or more safetensors files, as one. Files of adapters are read and written like those of models (peft.h).
+typedef struct { SafeTensors *files; size_t n, cap; } Shards;
+bool shards_add(Shards *s, const char *folder, const char *name, Err *e);
+void shards_close(Shards *s);                              // accepts {0}
+
+// Tensors of a file, and where they begin in an arena. head_dim: where the rows are RoPE pairs, else 0.
+typedef struct { char name[128]; int n_dims; size_t shape[2], count, at, head_dim; } Part;
+typedef struct { Part *items; size_t n, cap; } Parts;      // the caller frees the items
+char *parts_add(Parts *p, size_t rows, size_t columns, size_t at, size_t head_dim);    // returns where the name goes
+// Fails if one is missing, of another shape, or if the files have others besides.
+bool parts_check(const Shards *s, const Parts *p, const char *where, Err *e);
+void parts_read(const Shards *s, const Parts *p, float *arena);                        // what parts_check has passed
+bool parts_save(const Parts *p, const float *arena, const char *folder, const char *name, const char *more, Err *e);
 
 // A Config from transformers' LlamaConfig names: config.json, or the option model_init. `where` goes into messages.
 bool config_from_json(Config *c, const cJSON *json, const char *where, Err *e);

@@ -1,6 +1,8 @@
 // diagnose: see diagnose.h.
 #include "diagnose.h"
 
+#include "lora.h"
+
 #include <assert.h>
 #include <math.h>
 #include <stdlib.h>
@@ -25,8 +27,21 @@ static bool bad_tensor(const Model *m, const float *arena, const char *what, Ten
     return true;
 }
 
+// The same of an adapter's numbers or their gradient.
+static bool bad_adapter(const Model *m, const float *arena, const char *what, Place *place)
+{
+    char name[128];
+    size_t at = 0;
+    while (at < m->n_trained && isfinite(arena[at])) at++;
+    if (at == m->n_trained) return false;
+    adapter_name(m, at, name);
+    snprintf(place->text, sizeof place->text, "%s of %s", what, name);
+    return true;
+}
+
 bool diagnose_weights(const Model *m, Place *place)
 {
+    if (m->adapter && bad_adapter(m, m->trained, "weights", place)) return true;
     if (bad_tensor(m, m->params, "weights", TOK_EMB, 0, place)) return true;
     for (size_t l = 0; l < (size_t)m->config.n_layers; l++)
         for (TensorId id = ATT_NORM; id <= W2; id++)
@@ -38,6 +53,7 @@ bool diagnose_weights(const Model *m, Place *place)
 bool diagnose_gradients(const Model *m, Place *place)
 {
     static const TensorId order[] = {W2, W1, W3, FFN_NORM, WO, WQ, WK, WV, ATT_NORM};
+    if (m->adapter) return bad_adapter(m, m->grads, "gradient", place);
     if (bad_tensor(m, m->grads, "gradient", CLASSIFIER, 0, place)) return true;
     if (bad_tensor(m, m->grads, "gradient", FINAL_NORM, 0, place)) return true;
     for (size_t l = (size_t)m->config.n_layers; l-- > 0;)
@@ -79,7 +95,7 @@ static const char *bad_head(const Model *m, const Work *w, const Batch *b, const
     while (at < b->M && isfinite(loss[at].nll)) at++;
     if (at == b->M) return NULL;
     float *logits = mem_alloc(V, sizeof *logits);
-    linear_forward(logits, NULL, y + at * C, model_param(m, classifier_id(&m->config), 0), 1, C, V);
+    linear_forward(logits, NULL, y + at * C, model_classifier(m), 1, C, V);
     bool finite = all_finite(logits, V);
     free(logits);
     return finite ? "cross-entropy" : "logits";

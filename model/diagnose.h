@@ -5,7 +5,7 @@
 
 #include "transformer.h"
 
-typedef struct { char text[128]; } Place;                  // "layer 3: attention scores", "gradient of lm_head.weight"
+typedef struct { char text[160]; } Place;                  // "layer 3: attention scores", "gradient of lm_head.weight"
 
 // The first tensor with a NaN or an infinity in it, in the order of the forward (weights) or of the backward
 // (gradients, of the batch that came last). False if all is finite.

@@ -272,6 +272,17 @@ void linear_backward_weights(const WeightGradient *gradients, size_t count, floa
     }
 }
 
+void rows_product(float *y, size_t y_stride, const float *x, size_t x_stride, const float *w, bool transposed,
+                  size_t N, size_t in, size_t out, float beta)
+{
+    sgemm(false, transposed, N, out, in, x, x_stride, w, transposed ? in : out, beta, y, y_stride);
+}
+
+void rows_weights(float *dw, const float *dy, size_t dy_stride, const float *x, size_t N, size_t in, size_t out)
+{
+    sgemm(true, false, out, in, N, dy, dy_stride, x, in, 0, dw, in);
+}
+
 // ---- embedding ----------------------------------------------------------------------------------------------------
 
 void embedding_forward(float *x, const int *ids, const float *table, size_t N, size_t C)

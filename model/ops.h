@@ -82,6 +82,13 @@ typedef struct {
     size_t N, in, out;
 } WeightGradient;
 void linear_backward_weights(const WeightGradient *gradients, size_t count, float beta);
+// Narrow products inside of a tile, one thread's work. Rows of y and x may be parts of longer ones: y_stride and
+// x_stride floats lie between the beginnings of two.
+// y = beta * y + x w, w (in, out); or x w^T, w (out, in)
+void rows_product(float *y, size_t y_stride, const float *x, size_t x_stride, const float *w, bool transposed,
+                  size_t N, size_t in, size_t out, float beta);
+// dw = dy^T x                                                       // (out, in)
+void rows_weights(float *dw, const float *dy, size_t dy_stride, const float *x, size_t N, size_t in, size_t out);
 
 // x_n = table[ids_n]
 void embedding_forward(float *x, const int *ids, const float *table, size_t N, size_t C);   // (N, C), (N), (V, C)

@@ -2,6 +2,7 @@
 #include "optim.h"
 
 #include "lanes.h"
+#include "lora.h"
 
 #include <assert.h>
 #include <math.h>
@@ -43,12 +44,12 @@ void optim_free(Optim *o)
 
 double grads_norm(const Model *m)
 {
-    size_t n_pieces = (m->n_params + PIECE - 1) / PIECE;
+    size_t n_pieces = (m->n_trained + PIECE - 1) / PIECE;
     double total = 0, *sums = mem_alloc(n_pieces, sizeof *sums);
 #pragma omp parallel for schedule(static)
     for (size_t p = 0; p < n_pieces; p++) {
         const float *g = m->grads + p * PIECE;
-        size_t n = m->n_params - p * PIECE < PIECE ? m->n_params - p * PIECE : PIECE;
+        size_t n = m->n_trained - p * PIECE < PIECE ? m->n_trained - p * PIECE : PIECE;
         double sum = 0;
 #pragma omp simd reduction(+ : sum)
         for (size_t i = 0; i < n; i++) sum += (double)g[i] * (double)g[i];
@@ -98,26 +99,33 @@ OptimId optim_find(const char *name)
     return id;
 }
 
+// The numbers at .. end: inside of a parallel region, whose threads share them out.
+static void update_span(const Optim *o, Model *m, size_t at, size_t end, float decay)
+{
+    bool moments = o->moment1 != NULL;
+#pragma omp for schedule(static) nowait
+    for (size_t i = at; i < end; i += PIECE) {
+        size_t n = i + PIECE < end ? PIECE : end - i;
+        float *m1 = moments ? o->moment1 + i : NULL, *m2 = moments ? o->moment2 + i : NULL;
+        optim_table[o->id].update(o, m->trained + i, m->grads + i, m1, m2, n, decay);
+    }
+}
+
 void optim_step(Optim *o, Model *m, double lr, double grad_scale)
 {
     const Config *c = &m->config;
-    bool moments = o->moment1 != NULL;
     o->step++;
     o->lr = (float)lr;
     o->grad_scale = (float)grad_scale;
 #pragma omp parallel
-    for (TensorId id = 0; id < N_TENSORS; id++) {
-        float decay = tensor_table[id].decay ? o->weight_decay : 0;
-        for (size_t l = 0; l < tensor_count(c, id); l++) {
-            size_t at = tensor_offset(c, id, l), end = at + tensor_size(c, id);
-#pragma omp for schedule(static) nowait
-            for (size_t i = at; i < end; i += PIECE) {
-                size_t n = i + PIECE < end ? PIECE : end - i;
-                float *m1 = moments ? o->moment1 + i : NULL, *m2 = moments ? o->moment2 + i : NULL;
-                optim_table[o->id].update(o, m->params + i, m->grads + i, m1, m2, n, decay);
+    if (m->adapter) update_span(o, m, 0, m->n_trained, o->weight_decay);       // it has no norms
+    else
+        for (TensorId id = 0; id < N_TENSORS; id++)
+            for (size_t l = 0; l < tensor_count(c, id); l++) {
+                size_t at = tensor_offset(c, id, l);
+                update_span(o, m, at, at + tensor_size(c, id), tensor_table[id].decay ? o->weight_decay : 0);
             }
-        }
-    }
+    adapter_changed(m);
 }
 
 // ---- schedules ----------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-// optim: gradient norm, AdamW and SGD over the flat arenas, and the learning-rate schedules.
+// optim: gradient norm, AdamW and SGD over the flat arena of what is trained, and the learning-rate schedules.
 #ifndef OPTIM_H
 #define OPTIM_H
 

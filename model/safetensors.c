@@ -171,11 +171,11 @@ void safetensors_forget(const SafeTensors *st, const StTensor *t)
 #endif
 }
 
-bool safetensors_create(FileWriter *w, const char *path, const StTensor *entries, size_t n, Err *e)
+bool safetensors_create(FileWriter *w, const char *path, const char *more, const StTensor *entries, size_t n, Err *e)
 {
     Buf header = {0};
     size_t at = 0;
-    buf_adds(&header, "{\"__metadata__\":{\"format\":\"pt\"}");
+    buf_addf(&header, "{\"__metadata__\":{\"format\":\"pt\"%s}", more);
     for (size_t i = 0; i < n; i++) {
         const StTensor *t = &entries[i];
         size_t count = 1;

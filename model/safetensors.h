@@ -38,7 +38,7 @@ void safetensors_forget(const SafeTensors *st, const StTensor *t);
 const char *shape_text(const size_t *shape, int n_dims, char out[96]);
 
 // Writing: begin with the F32 entries (name, n_dims, shape), then file_write each one's data in that order, then
-// file_commit.
-bool safetensors_create(FileWriter *w, const char *path, const StTensor *entries, size_t n, Err *e);
+// file_commit. `more` is JSON for __metadata__: "", or ",\"key\":\"value\"".
+bool safetensors_create(FileWriter *w, const char *path, const char *more, const StTensor *entries, size_t n, Err *e);
 
 #endif

@@ -1,6 +1,8 @@
 // sample: see sample.h. sampler_feed is the reference for transformer.c: the whole forward, for one token.
 #include "sample.h"
 
+#include "lora.h"
+
 #include <assert.h>
 #include <math.h>
 #include <stdlib.h>
@@ -70,6 +72,13 @@ static void attend(float *att, const float *q, const float *keys, const float *v
     for (size_t d = 0; d < D; d++) att[d] /= sum;
 }
 
+// y += what an adapter, if there is one, has beside the products of the tensors first .. last
+static void add_branches(const Model *m, float *y, const float *x, TensorId first, TensorId last, size_t layer)
+{
+    size_t stride = 1 << 30;                               // of one row: there is no next
+    lora_forward(m, NULL, (Products){first, last, layer, stride}, (Tile){.R = 1}, y, x);
+}
+
 // C model dim, F ffn size, V vocabulary, H query heads, K key/value heads, D head size; HD = H * D, KD = K * D.
 // Arguments of the operations: outputs, then inputs, then sizes (ops.h).
 void sampler_feed(Sampler *s, int token)
@@ -83,7 +92,7 @@ void sampler_feed(Sampler *s, int token)
     s->n_cached++;
 
     // the token's embedding begins the residual stream x
-    embedding_forward(s->x, &token, model_param(m, TOK_EMB, 0), 1, C);
+    embedding_forward(s->x, &token, model_embedding(m), 1, C);
     for (size_t l = 0; l < m->shape.L; l++) {
         // query, key and value of this position; key and value are written into the cache. wk and wv are neighbours in
         // memory: one product gives both
@@ -91,6 +100,8 @@ void sampler_feed(Sampler *s, int token)
         rmsnorm_forward(s->norm, &rstd, s->x, model_param(m, ATT_NORM, l), eps, 1, C);
         linear_forward(s->q, NULL, s->norm, model_param(m, WQ, l), 1, C, HD);
         linear_forward(kv, NULL, s->norm, model_param(m, WK, l), 1, C, 2 * KD);
+        add_branches(m, s->q, s->norm, WQ, WQ, l);
+        add_branches(m, kv, s->norm, WK, WV, l);
 
         // RoPE: each pair of numbers in queries and keys is turned by an angle that grows with the position
         rope(s->q, HD, m->cos_sin, &position, 1, H, D, 1);
@@ -103,16 +114,19 @@ void sampler_feed(Sampler *s, int token)
         }
         // x = x + att wo^T
         linear_forward(s->x, s->x, s->att, model_param(m, WO, l), 1, HD, C);
+        add_branches(m, s->x, s->att, WO, WO, l);
 
         // the ffn: x = x + (silu(g) * u) w2^T, where g = norm(x) w1^T and u = norm(x) w3^T, one product again
         rmsnorm_forward(s->norm, &rstd, s->x, model_param(m, FFN_NORM, l), eps, 1, C);
         linear_forward(s->gu, NULL, s->norm, model_param(m, W1, l), 1, C, 2 * F);
+        add_branches(m, s->gu, s->norm, W1, W3, l);
         swiglu_forward(s->y, s->gu, 1, F);
         linear_forward(s->x, s->x, s->y, model_param(m, W2, l), 1, F, C);
+        add_branches(m, s->x, s->y, W2, W2, l);
     }
     // the last norm, and a logit for every token that may follow
     rmsnorm_forward(s->norm, &rstd, s->x, model_param(m, FINAL_NORM, 0), eps, 1, C);
-    linear_forward(s->logits, NULL, s->norm, model_param(m, classifier_id(&m->config), 0), 1, C, V);
+    linear_forward(s->logits, NULL, s->norm, model_classifier(m), 1, C, V);
 }
 
 typedef struct { float p; int id; } Candidate;

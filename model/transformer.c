@@ -3,6 +3,8 @@
 // the keys and values of every token, but the rest only at positions that predict a target.
 #include "transformer.h"
 
+#include "lora.h"
+
 #include <assert.h>
 #include <math.h>
 #include <stdlib.h>
@@ -62,6 +64,13 @@ size_t tensor_offset(const Config *c, TensorId id, size_t layer)
     for (TensorId t = 0; t < N_TENSORS; t++)
         if (tensor_table[t].per_layer) one_layer += tensor_size(c, t);
     return before + (tensor_table[id].per_layer ? layer * one_layer : 0);
+}
+
+void tensor_hf_name(TensorId id, size_t layer, char out[96])
+{
+    const char *pattern = tensor_table[id].hf_name, *mark = strstr(pattern, "%d");
+    if (!mark) snprintf(out, 96, "%s", pattern);
+    else snprintf(out, 96, "%.*s%zu%s", (int)(mark - pattern), pattern, layer, mark + 2);
 }
 
 size_t params_count(const Config *c)
@@ -149,8 +158,8 @@ bool model_init(Model *m, const Config *c, Err *e)
 {
     *m = (Model){.config = *c, .shape = config_shape(c)};
     if (!config_check(c, e)) return false;
-    m->n_params = params_count(c);
-    m->params = floats_alloc(m->n_params, e);
+    m->n_params = m->n_trained = params_count(c);
+    m->params = m->trained = floats_alloc(m->n_params, e);
     m->cos_sin = m->params ? floats_alloc((size_t)c->seq_len * (size_t)c->head_dim, e) : NULL;
     if (!m->cos_sin) {
         model_free(m);
@@ -169,12 +178,23 @@ bool model_init(Model *m, const Config *c, Err *e)
 
 bool model_init_grads(Model *m, Err *e)
 {
-    m->grads = floats_alloc(m->n_params, e);
+    m->grads = floats_alloc(m->n_trained, e);
     return m->grads;
+}
+
+const float *model_embedding(const Model *m)
+{
+    return m->adapter && m->adapter->embedding ? m->adapter->embedding : model_param(m, TOK_EMB, 0);
+}
+
+const float *model_classifier(const Model *m)
+{
+    return m->config.tied ? model_embedding(m) : model_param(m, CLASSIFIER, 0);
 }
 
 void model_free(Model *m)
 {
+    adapter_free(m->adapter);
     free(m->params);
     free(m->grads);
     free(m->cos_sin);
@@ -285,9 +305,19 @@ bool work_init(Work *w, const Config *c, BatchSize max, WorkKind kind, Err *e)
     return true;
 }
 
+size_t work_adapter_size(const Config *c, const Adapter *a, BatchSize max)
+{
+    size_t layer = 1;
+    for (size_t l = 0; l < (size_t)c->n_layers; l++)
+        if (lora_layer_size(a, l) > layer) layer = lora_layer_size(a, l);
+    return tile_count(max.tokens, (size_t)c->dim) * layer;
+}
+
 void work_free(Work *w)
 {
     free(w->floats);
+    free(w->grads_tiles);
+    free(w->keys);
     free(w->acts);
     free(w->position);
     free(w->query_position);
@@ -311,14 +341,37 @@ static void rows_scatter_add(float *y, const float *x, const size_t *at, size_t 
         for (size_t c = 0; c < C; c++) y[at[m] * C + c] += x[m * C + c];
 }
 
-// y (C) = beta * y + the sum of x's rows (N, C)
-static void rows_sum(float *y, const float *x, size_t N, size_t C, float beta)
+// y (C) = beta * y + the sum of N rows of x, `stride` floats apart
+static void rows_sum(float *y, const float *x, size_t N, size_t stride, size_t C, float beta)
 {
     for (size_t c = 0; c < C; c++) {
         float sum = beta == 0 ? 0 : beta * y[c];
-        for (size_t n = 0; n < N; n++) sum += x[n * C + c];
+        for (size_t n = 0; n < N; n++) sum += x[n * stride + c];
         y[c] = sum;
     }
+}
+
+// ---- an adapter ---------------------------------------------------------------------------------------------------
+
+// Is something trained below this tensor? The backward ends where nothing is.
+static bool trains_below(const Model *m, TensorId id, size_t layer)
+{
+    return !m->adapter || m->adapter->lowest < lora_index(id, layer);
+}
+
+// Sums up what the tiles of N rows have: the gradient of a norm or, with an adapter, of the tensors first .. last.
+static void tiles_sum(Model *m, const Work *w, TensorId norm, TensorId first, TensorId last, size_t layer, size_t N,
+                      float beta)
+{
+    size_t C = m->shape.C, n = (N - 1) / tile_rows(N, C) + 1, begin;
+    const Adapter *a = m->adapter;
+    if (!a) {
+        rows_sum(model_grad(m, norm, layer), w->dw_tiles, n, C, C, beta);
+        return;
+    }
+    begin = lora_at(a, first, layer)->a;                   // its gradients begin as zeros
+    rows_sum(m->grads + begin, w->grads_tiles + (begin - lora_at(a, TOK_EMB, layer)->a), n, lora_layer_size(a, layer),
+             lora_at(a, last + 1, layer)->a - begin, 1);
 }
 
 // ---- between two attentions ---------------------------------------------------------------------------------------
@@ -332,7 +385,7 @@ static void rows_sum(float *y, const float *x, size_t N, size_t C, float beta)
 // neighbours in the arena and are used as one matrix.
 typedef struct {
     size_t N, layer, out, heads;                           // out: columns; rope turns their first `heads` heads
-    TensorId id;                                           // the first of the neighbours: WQ or WK
+    TensorId id, last;                                     // the neighbours: from WQ or WK to WQ or WV
     const int *position;                                   // (N)
     float *norm;                                           // (N, C)
 } Projection;
@@ -346,27 +399,32 @@ static void project(const Model *m, Work *w, const Projection *p, float *y, cons
         float *norm = p->norm + t.n * C, *y_t = y + t.n * out;
         rmsnorm_forward(norm, w->rstd + t.n, x + t.n * C, norm_w, m->config.norm_eps, t.R, C);
         linear_rows(y_t, NULL, norm, qkv_w, t, C, out);
+        lora_forward(m, w, (Products){p->id, p->last, p->layer, out}, t, y_t, norm);
         rope(y_t, out, m->cos_sin, p->position + t.n, t.R, p->heads, D, 1);
     }
 }
 
 // dx = add + the gradient of x that follows from dy. `add` may be NULL: then it is left out. dx may be x. The norm's
 // gradient goes to m->grads. rope turns dy back, and p->norm is computed again: the gradient of the weights needs both.
+// With an adapter dx is computed only if something below is trained.
 static void project_backward(Model *m, Work *w, const Projection *p, float *dx, const float *add, float *dy,
                              const float *x, float beta)
 {
     size_t N = p->N, C = m->shape.C, D = m->shape.D, out = p->out;
     const float *norm_w = model_param(m, ATT_NORM, p->layer), *qkv_w = model_param(m, p->id, p->layer);
+    bool goes_on = trains_below(m, WQ, p->layer);
     FOR_EACH_TILE(t, N, C) {
         const float *x_t = x + t.n * C, *add_t = add ? add + t.n * C : NULL;
         float *norm = p->norm + t.n * C, *rstd = w->rstd + t.n, *dnorm = w->dnorm + t.n * C, *dy_t = dy + t.n * out;
         float *dx_t = dx + t.n * C, *dw = w->dw_tiles + t.i * C;
         rope(dy_t, out, m->cos_sin, p->position + t.n, t.R, p->heads, D, -1);        // y = rope(y)
-        linear_rows_backward(dnorm, dy_t, qkv_w, t, C, out);                         // y = norm w^T
+        if (goes_on) linear_rows_backward(dnorm, dy_t, qkv_w, t, C, out);            // y = norm w^T
         rmsnorm_forward(norm, rstd, x_t, norm_w, m->config.norm_eps, t.R, C);
+        lora_backward(m, w, (Products){p->id, p->last, p->layer, out}, t, goes_on ? dnorm : NULL, dy_t, norm);
+        if (!goes_on) continue;
         rmsnorm_backward(dx_t, dw, add_t, dnorm, x_t, norm_w, rstd, t.R, C);         // norm = rmsnorm(x)
     }
-    rows_sum(model_grad(m, ATT_NORM, p->layer), w->dw_tiles, (N - 1) / tile_rows(N, C) + 1, C, beta);
+    tiles_sum(m, w, ATT_NORM, p->id, p->last, p->layer, N, beta);
 }
 
 // out = x_att + swiglu(norm(x_att) w1|w3^T) w2^T,   x_att = x + att wo^T:   all (M, C)
@@ -379,10 +437,13 @@ static void after_attention(const Model *m, Work *w, const LayerActs *acts, floa
         float *x_att = acts->x_att + t.n * C, *norm = w->norm_ffn + t.n * C;
         float *gu = acts->gu + t.n * 2 * F, *y = w->y + t.n * F;
         linear_rows(x_att, x + t.n * C, acts->att + t.n * HD, model_param(m, WO, layer), t, HD, C);
+        lora_forward(m, w, (Products){WO, WO, layer, C}, t, x_att, acts->att + t.n * HD);
         rmsnorm_forward(norm, w->rstd + t.n, x_att, norm_w, m->config.norm_eps, t.R, C);
         linear_rows(gu, NULL, norm, model_param(m, W1, layer), t, C, 2 * F);         // w1|w3 at once
+        lora_forward(m, w, (Products){W1, W3, layer, 2 * F}, t, gu, norm);
         swiglu_forward(y, gu, t.R, F);
         linear_rows(out + t.n * C, x_att, y, model_param(m, W2, layer), t, F, C);
+        lora_forward(m, w, (Products){W2, W2, layer, C}, t, out + t.n * C, y);
     }
 }
 
@@ -398,19 +459,25 @@ static void after_attention_backward(Model *m, Work *w, const LayerActs *acts, c
 {
     size_t C = m->shape.C, F = m->shape.F, HD = m->shape.HD;
     const float *norm_w = model_param(m, FFN_NORM, layer);
+    bool to_norm = trains_below(m, W1, layer), to_att = trains_below(m, WO, layer);
     FOR_EACH_TILE(t, M, C) {
         const float *x_att = acts->x_att + t.n * C, *dout_t = dout + t.n * C;
         float *norm = w->norm_ffn + t.n * C, *rstd = w->rstd + t.n, *gu = acts->gu + t.n * 2 * F, *y = w->y + t.n * F;
         float *dx_att = w->dx_att + t.n * C, *dnorm = w->dnorm + t.n * C, *dw = w->dw_tiles + t.i * C;
         float *datt = w->datt + t.n * HD;
         linear_rows_backward(y, dout_t, model_param(m, W2, layer), t, F, C);         // out = x_att + y w2^T
+        lora_backward(m, w, (Products){W2, W2, layer, C}, t, y, dout_t, NULL);
         swiglu_backward(gu, y, t.R, F);                                              // y = swiglu(gu)
-        linear_rows_backward(dnorm, gu, model_param(m, W1, layer), t, C, 2 * F);     // gu = norm w1|w3^T
+        lora_backward(m, w, (Products){W2, W2, layer, C}, t, NULL, dout_t, y);       // y is that of the forward again
+        if (to_norm) linear_rows_backward(dnorm, gu, model_param(m, W1, layer), t, C, 2 * F);  // gu = norm w1|w3^T
         rmsnorm_forward(norm, rstd, x_att, norm_w, m->config.norm_eps, t.R, C);
+        lora_backward(m, w, (Products){W1, W3, layer, 2 * F}, t, to_norm ? dnorm : NULL, gu, norm);
+        if (!to_norm) continue;
         rmsnorm_backward(dx_att, dw, dout_t, dnorm, x_att, norm_w, rstd, t.R, C);    // norm = rmsnorm(x_att)
-        linear_rows_backward(datt, dx_att, model_param(m, WO, layer), t, HD, C);     // x_att = x + att wo^T
+        if (to_att) linear_rows_backward(datt, dx_att, model_param(m, WO, layer), t, HD, C);   // x_att = x + att wo^T
+        lora_backward(m, w, (Products){WO, WO, layer, C}, t, to_att ? datt : NULL, dx_att, acts->att + t.n * HD);
     }
-    rows_sum(model_grad(m, FFN_NORM, layer), w->dw_tiles, (M - 1) / tile_rows(M, C) + 1, C, beta);
+    tiles_sum(m, w, FFN_NORM, WO, W2, layer, M, beta);
 }
 
 // ---- a layer ------------------------------------------------------------------------------------------------------
@@ -434,8 +501,8 @@ static Queries all_queries(const Model *m, const Work *w, const Batch *b, size_t
     size_t N = b->N, stride = s->HD + 2 * s->KD;
     return (Queries){
         .M = N, .kv = s->HD,
-        .to_q = {.N = N, .layer = layer, .out = stride, .heads = s->H + s->K, .id = WQ, .position = w->position,
-                 .norm = w->norm_att},
+        .to_q = {.N = N, .layer = layer, .out = stride, .heads = s->H + s->K, .id = WQ, .last = WV,
+                 .position = w->position, .norm = w->norm_att},
         .attention = {.S = b->S, .key_starts = b->starts, .query_starts = b->starts, .query_position = w->position,
                       .order = w->order, .H = s->H, .K = s->K, .D = s->D, .longest_row = w->max.row,
                       .q_stride = stride, .kv_stride = stride},
@@ -448,10 +515,10 @@ static Queries target_queries(const Model *m, const Work *w, const Batch *b, siz
     size_t N = b->N, M = b->M;
     return (Queries){
         .M = M, .at = b->at, .kv = M * s->HD,
-        .to_q = {.N = M, .layer = layer, .out = s->HD, .heads = s->H, .id = WQ, .position = w->query_position,
-                 .norm = w->norm_q},
-        .to_kv = {.N = N, .layer = layer, .out = 2 * s->KD, .heads = s->K, .id = WK, .position = w->position,
-                  .norm = w->norm_att},
+        .to_q = {.N = M, .layer = layer, .out = s->HD, .heads = s->H, .id = WQ, .last = WQ,
+                 .position = w->query_position, .norm = w->norm_q},
+        .to_kv = {.N = N, .layer = layer, .out = 2 * s->KD, .heads = s->K, .id = WK, .last = WV,
+                  .position = w->position, .norm = w->norm_att},
         .attention = {.S = b->S, .key_starts = b->starts, .query_starts = w->query_starts,
                       .query_position = w->query_position, .order = w->order, .H = s->H, .K = s->K, .D = s->D,
                       .longest_row = w->max.row, .q_stride = s->HD, .kv_stride = 2 * s->KD},
@@ -492,14 +559,16 @@ static void layer_backward(Model *m, Work *w, const Batch *b, size_t layer, floa
     const float *q = acts->qkv, *kv = q + query.kv;
 
     after_attention_backward(m, w, acts, dout, layer, M, beta);                      // after_attention(..., out, x...)
+    if (!trains_below(m, WO, layer)) return;
     attention_backward(dq, dkv, w->datt, acts->att, acts->lse, q, kv, &query.attention, w->attention);  // ..._forward
     if (query.at) {
         float *x_at = w->dx_q, *dx_at = w->dx_q;           // the first becomes the second
         rows_gather(x_at, acts->x, query.at, M, C);
         project_backward(m, w, to_q, dx_at, w->dx_att, dq, x_at, beta);              // project(..., q, x_at)
         project_backward(m, w, to_kv, dx, NULL, dkv, acts->x, 1);                    // project(..., kv, x)
-        rows_scatter_add(dx, dx_at, query.at, M, C);                                 // rows_gather(x_at, x)
+        if (trains_below(m, WQ, layer)) rows_scatter_add(dx, dx_at, query.at, M, C); // rows_gather(x_at, x)
     } else project_backward(m, w, to_q, dx, w->dx_att, dq, acts->x, beta);           // project(..., q, x)
+    if (m->adapter) return;
 
     WeightGradient weights[5] = {
         {model_grad(m, W1, layer), acts->gu, w->norm_ffn, M, C, 2 * F},              // dW1|W3 += dgu^T norm_ffn
@@ -518,15 +587,22 @@ static void layer_backward(Model *m, Work *w, const Batch *b, size_t layer, floa
 static size_t row_length(const Batch *b, size_t s) { return b->starts[s + 1] - b->starts[s]; }
 
 // Where each token and each target stands in its row, and which targets belong to which row.
-// The threads begin with the longest rows, so that none is left with a long one at the end.
+// The threads begin with the longest rows, so that none is left with a long one at the end. The keys of dropout do not
+// depend on how the rows of a step are cut into batches.
 static void batch_positions(Work *w, const Batch *b)
 {
+    uint32_t *target_keys = w->drops ? w->keys + w->max.tokens : NULL;
     size_t target = 0;
     w->query_starts[0] = 0;
     for (size_t s = 0; s < b->S; s++) {
-        for (size_t n = b->starts[s]; n < b->starts[s + 1]; n++) w->position[n] = (int)(n - b->starts[s]);
-        for (; target < b->M && b->at[target] < b->starts[s + 1]; target++)
+        for (size_t n = b->starts[s]; n < b->starts[s + 1]; n++) {
+            w->position[n] = (int)(n - b->starts[s]);
+            if (w->drops) w->keys[n] = lora_key(b->dropout_seed, b->first_row + s, n - b->starts[s]);
+        }
+        for (; target < b->M && b->at[target] < b->starts[s + 1]; target++) {
             w->query_position[target] = (int)(b->at[target] - b->starts[s]);
+            if (w->drops) target_keys[target] = w->keys[b->at[target]];
+        }
         w->query_starts[s + 1] = target;
         size_t i = s, *order = w->order;
         for (; i > 0 && row_length(b, order[i - 1]) < row_length(b, s); i--) order[i] = order[i - 1];
@@ -535,13 +611,20 @@ static void batch_positions(Work *w, const Batch *b)
     assert(target == b->M);
 }
 
-// From tokens to w->out and w->norm_out = rmsnorm(w->out): everything before the logits.
-static void body_forward(const Model *m, Work *w, const Batch *b, const float *noise)
+// From tokens to w->out and w->norm_out = rmsnorm(w->out): everything before the logits. Noise and dropout are for
+// training only.
+static void body_forward(const Model *m, Work *w, const Batch *b, bool training)
 {
+    const float *noise = training ? b->noise.values : NULL;
     size_t M = b->M, C = m->shape.C;
     assert(M > 0 && b->N <= w->max.tokens && b->S <= w->max.rows && M <= w->max.targets);
+    if (m->adapter && !w->keys) {                          // the first pass with an adapter
+        w->grads_tiles = mem_alloc(work_adapter_size(&m->config, m->adapter, w->max), sizeof(float));
+        w->keys = mem_alloc(w->max.tokens + w->max.targets, sizeof *w->keys);
+    }
+    w->drops = training && m->adapter && m->adapter->dropout > 0;
     batch_positions(w, b);
-    embedding_forward(w->acts[0].x, b->ids, model_param(m, TOK_EMB, 0), b->N, C);
+    embedding_forward(w->acts[0].x, b->ids, model_embedding(m), b->N, C);
     for (size_t i = 0; noise && i < b->N * C; i++) w->acts[0].x[i] += noise[i];
     for (size_t l = 0; l < m->shape.L; l++) layer_forward(m, w, b, l);
     FOR_EACH_TILE(t, M, C)
@@ -555,8 +638,7 @@ static void body_forward(const Model *m, Work *w, const Batch *b, const float *n
 static size_t head_slice(const Model *m, Work *w, const Batch *b, TokenLoss *loss, const float *scale, size_t i)
 {
     size_t left = b->M - i, most = model_logit_rows(&m->config), R = left < most ? left : most, V = m->shape.V;
-    const float *norm = w->norm_out + i * m->shape.C, *classifier = model_param(m, classifier_id(&m->config), 0);
-    linear_forward(w->logits, NULL, norm, classifier, R, m->shape.C, V);
+    linear_forward(w->logits, NULL, w->norm_out + i * m->shape.C, model_classifier(m), R, m->shape.C, V);
     cross_entropy(loss + i, w->logits, b->target + i, scale ? scale + i : NULL, b->objective, R, V);
     return R;
 }
@@ -566,42 +648,46 @@ static size_t head_slice(const Model *m, Work *w, const Batch *b, TokenLoss *los
 static void head_gradient(Model *m, Work *w, const Batch *b, TokenLoss *loss, float *dout, float beta)
 {
     size_t M = b->M, C = m->shape.C, V = m->shape.V;
-    TensorId id = classifier_id(&m->config);
-    const float *norm_w = model_param(m, FINAL_NORM, 0), *classifier = model_param(m, id, 0);
+    const float *norm_w = model_param(m, FINAL_NORM, 0);
+    float *dclassifier = m->adapter ? NULL : model_grad(m, classifier_id(&m->config), 0);
     for (size_t i = 0, R; i < M; i += R) {
         R = head_slice(m, w, b, loss, w->scale, i);
         float *dlogits = w->logits, *norm = w->norm_out + i * C, *dnorm = norm;      // norm becomes dnorm
-        const WeightGradient weights = {model_grad(m, id, 0), dlogits, norm, R, C, V};
-        linear_backward_weights(&weights, 1, i ? 1 : beta);                          // dclassifier += dlogits^T norm
-        linear_backward_input(dnorm, dlogits, classifier, R, C, V, w->partial);      // logits = norm classifier^T
+        const WeightGradient weights = {dclassifier, dlogits, norm, R, C, V};
+        if (!m->adapter) linear_backward_weights(&weights, 1, i ? 1 : beta);         // dclassifier += dlogits^T norm
+        else if (m->config.tied) lora_head_backward(m, dlogits, norm, R);
+        linear_backward_input(dnorm, dlogits, model_classifier(m), R, C, V, w->partial);   // logits = norm classifier^T
     }
     FOR_EACH_TILE(t, M, C) {
         const float *dnorm = w->norm_out + t.n * C, *out = w->out + t.n * C;
         rmsnorm_backward(dout + t.n * C, w->dw_tiles + t.i * C, NULL, dnorm, out, norm_w, w->rstd + t.n, t.R, C);
     }
-    rows_sum(model_grad(m, FINAL_NORM, 0), w->dw_tiles, (M - 1) / tile_rows(M, C) + 1, C, beta);
+    if (!m->adapter) tiles_sum(m, w, FINAL_NORM, 0, 0, 0, M, beta);
 }
 
 void model_loss(const Model *m, Work *w, const Batch *b, TokenLoss *loss)
 {
-    body_forward(m, w, b, NULL);
+    body_forward(m, w, b, false);
     for (size_t i = 0; i < b->M;) i += head_slice(m, w, b, loss, NULL, i);
 }
 
 void model_gradient(Model *m, Work *w, const Batch *b, TokenLoss *loss, double divisor, bool add)
 {
     assert(m->grads && w->kind != WORK_LOSS && divisor > 0);
-    float *dtable = model_grad(m, TOK_EMB, 0), *dout = w->dout, *dx = w->dx, beta = add ? 1 : 0;
-    body_forward(m, w, b, b->noise.values);
+    float *dtable = m->grads, *dout = w->dout, *dx = w->dx, beta = add ? 1 : 0;
+    body_forward(m, w, b, true);
+    if (m->adapter && !add) memset(m->grads, 0, m->n_trained * sizeof(float));
     for (size_t i = 0; i < b->M; i++) w->scale[i] = (float)(b->weight[i] / divisor);
     head_gradient(m, w, b, loss, dout, beta);
-    for (size_t l = m->shape.L; l-- > 0;) {
+    for (size_t l = m->shape.L; l-- > 0 && trains_below(m, TOK_EMB, l + 1);) {
         if (w->kind == WORK_CHECKPOINTING && l + 1 < m->shape.L) layer_forward(m, w, b, l);
         layer_backward(m, w, b, l, dx, dout, beta);
         float *swap = dout;                                // dx is the layer below's dout
         dout = dx;
         dx = swap;
     }
+    if (m->adapter) lora_embed_backward(m, dout, b->ids, b->N);
+    if (m->adapter) return;
     // tied: head_gradient has already written dtable
     if (!m->config.tied && !add) memset(dtable, 0, tensor_size(&m->config, TOK_EMB) * sizeof(float));
     embedding_backward(dtable, dout, b->ids, b->N, m->shape.C);                      // x = table[ids]

@@ -52,6 +52,7 @@ size_t tensor_size(const Config *c, TensorId id);          // floats in one of t
 // wq|wk|wv and w1|w3 are neighbours: each group can be used as one matrix.
 size_t tensor_offset(const Config *c, TensorId id, size_t layer);
 size_t params_count(const Config *c);                      // floats in an arena
+void tensor_hf_name(TensorId id, size_t layer, char out[96]);          // Hugging Face's name of one
 static inline TensorId classifier_id(const Config *c) { return c->tied ? TOK_EMB : CLASSIFIER; }
 
 // ---- a batch ------------------------------------------------------------------------------------------------------
@@ -76,6 +77,8 @@ typedef struct {
     float *weight;                                         // (M)
     Objective objective;                                   // what the loss of a target is
     Noise noise;
+    uint64_t dropout_seed;                                 // of the step, for the dropout of an adapter
+    size_t first_row;                                      // how many rows of the step are in batches before this one
 } Batch;
 
 // Upper bounds of a batch: tokens (N), tokens of one row, rows (S), and targets (M).
@@ -91,7 +94,10 @@ typedef struct {
     Shape shape;
     size_t n_params;
     float *params;                                         // the arena, in tensor_offset order
-    float *grads;                                          // the same shape; NULL without model_init_grads
+    struct Adapter *adapter;                               // NULL: none (lora.h)
+    size_t n_trained;
+    float *trained;                                        // what is trained: params, or an adapter's arena
+    float *grads;                                          // (n_trained); NULL without model_init_grads
     float *cos_sin;                                        // (seq_len, D/2, 2)
 } Model;
 
@@ -107,10 +113,15 @@ static inline float *model_param(const Model *m, TensorId id, size_t layer)
     return m->params + tensor_offset(&m->config, id, layer);
 }
 
+// Of a model without an adapter.
 static inline float *model_grad(Model *m, TensorId id, size_t layer)
 {
     return m->grads + tensor_offset(&m->config, id, layer);
 }
+
+// (V, C): as they are used, with the rows that an adapter may have instead
+const float *model_embedding(const Model *m);
+const float *model_classifier(const Model *m);
 
 // ---- work memory --------------------------------------------------------------------------------------------------
 // What model_loss and model_gradient write besides their results. Only one call at a time may use a Work.
@@ -146,7 +157,11 @@ typedef struct {
     // Of the current batch: place in the row of each token and each target, first target of each row; order of rows.
     int *position, *query_position;                        // (N), (M)
     size_t *query_starts, *order;                          // (S+1); (S): the rows by length, the longest first
-    float *floats;                                         // the one block behind all floats
+    // With an adapter: work_adapter_size() floats for its gradients by tile; keys of dropout
+    float *grads_tiles;
+    uint32_t *keys;                                        // (max.tokens + max.targets): of tokens, then of targets
+    bool drops;                                            // does this pass drop?
+    float *floats;                                         // the one block behind all other floats
     size_t n_floats;
 } Work;
 
@@ -155,6 +170,7 @@ typedef struct {
 bool work_init(Work *w, const Config *c, BatchSize max, WorkKind kind, Err *e);
 void work_free(Work *w);                                   // accepts {0}
 size_t work_size(const Config *c, BatchSize max, WorkKind kind);       // the floats that work_init would allocate
+size_t work_adapter_size(const Config *c, const struct Adapter *a, BatchSize max);     // with an adapter, besides
 size_t model_logit_rows(const Config *c);                  // the rows of logits that exist at a time
 
 // ---- loss and gradient --------------------------------------------------------------------------------------------

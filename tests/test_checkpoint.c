@@ -317,7 +317,7 @@ static void copy_tensors(const SafeTensors *st, const char *name, bool (*chosen)
     if (extra) from[n++] = &st->tensors[0];
     for (size_t i = 0; i < n; i++) entries[i] = *from[i];
     if (extra) entries[n - 1].name = extra;
-    must(safetensors_create(&w, temp_path(name), entries, n, &e), &e);
+    must(safetensors_create(&w, temp_path(name), "", entries, n, &e), &e);
     for (size_t i = 0; i < n; i++) must(file_write(&w, st->file.data + from[i]->begin, 4 * from[i]->count, &e), &e);
     must(file_commit(&w, &e), &e);
     free(from);

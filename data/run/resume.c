@@ -50,9 +50,9 @@ static Hash data_hash(const Run *r)
 // All weights and moments, of which a flipped bit would otherwise go unnoticed.
 static Hash weights_hash(const Run *r)
 {
-    uint64_t hash = hash_words(HASH_START, r->model.params, r->model.n_params);
+    uint64_t hash = hash_words(HASH_START, r->model.trained, r->model.n_trained);
     if (r->optim.moment1)
-        hash = hash_words(hash_words(hash, r->optim.moment1, r->model.n_params), r->optim.moment2, r->model.n_params);
+        hash = hash_words(hash_words(hash, r->optim.moment1, r->model.n_trained), r->optim.moment2, r->model.n_trained);
     return hash_text(hash);
 }
 
@@ -146,10 +146,10 @@ static bool write_moments(const Run *r, const char *dir, Err *e)
     StTensor entries[2] = {{.name = "moment1", .n_dims = 1}, {.name = "moment2", .n_dims = 1}};
     const float *data[2] = {r->optim.moment1, r->optim.moment2};
     size_t n = r->optim.moment1 ? 2 : 0;
-    for (size_t i = 0; i < n; i++) entries[i].shape[0] = r->model.n_params;
+    for (size_t i = 0; i < n; i++) entries[i].shape[0] = r->model.n_trained;
     FileWriter w;
-    bool ok = safetensors_create(&w, path_in(dir, "optimizer.safetensors").text, entries, n, e);
-    for (size_t i = 0; ok && i < n; i++) ok = file_write(&w, data[i], r->model.n_params * sizeof(float), e);
+    bool ok = safetensors_create(&w, path_in(dir, "optimizer.safetensors").text, "", entries, n, e);
+    for (size_t i = 0; ok && i < n; i++) ok = file_write(&w, data[i], r->model.n_trained * sizeof(float), e);
     return ok && file_commit(&w, e);
 }
 
@@ -244,7 +244,7 @@ static bool read_moments(Run *r, const char *folder, Err *e)
 {
     const char *const names[2] = {"moment1", "moment2"};
     float *data[2] = {r->optim.moment1, r->optim.moment2};
-    size_t n = r->model.n_params;
+    size_t n = r->model.n_trained;
     SafeTensors st;
     bool ok = safetensors_open(&st, path_in(folder, "optimizer.safetensors").text, e);
     for (int i = 0; ok && i < 2 && data[i]; i++) {
