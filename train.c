@@ -106,10 +106,13 @@ static bool train_step(Run *r, Training *t, Err *e)
     for (size_t i = first; i < end; i++) divisor += example_weight(t->rows[t->order[i]]);
     TrainSums sums = {.rows = end - first};
     // of neftune_noise_alpha: it follows from the seed and the step, so that a resumed run draws the same noise
-    r->room.batch.noise.rng = rng_seed(~(uint64_t)o->seed * 1000003 + (uint64_t)p->step);
+    uint64_t draw = ~(uint64_t)o->seed * 1000003 + (uint64_t)p->step;
+    r->room.batch.noise.rng = rng_seed(draw);
+    r->room.batch.dropout_seed = draw;
     for (size_t i = first; i < end; i += n) {              // a micro-batch of n rows
         n = end - i < batch ? end - i : batch;
         batch_clear(&r->room.batch);
+        r->room.batch.first_row = i - first;
         for (size_t k = i; k < i + n; k++) {
             batch_add(&r->room.batch, t->rows[t->order[k]], BATCH_TRAIN);
             sums.tokens += t->rows[t->order[k]]->n;
@@ -117,6 +120,7 @@ static bool train_step(Run *r, Training *t, Err *e)
         model_gradient(&r->model, &r->room.work, &r->room.batch, r->room.losses, divisor,
                        i > first);                         // add: all but the first micro-batch
         sums_add_batch(&sums, &r->room.batch, r->room.losses);
+        if (p->step == 0 && i == first) run_warn_end(r);
         p->supervised_tokens += r->room.batch.M;
     }
     p->grad_norm = grads_norm(&r->model);
@@ -234,7 +238,7 @@ static bool open_trainee(Run *r, const Training *t, const Config *c, const char 
     r->optim = (Optim){.id = optim_find(o->optim), .beta1 = (float)o->adam_beta1, .beta2 = (float)o->adam_beta2,
                        .epsilon = (float)o->adam_epsilon, .weight_decay = (float)o->weight_decay};
     return room_init(&r->room, o, c, max, kind, e) && model_init_grads(&r->model, e) &&
-           optim_init(&r->optim, r->model.n_params, e);
+           optim_init(&r->optim, r->model.n_trained, e);
 }
 
 // Prepares training from step 0, or from the step of the checkpoint.

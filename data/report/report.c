@@ -215,6 +215,37 @@ void report_overlap(FILE *out, const Run *r)
         fprintf(out, "  warning: %zu of %zu held-out rows are equal to rows that are trained on\n", n_equal, r->n_eval);
 }
 
+// 1234567 as 1,234,567
+static const char *grouped(size_t n, char out[32])
+{
+    char digits[32];
+    int length = snprintf(digits, sizeof digits, "%zu", n), to = 0;
+    for (int i = 0; i < length; i++) {
+        if (i && (length - i) % 3 == 0) out[to++] = ',';
+        out[to++] = digits[i];
+    }
+    out[to] = 0;
+    return out;
+}
+
+static void report_adapter(FILE *out, const Run *r)
+{
+    const Adapter *a = r->model.adapter;
+    char trained[32], all[32], *targets = cJSON_PrintUnformatted(json_get(a->json, "target_modules"));
+    size_t first = 0, n = a->n + r->model.n_params;
+    while (!a->lora[first].r) first++;
+    fprintf(out, "LoRA on %s of %s: r %zu, lora_alpha %g, scale %g, dropout %g, %zu trained tokens\n", targets, r->base_path,
+            a->lora[first].r, json_get(a->json, "lora_alpha")->valuedouble, (double)a->lora[first].scale,
+            (double)a->dropout, a->n_tokens);
+    fprintf(out, "trainable params: %s || all params: %s || trainable%%: %.4f\n", grouped(a->n, trained), grouped(n, all),
+            100.0 * (double)a->n / (double)n);
+    if (!options_given(&r->options, "learning_rate"))
+        fprintf(out, "  learning_rate is %g: 1e-4 to 2e-4 is usual for LoRA\n", r->options.learning_rate);
+    if (run_format(r) == &formats[FORMAT_BIN])
+        fprintf(out, "  PEFT takes no .bin as the base: ./train export makes a folder of it\n");
+    cJSON_free(targets);
+}
+
 void report_plan(FILE *out, const Run *r, const Config *c, const Example *const *rows, size_t n_rows, int64_t n_steps)
 {
     const Options *o = &r->options;
@@ -225,6 +256,7 @@ void report_plan(FILE *out, const Run *r, const Config *c, const Example *const 
     for (int i = 0; i < 5; i++) sum += parts[i], mb[i] = (double)parts[i] / 1e6;
     fprintf(out, "%zu parameters, %lld steps of up to %zu tokens\n", r->model.n_params, (long long)n_steps,
             tokens * (size_t)o->gradient_accumulation_steps);
+    if (r->model.adapter) report_adapter(out, r);
     ops_print(out);
     fprintf(out, "memory: weights %.0f MB, gradients %.0f, optimizer %.0f, activations%s %.0f (%zu rows of logits at a "
             "time), data %.0f, together %.0f\n", mb[0], mb[1], mb[2],

@@ -35,18 +35,48 @@ int turn_end(const Recipe *r)
     return end;
 }
 
+bool turn_add_id(cJSON *ids, int id)
+{
+    const cJSON *v;
+    bool there = id < 0;
+    cJSON_ArrayForEach(v, ids) there |= v->valuedouble == id;
+    if (!there) cJSON_AddItemToArray(ids, cJSON_CreateNumber(id));
+    return id >= 0;
+}
+
+bool turn_add_tokens(cJSON *ids, const Recipe *r)
+{
+    static const char *const roles[] = {"system", "user", "assistant", "user", "assistant"};
+    Buf text = {0};
+    Encoding tokens = {0};
+    Err none;
+    bool ok = false, any = false;
+    for (size_t first = 0; r->template && !ok && first < 2; first++) {       // some templates take no system message
+        cJSON *messages = cJSON_CreateArray();
+        for (size_t i = first; i < 5; i++) message_add(messages, roles[i], "x");
+        buf_clear(&text);
+        ok = conversation_text(&text, r, NULL, messages, false, &none) && text.len;
+        cJSON_Delete(messages);
+    }
+    ok = ok && tokenizer_encode(r->tokenizer, text.data, text.len, PARSE_SPECIAL, &tokens, &none);
+    for (size_t i = 0; ok && i < tokens.n; i++) {
+        if (!tokenizer_is_added(r->tokenizer, tokens.ids[i]) || (!i && tokens.ids[i] == tokenizer_bos(r->tokenizer)))
+            continue;
+        any = turn_add_id(ids, tokens.ids[i]);
+    }
+    encoding_free(&tokens);
+    buf_free(&text);
+    return any;
+}
+
 void turn_add_ends(cJSON *config, const Recipe *r)
 {
     int eos = r->eos_token ? tokenizer_id(r->tokenizer, r->eos_token) : tokenizer_eos(r->tokenizer);
-    int more[] = {eos, turn_end(r)};
-    const cJSON *old = json_get(config, "eos_token_id"), *v;
+    const cJSON *old = json_get(config, "eos_token_id");
     cJSON *ids = cJSON_IsArray(old) ? cJSON_Duplicate(old, true) : cJSON_CreateArray();
     if (cJSON_IsNumber(old)) cJSON_AddItemToArray(ids, cJSON_Duplicate(old, true));
-    for (size_t i = 0; i < 2; i++) {
-        bool there = more[i] < 0;
-        cJSON_ArrayForEach(v, ids) there |= v->valuedouble == more[i];
-        if (!there) cJSON_AddItemToArray(ids, cJSON_CreateNumber(more[i]));
-    }
+    turn_add_id(ids, eos);
+    turn_add_id(ids, turn_end(r));
     cJSON_DeleteItemFromObjectCaseSensitive(config, "eos_token_id");
     int n = cJSON_GetArraySize(ids);
     if (n > 0) cJSON_AddItemToObject(config, "eos_token_id", n == 1 ? cJSON_DetachItemFromArray(ids, 0) : ids);

@@ -12,4 +12,9 @@ int turn_end(const Recipe *r);
 // EOS and turn_end. Whoever generates text stops at them.
 void turn_add_ends(cJSON *config, const Recipe *r);
 
+// Adds an id to a list of ids, if it is one (>= 0) and not there yet. False for an id below 0.
+bool turn_add_id(cJSON *ids, int id);
+// The special tokens that the template prints around messages, but a BOS in front, which a base knows. False: none.
+bool turn_add_tokens(cJSON *ids, const Recipe *r);
+
 #endif

@@ -35,14 +35,20 @@ void run_free(Run *r)
     template_free(r->template);
     template_free(r->tool_template);
     tokenizer_free(r->tokenizer);
+    free(r->base_path);
+    cJSON_Delete(r->peft);
     free(r->tokenizer_path);
     free(r->events_dir);
     options_free(&r->options);
 }
 
-// Beside the model: a folder has its tokenizer in it.
-static char *default_tokenizer(const char *model)
+// Beside the model: a folder has its tokenizer in it. An adapter's folder may have one; else it is its base's.
+static char *default_tokenizer(const Run *r, const char *model)
 {
+    for (size_t i = 0; r->peft && i < N_FORMATS; i++)
+        if (file_exists(path_in(model, formats[i].tokenizer_file).text))
+            return i == FORMAT_BIN ? path_join(model, formats[i].tokenizer_file) : mem_strdup(model);
+    if (r->base_path) model = r->base_path;
     const Format *f = format_of(model);
     if (f->is_folder) return mem_strdup(model);
     char *dir = path_dir(model), *path = path_join(dir, f->tokenizer_file);
@@ -54,7 +60,7 @@ bool run_open_tokenizer(Run *r, const char *model, Err *e)
 {
     const char *given = r->options.tokenizer_name_or_path;
     if (!given && !model) return fail(e, "tokenizer_name_or_path: expected a path, found nothing");
-    r->tokenizer_path = given ? mem_strdup(given) : default_tokenizer(model);
+    r->tokenizer_path = given ? mem_strdup(given) : default_tokenizer(r, model);
     r->recipe.tokenizer = r->tokenizer = tokenizer_load(r->tokenizer_path, e);
     if (!r->tokenizer && !given)
         fail_prefix(e, "the tokenizer is looked for beside the model (or give tokenizer_name_or_path): ");
@@ -81,7 +87,7 @@ bool run_open_template(Run *r, Err *e)
 static bool model_shape(Run *r, Config *c, Err *e)
 {
     const Options *o = &r->options;
-    if (!o->model_init) return checkpoint_config(c, o->model_name_or_path, e);
+    if (!o->model_init) return checkpoint_config(c, r->base_path, e);
     if (!config_check_keys(o->model_init, "model_init", e)) return false;
     cJSON *json = cJSON_Duplicate(o->model_init, true);
     if (!json_get(json, "vocab_size")) cJSON_AddNumberToObject(json, "vocab_size", tokenizer_vocab_size(r->tokenizer));
@@ -158,17 +164,18 @@ bool run_open_inputs(Run *r, bool need_model, Config *c, Err *e)
     if (need_model && !o->model_init && !o->model_name_or_path)
         return fail(e, "model_name_or_path: expected a path, found nothing");
     bool has_model = o->model_init || (o->model_name_or_path && (need_model || file_exists(o->model_name_or_path)));
-    if (need_model && o->model_name_or_path && !checkpoint_config(c, o->model_name_or_path, e)) return false;
+    if (has_model && !o->model_init && !run_find_model(r, o->model_name_or_path, e)) return false;
+    if (need_model && !o->model_init && !checkpoint_config(c, r->base_path, e)) return false;
     if (!run_open_tokenizer(r, o->model_name_or_path, e) || !run_open_template(r, e)) return false;
     if (has_model && (!model_shape(r, c, e) || !run_check_vocabulary(r, c, e))) return false;
-    return make_recipe(r, has_model ? c : NULL, e) && open_data(r, e);
+    return make_recipe(r, has_model ? c : NULL, e) && (!has_model || run_open_adapter(r, c, e)) && open_data(r, e);
 }
 
 // ---- the model ----------------------------------------------------------------------------------------------------
 
 const Format *run_format(const Run *r)
 {
-    const char *model = r->options.model_name_or_path;
+    const char *model = r->base_path;
     return model ? format_of(model) : &formats[tokenizer_is_bin(r->tokenizer) ? FORMAT_BIN : FORMAT_FOLDER];
 }
 
@@ -182,6 +189,9 @@ static bool same_shape(const Config *a, const Config *b)
 bool run_open_model(const Run *r, Model *m, const Config *c, const char *checkpoint, Err *e)
 {
     const Options *o = &r->options;
+    const char *adapter = checkpoint ? checkpoint : o->model_name_or_path;
+    if (r->peft && adapter_is(adapter)) return run_load_model(r, m, adapter, e);
+    if (r->peft && checkpoint) return fail(e, "%s: expected an adapter, found none", checkpoint);
     if (checkpoint) {
         char *path = format_path(run_format(r), checkpoint);
         bool ok = run_format(r)->load(m, path, e) &&
@@ -192,7 +202,14 @@ bool run_open_model(const Run *r, Model *m, const Config *c, const char *checkpo
         free(path);
         return ok;
     }
-    if (!o->model_init) return checkpoint_load(m, o->model_name_or_path, e);
+    if (r->peft) {
+        if (!run_load_model(r, m, NULL, e)) return false;
+        Adapter *a = adapter_plan(c, r->peft, "use_peft", e);
+        if (!a || !model_adapt(m, a, e)) return false;
+        adapter_randomize(m, (uint64_t)o->seed);
+        return true;
+    }
+    if (!o->model_init) return run_load_model(r, m, NULL, e);
     if (!run_format(r)->fits(c, e)) return fail_prefix(e, "model_init: ");
     if (!model_init(m, c, e)) return false;
     model_randomize(m, (uint64_t)o->seed);

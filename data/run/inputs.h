@@ -4,6 +4,7 @@
 
 #include "../../model/checkpoint.h"
 #include "../../model/optim.h"
+#include "../../model/peft.h"
 #include "../rows/batch.h"
 #include "../rows/dataset.h"
 #include "options.h"
@@ -11,6 +12,8 @@
 
 typedef struct {
     Options options;
+    char *base_path;                                       // of the model's weights: an adapter's base; NULL: model_init
+    cJSON *peft;                                           // adapter_config.json of the run's adapter; NULL: none
     char *tokenizer_path;                                  // a tokenizer.bin, a tokenizer.json or a folder
     Tokenizer *tokenizer;
     Template *template, *tool_template;                    // the second for rows with tools, if there is one
@@ -28,6 +31,14 @@ typedef struct {
 
 void run_free(Run *r);                                     // accepts {0}
 
+// The model is a base or an adapter: sets base_path, and peft if it is an adapter. First of all.
+bool run_find_model(Run *r, const char *model, Err *e);
+// Loads the base, and from the folder `adapter` (NULL: none) its adapter.
+bool run_load_model(const Run *r, Model *m, const char *adapter, Err *e);
+// What the options say about an adapter: sets peft if one is to be made, and the options if there is one.
+bool run_open_adapter(Run *r, const Config *c, Err *e);
+// Warns if the tokens that end a turn are unknown to the base and not trained, after the first batch of an adapter.
+void run_warn_end(const Run *r);
 // Tokenizer and chat template, for a command that has a model's path (NULL: tokenizer_name_or_path must be given).
 bool run_open_tokenizer(Run *r, const char *model, Err *e);
 bool run_open_template(Run *r, Err *e);

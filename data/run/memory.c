@@ -130,12 +130,20 @@ static size_t examples_size(const Example *ex, size_t n)
 MemoryPlan memory_plan(const Run *r, const Config *c, BatchSize size, WorkKind kind)
 {
     bool training = kind != WORK_LOSS;
-    size_t params = params_count(c), activations = work_size(c, size, kind);
+    size_t params = params_count(c), trained = params, activations = work_size(c, size, kind);
+    Err none;
+    Adapter *a = r->peft ? adapter_plan(c, r->peft, "", &none) : NULL;
+    if (a) {
+        trained = a->n;
+        params += a->n + (a->n_tokens ? tensor_size(c, TOK_EMB) : 0);
+        activations += work_adapter_size(c, a, size);
+        adapter_free(a);
+    }
     size_t moments = (size_t)optim_table[optim_find(r->options.optim)].n_moments;
     if (training && r->options.neftune_noise_alpha > 0) activations += size.tokens * (size_t)c->dim;
     return (MemoryPlan){.weights = sizeof(float) * params,
-                        .gradients = training ? sizeof(float) * params : 0,
-                        .moments = training ? sizeof(float) * params * moments : 0,
+                        .gradients = training ? sizeof(float) * trained : 0,
+                        .moments = training ? sizeof(float) * trained * moments : 0,
                         .activations = sizeof(float) * activations,
                         .data = r->data.file.size + r->eval_data.file.size +
                                 examples_size(r->data.examples, r->data.n) +

@@ -10,7 +10,7 @@
 extern const char trl_keys_txt[];
 
 // STEPS: a whole number of updates; a number below 1 is a part of all updates.
-typedef enum { STRING, CHOICE, INT, REAL, STEPS, BOOL, JSON, LIST } Type;
+typedef enum { STRING, CHOICE, INT, REAL, STEPS, BOOL, JSON, LIST, NAMES } Type;
 
 // THE table of keys: the JSON config, --key=value and --help all read it. To add a key: a field of Options, a row here,
 // a line in configs/README.md (a test compares it with --help), and the place that uses it. Two questions to ask: may a
@@ -51,7 +51,22 @@ CHOICES(eval_metric, "eval_loss", "eval_assistant_loss", "eval_prompt_loss", "ev
         "eval_exact_match")
 
 static const Option table[] = {
-    TEXT(model_name_or_path, "null", "the model: a llama2.c .bin, or a Hugging Face folder"),
+    TEXT(model_name_or_path, "null", "the model: a llama2.c .bin, a Hugging Face folder, or the folder of an adapter"),
+    KEY(base_model_name_or_path, STRING, FOR_CONFIG | FOR_GENERATE | FOR_EXPORT, "null", 0, 0, NULL,
+        "the base of an adapter; null: the one that the adapter names"),
+    KEY(on_base_mismatch, CHOICE, FOR_CONFIG | FOR_GENERATE | FOR_EXPORT, "\"error\"", 0, 0, error_or_warn,
+        "what to do if an adapter was trained on another base"),
+    KEY(use_peft, BOOL, FOR_CONFIG | FOR_ARM, "null", 0, 1, NULL,
+        "train a LoRA adapter beside the model instead of the model; null: if model_name_or_path is one"),
+    ARM_NUMBER(lora_r, INT, "16", 1, 1 << 16, "LoRA: the rank of the adapter's matrices"),
+    ARM_NUMBER(lora_alpha, REAL, "32", 1e-6, 1e6, "LoRA: what an adapter adds is scaled by lora_alpha / lora_r"),
+    ARM_NUMBER(lora_dropout, REAL, "0.05", 0, 0.999, "LoRA: this part of an adapter's inputs is left out in training"),
+    KEY(lora_target_modules, NAMES, FOR_CONFIG | FOR_ARM, "null", 0, 0, NULL,
+        "LoRA: which linears get an adapter, a list of names, or all-linear; null: q_proj and v_proj"),
+    KEY(use_rslora, BOOL, FOR_CONFIG | FOR_ARM, "false", 0, 1, NULL,
+        "LoRA: scale by lora_alpha / sqrt(lora_r) (rank-stabilized LoRA)"),
+    KEY(lora_trainable_tokens, NAMES, FOR_CONFIG | FOR_ARM, "null", 0, 0, NULL,
+        "LoRA: train the embeddings of these tokens or ids too; template: of the special tokens that it prints"),
     KEY(tokenizer_name_or_path, STRING, FOR_CONFIG | FOR_GENERATE | FOR_EXPORT, "null", 0, 0, NULL,
         "a tokenizer.bin, a tokenizer.json or a folder; null: the model's own"),
     KEY(model_init, JSON, FOR_CONFIG, "null", 0, 0, NULL,
@@ -195,7 +210,7 @@ static Foreign trl_foreign(const char *key, const cJSON *value, Err *e)
 
 static void *field(const Options *o, const Option *option) { return (char *)o + option->offset; }
 static bool is_text(const Option *o) { return o->type == STRING || o->type == CHOICE; }
-static bool is_json(const Option *o) { return o->type == JSON || o->type == LIST; }
+static bool is_json(const Option *o) { return o->type == JSON || o->type >= LIST; }
 static bool is_number(const Option *o) { return o->type == INT || o->type == REAL || o->type == STEPS; }
 // max_length has a default and a null.
 static bool can_be_null(const Option *o)
@@ -212,7 +227,7 @@ static void add_choices(Buf *out, const Option *o)
 static bool fail_expected(Err *e, const Option *o, const char *found)
 {
     static const char *const kinds[] = {[STRING] = "a string", [BOOL] = "true or false", [JSON] = "an object",
-                                        [LIST] = "a list of objects", [CHOICE] = "one of ", [INT] = "a whole number",
+                                        [LIST] = "a list of objects", [NAMES] = "a list of names", [CHOICE] = "one of ", [INT] = "a whole number",
                                         [REAL] = "a number", [STEPS] = "a whole number or a part of 1"};
     Buf expected = {0};
     buf_adds(&expected, kinds[o->type]);
@@ -280,8 +295,12 @@ static bool set_value(Options *o, const Option *option, const cJSON *v, Err *e)
     const char *found = json_found(v, room);
     if (cJSON_IsNull(v)) return can_be_null(option) ? (set_null(o, option), true) : set_default(o, option, e);
     if (is_text(option)) return set_text(o, option, v, found, e);
+    if (option->type == NAMES && cJSON_IsString(v)) {      // one name
+        set_null(o, option);
+        return cJSON_AddItemToArray(*(cJSON **)at = cJSON_CreateArray(), cJSON_Duplicate(v, true));
+    }
     if (option->type == BOOL) good = cJSON_IsBool(v);
-    if (is_json(option)) good = option->type == LIST ? cJSON_IsArray(v) : cJSON_IsObject(v);
+    if (is_json(option)) good = option->type == JSON ? cJSON_IsObject(v) : cJSON_IsArray(v);
     if (!good) return fail_expected(e, option, found);
     if (option->type == INT) *(int64_t *)at = (int64_t)number;
     else if (option->type == BOOL) *(int64_t *)at = cJSON_IsTrue(v);
@@ -424,7 +443,7 @@ bool options_set(Options *o, const char *argument, unsigned uses, Err *e)
     if (!option && uses & FOR_CONFIG && trl_foreign(key, v, e) == FOREIGN_ACCEPTED && *e->text)
         fprintf(stderr, "train: %s has no effect: %s\n", key, e->text);
     ok = ok && set_key(o, key, v, uses, e);
-    if (!ok && option && equals && cJSON_IsString(v) && !is_text(option)) {
+    if (!ok && option && equals && cJSON_IsString(v) && !is_text(option) && option->type != NAMES) {
         char found[80];
         snprintf(found, sizeof found, "\"%.60s\"", v->valuestring);
         fail_expected(e, option, found);

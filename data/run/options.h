@@ -7,6 +7,10 @@
 
 typedef struct {
     char *model_name_or_path, *tokenizer_name_or_path, *chat_template_path;
+    char *base_model_name_or_path, *on_base_mismatch;      // the second: "error" or "warn"
+    int64_t use_peft, lora_r, use_rslora;                  // use_peft 1, 0, or -1: not given
+    double lora_alpha, lora_dropout;
+    cJSON *lora_target_modules, *lora_trainable_tokens;    // lists
     cJSON *model_init, *chat_template_kwargs;
     char *dataset_name, *eval_dataset_name, *dataset_text_field;
     double eval_split;

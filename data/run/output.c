@@ -36,7 +36,7 @@ int64_t run_newest_checkpoint(const char *dir, int64_t below)
 // Does it hold a model, checkpoints or a comparison?
 static bool holds_model(const char *dir)
 {
-    static const char *const names[] = {"model.safetensors", "model.safetensors.index.json", "compare.csv"};
+    static const char *const names[] = {"model.safetensors", "model.safetensors.index.json", "compare.csv", ADAPTER_CONFIG};
     bool there = run_newest_checkpoint(dir, INT64_MAX) >= 0;
     for (size_t i = 0; i < N_FORMATS; i++) there |= file_exists(path_in(dir, formats[i].model_file).text);
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) there |= file_exists(path_in(dir, names[i]).text);
@@ -226,7 +226,7 @@ static bool save_tokenizer(const Run *r, const char *dir, Err *e)
 // begins and ends a text.
 static cJSON *config_keys(const Run *r, Err *e)
 {
-    const char *model = r->options.model_name_or_path;
+    const char *model = r->base_path;
     bool is_folder = model && format_of(model) == &formats[FORMAT_FOLDER];
     cJSON *json = is_folder ? json_load(path_in(model, "config.json").text, e) : cJSON_CreateObject();
     if (json) add_ids(json, r);
@@ -235,6 +235,7 @@ static cJSON *config_keys(const Run *r, Err *e)
 
 bool run_write_model(const Run *r, const char *dir, Err *e)
 {
+    if (r->model.adapter) return adapter_save(&r->model, dir, r->base_path, e) && save_tokenizer(r, dir, e);
     char *path = format_path(run_format(r), dir);
     cJSON *keys = config_keys(r, e);
     bool ok = keys && run_format(r)->save(&r->model, path, keys, e) && save_tokenizer(r, dir, e);
@@ -247,7 +248,9 @@ bool run_save_model(const Run *r, const char *dir, Err *e)
 {
     Path stage;
     bool ok = open_stage(dir, &stage, e) && run_write_model(r, stage.text, e);
-    return publish_stage(dir, stage.text, ok, e);
+    ok = publish_stage(dir, stage.text, ok, e);
+    if (ok && !r->model.adapter) unlink(path_in(dir, ADAPTER_CONFIG).text);      // of an adapter that was here before
+    return ok;
 }
 
 // ---- another format -----------------------------------------------------------------------------------------------
@@ -276,8 +279,9 @@ bool run_export(Run *r, char **model_and_out, Err *e)
     const Format *f = format_for(out);
     if (f->is_folder ? holds_model(out) : file_exists(out)) return fail(e, "%s: there is a model already", out);
     r->options.model_name_or_path = mem_strdup(model);
-    if (!checkpoint_load(&r->model, model, e) || !run_open_tokenizer(r, model, e) ||
-        !run_check_vocabulary(r, &r->model.config, e)) return false;
+    if (!run_find_model(r, model, e) || !run_load_model(r, &r->model, r->peft ? model : NULL, e) ||
+        !run_open_tokenizer(r, model, e) || !run_check_vocabulary(r, &r->model.config, e)) return false;
+    if (r->model.adapter) model_merge(&r->model);
     cJSON *keys = config_keys(r, e);
     Path stage = {""};
     bool ok = keys && (!f->is_folder || open_stage(out, &stage, e));

@@ -62,8 +62,8 @@ static bool may_differ(const char *key)
 {
     static const char *const keys[] = {
         "output_dir", "overwrite_output_dir", "resume_from_checkpoint", "n_threads", "save_steps", "save_total_limit",
-        "save_strategy", "model_name_or_path", "tokenizer_name_or_path", "activation_checkpointing", "report_to",
-        "arms"};
+        "save_strategy", "model_name_or_path", "base_model_name_or_path", "on_base_mismatch", "tokenizer_name_or_path",
+        "activation_checkpointing", "report_to", "arms"};
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
         if (strcmp(key, keys[i]) == 0) return true;
     return false;

@@ -1,0 +1,136 @@
+// The adapter of a run, declared in inputs.h: which base it has, and what it is like.
+#include "inputs.h"
+
+#include "../rows/turn.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+bool run_find_model(Run *r, const char *model, Err *e)
+{
+    const Options *o = &r->options;
+    bool is = adapter_is(model);
+    if (!is && o->base_model_name_or_path)
+        return fail(e, "base_model_name_or_path: expected an adapter's folder as model_name_or_path, found %s", model);
+    if (is && o->use_peft == 0)
+        return fail(e, "use_peft: expected true, found false: %s is an adapter; to train its numbers and the base's "
+                       "together, export it first", model);
+    r->peft = is ? adapter_config(model, e) : NULL;
+    r->base_path = is ? adapter_base(model, o->base_model_name_or_path, e) : mem_strdup(model);
+    return r->base_path && (!is || r->peft);
+}
+
+bool run_load_model(const Run *r, Model *m, const char *adapter, Err *e)
+{
+    return checkpoint_load(m, r->base_path, e) &&
+           (!adapter || adapter_load(m, adapter, strcmp(r->options.on_base_mismatch, "warn") == 0, e));
+}
+
+// Adds the ids of lora_trainable_tokens to a list.
+static bool add_tokens(cJSON *ids, const Run *r, Err *e)
+{
+    const cJSON *v;
+    cJSON_ArrayForEach(v, r->options.lora_trainable_tokens) {
+        const char *token = cJSON_GetStringValue(v);
+        int id = token ? tokenizer_id(r->tokenizer, token) : json_is_int(v, 0, INT_MAX) ? v->valueint : -1;
+        if (token && strcmp(token, "template") == 0 ? turn_add_tokens(ids, &r->recipe) : turn_add_id(ids, id)) continue;
+        return fail(e, "lora_trainable_tokens: expected tokens or ids, or template for a chat template with special "
+                       "tokens, found %s", token ? token : json_kind(v));
+    }
+    return true;
+}
+
+// The keys that describe an adapter, and PEFT's names of them.
+static const char *const keys[][2] = {
+    {"lora_r", "r"}, {"lora_alpha", "lora_alpha"}, {"lora_dropout", "lora_dropout"}, {"use_rslora", "use_rslora"},
+    {"lora_target_modules", "target_modules"}, {"lora_trainable_tokens", "trainable_token_indices"}};
+enum { N_KEYS = sizeof keys / sizeof *keys };
+
+// What the options say of an adapter, with PEFT's names; owned by the caller.
+static cJSON *described(const Run *r, Err *e)
+{
+    static const char *const linears[] = {"q_proj", "v_proj", "k_proj", "o_proj", "gate_proj", "up_proj", "down_proj"};
+    const Options *o = &r->options;
+    cJSON *all = options_json(o), *json = cJSON_CreateObject(), *ids = cJSON_CreateArray();
+    const char *target = o->lora_target_modules ? cJSON_GetStringValue(o->lora_target_modules->child) : NULL;
+    int n = !o->lora_target_modules ? 2 : target && strcmp(target, "all-linear") == 0 ? 7 : 0;
+    bool ok = add_tokens(ids, r, e);
+    if (n) cJSON_ReplaceItemInObject(all, "lora_target_modules", cJSON_CreateStringArray(linears, n));
+    if (o->lora_trainable_tokens) cJSON_ReplaceItemInObject(all, "lora_trainable_tokens", ids);
+    else cJSON_Delete(ids);
+    cJSON_AddStringToObject(json, "peft_type", "LORA");
+    for (size_t k = 0; k < N_KEYS; k++)
+        cJSON_AddItemToObject(json, keys[k][1], cJSON_DetachItemFromObject(all, keys[k][0]));
+    cJSON_Delete(all);
+    if (ok) return json;
+    cJSON_Delete(json);
+    return NULL;
+}
+
+// Lists are equal in any order.
+static bool same(const cJSON *a, const cJSON *b)
+{
+    if (cJSON_IsObject(b)) b = b->child;                   // {"embed_tokens": list}
+    bool equal = cJSON_IsArray(a) ? cJSON_IsArray(b) && cJSON_GetArraySize(a) == cJSON_GetArraySize(b)
+                                  : cJSON_Compare(a, b, true);
+    const cJSON *v, *w;
+    if (cJSON_IsArray(a) && equal) cJSON_ArrayForEach(v, a) {
+        bool found = false;
+        cJSON_ArrayForEach(w, b) found |= cJSON_Compare(v, w, true);
+        equal &= found;
+    }
+    return equal;
+}
+
+bool run_open_adapter(Run *r, const Config *c, Err *e)
+{
+    Options *o = &r->options;
+    cJSON *mine = described(r, e);
+    bool ok = mine, is = r->peft;
+    for (size_t k = 0; ok && k < N_KEYS; k++) {
+        const char *key = keys[k][0];
+        const cJSON *v = json_get(mine, keys[k][1]), *its = json_get(r->peft, keys[k][1]);
+        if (!options_given(o, key) || (is && same(v, its))) continue;
+        if (!is && o->use_peft != 1) ok = fail(e, "%s: it describes an adapter, and use_peft is not true", key);
+        if (!is) continue;
+        char *has = cJSON_PrintUnformatted(its), *wants = cJSON_PrintUnformatted(v);
+        ok = fail(e, "%s: expected %s, as the adapter %s has it, found %s", key, has ? has : "nothing",
+                  o->model_name_or_path, wants);
+        cJSON_free(has);
+        cJSON_free(wants);
+    }
+    if (ok && o->use_peft == 1 && o->model_init)
+        ok = fail(e, "use_peft: expected model_name_or_path, a base that is trained already, found model_init");
+    if (ok && !is && o->use_peft == 1) r->peft = mine;
+    else cJSON_Delete(mine);
+    Adapter *a = ok && r->peft ? adapter_plan(c, r->peft, is ? o->model_name_or_path : "use_peft", e) : NULL;
+    ok = ok && (!r->peft || a);
+    if (a && is) {                                         // what the run is like, for its records
+        o->use_peft = 1;
+        o->lora_r = (int64_t)json_get(r->peft, "r")->valuedouble;
+        o->lora_alpha = json_get(r->peft, "lora_alpha")->valuedouble;
+        o->lora_dropout = (double)a->dropout;
+        o->use_rslora = cJSON_IsTrue(json_get(r->peft, "use_rslora"));
+    }
+    adapter_free(a);
+    return ok;
+}
+
+// The loss of the tokens that end a turn, in the batch that was just computed. Embeddings are not trained by LoRA: a
+// token that the base has never seen stays unknown.
+void run_warn_end(const Run *r)
+{
+    const Batch *b = &r->room.batch;
+    const Adapter *a = r->model.adapter;
+    double loss = 0, n = 0, guess = log(r->model.config.vocab_size);
+    int end = a ? turn_end(&r->recipe) : -1;
+    for (size_t j = 0; a && j < a->n_tokens; j++)
+        if (a->tokens[j] == end) return;
+    for (size_t i = 0; i < b->M; i++)
+        if (b->target[i] == end) loss += (double)r->room.losses[i].nll, n++;
+    if (n && loss / n > guess)
+        fprintf(stderr, "train: warning: the token that ends a turn, %s, has a loss of %.2f, worse than a guess (%.2f): "
+                        "the base does not know it, and LoRA does not train embeddings, so answers may not end: give "
+                        "lora_trainable_tokens=template\n", tokenizer_piece(r->tokenizer, end), loss / n, guess);
+}
