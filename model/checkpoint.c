@@ -360,11 +360,11 @@ static void rope_reorder(float *to, const float *from, size_t rows, size_t colum
     }
 }
 
-char *parts_add(Parts *p, size_t rows, size_t columns, size_t at, size_t head_dim)
+char *entries_add(Entries *p, size_t rows, size_t columns, size_t at, size_t head_dim)
 {
     ARRAY_ROOM(p->items, p->n, p->cap);
-    Part *part = &p->items[p->n++];
-    *part = (Part){.n_dims = rows ? 2 : 1, .shape = {rows ? rows : columns, columns}, .count = (rows ? rows : 1) * columns,
+    Entry *part = &p->items[p->n++];
+    *part = (Entry){.n_dims = rows ? 2 : 1, .shape = {rows ? rows : columns, columns}, .count = (rows ? rows : 1) * columns,
                    .at = at, .head_dim = head_dim};
     return part->name;
 }
@@ -393,12 +393,12 @@ static const char *list_end(NameList *list)
     return list->n ? list->text.data : "none";
 }
 
-bool parts_check(const Shards *s, const Parts *p, const char *where, Err *e)
+bool entries_check(const Shards *s, const Entries *p, const char *where, Err *e)
 {
     NameList missing = {0}, extra = {0};
     const SafeTensors *file = NULL;
     bool ok = true;
-    for (const Part *want = p->items; want < p->items + p->n && ok; want++) {
+    for (const Entry *want = p->items; want < p->items + p->n && ok; want++) {
         char wanted[96], found[96];
         const StTensor *t = shards_find(s, want->name, &file);
         if (!t) list_name(&missing, want->name);
@@ -419,12 +419,12 @@ bool parts_check(const Shards *s, const Parts *p, const char *where, Err *e)
     return ok;
 }
 
-void parts_read(const Shards *s, const Parts *p, float *arena)
+void entries_read(const Shards *s, const Entries *p, float *arena)
 {
-    for (const Part *part = p->items; part < p->items + p->n; part++) {
+    for (const Entry *part = p->items; part < p->items + p->n; part++) {
         const SafeTensors *file = NULL;
         const StTensor *t = shards_find(s, part->name, &file);
-        if (!t) continue;                                  // never: parts_check has found it
+        if (!t) continue;                                  // never: entries_check has found it
         float *halves = part->head_dim ? mem_alloc(t->count, sizeof *halves) : NULL;
         safetensors_read(file, t, 0, t->count, halves ? halves : arena + part->at);
         if (halves) rope_reorder(arena + part->at, halves, t->shape[0], t->shape[1], part->head_dim, false);
@@ -433,7 +433,7 @@ void parts_read(const Shards *s, const Parts *p, float *arena)
     }
 }
 
-bool parts_save(const Parts *p, const float *arena, const char *folder, const char *name, const char *more, Err *e)
+bool entries_save(const Entries *p, const float *arena, const char *folder, const char *name, const char *more, Err *e)
 {
     StTensor *entries = mem_alloc(p->n, sizeof *entries);
     FileWriter w;
@@ -442,7 +442,7 @@ bool parts_save(const Parts *p, const float *arena, const char *folder, const ch
         memcpy(entries[i].shape, p->items[i].shape, sizeof p->items[i].shape);
     }
     bool ok = safetensors_create(&w, path_in(folder, name).text, more, entries, p->n, e);
-    for (const Part *part = p->items; ok && part < p->items + p->n; part++) {
+    for (const Entry *part = p->items; ok && part < p->items + p->n; part++) {
         const float *from = arena + part->at;
         float *halves = part->head_dim ? mem_alloc(part->count, sizeof *halves) : NULL;
         if (halves) rope_reorder(halves, from, part->shape[0], part->shape[1], part->head_dim, true);
@@ -454,15 +454,15 @@ bool parts_save(const Parts *p, const float *arena, const char *folder, const ch
 }
 
 // Those of a whole model.
-static Parts model_parts(const Config *c)
+static Entries model_entries(const Config *c)
 {
-    Parts p = {0};
+    Entries p = {0};
     for (TensorId id = 0; id < N_TENSORS; id++)
         for (size_t l = 0; l < tensor_count(c, id); l++) {
             const TensorInfo *t = &tensor_table[id];
             size_t rows = t->rows == SIZE_ONE ? 0 : config_size(c, t->rows), columns = config_size(c, t->columns);
             size_t head_dim = t->heads_of_pairs ? (size_t)c->head_dim : 0;
-            tensor_hf_name(id, l, parts_add(&p, rows, columns, tensor_offset(c, id, l), head_dim));
+            tensor_hf_name(id, l, entries_add(&p, rows, columns, tensor_offset(c, id, l), head_dim));
         }
     return p;
 }
@@ -471,11 +471,11 @@ static bool folder_load(Model *m, const char *folder, Err *e)
 {
     Config c = {0};
     Shards s = {0};
-    Parts p = {0};
+    Entries p = {0};
     bool ok = folder_config(&c, folder, e) && shards_open(&s, folder, e);
-    if (ok) p = model_parts(&c);
-    ok = ok && parts_check(&s, &p, folder, e) && model_init(m, &c, e);
-    if (ok) parts_read(&s, &p, m->params);
+    if (ok) p = model_entries(&c);
+    ok = ok && entries_check(&s, &p, folder, e) && model_init(m, &c, e);
+    if (ok) entries_read(&s, &p, m->params);
     free(p.items);
     shards_close(&s);
     return ok;
@@ -559,9 +559,9 @@ static bool save_config(const Config *c, const char *folder, const cJSON *other_
 
 static bool folder_save(const Model *m, const char *path, const cJSON *other_keys, Err *e)
 {
-    Parts p = model_parts(&m->config);
+    Entries p = model_entries(&m->config);
     bool ok = save_config(&m->config, path, other_keys, e) &&
-              parts_save(&p, m->params, path, "model.safetensors", "", e);
+              entries_save(&p, m->params, path, "model.safetensors", "", e);
     free(p.items);
     return ok;
 }

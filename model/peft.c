@@ -200,17 +200,17 @@ Adapter *adapter_plan(const Config *c, const cJSON *json, const char *where, Err
 
 // ---- the file -----------------------------------------------------------------------------------------------------
 
-static Parts adapter_parts(const Adapter *a, const Config *c)
+static Entries adapter_entries(const Adapter *a, const Config *c)
 {
-    Parts p = {0};
+    Entries p = {0};
     for (size_t i = 0; i < (size_t)c->n_layers * N_TENSORS; i++) {
         const TensorInfo *t = &tensor_table[i % N_TENSORS];
         const Lora *l = &a->lora[i];
         if (!l->r) continue;
-        lora_name(i, 'A', parts_add(&p, l->r, config_size(c, t->columns), l->a, 0));
-        lora_name(i, 'B', parts_add(&p, config_size(c, t->rows), l->r, l->b, t->heads_of_pairs ? (size_t)c->head_dim : 0));
+        lora_name(i, 'A', entries_add(&p, l->r, config_size(c, t->columns), l->a, 0));
+        lora_name(i, 'B', entries_add(&p, config_size(c, t->rows), l->r, l->b, t->heads_of_pairs ? (size_t)c->head_dim : 0));
     }
-    if (a->n_tokens) strcpy(parts_add(&p, a->n_tokens, (size_t)c->dim, a->token_rows, 0), TOKEN_ROWS);
+    if (a->n_tokens) strcpy(entries_add(&p, a->n_tokens, (size_t)c->dim, a->token_rows, 0), TOKEN_ROWS);
     return p;
 }
 
@@ -246,13 +246,13 @@ bool adapter_load(Model *m, const char *folder, bool any_base, Err *e)
 {
     cJSON *json = adapter_config(folder, e);
     Adapter *a = json ? adapter_plan(&m->config, json, folder, e) : NULL;
-    Parts p = a ? adapter_parts(a, &m->config) : (Parts){0};
+    Entries p = a ? adapter_entries(a, &m->config) : (Entries){0};
     Shards s = {0};
-    bool ok = a && shards_add(&s, folder, "adapter_model.safetensors", e) && parts_check(&s, &p, folder, e);
+    bool ok = a && shards_add(&s, folder, "adapter_model.safetensors", e) && entries_check(&s, &p, folder, e);
     if (a && !ok && strstr(e->text, TOKEN_ROWS)) fail_prefix(e, "trainable_token_indices: ");
     if (!ok) adapter_free(a);
     ok = ok && model_adapt(m, a, e);
-    if (ok) parts_read(&s, &p, m->trained);
+    if (ok) entries_read(&s, &p, m->trained);
     if (ok) adapter_changed(m);
     ok = ok && check_adapter(m, s.files, any_base, e);
     shards_close(&s);
@@ -264,7 +264,7 @@ bool adapter_load(Model *m, const char *folder, bool any_base, Err *e)
 bool adapter_save(const Model *m, const char *folder, const char *base, Err *e)
 {
     const Adapter *a = m->adapter;
-    Parts p = adapter_parts(a, &m->config);
+    Entries p = adapter_entries(a, &m->config);
     cJSON *json = cJSON_Parse(adapter_config_json);
     for (const cJSON *v = a->json->child; v; v = v->next)
         if (json_get(json, v->string) && strcmp(v->string, "inference_mode") != 0)
@@ -273,7 +273,7 @@ bool adapter_save(const Model *m, const char *folder, const char *base, Err *e)
     char more[96];
     snprintf(more, sizeof more, ",\"base_sha256\":\"%s\"", base_sha256(m));
     bool ok = json_save(json, path_in(folder, ADAPTER_CONFIG).text, e) &&
-              parts_save(&p, m->trained, folder, "adapter_model.safetensors", more, e);
+              entries_save(&p, m->trained, folder, "adapter_model.safetensors", more, e);
     free(p.items);
     cJSON_Delete(json);
     return ok;

@@ -2,7 +2,7 @@
 // needed GFLOP/s; sgemm, which is OpenBLAS's product of 2048^3 on all threads, just before and just after each step;
 // ratio, needed over sgemm, which is the figure to compare: on a shared machine the others move together; and fma, the
 // multiplications and additions that the same threads can do at all: a slow OpenBLAS shows in sgemm / fma.
-//   bench_step SHAPE FRACTION [STEPS [COUNTxLENGTH [checkpointing]]]
+//   bench_step SHAPE FRACTION [STEPS [COUNTxLENGTH [checkpointing|lora]]]
 //   bench_step CONFIG.json [STEPS]
 //   bench_step system                 what it runs on
 // SHAPE: 260K, 15M, 135M: random weights and rows, FRACTION of the tokens supervised, so many rows of that length if
@@ -122,6 +122,18 @@ static double median(double *x, int n)
     return x[n / 2];
 }
 
+// TRL's default: r 16 on the queries and values, dropout 0.05.
+static bool add_adapter(Model *m, Err *e)
+{
+    cJSON *json = cJSON_Parse("{\"peft_type\":\"LORA\",\"r\":16,\"lora_alpha\":32,\"lora_dropout\":0.05,"
+                              "\"target_modules\":[\"q_proj\",\"v_proj\"]}");
+    Adapter *a = adapter_plan(&m->config, json, "lora", e);
+    cJSON_Delete(json);
+    if (!a || !model_adapt(m, a, e)) return false;
+    adapter_randomize(m, 1);
+    return true;
+}
+
 static void step(Model *m, Work *w, Optim *o, const Batch *b, TokenLoss *losses)
 {
     model_gradient(m, w, b, losses, (double)b->M, false);
@@ -197,8 +209,10 @@ int main(int argc, char **argv)
         if (example_size(&r.data.examples[i], BATCH_TRAIN).tokens) rows[n++] = &r.data.examples[i];
     r.optim = (Optim){.id = OPTIM_ADAMW, .beta1 = 0.9f, .beta2 = 0.999f, .epsilon = 1e-8f};
     BatchSize size = batch_bound(rows, n, (size_t)r.options.per_device_train_batch_size, BATCH_TRAIN);
-    if (!model_init_grads(&r.model, &e) || !optim_init(&r.optim, r.model.n_params, &e) ||
-        !room_init(&r.room, &r.options, &c, size, !real && argc > 5 ? WORK_CHECKPOINTING : WORK_GRADIENT, &e))
+    bool more = !real && argc > 5, lora = more && strcmp(argv[5], "lora") == 0;
+    if ((lora && !add_adapter(&r.model, &e)) || !model_init_grads(&r.model, &e) ||
+        !optim_init(&r.optim, r.model.n_trained, &e) ||
+        !room_init(&r.room, &r.options, &c, size, more && !lora ? WORK_CHECKPOINTING : WORK_GRADIENT, &e))
         return fprintf(stderr, "%s\n", e.text), 1;
     float *a = mem_alloc(3 * 2048 * 2048, sizeof(float)), *b = a + 2048 * 2048;
     for (size_t i = 0; i < 2 * 2048 * 2048; i++) a[i] = 1.0f / (float)(1 + i % 7);

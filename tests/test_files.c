@@ -209,9 +209,10 @@ static void an_adapter_beside_a_model(void)
 {
     fresh_folder();
     put("adapter_config.json", "{}");
-    refused(command("eval %s", temp_path("config.json")), "adapter_config.json", "merge", NULL);
-    refused(command("chat %s --prompt=x", temp_path("m")), "adapter_config.json", "merge", NULL);
-    refused(command("export %s %s", temp_path("m"), temp_path("out.bin")), "adapter_config.json", "merge", NULL);
+    static const char why[] = "base_model_name_or_path: expected the folder or file of its base, found none";
+    refused(command("eval %s", temp_path("config.json")), "m: ", why, NULL);
+    refused(command("chat %s --prompt=x", temp_path("m")), "m: ", why, NULL);
+    refused(command("export %s %s", temp_path("m"), temp_path("out.bin")), "m: ", why, NULL);
 }
 
 static void links_that_lead_nowhere(void)
