@@ -27,21 +27,18 @@ static bool bad_tensor(const Model *m, const float *arena, const char *what, Ten
     return true;
 }
 
-// The same of an adapter's numbers or their gradient.
-static bool bad_adapter(const Model *m, const float *arena, const char *what, Place *place)
+// The same of an adapter's numbers or their gradients.
+static bool bad_adapter(const Model *m, const float *numbers, const char *what, Place *place)
 {
     char name[128];
-    size_t at = 0;
-    while (at < m->n_trained && isfinite(arena[at])) at++;
-    if (at == m->n_trained) return false;
-    adapter_name(m, at, name);
-    snprintf(place->text, sizeof place->text, "%s of %s", what, name);
-    return true;
+    bool bad = m->adapter && !adapter_finite(m, numbers, name);
+    if (bad) snprintf(place->text, sizeof place->text, "%s of %s", what, name);
+    return bad;
 }
 
 bool diagnose_weights(const Model *m, Place *place)
 {
-    if (m->adapter && bad_adapter(m, m->trained, "weights", place)) return true;
+    if (bad_adapter(m, m->trained, "weights", place)) return true;
     if (bad_tensor(m, m->params, "weights", TOK_EMB, 0, place)) return true;
     for (size_t l = 0; l < (size_t)m->config.n_layers; l++)
         for (TensorId id = ATT_NORM; id <= W2; id++)

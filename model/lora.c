@@ -13,7 +13,7 @@ static size_t columns_of(const Model *m, size_t id) { return config_size(&m->con
 void adapter_lay_out(Adapter *a, const Config *c)
 {
     size_t n = (size_t)c->n_layers * N_TENSORS;
-    a->n = a->rank = 0;
+    a->n = a->layer_size = 0;
     a->lowest = a->n_tokens ? 0 : n;
     for (size_t i = 0; i < n; i++) {
         Lora *l = &a->lora[i];
@@ -22,7 +22,8 @@ void adapter_lay_out(Adapter *a, const Config *c)
         l->b = l->a + l->r * config_size(c, info->columns);
         a->n = l->b + l->r * config_size(c, info->rows);
         if (l->r && i < a->lowest) a->lowest = i;
-        if (l->r > a->rank) a->rank = l->r;
+        size_t layer = a->n - a->lora[i / N_TENSORS * N_TENSORS].a;
+        if (layer > a->layer_size) a->layer_size = layer;
     }
     a->lora[n].a = a->token_rows = a->n;
     a->n += a->n_tokens * (size_t)c->dim;
@@ -32,10 +33,10 @@ bool model_adapt(Model *m, Adapter *a, Err *e)
 {
     size_t table = tensor_size(&m->config, TOK_EMB) * sizeof(float);
     m->adapter = a;
-    m->trained = a->params = malloc((a->n + 1) * sizeof *a->params);
+    m->trained = malloc(a->n * sizeof *m->trained);
     m->n_trained = a->n;
     if (a->n_tokens) a->embedding = malloc(table);
-    if (!a->params || (a->n_tokens && !a->embedding)) return fail(e, "out of memory: an adapter of %zu numbers", a->n);
+    if (!m->trained || (a->n_tokens && !a->embedding)) return fail(e, "out of memory: an adapter of %zu numbers", a->n);
     if (a->n_tokens) memcpy(a->embedding, model_param(m, TOK_EMB, 0), table);
     return true;
 }
@@ -46,7 +47,6 @@ void adapter_free(Adapter *a)
     free(a->lora);
     free(a->tokens);
     free(a->embedding);
-    free(a->params);
     cJSON_Delete(a->json);
     free(a);
 }
@@ -56,7 +56,7 @@ void adapter_changed(Model *m)
     const Adapter *a = m->adapter;
     size_t C = m->shape.C;
     for (size_t j = 0; a && j < a->n_tokens; j++)
-        memcpy(a->embedding + (size_t)a->tokens[j] * C, a->params + a->token_rows + j * C, C * sizeof(float));
+        memcpy(a->embedding + (size_t)a->tokens[j] * C, m->trained + a->token_rows + j * C, C * sizeof(float));
 }
 
 void adapter_randomize(Model *m, uint64_t seed)
@@ -64,14 +64,14 @@ void adapter_randomize(Model *m, uint64_t seed)
     const Adapter *a = m->adapter;
     size_t C = m->shape.C;
     Rng rng = rng_seed(seed);
-    memset(a->params, 0, a->n * sizeof *a->params);
+    memset(m->trained, 0, a->n * sizeof *m->trained);
     for (size_t i = 0; i < m->shape.L * N_TENSORS; i++) {
         double bound = 1 / sqrt((double)columns_of(m, i % N_TENSORS));
         for (size_t k = a->lora[i].a; k < a->lora[i].b; k++)
-            a->params[k] = (float)(bound * (2 * rng_uniform(&rng) - 1));
+            m->trained[k] = (float)(bound * (2 * rng_uniform(&rng) - 1));
     }
     for (size_t j = 0; j < a->n_tokens; j++)
-        memcpy(a->params + a->token_rows + j * C, a->embedding + (size_t)a->tokens[j] * C, C * sizeof(float));
+        memcpy(m->trained + a->token_rows + j * C, a->embedding + (size_t)a->tokens[j] * C, C * sizeof(float));
 }
 
 void model_merge(Model *m)
@@ -80,7 +80,7 @@ void model_merge(Model *m)
     for (size_t i = 0; i < m->shape.L * N_TENSORS; i++) {
         const Lora l = a->lora[i];
         size_t out = l.r ? rows_of(m, i % N_TENSORS) : 0, in = columns_of(m, i % N_TENSORS);
-        const float *A = a->params + l.a, *B = a->params + l.b;
+        const float *A = m->trained + l.a, *B = m->trained + l.b;
         float *w = model_param(m, i % N_TENSORS, i / N_TENSORS);
 #pragma omp parallel for schedule(static)
         for (size_t k = 0; k < out * in; k++) {
@@ -92,6 +92,7 @@ void model_merge(Model *m)
     if (a->embedding)
         memcpy(model_param(m, TOK_EMB, 0), a->embedding, tensor_size(&m->config, TOK_EMB) * sizeof(float));
     adapter_free(a);
+    free(m->trained);
     m->adapter = NULL;
     m->trained = m->params;
     m->n_trained = m->n_params;
@@ -104,20 +105,17 @@ void lora_name(size_t index, char matrix, char out[128])
     snprintf(out, 128, "base_model.model.%.*s.lora_%c.weight", (int)(strlen(name) - strlen(".weight")), name, matrix);
 }
 
-void adapter_name(const Model *m, size_t at, char out[128])
+bool adapter_finite(const Model *m, const float *numbers, char name[128])
 {
-    size_t i = 0, n = m->shape.L * N_TENSORS;
+    size_t at = 0, i = 0, n = m->shape.L * N_TENSORS;
+    while (at < m->n_trained && isfinite(numbers[at])) at++;
     while (i < n && at >= m->adapter->lora[i + 1].a) i++;
-    if (i == n) snprintf(out, 128, TOKEN_ROWS);
-    else lora_name(i, at < m->adapter->lora[i].b ? 'A' : 'B', out);
+    if (i == n) snprintf(name, 128, TOKEN_ROWS);
+    else lora_name(i, at < m->adapter->lora[i].b ? 'A' : 'B', name);
+    return at == m->n_trained;
 }
 
 // ---- branches -----------------------------------------------------------------------------------------------------
-
-size_t lora_layer_size(const Adapter *a, size_t layer)
-{
-    return lora_at(a, TOK_EMB, layer + 1)->a - lora_at(a, TOK_EMB, layer)->a;
-}
 
 uint32_t lora_key(uint64_t seed, size_t row, size_t position)
 {
@@ -164,7 +162,7 @@ static bool branch_open(Branch *b, const Model *m, const Work *w, Products p, Te
     const Lora *l = lora_at(a, id, p.layer);
     bool targets = p.layer + 1 == m->shape.L && p.first != WK;         // the tile's rows are targets, not tokens
     *b = (Branch){.r = l->r, .in = columns_of(m, id), .out = rows_of(m, id), .index = lora_index(id, p.layer),
-                  .scale = l->scale, .p = a->dropout, .A = a->params + l->a, .B = a->params + l->b};
+                  .scale = l->scale, .p = a->dropout, .A = m->trained + l->a, .B = m->trained + l->b};
     if (!l->r) return false;
     if (w && w->drops) b->keys = w->keys + (targets ? w->max.tokens : 0) + t.n;
     b->u = mem_alloc(t.R * (2 * l->r + (b->keys ? b->in : 0)), sizeof *b->u);
@@ -203,7 +201,7 @@ void lora_backward(const Model *m, const Work *w, Products p, Tile t, float *dx,
         for (size_t i = 0; i < t.R * b.r; i++) b.du[i] *= b.scale;
         if (x) {
             const float *dropped = branch_input(&b, x, t.R);
-            float *grads = w->grads_tiles + t.i * lora_layer_size(m->adapter, p.layer);
+            float *grads = w->grads_tiles + t.i * m->adapter->layer_size;
             size_t at = lora_at(m->adapter, id, p.layer)->a - lora_at(m->adapter, TOK_EMB, p.layer)->a;
             rows_weights(grads + at, b.du, b.r, dropped, t.R, b.in, b.r);
             rows_weights(grads + at + b.r * b.in, dy, p.stride, b.u, t.R, b.r, b.out);

@@ -19,13 +19,13 @@ typedef struct {
 
 typedef struct Adapter {
     Lora *lora;                                            // (L * N_TENSORS + 1): see lora_at
-    size_t lowest, rank;                                   // lora_index of the lowest tensor trained; the largest r
+    size_t lowest, layer_size;                             // lora_index of the lowest tensor trained; see grads_tiles
     int *tokens;                                           // (n_tokens): whose rows of the embedding are trained
     size_t n_tokens, token_rows;                           // where their rows (n_tokens, C) begin in the arena
     float *embedding;                                      // (V, C): the model's, with these rows; NULL: no tokens
     float dropout;
-    size_t n;                                              // floats in the arena
-    float *params;                                         // A and B in the table's order, then the rows of tokens
+    size_t n;                                              // floats in the arena, which is the model's `trained`:
+                                                           // A and B in the table's order, then the rows of tokens
     cJSON *json;                                           // PEFT's adapter_config.json
     char base_sha256[65];                                  // "" until it is asked for
 } Adapter;
@@ -33,7 +33,10 @@ typedef struct Adapter {
 static inline size_t lora_index(TensorId id, size_t layer) { return layer * N_TENSORS + (size_t)id; }
 // Tensors without a branch have a place too, that of the next one. So A and B of the tensors first .. last of a layer
 // are the floats from lora_at(first).a to lora_at(last + 1).a.
-static inline const Lora *lora_at(const Adapter *a, TensorId id, size_t layer) { return a->lora + lora_index(id, layer); }
+static inline const Lora *lora_at(const Adapter *a, TensorId id, size_t layer)
+{
+    return &a->lora[lora_index(id, layer)];
+}
 
 void adapter_lay_out(Adapter *a, const Config *c);         // the places in the arena, once r and tokens are set
 // Gives the model an adapter, with memory for its numbers (uninitialised). The model owns it, also where this fails.
@@ -44,8 +47,9 @@ void adapter_randomize(Model *m, uint64_t seed);
 void adapter_changed(Model *m);                            // to be called after each change of the arena
 // W = W + scale * B A, summed in double, and the tokens' rows. The model is then one without an adapter.
 void model_merge(Model *m);
-void lora_name(size_t index, char matrix, char out[128]);             // PEFT's name of A or B, for a lora_index
-void adapter_name(const Model *m, size_t at, char out[128]);         // of the tensor that has number `at` of the arena
+void lora_name(size_t index, char matrix, char out[128]);            // PEFT's name of A or B (matrix), by lora_index
+// Are n_trained numbers, the arena's or their gradients, all finite? Else the name of the first tensor that is not.
+bool adapter_finite(const Model *m, const float *numbers, char name[128]);
 #define TOKEN_ROWS "base_model.model.model.embed_tokens.token_adapter.trainable_tokens_delta"
 
 // ---- inside of the model's passes ---------------------------------------------------------------------------------
@@ -55,9 +59,8 @@ void adapter_name(const Model *m, size_t at, char out[128]);         // of the t
 typedef struct { TensorId first, last; size_t layer, stride; } Products;
 // y += scale * dropout(x) A^T B^T                                   // x (R, in); w NULL: without dropout
 void lora_forward(const Model *m, const Work *w, Products p, Tile t, float *y, const float *x);
-// Adds to dx what follows from dy, and writes the tile's gradients of A and B; dx or x may be NULL: then only the other.
+// Adds to dx what follows from dy; writes the tile's gradients of A and B. dx or x may be NULL: then only the other.
 void lora_backward(const Model *m, const Work *w, Products p, Tile t, float *dx, const float *dy, const float *x);
-size_t lora_layer_size(const Adapter *a, size_t layer);              // floats of the arena that belong to a layer
 uint32_t lora_key(uint64_t seed, size_t row, size_t position);       // of a token's dropout
 // Adds to the gradients of the tokens' rows: of x_n = embedding[ids_n] (N, C), and of logits = norm embedding^T.
 void lora_embed_backward(Model *m, const float *dx, const int *ids, size_t N);

@@ -8,7 +8,6 @@
 #include <regex.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 // What PEFT writes for keys that are not given.
 extern const char adapter_config_json[];                              // model/adapter_config.json
@@ -38,7 +37,7 @@ char *adapter_base(const char *folder, const char *given, Err *e)
                                "base_model_name_or_path; a model of the Hub must be downloaded first", folder,
                             name ? name : "none"));
     if (ok && adapter_is(path))
-        ok = fail(e, "%s: base_model_name_or_path: %s is an adapter itself: export it, and give the result", folder, name);
+        ok = fail(e, "%s: base_model_name_or_path: %s is an adapter: export it, and give the result", folder, name);
     cJSON_Delete(json);
     if (ok) return path;
     free(path);
@@ -86,19 +85,19 @@ static bool matches(bool *yes, const char *of, const char *pattern, const char *
     return ok;
 }
 
-// Is the module a target? target_modules is a regular expression, or a list of names or of their ends; `used` gets which
-// of the list the module is.
+// Is the module a target? target_modules is a regular expression, or a list of names or their ends, of which `used` gets
+// those that the module has.
 static bool is_target(bool *yes, const cJSON *targets, const char *module, bool *used, Err *e)
 {
-    const char *text = cJSON_GetStringValue(targets);
-    *yes = text && strcasecmp(text, "all-linear") == 0;
-    if (text && !*yes) return matches(yes, "target_modules", text, module, false, e);
-    for (const cJSON *v = cJSON_IsArray(targets) ? targets->child : NULL; v; v = v->next, used++) {
+    const cJSON *v;
+    bool one;
+    if (cJSON_IsString(targets)) return matches(yes, "target_modules", targets->valuestring, module, false, e);
+    cJSON_ArrayForEach(v, targets) {
         const char *name = cJSON_GetStringValue(v);
-        size_t n = name ? strlen(name) : 0, all = strlen(module);
-        if (!n) return fail(e, "target_modules: expected names, found %s", json_kind(v));
-        if (n > all || strcmp(module + all - n, name) != 0 || (n < all && module[all - n - 1] != '.')) continue;
-        *yes = *used = true;
+        if (!name || !*name || strpbrk(name, "\\()[]|*+?^$"))
+            return fail(e, "target_modules: expected names, found %s", name ? name : json_kind(v));
+        if (!matches(&one, "target_modules", name, module, true, e)) return false;
+        *used++ |= one, *yes |= one;
     }
     return true;
 }
@@ -191,7 +190,7 @@ Adapter *adapter_plan(const Config *c, const cJSON *json, const char *where, Err
               plan_tokens(a, c, json, e) && plan_branches(a, c, json, r, alpha, rslora, e);
     a->dropout = (float)dropout;
     adapter_lay_out(a, c);
-    if (ok && !a->rank) ok = fail(e, "target_modules, layers_to_transform: expected linears of the model, found none");
+    if (ok && !a->token_rows) ok = fail(e, "target_modules, layers_to_transform: expected linears of the model, found none");
     if (ok) return a;
     adapter_free(a);
     fail_prefix(e, "%s: ", where);
@@ -208,7 +207,8 @@ static Entries adapter_entries(const Adapter *a, const Config *c)
         const Lora *l = &a->lora[i];
         if (!l->r) continue;
         lora_name(i, 'A', entries_add(&p, l->r, config_size(c, t->columns), l->a, 0));
-        lora_name(i, 'B', entries_add(&p, config_size(c, t->rows), l->r, l->b, t->heads_of_pairs ? (size_t)c->head_dim : 0));
+        size_t head_dim = t->heads_of_pairs ? (size_t)c->head_dim : 0;
+        lora_name(i, 'B', entries_add(&p, config_size(c, t->rows), l->r, l->b, head_dim));
     }
     if (a->n_tokens) strcpy(entries_add(&p, a->n_tokens, (size_t)c->dim, a->token_rows, 0), TOKEN_ROWS);
     return p;
@@ -229,17 +229,13 @@ static bool check_adapter(const Model *m, const SafeTensors *st, bool any_base, 
     if (then && strspn(then, "0") == 64) then = NULL;      // no hash of anything
     if (!then) fprintf(stderr, "train: %s: it does not say which base it was trained on: this is not checked\n", path);
     if (then && strcmp(then, base_sha256(m)) != 0) {
-        fail(e, "%s: it was trained on another base: expected base_sha256 %s, found %s (on_base_mismatch=warn "
-                "goes on)", path, then, base_sha256(m));
+        fail(e, "%s: it was trained on another base: expected base_sha256 %s, found %s (on_base_mismatch)", path, then,
+             base_sha256(m));
         if (!any_base) return false;
         fprintf(stderr, "train: warning: %s\n", e->text);
     }
-    for (size_t i = 0; i < m->n_trained; i++)
-        if (!isfinite(m->trained[i])) {
-            adapter_name(m, i, name);
-            return fail(e, "%s: %s: expected finite numbers, found NaN or Inf", path, name);
-        }
-    return true;
+    return adapter_finite(m, m->trained, name) ||
+           fail(e, "%s: %s: expected finite numbers, found NaN or Inf", path, name);
 }
 
 bool adapter_load(Model *m, const char *folder, bool any_base, Err *e)

@@ -6,14 +6,6 @@
 
 static inline uint32_t turn(uint32_t x, int n) { return x >> n | x << (32 - n); }
 
-// One round. The eight words of the state do not move: the rounds name them in turn.
-#define ROUND(a, b, c, d, e, f, g, h, i)                                                                           \
-    do {                                                                                                           \
-        uint32_t t = h + (turn(e, 6) ^ turn(e, 11) ^ turn(e, 25)) + ((e & f) ^ (~e & g)) + k[i] + w[i];            \
-        d += t;                                                                                                    \
-        h = t + (turn(a, 2) ^ turn(a, 13) ^ turn(a, 22)) + ((a & b) ^ (a & c) ^ (b & c));                          \
-    } while (0)
-
 static void add_block(uint32_t sum[8], const uint32_t k[64], const unsigned char *p)
 {
     uint32_t w[64], s[8];
@@ -23,15 +15,12 @@ static void add_block(uint32_t sum[8], const uint32_t k[64], const unsigned char
         w[i] = w[i - 16] + (turn(w[i - 15], 7) ^ turn(w[i - 15], 18) ^ w[i - 15] >> 3) + w[i - 7] +
                (turn(w[i - 2], 17) ^ turn(w[i - 2], 19) ^ w[i - 2] >> 10);
     memcpy(s, sum, sizeof s);
-    for (int i = 0; i < 64; i += 8) {
-        ROUND(s[0], s[1], s[2], s[3], s[4], s[5], s[6], s[7], i);
-        ROUND(s[7], s[0], s[1], s[2], s[3], s[4], s[5], s[6], i + 1);
-        ROUND(s[6], s[7], s[0], s[1], s[2], s[3], s[4], s[5], i + 2);
-        ROUND(s[5], s[6], s[7], s[0], s[1], s[2], s[3], s[4], i + 3);
-        ROUND(s[4], s[5], s[6], s[7], s[0], s[1], s[2], s[3], i + 4);
-        ROUND(s[3], s[4], s[5], s[6], s[7], s[0], s[1], s[2], i + 5);
-        ROUND(s[2], s[3], s[4], s[5], s[6], s[7], s[0], s[1], i + 6);
-        ROUND(s[1], s[2], s[3], s[4], s[5], s[6], s[7], s[0], i + 7);
+#define S(n) s[(n - i) & 7]                                // the words stay, and change their names in turn
+    for (int i = 0; i < 64; i++) {
+        uint32_t t = S(7) + (turn(S(4), 6) ^ turn(S(4), 11) ^ turn(S(4), 25)) + k[i] + w[i];
+        t += (S(4) & S(5)) ^ (~S(4) & S(6));
+        S(3) += t;
+        S(7) = t + (turn(S(0), 2) ^ turn(S(0), 13) ^ turn(S(0), 22)) + ((S(0) & S(1)) ^ (S(0) & S(2)) ^ (S(1) & S(2)));
     }
     for (int i = 0; i < 8; i++) sum[i] += s[i];
 }

@@ -194,6 +194,7 @@ const float *model_classifier(const Model *m)
 
 void model_free(Model *m)
 {
+    if (m->adapter) free(m->trained);
     adapter_free(m->adapter);
     free(m->params);
     free(m->grads);
@@ -307,10 +308,7 @@ bool work_init(Work *w, const Config *c, BatchSize max, WorkKind kind, Err *e)
 
 size_t work_adapter_size(const Config *c, const Adapter *a, BatchSize max)
 {
-    size_t layer = 1;
-    for (size_t l = 0; l < (size_t)c->n_layers; l++)
-        if (lora_layer_size(a, l) > layer) layer = lora_layer_size(a, l);
-    return tile_count(max.tokens, (size_t)c->dim) * layer;
+    return tile_count(max.tokens, (size_t)c->dim) * a->layer_size;
 }
 
 void work_free(Work *w)
@@ -370,7 +368,7 @@ static void tiles_sum(Model *m, const Work *w, TensorId norm, TensorId first, Te
         return;
     }
     begin = lora_at(a, first, layer)->a;                   // its gradients begin as zeros
-    rows_sum(m->grads + begin, w->grads_tiles + (begin - lora_at(a, TOK_EMB, layer)->a), n, lora_layer_size(a, layer),
+    rows_sum(m->grads + begin, w->grads_tiles + (begin - lora_at(a, TOK_EMB, layer)->a), n, a->layer_size,
              lora_at(a, last + 1, layer)->a - begin, 1);
 }
 

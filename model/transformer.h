@@ -157,8 +157,8 @@ typedef struct {
     // Of the current batch: place in the row of each token and each target, first target of each row; order of rows.
     int *position, *query_position;                        // (N), (M)
     size_t *query_starts, *order;                          // (S+1); (S): the rows by length, the longest first
-    // With an adapter: work_adapter_size() floats for its gradients by tile; keys of dropout
-    float *grads_tiles;
+    // With an adapter: work_adapter_size() floats for a layer's gradients by tile, and keys of dropout
+    float *grads_tiles;                                    // (tile_count(N, C), layer_size)
     uint32_t *keys;                                        // (max.tokens + max.targets): of tokens, then of targets
     bool drops;                                            // does this pass drop?
     float *floats;                                         // the one block behind all other floats
@@ -170,7 +170,7 @@ typedef struct {
 bool work_init(Work *w, const Config *c, BatchSize max, WorkKind kind, Err *e);
 void work_free(Work *w);                                   // accepts {0}
 size_t work_size(const Config *c, BatchSize max, WorkKind kind);       // the floats that work_init would allocate
-size_t work_adapter_size(const Config *c, const struct Adapter *a, BatchSize max);     // with an adapter, besides
+size_t work_adapter_size(const Config *c, const struct Adapter *a, BatchSize max);     // besides, with an adapter
 size_t model_logit_rows(const Config *c);                  // the rows of logits that exist at a time
 
 // ---- loss and gradient --------------------------------------------------------------------------------------------
