@@ -100,6 +100,8 @@ static inline void log_without_times(const char *dir, Buf *out)
     if (f) fclose(f);
 }
 
+static const char *weights = "model.bin";                  // the file that a run's weights are in
+
 // Two runs have the same logs, times left out, and the same weights.
 static inline void check_same_run(const char *want, const char *got)
 {
@@ -107,7 +109,7 @@ static inline void check_same_run(const char *want, const char *got)
     log_without_times(want, &a);
     log_without_times(got, &b);
     CHECK_STR(b.data, a.data);
-    CHECK(same_files(in_output(want, "model.bin"), in_output(got, "model.bin")));
+    CHECK(same_files(in_output(want, weights), in_output(got, weights)));
     check_records(temp_path(got));
     buf_free(&a);
     buf_free(&b);

@@ -20,4 +20,13 @@ static inline void write_fixture(void)
     buf_free(&rows);
 }
 
+// The options of a run that trains an adapter of the model in this file.
+static inline const char *adapter_of(const char *base)
+{
+    static char text[512];
+    snprintf(text, sizeof text, "--use_peft=true --lora_r=2 --lora_trainable_tokens=[5] --model_init=null"
+             " --model_name_or_path=%s", base);
+    return text;
+}
+
 #endif

@@ -1,6 +1,7 @@
 // Runs every input of tests/corpus through its harness, without libFuzzer: the seeds, and inputs that once failed.
 #include "fixture.h"
 
+#include "fuzz/adapter.c"
 #include "fuzz/checkpoint_folder.c"
 #include "fuzz/hf_folder.c"
 #include "fuzz/jinja_source.c"
@@ -40,6 +41,7 @@ static int replay(const char *name, void (*harness)(const char *, size_t))
 static void test_corpus(void)
 {
     static const struct { const char *name; void (*harness)(const char *, size_t); } all[] = {
+        {"adapter", fuzz_adapter},
         {"checkpoint_folder", fuzz_checkpoint_folder}, {"hf_folder", fuzz_hf_folder},
         {"jinja_source", fuzz_jinja_source},           {"jinja_values", fuzz_jinja_values},
         {"llama2_bin", fuzz_llama2_bin},               {"options", fuzz_options},

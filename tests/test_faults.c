@@ -3,6 +3,7 @@
 #include "small_run.h"
 
 #include "../model/checkpoint.h"
+#include "../model/peft.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -13,14 +14,16 @@
 static char shim[PATH_MAX];                                // the library of faults/faults.c
 static bool all;
 
-// The run that is disturbed: two checkpoints, of which one stays, and evaluations between and after them.
+// The run that is disturbed: two checkpoints, of which one stays, and evaluations between and after them. Then the same
+// of an adapter (adapter_of).
 static const char RUN[] = "%s --output_dir=%s --max_steps=20 --save_steps=10 --save_total_limit=1 --logging_steps=3"
-                          " --eval_steps=7 --n_threads=1 --report_to=tensorboard %s";
+                          " --eval_steps=7 --n_threads=1 --report_to=tensorboard %s %s";
+static const char *of_adapter = "";
 
 static const char *output_of(const char *dir, const char *arguments)
 {
     static char text[1024];
-    snprintf(text, sizeof text, RUN, temp_path("config.json"), temp_path(dir), arguments);
+    snprintf(text, sizeof text, RUN, temp_path("config.json"), temp_path(dir), of_adapter, arguments);
     return text;
 }
 
@@ -41,11 +44,13 @@ static const char *go_on(const char *dir)
     return newest(dir) >= 0 ? "--resume_from_checkpoint=latest" : "--overwrite_output_dir=true";
 }
 
-static bool load(const char *path)
+// Is the model or the adapter in this folder whole?
+static bool load(const char *dir)
 {
     Model m;
     Err e;
-    bool ok = checkpoint_load(&m, path, &e);
+    bool ok = *of_adapter ? checkpoint_load(&m, temp_path("base.bin"), &e) && adapter_load(&m, temp_path(dir), false, &e)
+                          : checkpoint_load(&m, in_output(dir, "model.bin"), &e);
     model_free(&m);
     return CHECK_MSG(ok, "%s", e.text);
 }
@@ -133,9 +138,9 @@ static void check_fault(const char *how, const char *path)
     if (length) name[folder + length] = 0;                 // errors give the final name
     is_one_error(output);
     CHECK_MSG(strstr(output, name) && strstr(output, reason), "%s at %s: %s", how, path, output);
-    load(in_output("out", "model.bin"));
-    CHECK(same_files(in_output("out", "model.bin"), in_output("before", "model.bin")) ||
-          same_files(in_output("out", "model.bin"), in_output("straight", "model.bin")));
+    load("out");
+    CHECK(same_files(in_output("out", weights), in_output("before", weights)) ||
+          same_files(in_output("out", weights), in_output("straight", weights)));
     CHECK_MSG(run("%s", output_of("out", go_on("out"))) == 0, "after %s at %s: %s", how, path, output);
     check_recovered("out");
 }
@@ -376,7 +381,7 @@ static void test_signals(void)
         pid_t pid = start("exec", output_of("stopped", "--max_steps=100000000 --save_steps=50000000"));
         if (!wait_for(in_output("stopped", "log.jsonl"), quoted("'step':3,"))) return;
         CHECK(kill(pid, signals[i]) == 0 && ended(pid) == 128 + signals[i]);
-        load(in_output("stopped", "model.bin"));
+        load("stopped");
         CHECK(wait_for(in_output("stopped", "log.jsonl"), "train_runtime"));
         CHECK(!has_unfinished(temp_path("stopped")));
         remove_tree(temp_path("stopped"));
@@ -393,10 +398,21 @@ static void test_signals(void)
     CHECK(kill(pid, SIGINT) == 0);
     if (!wait_for(temp_path("faults"), "woken at")) return;        // and the run goes on
     CHECK(kill(pid, SIGTERM) == 0 && ended(pid) == 128 + SIGTERM);
-    load(in_output("out", "model.bin"));
+    load("out");
     CHECK(run("%s", output_of("out", go_on("out"))) == 0);
     check_recovered("out");
 #endif
+}
+
+static void test_faults_of_an_adapter(void)
+{
+    copy("straight/model.bin", "base.bin");
+    weights = "adapter_model.safetensors";
+    of_adapter = adapter_of(temp_path("base.bin"));
+    remove_tree(temp_path("straight"));
+    remove_tree(temp_path("before"));
+    if (CHECK_MSG(run("%s", output_of("straight", "")) == 0, "%s", output)) test_faults();
+    CHECK(!file_exists(in_output("straight", "model.bin")));
 }
 
 int main(int argc, char **argv)
@@ -416,6 +432,7 @@ int main(int argc, char **argv)
         RUN(test_overwrite);
         RUN(test_going_back);
         RUN(test_signals);
+        RUN(test_faults_of_an_adapter);
     }
     temp_end();
     free(dir);

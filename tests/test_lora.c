@@ -410,6 +410,30 @@ static void a_new_adapter_changes_nothing(void)
     model_free(&base);
 }
 
+// An adapter knows its base by its numbers, whatever file they are in; another base is refused, or a warning.
+static void the_base_is_known_by_its_numbers(void)
+{
+    Err e;
+    Model m, other;
+    char base[] = FIXTURES "/base_tied";
+    Case c = fixture(0);
+    must(adapter_save(&c.model, temp_dir, base, &e) && checkpoint_load(&m, base, &e), &e);
+    must(formats[FORMAT_BIN].save(&m, temp_path("base.bin"), NULL, &e), &e);
+    model_free(&m);
+    must(checkpoint_load(&m, temp_path("base.bin"), &e), &e);
+    CHECK_MSG(adapter_load(&m, temp_dir, false, &e), "%s", e.text);
+    model_free(&m);
+    must(checkpoint_load(&m, base, &e), &e);
+    m.params[7] += 1e-6f;
+    CHECK_FAILS(adapter_load(&m, temp_dir, false, &e), e, "it was trained on another base: expected base_sha256 ");
+    must(checkpoint_load(&other, base, &e), &e);
+    other.params[7] += 1e-6f;
+    CHECK_MSG(adapter_load(&other, temp_dir, true, &e), "%s", e.text);
+    model_free(&m);
+    model_free(&other);
+    case_close(&c);
+}
+
 static void any_number_of_threads_gives_the_same_bits(void)
 {
     Case c = case_open(FIXTURES, "all_tokens", NULL, "rows.jsonl");
@@ -618,6 +642,7 @@ int main(void)
     RUN(gradients_with_dropout_are_finite_differences);
     RUN(dropout_keeps_the_mean);
     RUN(a_new_adapter_changes_nothing);
+    RUN(the_base_is_known_by_its_numbers);
     RUN(any_number_of_threads_gives_the_same_bits);
     RUN(shared_vectors);
     RUN(shared_bad_adapters_are_refused);

@@ -139,12 +139,12 @@ static const char LONG_RUN[] = "%s --output_dir=%s --max_steps=1500 --save_steps
                                " --logging_steps=30 --eval_steps=100 %s";
 
 // A run that is killed again and again, and goes on each time from its latest checkpoint, ends with the weights and the
-// log of one that never stopped. KILLS says how often at least (make test-crash: 50).
-static void test_resume(void)
+// log of one that never stopped. KILLS says how often at least (make test-crash: 50). `more`: options of the runs.
+static void kill_and_go_on(const char *more)
 {
     int kills = 0, wanted = getenv("KILLS") ? atoi(getenv("KILLS")) : 8, status = -1;
     Rng rng = rng_seed(7);
-    if (!CHECK_MSG(run(LONG_RUN, temp_path("config.json"), temp_path("straight"), "") == 0, "%s", output)) return;
+    if (!CHECK_MSG(run(LONG_RUN, temp_path("config.json"), temp_path("straight"), more) == 0, "%s", output)) return;
     CHECK(file_exists(in_output("straight", "checkpoint-1480")));
     CHECK(!file_exists(in_output("straight", "checkpoint-1400")));
     for (int round = 0; round < 40 * wanted && (status != 0 || kills < wanted); round++) {
@@ -159,7 +159,7 @@ static void test_resume(void)
         buf_addf(&command, "sh -c '%s ", program());
         buf_addf(&command, LONG_RUN, temp_path("config.json"), temp_path("killed"),
                  saved ? "--resume_from_checkpoint=latest" : "--overwrite_output_dir=true");
-        buf_adds(&command, " >/dev/null 2>&1 & pid=$!; ");
+        buf_addf(&command, " %s >/dev/null 2>&1 & pid=$!; ", more);
         int ms = 20 + (int)rng_below(&rng, 200);
         if (kills < wanted) buf_addf(&command, "sleep 0.%03d; kill -9 $pid 2>/dev/null; ", ms);
         buf_adds(&command, "wait $pid'  2>/dev/null");
@@ -171,6 +171,17 @@ static void test_resume(void)
     CHECK_MSG(status == 0 && kills >= wanted, "status %d after %d kills", status, kills);
     printf("     killed %d times\n", kills);
     remove_tree(temp_path("killed"));
+}
+
+static void test_resume(void) { kill_and_go_on(""); }
+
+static void test_resume_of_an_adapter(void)
+{
+    CHECK_MSG(run(LONG_RUN, temp_path("config.json"), temp_path("base"), "--max_steps=1") == 0, "%s", output);
+    remove_tree(temp_path("straight"));
+    weights = "adapter_model.safetensors";
+    kill_and_go_on(adapter_of(in_output("base", "model.bin")));
+    weights = "model.bin";
 }
 
 // Goes on with the run in "straight", and is refused: `message` is in the error.
@@ -464,6 +475,7 @@ int main(void)
     RUN(test_bad_files);
     RUN(test_other_vocabulary);
     RUN(test_shared_greedy);
+    RUN(test_resume_of_an_adapter);
     temp_end();
     return check_report();
 }

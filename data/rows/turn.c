@@ -54,16 +54,13 @@ bool turn_add_tokens(cJSON *ids, const Recipe *r)
     for (size_t first = 0; r->template && !ok && first < 2; first++) {       // some templates take no system message
         cJSON *messages = cJSON_CreateArray();
         for (size_t i = first; i < 5; i++) message_add(messages, roles[i], "x");
-        buf_clear(&text);
-        ok = conversation_text(&text, r, NULL, messages, false, &none) && text.len;
+        ok = conversation_text(&text, r, NULL, messages, false, &none) && text.len &&
+             tokenizer_encode(r->tokenizer, text.data, text.len, PARSE_SPECIAL, &tokens, &none);
         cJSON_Delete(messages);
     }
-    ok = ok && tokenizer_encode(r->tokenizer, text.data, text.len, PARSE_SPECIAL, &tokens, &none);
-    for (size_t i = 0; ok && i < tokens.n; i++) {
-        if (!tokenizer_is_added(r->tokenizer, tokens.ids[i]) || (!i && tokens.ids[i] == tokenizer_bos(r->tokenizer)))
-            continue;
-        any = turn_add_id(ids, tokens.ids[i]);
-    }
+    for (size_t i = 0; ok && i < tokens.n; i++)
+        if (tokenizer_is_added(r->tokenizer, tokens.ids[i]) && (i || tokens.ids[0] != tokenizer_bos(r->tokenizer)))
+            any = turn_add_id(ids, tokens.ids[i]);
     encoding_free(&tokens);
     buf_free(&text);
     return any;

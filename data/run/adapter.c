@@ -41,46 +41,41 @@ static bool add_tokens(cJSON *ids, const Run *r, Err *e)
     return true;
 }
 
-// The keys that describe an adapter, and PEFT's names of them.
+// The keys that describe an adapter, and their names in adapter_config.json.
 static const char *const keys[][2] = {
     {"lora_r", "r"}, {"lora_alpha", "lora_alpha"}, {"lora_dropout", "lora_dropout"}, {"use_rslora", "use_rslora"},
     {"lora_target_modules", "target_modules"}, {"lora_trainable_tokens", "trainable_token_indices"}};
 enum { N_KEYS = sizeof keys / sizeof *keys };
 
-// What the options say of an adapter, with PEFT's names; owned by the caller.
+// What the options say of an adapter, as adapter_config.json says it; owned by the caller.
 static cJSON *described(const Run *r, Err *e)
 {
     static const char *const linears[] = {"q_proj", "v_proj", "k_proj", "o_proj", "gate_proj", "up_proj", "down_proj"};
     const Options *o = &r->options;
-    cJSON *all = options_json(o), *json = cJSON_CreateObject(), *ids = cJSON_CreateArray();
-    const char *target = o->lora_target_modules ? cJSON_GetStringValue(o->lora_target_modules->child) : NULL;
-    int n = !o->lora_target_modules ? 2 : target && strcmp(target, "all-linear") == 0 ? 7 : 0;
-    bool ok = add_tokens(ids, r, e);
-    if (n) cJSON_ReplaceItemInObject(all, "lora_target_modules", cJSON_CreateStringArray(linears, n));
-    if (o->lora_trainable_tokens) cJSON_ReplaceItemInObject(all, "lora_trainable_tokens", ids);
-    else cJSON_Delete(ids);
+    cJSON *json = cJSON_CreateObject(), *names = o->lora_target_modules;
+    const char *name = names ? cJSON_GetStringValue(names->child) : NULL;
+    int n = !names ? 2 : name && strcmp(name, "all-linear") == 0 ? 7 : 0;
     cJSON_AddStringToObject(json, "peft_type", "LORA");
-    for (size_t k = 0; k < N_KEYS; k++)
-        cJSON_AddItemToObject(json, keys[k][1], cJSON_DetachItemFromObject(all, keys[k][0]));
-    cJSON_Delete(all);
-    if (ok) return json;
+    cJSON_AddNumberToObject(json, "r", (double)o->lora_r);
+    cJSON_AddNumberToObject(json, "lora_alpha", o->lora_alpha);
+    cJSON_AddNumberToObject(json, "lora_dropout", o->lora_dropout);
+    cJSON_AddBoolToObject(json, "use_rslora", (int)o->use_rslora);
+    cJSON_AddItemToObject(json, "target_modules", n ? cJSON_CreateStringArray(linears, n) : cJSON_Duplicate(names, true));
+    if (!o->lora_trainable_tokens || add_tokens(cJSON_AddArrayToObject(json, "trainable_token_indices"), r, e))
+        return json;
     cJSON_Delete(json);
     return NULL;
 }
 
-// Lists are equal in any order.
+// Lists are the same in any order.
 static bool same(const cJSON *a, const cJSON *b)
 {
-    if (cJSON_IsObject(b)) b = b->child;                   // {"embed_tokens": list}
-    bool equal = cJSON_IsArray(a) ? cJSON_IsArray(b) && cJSON_GetArraySize(a) == cJSON_GetArraySize(b)
-                                  : cJSON_Compare(a, b, true);
     const cJSON *v, *w;
-    if (cJSON_IsArray(a) && equal) cJSON_ArrayForEach(v, a) {
-        bool found = false;
-        cJSON_ArrayForEach(w, b) found |= cJSON_Compare(v, w, true);
-        equal &= found;
-    }
-    return equal;
+    int found = 0;
+    if (cJSON_IsObject(b)) b = b->child;                   // {"embed_tokens": list}
+    if (!cJSON_IsArray(a) || !cJSON_IsArray(b)) return cJSON_Compare(a, b, true);
+    cJSON_ArrayForEach(v, a) cJSON_ArrayForEach(w, b) found += cJSON_Compare(v, w, true);
+    return found == cJSON_GetArraySize(a) && found == cJSON_GetArraySize(b);
 }
 
 bool run_open_adapter(Run *r, const Config *c, Err *e)
@@ -130,7 +125,8 @@ void run_warn_end(const Run *r)
     for (size_t i = 0; i < b->M; i++)
         if (b->target[i] == end) loss += (double)r->room.losses[i].nll, n++;
     if (n && loss / n > guess)
-        fprintf(stderr, "train: warning: the token that ends a turn, %s, has a loss of %.2f, worse than a guess (%.2f): "
-                        "the base does not know it, and LoRA does not train embeddings, so answers may not end: give "
-                        "lora_trainable_tokens=template\n", tokenizer_piece(r->tokenizer, end), loss / n, guess);
+        fprintf(stderr, "train: warning: the token that ends a turn, %s, has a loss of %.2f, worse than a guess (%.2f). "
+                        "LoRA does not train embeddings: if the base does not know the token, answers will not end. "
+                        "lora_trainable_tokens=template trains it\n", tokenizer_piece(r->tokenizer, end), loss / n,
+                guess);
 }

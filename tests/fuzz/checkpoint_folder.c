@@ -22,7 +22,7 @@ static bool open_run(Run *r, Config *c, const char *rows, Err *e)
     cJSON *json = json_parse(quoted(config_text), sizeof config_text - 1, "config", 0, e);
     ok = ok && config_from_json(c, json, "config", e);
     cJSON_Delete(json);
-    r->options.model_name_or_path = mem_strdup("model.bin");
+    r->base_path = mem_strdup("model.bin");
     r->recipe = (Recipe){.text_field = "text", .assistant_only_loss = -1, .completion_only_loss = -1,
                          .max_length = 4, .vocab_size = c->vocab_size};
     ok = ok && dataset_open(&r->data, rows, e) && dataset_build(&r->data, &r->recipe, e);

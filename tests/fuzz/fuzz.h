@@ -28,7 +28,8 @@ static inline void fuzz_remove(void)
 {
     static const char *const names[] = {"input", "config.json", "model.safetensors", "model.safetensors.index.json",
                                         "part.safetensors", "out.bin", "tokenizer.json", "tokenizer_config.json",
-                                        "special_tokens_map.json", "added_tokens.json",
+                                        "special_tokens_map.json", "added_tokens.json", "adapter_config.json",
+                                        "adapter_model.safetensors",
                                         "chat_template.jinja", "generation_config.json", "log.jsonl",
                                         "checkpoint-2/resume.json", "checkpoint-2/optimizer.safetensors",
                                         "checkpoint-2/model.bin", "checkpoint-2"};
