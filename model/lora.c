@@ -214,27 +214,16 @@ void lora_backward(const Model *m, const Work *w, Products p, Tile t, float *dx,
     }
 }
 
-// ---- trained tokens -----------------------------------------------------------------------------------------------
-
-// The gradient of the row of token j becomes larger by g times x.
-static void add_row(Model *m, size_t j, float g, const float *x)
+void lora_tokens_backward(Model *m, const float *x, size_t R, const int *ids, const float *dlogits)
 {
-    float *row = m->grads + m->adapter->token_rows + j * m->shape.C;
-    for (size_t c = 0; c < m->shape.C; c++) row[c] += g * x[c];
-}
-
-void lora_embed_backward(Model *m, const float *dx, const int *ids, size_t N)
-{
+    const Adapter *a = m->adapter;
+    size_t C = m->shape.C, V = m->shape.V;
 #pragma omp parallel for schedule(static)
-    for (size_t j = 0; j < m->adapter->n_tokens; j++)
-        for (size_t n = 0; n < N; n++)
-            if (ids[n] == m->adapter->tokens[j]) add_row(m, j, 1, dx + n * m->shape.C);
-}
-
-void lora_head_backward(Model *m, const float *dlogits, const float *norm, size_t R)
-{
-#pragma omp parallel for schedule(static)
-    for (size_t j = 0; j < m->adapter->n_tokens; j++)
-        for (size_t r = 0; r < R; r++)
-            add_row(m, j, dlogits[r * m->shape.V + (size_t)m->adapter->tokens[j]], norm + r * m->shape.C);
+    for (size_t j = 0; j < a->n_tokens; j++) {
+        float *drow = m->grads + a->token_rows + j * C;
+        for (size_t r = 0; r < R; r++) {
+            float g = ids ? ids[r] == a->tokens[j] : dlogits[r * V + (size_t)a->tokens[j]];
+            for (size_t c = 0; g != 0 && c < C; c++) drow[c] += g * x[r * C + c];
+        }
+    }
 }

@@ -62,8 +62,8 @@ void lora_forward(const Model *m, const Work *w, Products p, Tile t, float *y, c
 // Adds to dx what follows from dy; writes the tile's gradients of A and B. dx or x may be NULL: then only the other.
 void lora_backward(const Model *m, const Work *w, Products p, Tile t, float *dx, const float *dy, const float *x);
 uint32_t lora_key(uint64_t seed, size_t row, size_t position);       // of a token's dropout
-// Adds to the gradients of the tokens' rows: of x_n = embedding[ids_n] (N, C), and of logits = norm embedding^T.
-void lora_embed_backward(Model *m, const float *dx, const int *ids, size_t N);
-void lora_head_backward(Model *m, const float *dlogits, const float *norm, size_t R);  // (R, V), (R, C)
+// Adds to the gradients of the tokens' rows: x (R, C) is the gradient of embedding[ids] (R); or, where ids is NULL, the
+// input of a head that is the embedding, logits = x embedding^T (R, V).
+void lora_tokens_backward(Model *m, const float *x, size_t R, const int *ids, const float *dlogits);
 
 #endif

@@ -99,32 +99,26 @@ OptimId optim_find(const char *name)
     return id;
 }
 
-// The numbers at .. end: inside of a parallel region, whose threads share them out.
-static void update_span(const Optim *o, Model *m, size_t at, size_t end, float decay)
-{
-    bool moments = o->moment1 != NULL;
-#pragma omp for schedule(static) nowait
-    for (size_t i = at; i < end; i += PIECE) {
-        size_t n = i + PIECE < end ? PIECE : end - i;
-        float *m1 = moments ? o->moment1 + i : NULL, *m2 = moments ? o->moment2 + i : NULL;
-        optim_table[o->id].update(o, m->trained + i, m->grads + i, m1, m2, n, decay);
-    }
-}
-
 void optim_step(Optim *o, Model *m, double lr, double grad_scale)
 {
     const Config *c = &m->config;
+    bool moments = o->moment1 != NULL, whole = m->adapter;             // an adapter's arena is taken as one tensor
     o->step++;
     o->lr = (float)lr;
     o->grad_scale = (float)grad_scale;
 #pragma omp parallel
-    if (m->adapter) update_span(o, m, 0, m->n_trained, o->weight_decay);       // it has no norms
-    else
-        for (TensorId id = 0; id < N_TENSORS; id++)
-            for (size_t l = 0; l < tensor_count(c, id); l++) {
-                size_t at = tensor_offset(c, id, l);
-                update_span(o, m, at, at + tensor_size(c, id), tensor_table[id].decay ? o->weight_decay : 0);
+    for (TensorId id = 0; id < (whole ? 1 : N_TENSORS); id++) {
+        float decay = whole || tensor_table[id].decay ? o->weight_decay : 0;
+        for (size_t l = 0; l < (whole ? 1 : tensor_count(c, id)); l++) {
+            size_t at = whole ? 0 : tensor_offset(c, id, l), end = whole ? m->n_trained : at + tensor_size(c, id);
+#pragma omp for schedule(static) nowait
+            for (size_t i = at; i < end; i += PIECE) {
+                size_t n = i + PIECE < end ? PIECE : end - i;
+                float *m1 = moments ? o->moment1 + i : NULL, *m2 = moments ? o->moment2 + i : NULL;
+                optim_table[o->id].update(o, m->trained + i, m->grads + i, m1, m2, n, decay);
             }
+        }
+    }
     adapter_changed(m);
 }
 

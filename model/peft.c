@@ -66,12 +66,15 @@ static bool check_keys(const cJSON *json, Err *e)
 }
 
 // Does the regular expression match the name, whole or (any_start) from any dot on? PEFT takes Python's: what POSIX does
-// not have, or has with another meaning, is refused.
+// not have, or has with another meaning, is refused. So are many '+': glibc makes two copies of what stands before each.
 static bool matches(bool *yes, const char *of, const char *pattern, const char *name, bool any_start, Err *e)
 {
+    int n_plus = 0;
     for (const char *p = pattern; *p; p++) {
-        if ((*p == '\\' && isalnum((unsigned char)p[1])) || *p == '{' || (strchr("(*+?", *p) && p[1] == '?'))
-            return fail(e, "%s: \"%s\": \"%.2s\" in a regular expression is not supported", of, pattern, p);
+        bool repeats = strchr("*+?", *p), again = p[1] && strchr("*+?", p[1]);
+        if ((*p == '\\' && isalnum((unsigned char)p[1])) || *p == '{' || (repeats && again) ||
+            (*p == '(' && p[1] == '?') || (*p == '+' && n_plus++ == 4) || p - pattern > 1000)
+            return fail(e, "%s: \"%.80s\": \"%.2s\" in a regular expression is not supported", of, pattern, p);
         if (*p == '\\' && p[1]) p++;
     }
     regex_t regex;

@@ -653,7 +653,7 @@ static void head_gradient(Model *m, Work *w, const Batch *b, TokenLoss *loss, fl
         float *dlogits = w->logits, *norm = w->norm_out + i * C, *dnorm = norm;      // norm becomes dnorm
         const WeightGradient weights = {dclassifier, dlogits, norm, R, C, V};
         if (!m->adapter) linear_backward_weights(&weights, 1, i ? 1 : beta);         // dclassifier += dlogits^T norm
-        else if (m->config.tied) lora_head_backward(m, dlogits, norm, R);
+        else if (m->config.tied) lora_tokens_backward(m, norm, R, NULL, dlogits);
         linear_backward_input(dnorm, dlogits, model_classifier(m), R, C, V, w->partial);   // logits = norm classifier^T
     }
     FOR_EACH_TILE(t, M, C) {
@@ -684,7 +684,7 @@ void model_gradient(Model *m, Work *w, const Batch *b, TokenLoss *loss, double d
         dout = dx;
         dx = swap;
     }
-    if (m->adapter) lora_embed_backward(m, dout, b->ids, b->N);
+    if (m->adapter) lora_tokens_backward(m, dout, b->N, b->ids, NULL);
     if (m->adapter) return;
     // tied: head_gradient has already written dtable
     if (!m->config.tied && !add) memset(dtable, 0, tensor_size(&m->config, TOK_EMB) * sizeof(float));

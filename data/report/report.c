@@ -216,29 +216,26 @@ void report_overlap(FILE *out, const Run *r)
 }
 
 // 1234567 as 1,234,567
-static const char *grouped(size_t n, char out[32])
+static void print_grouped(FILE *out, size_t n)
 {
-    char digits[32];
-    int length = snprintf(digits, sizeof digits, "%zu", n), to = 0;
-    for (int i = 0; i < length; i++) {
-        if (i && (length - i) % 3 == 0) out[to++] = ',';
-        out[to++] = digits[i];
-    }
-    out[to] = 0;
-    return out;
+    if (n >= 1000) print_grouped(out, n / 1000);
+    fprintf(out, n >= 1000 ? ",%03zu" : "%zu", n % 1000);
 }
 
+// The second line is that of PEFT's print_trainable_parameters.
 static void report_adapter(FILE *out, const Run *r)
 {
     const Adapter *a = r->model.adapter;
-    char trained[32], all[32], *targets = cJSON_PrintUnformatted(json_get(a->json, "target_modules"));
+    char *targets = cJSON_PrintUnformatted(json_get(a->json, "target_modules"));
     size_t first = 0, n = a->n + r->model.n_params;
     while (!a->lora[first].r) first++;
-    fprintf(out, "LoRA on %s of %s: r %zu, lora_alpha %g, scale %g, dropout %g, %zu trained tokens\n", targets, r->base_path,
-            a->lora[first].r, json_get(a->json, "lora_alpha")->valuedouble, (double)a->lora[first].scale,
-            (double)a->dropout, a->n_tokens);
-    fprintf(out, "trainable params: %s || all params: %s || trainable%%: %.4f\n", grouped(a->n, trained), grouped(n, all),
-            100.0 * (double)a->n / (double)n);
+    fprintf(out, "LoRA on %s of %s: r %zu, lora_alpha %g, scale %g, dropout %g, %zu trained tokens\ntrainable params: ",
+            targets, r->base_path, a->lora[first].r, json_get(a->json, "lora_alpha")->valuedouble,
+            (double)a->lora[first].scale, (double)a->dropout, a->n_tokens);
+    print_grouped(out, a->n);
+    fprintf(out, " || all params: ");
+    print_grouped(out, n);
+    fprintf(out, " || trainable%%: %.4f\n", 100.0 * (double)a->n / (double)n);
     if (!options_given(&r->options, "learning_rate"))
         fprintf(out, "  learning_rate is %g: 1e-4 to 2e-4 is usual for LoRA\n", r->options.learning_rate);
     if (run_format(r) == &formats[FORMAT_BIN])
