@@ -364,8 +364,7 @@ char *entries_add(Entries *p, size_t rows, size_t columns, size_t at, size_t hea
 {
     ARRAY_ROOM(p->items, p->n, p->cap);
     Entry *part = &p->items[p->n++];
-    *part = (Entry){.n_dims = rows ? 2 : 1, .shape = {rows ? rows : columns, columns}, .count = (rows ? rows : 1) * columns,
-                   .at = at, .head_dim = head_dim};
+    *part = (Entry){.n_dims = 2, .shape = {rows, columns}, .count = rows * columns, .at = at, .head_dim = head_dim};
     return part->name;
 }
 
@@ -456,15 +455,16 @@ bool entries_save(const Entries *p, const float *arena, const char *folder, cons
 // Those of a whole model.
 static Entries model_entries(const Config *c)
 {
-    Entries p = {0};
+    Entries all = {0};
     for (TensorId id = 0; id < N_TENSORS; id++)
         for (size_t l = 0; l < tensor_count(c, id); l++) {
             const TensorInfo *t = &tensor_table[id];
-            size_t rows = t->rows == SIZE_ONE ? 0 : config_size(c, t->rows), columns = config_size(c, t->columns);
-            size_t head_dim = t->heads_of_pairs ? (size_t)c->head_dim : 0;
-            tensor_hf_name(id, l, entries_add(&p, rows, columns, tensor_offset(c, id, l), head_dim));
+            size_t rows = config_size(c, t->rows), columns = config_size(c, t->columns);
+            tensor_hf_name(id, l, entries_add(&all, rows, columns, tensor_offset(c, id, l),
+                                              t->heads_of_pairs ? (size_t)c->head_dim : 0));
+            if (t->rows == SIZE_ONE) all.items[all.n - 1].n_dims = 1, all.items[all.n - 1].shape[0] = columns;
         }
-    return p;
+    return all;
 }
 
 static bool folder_load(Model *m, const char *folder, Err *e)

@@ -41,10 +41,11 @@ void shards_close(Shards *s);                              // accepts {0}
 // Tensors of a file, and where they begin in an arena. head_dim: where the rows are RoPE pairs, else 0.
 typedef struct { char name[128]; int n_dims; size_t shape[2], count, at, head_dim; } Entry;
 typedef struct { Entry *items; size_t n, cap; } Entries;      // the caller frees the items
-char *entries_add(Entries *p, size_t rows, size_t columns, size_t at, size_t head_dim);    // returns where the name goes
+// Adds a matrix. Returns where its name goes.
+char *entries_add(Entries *p, size_t rows, size_t columns, size_t at, size_t head_dim);
 // Fails if one is missing, of another shape, or if the files have others besides.
 bool entries_check(const Shards *s, const Entries *p, const char *where, Err *e);
-void entries_read(const Shards *s, const Entries *p, float *arena);                        // what entries_check has passed
+void entries_read(const Shards *s, const Entries *p, float *arena);      // after entries_check
 bool entries_save(const Entries *p, const float *arena, const char *folder, const char *name, const char *more, Err *e);
 
 // A Config from transformers' LlamaConfig names: config.json, or the option model_init. `where` goes into messages.

@@ -65,8 +65,8 @@ static bool check_keys(const cJSON *json, Err *e)
     return ok;
 }
 
-// Does the regular expression match the name, whole or (any_start) from any dot on? PEFT takes Python's: what POSIX does
-// not have, or has with another meaning, is refused. So are many '+': glibc makes two copies of what stands before each.
+// Does the regular expression match the name, whole or (any_start) from any dot on? PEFT takes Python's: what POSIX
+// does not have, or has with another meaning, is refused. So are many '+': glibc copies what stands before each.
 static bool matches(bool *yes, const char *of, const char *pattern, const char *name, bool any_start, Err *e)
 {
     int n_plus = 0;
@@ -88,8 +88,8 @@ static bool matches(bool *yes, const char *of, const char *pattern, const char *
     return ok;
 }
 
-// Is the module a target? target_modules is a regular expression, or a list of names or their ends, of which `used` gets
-// those that the module has.
+// Is the module a target? target_modules is a regular expression, or a list of names or their ends, of which `used`
+// gets those that the module has.
 static bool is_target(bool *yes, const cJSON *targets, const char *module, bool *used, Err *e)
 {
     const cJSON *v;
@@ -145,7 +145,7 @@ static bool plan_branches(Adapter *a, const Config *c, const cJSON *json, double
         module[strlen(module) - strlen(".weight")] = 0;
         ok = is_target(&yes, targets, module, used, e) && take_pattern(&rank, json, "rank_pattern", module, e) &&
              take_pattern(&its_alpha, json, "alpha_pattern", module, e);
-        if (ok && (rank > 1 << 16 || rank != floor(rank))) ok = fail(e, "rank_pattern: expected a rank, found %g", rank);
+        if (ok && (rank > 1 << 16 || rank != floor(rank))) ok = fail(e, "rank_pattern: %g is no rank", rank);
         if (!ok || !yes || !has_layer(layers, i / N_TENSORS)) continue;
         a->lora[i].r = (size_t)rank;
         a->lora[i].scale = (float)(its_alpha / (rslora ? sqrt(rank) : rank));
@@ -193,7 +193,7 @@ Adapter *adapter_plan(const Config *c, const cJSON *json, const char *where, Err
               plan_tokens(a, c, json, e) && plan_branches(a, c, json, r, alpha, rslora, e);
     a->dropout = (float)dropout;
     adapter_lay_out(a, c);
-    if (ok && !a->token_rows) ok = fail(e, "target_modules, layers_to_transform: expected linears of the model, found none");
+    if (ok && !a->token_rows) ok = fail(e, "target_modules, layers_to_transform: they select no linear of the model");
     if (ok) return a;
     adapter_free(a);
     fail_prefix(e, "%s: ", where);

@@ -18,6 +18,6 @@ Adapter *adapter_plan(const Config *c, const cJSON *json, const char *where, Err
 // Reads an adapter onto its base. Fails if a tensor is missing, left over, of another shape or not finite, and if the
 // base is another than the one it was trained on: with `any_base` that is a warning.
 bool adapter_load(Model *m, const char *folder, bool any_base, Err *e);
-bool adapter_save(const Model *m, const char *folder, const char *base, Err *e);       // base: its path, as it is written
+bool adapter_save(const Model *m, const char *folder, const char *base, Err *e);       // base: its path
 
 #endif

@@ -49,8 +49,8 @@ static bool load(const char *dir)
 {
     Model m;
     Err e;
-    bool ok = *of_adapter ? checkpoint_load(&m, temp_path("base.bin"), &e) && adapter_load(&m, temp_path(dir), false, &e)
-                          : checkpoint_load(&m, in_output(dir, "model.bin"), &e);
+    bool ok = checkpoint_load(&m, *of_adapter ? temp_path("base.bin") : in_output(dir, "model.bin"), &e) &&
+              (!*of_adapter || adapter_load(&m, temp_path(dir), false, &e));
     model_free(&m);
     return CHECK_MSG(ok, "%s", e.text);
 }

@@ -60,7 +60,8 @@ static cJSON *described(const Run *r, Err *e)
     cJSON_AddNumberToObject(json, "lora_alpha", o->lora_alpha);
     cJSON_AddNumberToObject(json, "lora_dropout", o->lora_dropout);
     cJSON_AddBoolToObject(json, "use_rslora", (int)o->use_rslora);
-    cJSON_AddItemToObject(json, "target_modules", n ? cJSON_CreateStringArray(linears, n) : cJSON_Duplicate(names, true));
+    cJSON_AddItemToObject(json, "target_modules",
+                          n ? cJSON_CreateStringArray(linears, n) : cJSON_Duplicate(names, true));
     if (!o->lora_trainable_tokens || add_tokens(cJSON_AddArrayToObject(json, "trainable_token_indices"), r, e))
         return json;
     cJSON_Delete(json);
@@ -125,8 +126,7 @@ void run_warn_end(const Run *r)
     for (size_t i = 0; i < b->M; i++)
         if (b->target[i] == end) loss += (double)r->room.losses[i].nll, n++;
     if (n && loss / n > guess)
-        fprintf(stderr, "train: warning: the token that ends a turn, %s, has a loss of %.2f, worse than a guess (%.2f). "
-                        "LoRA does not train embeddings: if the base does not know the token, answers will not end. "
-                        "lora_trainable_tokens=template trains it\n", tokenizer_piece(r->tokenizer, end), loss / n,
-                guess);
+        fprintf(stderr, "train: warning: the token that ends a turn, %s, has a loss of %.2f, worse than a guess "
+                "(%.2f). LoRA does not train embeddings: if the base does not know the token, answers will not end. "
+                "lora_trainable_tokens=template trains it\n", tokenizer_piece(r->tokenizer, end), loss / n, guess);
 }

@@ -12,7 +12,7 @@
 
 typedef struct {
     Options options;
-    char *base_path;                                       // of the model's weights: an adapter's base; NULL: model_init
+    char *base_path;                                       // of the weights: of an adapter its base's; NULL: model_init
     cJSON *peft;                                           // adapter_config.json of the run's adapter; NULL: none
     char *tokenizer_path;                                  // a tokenizer.bin, a tokenizer.json or a folder
     Tokenizer *tokenizer;

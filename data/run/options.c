@@ -226,7 +226,8 @@ static void add_choices(Buf *out, const Option *o)
 static bool fail_expected(Err *e, const Option *o, const char *found)
 {
     static const char *const kinds[] = {[STRING] = "a string", [BOOL] = "true or false", [JSON] = "an object",
-                                        [LIST] = "a list of objects", [NAMES] = "a list of names", [CHOICE] = "one of ", [INT] = "a whole number",
+                                        [LIST] = "a list of objects", [NAMES] = "a list of names",
+                                        [CHOICE] = "one of ", [INT] = "a whole number",
                                         [REAL] = "a number", [STEPS] = "a whole number or a part of 1"};
     Buf expected = {0};
     buf_adds(&expected, kinds[o->type]);

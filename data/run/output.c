@@ -36,7 +36,8 @@ int64_t run_newest_checkpoint(const char *dir, int64_t below)
 // Does it hold a model, checkpoints or a comparison?
 static bool holds_model(const char *dir)
 {
-    static const char *const names[] = {"model.safetensors", "model.safetensors.index.json", "compare.csv", ADAPTER_CONFIG};
+    static const char *const names[] = {"model.safetensors", "model.safetensors.index.json", "compare.csv",
+                                        ADAPTER_CONFIG};
     bool there = run_newest_checkpoint(dir, INT64_MAX) >= 0;
     for (size_t i = 0; i < N_FORMATS; i++) there |= file_exists(path_in(dir, formats[i].model_file).text);
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) there |= file_exists(path_in(dir, names[i]).text);

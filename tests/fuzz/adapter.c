@@ -35,7 +35,8 @@ void fuzz_adapter(const char *data, size_t size)
     Model m = tiny_base(), again = tiny_base();
     if (adapter_load(&m, folder, true, &e)) {
         if (!adapter_save(&m, folder, "base", &e) || !adapter_load(&again, folder, false, &e)) abort();
-        if (again.n_trained != m.n_trained || memcmp(again.trained, m.trained, m.n_trained * sizeof(float)) != 0) abort();
+        size_t bytes = m.n_trained * sizeof(float);
+        if (again.n_trained != m.n_trained || memcmp(again.trained, m.trained, bytes) != 0) abort();
         model_merge(&m);
     }
     model_free(&m);

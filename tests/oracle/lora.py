@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Makes tests/fixtures/lora with PEFT: two small random bases and adapters of them, as save_pretrained writes them, with
-what tests/test_lora.c follows.
+"""Makes tests/fixtures/lora with PEFT: two small random bases and adapters of them, as save_pretrained writes them,
+with what tests/test_lora.c follows.
 
     $(sh tests/oracle/venv.sh) tests/oracle/lora.py tests/fixtures/lora
 
