@@ -105,10 +105,9 @@ static bool train_step(Run *r, Training *t, Err *e)
     double started = now_seconds(), divisor = 0;
     for (size_t i = first; i < end; i++) divisor += example_weight(t->rows[t->order[i]]);
     TrainSums sums = {.rows = end - first};
-    // of neftune_noise_alpha: it follows from the seed and the step, so that a resumed run draws the same noise
-    uint64_t draw = ~(uint64_t)o->seed * 1000003 + (uint64_t)p->step;
-    r->room.batch.noise.rng = rng_seed(draw);
-    r->room.batch.dropout_seed = draw;
+    // noise and dropout follow from the seed and the step, so that a resumed run draws the same
+    r->room.batch.dropout_seed = ~(uint64_t)o->seed * 1000003 + (uint64_t)p->step;
+    r->room.batch.noise.rng = rng_seed(r->room.batch.dropout_seed);
     for (size_t i = first; i < end; i += n) {              // a micro-batch of n rows
         n = end - i < batch ? end - i : batch;
         batch_clear(&r->room.batch);
@@ -462,8 +461,8 @@ static void usage(FILE *out)
     for (size_t i = 0; i < N_COMMANDS; i++)
         fprintf(out, "%s./train %s%s%s\n           %s\n", i ? "       " : "usage: ", commands[i].name, i ? " " : "",
                 commands[i].arguments, commands[i].help);
-    fprintf(out, "MODEL is a llama2.c .bin or a Hugging Face folder. Exit status: 0 done, 1 failed, 2 wrong usage, "
-                 "128 + n ended by signal n.\n");
+    fprintf(out, "MODEL is a llama2.c .bin, or the folder of a Hugging Face model or of a PEFT adapter. Exit status: "
+                 "0 done, 1 failed, 2 wrong usage, 128 + n ended by signal n.\n");
     static const struct { const char *of; unsigned uses; } lists[] = {
         {"a config, with their defaults", FOR_CONFIG}, {"inspect", FOR_INSPECT}, {"eval", FOR_EVAL},
         {"compare", FOR_COMPARE}, {"chat and sample", FOR_GENERATE}, {"export", FOR_EXPORT},
