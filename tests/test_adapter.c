@@ -8,9 +8,9 @@ static int train_into(const char *dir, const char *more)
     return run(RUN_OF, "", temp_path("config.json"), temp_path(dir), more);
 }
 
-static double eval_loss(const char *model, const char *more)
+static double eval_loss(const char *model)
 {
-    int status = run("eval %s --json --use_peft=null --model_name_or_path=%s %s", temp_path("config.json"), model, more);
+    int status = run("eval %s --json --use_peft=null --model_name_or_path=%s", temp_path("config.json"), model);
     if (!CHECK_MSG(status == 0, "%s", output)) return NAN;
     char *json = strrchr(output, '{');
     return json ? strtod(strstr(json, "eval_loss") + 11, NULL) : NAN;
@@ -87,11 +87,11 @@ static void an_exported_adapter_is_the_same_model(void)
 {
     char merged[160];
     snprintf(merged, sizeof merged, "%s", temp_path("merged"));
-    double unmerged = eval_loss(temp_path("tokens"), "");
+    double unmerged = eval_loss(temp_path("tokens"));
     CHECK_MSG(run("export %s %s", temp_path("tokens"), merged) == 0, "%s", output);
     CHECK(!file_exists(in_output("merged", "adapter_config.json")));
-    CHECK_MSG(fabs(eval_loss(merged, "") - unmerged) < 1e-6 * unmerged, "%g", unmerged);
-    CHECK(fabs(eval_loss("model/tiny", "") - unmerged) > 1);
+    CHECK_MSG(fabs(eval_loss(merged) - unmerged) < 1e-6 * unmerged, "%g", unmerged);
+    CHECK(fabs(eval_loss("model/tiny") - unmerged) > 1);
     CHECK_MSG(run("sample %s --prompt='the act of' --max_new_tokens=4", temp_path("tokens")) == 0, "%s", output);
     CHECK_MSG(run("inspect %s --use_peft=null --model_name_or_path=%s --row=1", temp_path("config.json"),
                   temp_path("tokens")) == 0, "%s", output);
@@ -101,12 +101,12 @@ static void an_exported_adapter_is_the_same_model(void)
 static void a_run_goes_on_with_an_adapter(void)
 {
     char more[512];
-    double before = eval_loss(temp_path("tokens"), "");
+    double before = eval_loss(temp_path("tokens"));
     snprintf(more, sizeof more, "--use_peft=null --model_name_or_path=%s --max_steps=1 --learning_rate=0",
              temp_path("tokens"));
     if (!CHECK_MSG(train_into("further", more) == 0, "%s", output)) return;
     says("scale 2, dropout 0, 4 trained tokens\n");
-    CHECK_MSG(eval_loss(temp_path("further"), "") == before, "%g", before);
+    CHECK_MSG(eval_loss(temp_path("further")) == before, "%g", before);
     CHECK(same_files(adapter_in("tokens"), adapter_in("further")));
 }
 
