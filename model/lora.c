@@ -5,8 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-static size_t rows_of(const Model *m, size_t id) { return config_size(&m->config, tensor_table[id].rows); }
-static size_t columns_of(const Model *m, size_t id) { return config_size(&m->config, tensor_table[id].columns); }
+// Of the tensor with this lora_index.
+static size_t rows_of(const Config *c, size_t i) { return config_size(c, tensor_table[i % N_TENSORS].rows); }
+static size_t columns_of(const Config *c, size_t i) { return config_size(c, tensor_table[i % N_TENSORS].columns); }
 
 // ---- the arena ----------------------------------------------------------------------------------------------------
 
@@ -17,10 +18,9 @@ void adapter_lay_out(Adapter *a, const Config *c)
     a->lowest = a->n_tokens ? 0 : n;
     for (size_t i = 0; i < n; i++) {
         Lora *l = &a->lora[i];
-        const TensorInfo *info = &tensor_table[i % N_TENSORS];
         l->a = a->n;
-        l->b = l->a + l->r * config_size(c, info->columns);
-        a->n = l->b + l->r * config_size(c, info->rows);
+        l->b = l->a + l->r * columns_of(c, i);
+        a->n = l->b + l->r * rows_of(c, i);
         if (l->r && i < a->lowest) a->lowest = i;
         size_t layer = a->n - a->lora[i / N_TENSORS * N_TENSORS].a;
         if (layer > a->layer_size) a->layer_size = layer;
@@ -66,7 +66,7 @@ void adapter_randomize(Model *m, uint64_t seed)
     Rng rng = rng_seed(seed);
     memset(m->trained, 0, a->n * sizeof *m->trained);
     for (size_t i = 0; i < m->shape.L * N_TENSORS; i++) {
-        double bound = 1 / sqrt((double)columns_of(m, i % N_TENSORS));
+        double bound = 1 / sqrt((double)columns_of(&m->config, i));
         for (size_t k = a->lora[i].a; k < a->lora[i].b; k++)
             m->trained[k] = (float)(bound * (2 * rng_uniform(&rng) - 1));
     }
@@ -79,7 +79,7 @@ void model_merge(Model *m)
     Adapter *a = m->adapter;
     for (size_t i = 0; i < m->shape.L * N_TENSORS; i++) {
         const Lora l = a->lora[i];
-        size_t out = l.r ? rows_of(m, i % N_TENSORS) : 0, in = columns_of(m, i % N_TENSORS);
+        size_t out = l.r ? rows_of(&m->config, i) : 0, in = columns_of(&m->config, i);
         const float *A = m->trained + l.a, *B = m->trained + l.b;
         float *w = model_param(m, i % N_TENSORS, i / N_TENSORS);
 #pragma omp parallel for schedule(static)
@@ -161,11 +161,11 @@ static bool branch_open(Branch *b, const Model *m, const Work *w, Products p, Te
     const Adapter *a = m->adapter;
     const Lora *l = lora_at(a, id, p.layer);
     bool targets = p.layer + 1 == m->shape.L && p.first != WK;         // the tile's rows are targets, not tokens
-    *b = (Branch){.r = l->r, .in = columns_of(m, id), .out = rows_of(m, id), .index = lora_index(id, p.layer),
+    *b = (Branch){.r = l->r, .in = columns_of(&m->config, id), .out = rows_of(&m->config, id), .index = lora_index(id, p.layer),
                   .scale = l->scale, .p = a->dropout, .A = m->trained + l->a, .B = m->trained + l->b};
     if (!l->r) return false;
     if (w && w->drops) b->keys = w->keys + (targets ? w->max.tokens : 0) + t.n;
-    b->u = mem_alloc(t.R * (2 * l->r + (b->keys ? b->in : 0)), sizeof *b->u);
+    b->u = mem_grow(NULL, t.R * (2 * l->r + (b->keys ? b->in : 0)), sizeof *b->u);
     b->du = b->u + t.R * l->r;
     b->dropped = b->du + t.R * l->r;
     return true;
@@ -183,7 +183,7 @@ static const float *branch_input(const Branch *b, const float *x, size_t R)
 void lora_forward(const Model *m, const Work *w, Products p, Tile t, float *y, const float *x)
 {
     Branch b;
-    for (TensorId id = p.first; m->adapter && id <= p.last; y += rows_of(m, id++)) {
+    for (TensorId id = p.first; m->adapter && id <= p.last; y += rows_of(&m->config, id++)) {
         if (!branch_open(&b, m, w, p, id, t)) continue;
         branch_input(&b, x, t.R);
         rows_product(y, p.stride, b.u, b.r, b.B, true, t.R, b.r, b.out, 1);
@@ -195,7 +195,7 @@ void lora_forward(const Model *m, const Work *w, Products p, Tile t, float *y, c
 void lora_backward(const Model *m, const Work *w, Products p, Tile t, float *dx, const float *dy, const float *x)
 {
     Branch b;
-    for (TensorId id = p.first; m->adapter && id <= p.last; dy += rows_of(m, id++)) {
+    for (TensorId id = p.first; m->adapter && id <= p.last; dy += rows_of(&m->config, id++)) {
         if (!branch_open(&b, m, w, p, id, t)) continue;
         rows_product(b.du, b.r, dy, p.stride, b.B, false, t.R, b.out, b.r, 0);
         for (size_t i = 0; i < t.R * b.r; i++) b.du[i] *= b.scale;

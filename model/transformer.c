@@ -616,7 +616,7 @@ static void body_forward(const Model *m, Work *w, const Batch *b, bool training)
     const float *noise = training ? b->noise.values : NULL;
     size_t M = b->M, C = m->shape.C;
     assert(M > 0 && b->N <= w->max.tokens && b->S <= w->max.rows && M <= w->max.targets);
-    if (m->adapter && !w->keys) {                          // the first pass with an adapter
+    if (training && m->adapter && !w->keys) {              // the first pass that trains an adapter
         w->grads_tiles = mem_alloc(work_adapter_size(&m->config, m->adapter, w->max), sizeof(float));
         w->keys = mem_alloc(w->max.tokens + w->max.targets, sizeof *w->keys);
     }

@@ -111,6 +111,9 @@ while [ $threads -le "$(getconf _NPROCESSORS_ONLN)" ]; do
 done
 row "15M 8 rows of 512" "" 15M 1.0 $steps 8x512
 row "  checkpointing" "" 15M 1.0 $steps 8x512 checkpointing
+row "  LoRA" "" 15M 1.0 $steps 8x512 lora
+row "135M 4 rows of 216" "" 135M 1.0 $steps 4x216
+row "  LoRA" "" 135M 1.0 $steps 4x216 lora
 measured='using 1:2 with linespoints lw 2 pt 7 title "measured"'
 needed="using 1:3 with lines lw 2 dt 2 title \"needed flops at sgemm's speed\""
 if command -v gnuplot >/dev/null; then

@@ -82,7 +82,7 @@ static Work work_for(const Model *m, const Batch *b, WorkKind kind)
 
 static Model open_adapter(const char *folder, const char *base)
 {
-    Model m;
+    Model m = {0};
     Err e;
     char *path = adapter_base(folder, base, &e);
     must(path && checkpoint_load(&m, path, &e) && adapter_load(&m, folder, false, &e) && model_init_grads(&m, &e), &e);

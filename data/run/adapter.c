@@ -106,7 +106,8 @@ bool run_open_adapter(Run *r, const Config *c, Err *e)
         o->use_peft = 1;
         o->lora_r = (int64_t)json_get(r->peft, "r")->valuedouble;
         o->lora_alpha = json_get(r->peft, "lora_alpha")->valuedouble;
-        o->lora_dropout = (double)a->dropout;
+        const cJSON *dropout = json_get(r->peft, "lora_dropout");
+        o->lora_dropout = dropout ? dropout->valuedouble : 0;
         o->use_rslora = cJSON_IsTrue(json_get(r->peft, "use_rslora"));
     }
     adapter_free(a);

@@ -136,7 +136,7 @@ MemoryPlan memory_plan(const Run *r, const Config *c, BatchSize size, WorkKind k
     if (a) {
         trained = a->n;
         params += a->n + (a->n_tokens ? tensor_size(c, TOK_EMB) : 0);
-        activations += work_adapter_size(c, a, size);
+        if (training) activations += work_adapter_size(c, a, size);
         adapter_free(a);
     }
     size_t moments = (size_t)optim_table[optim_find(r->options.optim)].n_moments;
