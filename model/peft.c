@@ -46,21 +46,21 @@ char *adapter_base(const char *folder, const char *given, Err *e)
 
 // ---- what an adapter is like --------------------------------------------------------------------------------------
 
-// A key that is not read must be off: null, false, empty or as PEFT writes it when it is not given.
+// A key that is not read must be off: null, false, empty or as PEFT writes it when it is not given. (PEFT changes the
+// base for other init_lora_weights than these, also when it loads the adapter.)
 static bool check_keys(const cJSON *json, Err *e)
 {
     cJSON *initial = cJSON_Parse(adapter_config_json);
-    const cJSON *v = cJSON_IsObject(json) ? json->child : NULL;
     bool ok = cJSON_IsObject(json) || fail(e, "expected an object, found %s", json_kind(json));
-    for (bool off = true; v; v = off ? v->next : NULL) {
-        off = json_is_absent(v) || cJSON_IsFalse(v) || (cJSON_IsObject(v) && !v->child) ||
-              (cJSON_IsArray(v) && !v->child) || cJSON_Compare(v, json_get(initial, v->string), true);
+    for (const cJSON *v = ok ? json->child : NULL; v && ok; v = v->next) {
+        const char *text = cJSON_GetStringValue(v);
+        bool off = json_is_absent(v) || cJSON_IsFalse(v) || cJSON_Compare(v, json_get(initial, v->string), true);
+        off |= (cJSON_IsObject(v) || cJSON_IsArray(v)) && !v->child;
+        off |= text && strcmp(text, "gaussian") == 0 && strcmp(v->string, "init_lora_weights") == 0;
         for (size_t i = 0; i < sizeof read_keys / sizeof *read_keys; i++) off |= strcmp(v->string, read_keys[i]) == 0;
-        const char *text = cJSON_GetStringValue(v);        // A and B are in the file, however they began: unless the
-        off |= strcmp(v->string, "init_lora_weights") == 0 && text && strcmp(text, "gaussian") == 0;   // base changed
-        if (!off) ok = fail(e, "%s: %s is not supported", v->string, text ? text : json_kind(v));
+        ok = off || fail(e, "%s: %s is not supported", v->string, text ? text : json_kind(v));
     }
-    if (ok && !json_get(json, "peft_type")) ok = fail(e, "peft_type: expected \"LORA\", found nothing");
+    if (ok && !json_string(json, "peft_type")) ok = fail(e, "peft_type: expected \"LORA\", found nothing");
     cJSON_Delete(initial);
     return ok;
 }

@@ -111,7 +111,8 @@ static void a_run_goes_on_with_an_adapter(void)
     // its record says what it was, and makes the same run again
     snprintf(more, sizeof more, "--use_peft=null --model_name_or_path=%s --max_steps=1", temp_path("out"));
     CHECK_MSG(train_into("recorded", more) == 0, "%s", output);
-    CHECK_MSG(run("%s --output_dir=%s", in_output("recorded", "train_config.json"), temp_path("again")) == 0, "%s", output);
+    const char *record = in_output("recorded", "train_config.json");
+    CHECK_MSG(run("%s --output_dir=%s", record, temp_path("again")) == 0, "%s", output);
     CHECK(same_files(adapter_in("recorded"), adapter_in("again")));
 }
 
