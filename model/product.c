@@ -21,10 +21,12 @@ static inline __attribute__((always_inline)) void block(float *c, const float *a
                                                         size_t K, size_t rows, size_t vectors, size_t skip)
 {
     Lanes sum[ROWS][VECTORS] = {0};
-    for (size_t k = 0; k < K; k++)
+    for (size_t k = 0; k < K; k++) {
+        __builtin_prefetch(a + (k + PRODUCT_PART) * a_step);           // a column of a: each number is on another line
         for (size_t i = 0; i < rows; i++)
             for (size_t j = 0; j < vectors; j++)
                 sum[i][j] += a[i * a_row + k * a_step] * *(const Lanes *)(b + k * b_row + j * LANES);
+    }
     for (size_t i = 0; i < rows; i++, c += c_row) {
         const float *add_i = add ? add + i * c_row : NULL;
         for (size_t n = skip; skip && n < LANES; n++) c[n] = (add ? add_i[n] : 0) + sum[i][0][n];
