@@ -124,8 +124,9 @@ static bool take_pattern(double *value, const cJSON *json, const char *patterns,
 static bool has_layer(const cJSON *layers, size_t layer)
 {
     bool has = json_is_absent(layers) || (cJSON_IsArray(layers) && !layers->child);
-    for (const cJSON *v = cJSON_IsArray(layers) ? layers->child : layers; v && !has; v = v->next)
-        has = cJSON_IsNumber(v) && v->valuedouble == (double)layer;
+    const cJSON *v;
+    if (cJSON_IsNumber(layers)) return layers->valuedouble == (double)layer;
+    cJSON_ArrayForEach(v, layers) has |= cJSON_IsNumber(v) && v->valuedouble == (double)layer;
     return has;
 }
 

@@ -423,6 +423,15 @@ static void a_new_adapter_changes_nothing(void)
     model_free(&base);
 }
 
+// layers_to_transform may be one number. The keys behind it are no layers.
+static void one_layer_may_be_a_number(void)
+{
+    Model m = new_adapter("{\"peft_type\":\"LORA\",\"target_modules\":[\"q_proj\"],\"layers_to_transform\":0,"
+                          "\"lora_alpha\":1,\"r\":1}");
+    CHECK(lora_at(m.adapter, WQ, 0)->r == 1 && lora_at(m.adapter, WQ, 1)->r == 0);
+    model_free(&m);
+}
+
 // An adapter knows its base by its numbers, whatever file they are in; another base is refused, or a warning.
 static void the_base_is_known_by_its_numbers(void)
 {
@@ -657,6 +666,7 @@ int main(void)
     RUN(gradients_with_dropout_are_finite_differences);
     RUN(dropout_keeps_the_mean);
     RUN(a_new_adapter_changes_nothing);
+    RUN(one_layer_may_be_a_number);
     RUN(the_base_is_known_by_its_numbers);
     RUN(any_number_of_threads_gives_the_same_bits);
     RUN(shared_vectors);

@@ -62,12 +62,12 @@ static size_t cgroups_left(const char *root)
 {
     char *groups = read_small(root, "/proc/self/cgroup");
     size_t least = SIZE_MAX;
-    for (char *rest = groups, *line; (line = strsep(&rest, "\n"));) {
-        strsep(&line, ":");
-        const char *controllers = strsep(&line, ":");
-        char *path = line;
+    for (char *line = groups, *next; line; line = next) {
+        if ((next = strchr(line, '\n'))) *next++ = 0;
+        char *controllers = strchr(line, ':'), *path = controllers ? strchr(controllers + 1, ':') : NULL;
         if (!path) continue;
-        bool v2 = !*controllers;
+        *path++ = 0;
+        bool v2 = !*++controllers;
         if (!v2 && strcmp(controllers, "memory") != 0) continue;
         for (char *slash;; *slash = 0) {
             Path dir = path_in(v2 ? "/sys/fs/cgroup" : "/sys/fs/cgroup/memory", *path ? path + 1 : "");
@@ -203,7 +203,8 @@ bool memory_check(const Run *r, const Config *c, BatchSize size, WorkKind kind, 
     size_t available = memory_available("", &what), fixed = p.weights + p.gradients + p.moments;
     if (fixed + p.activations <= available) return true;
     Buf advice = {0};
-    if (fixed < available) add_advice(&advice, c, size, kind, available - fixed);
+    size_t of_work = sizeof(float) * work_size(c, size, kind), rest = fixed + p.activations - of_work;
+    if (rest < available) add_advice(&advice, c, size, kind, available - rest);
     fail(e, "out of memory: %s needs %.0f MB (weights %.0f, gradients %.0f, optimizer %.0f, activations %.0f), "
          "and %.0f MB %s are free: %s%s",
          kind == WORK_LOSS ? "evaluation" : "training", mb(fixed + p.activations), mb(p.weights), mb(p.gradients),
