@@ -1,8 +1,6 @@
 // checkpoint: see checkpoint.h.
 #include "checkpoint.h"
 
-#include "safetensors.h"
-
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,24 +14,22 @@ static const TensorId v0_order[N_TENSORS] = {TOK_EMB, ATT_NORM, WQ, WK, WV, WO, 
 static const TensorId v1_order[N_TENSORS] = {ATT_NORM, FFN_NORM, FINAL_NORM, TOK_EMB, WQ, WK, WV, WO,
                                              W1, W2, W3, CLASSIFIER};
 
-typedef struct { int version; size_t header, rope_tables; const TensorId *order; } BinLayout;
+typedef struct { size_t header, rope_tables; const TensorId *order; } BinLayout;
 
 // dim, hidden_dim, n_layers, n_heads, n_kv_heads, vocab_size, seq_len: seven int32. Version 0 says "untied" by a
 // negative vocab_size and stores two RoPE tables, which we skip; version 1 has a magic number and a byte for "tied".
 static bool bin_header(const File *f, Config *c, BinLayout *layout, Err *e)
 {
     int32_t v[7] = {0};
-    if (f->size < V0_HEADER)
-        return fail(e, "%s: expected a header of %d bytes, found %zu bytes", f->path, V0_HEADER, f->size);
-    memcpy(v, f->data, sizeof v);
-    bool v1 = v[0] == BIN_MAGIC, tied = v[5] > 0;
-    if (v1) {
-        if (f->size < V1_HEADER)
-            return fail(e, "%s: expected a header of %d bytes, found %zu bytes", f->path, V1_HEADER, f->size);
-        if (v[1] != 1) return fail(e, "%s: expected version 1, found %d", f->path, v[1]);
-        memcpy(v, f->data + 8, sizeof v);
-        tied = f->data[36] != 0;
-    } else if (v[5] < 0 && v[5] > INT32_MIN) v[5] = -v[5];
+    if (f->size >= V0_HEADER) memcpy(v, f->data, sizeof v);
+    bool v1 = v[0] == BIN_MAGIC;
+    size_t header = v1 ? V1_HEADER : V0_HEADER;
+    if (f->size < header)
+        return fail(e, "%s: expected a header of %zu bytes, found %zu bytes", f->path, header, f->size);
+    if (v1 && v[1] != 1) return fail(e, "%s: expected version 1, found %d", f->path, v[1]);
+    bool tied = v1 ? f->data[36] != 0 : v[5] > 0;
+    if (v1) memcpy(v, f->data + 8, sizeof v);
+    else if (v[5] < 0 && v[5] > INT32_MIN) v[5] = -v[5];
     *c = (Config){.dim = v[0], .hidden_dim = v[1], .n_layers = v[2], .n_heads = v[3], .n_kv_heads = v[4],
                   .vocab_size = v[5], .seq_len = v[6], .tied = tied, .rope_theta = 10000, .norm_eps = 1e-5f};
     if (c->n_heads < 1 || c->dim % c->n_heads)
@@ -41,8 +37,7 @@ static bool bin_header(const File *f, Config *c, BinLayout *layout, Err *e)
                     c->n_heads);
     c->head_dim = c->dim / c->n_heads;
     if (!config_check(c, e)) return fail_prefix(e, "%s: header: ", f->path);
-    *layout = v1 ? (BinLayout){1, V1_HEADER, 0, v1_order}
-                 : (BinLayout){0, V0_HEADER, (size_t)c->seq_len * (size_t)c->head_dim, v0_order};
+    *layout = (BinLayout){header, v1 ? 0 : (size_t)c->seq_len * (size_t)c->head_dim, v1 ? v1_order : v0_order};
     size_t expected = layout->header + 4 * (layout->rope_tables + params_count(c));
     if (f->size != expected)
         return fail(e, "%s: expected %zu bytes for dim %d, hidden_dim %d, n_layers %d, n_heads %d, n_kv_heads %d, "
@@ -97,8 +92,7 @@ static bool bin_save(const Model *m, const char *path, const cJSON *other_keys, 
     (void)other_keys;                                      // a .bin has no room for them
     const Config *c = &m->config;
     int32_t header[7] = {c->dim, c->hidden_dim, c->n_layers, c->n_heads, c->n_kv_heads,
-                         c->tied ? c->vocab_size : -c->vocab_size,
-                         c->seq_len};
+                         c->tied ? c->vocab_size : -c->vocab_size, c->seq_len};
     FileWriter w;
     if (!bin_fits(c, e)) return fail_prefix(e, "%s: ", path);
     if (!file_create(&w, path, e) || !file_write(&w, header, sizeof header, e)) return false;
@@ -266,11 +260,9 @@ void shards_close(Shards *s)
 
 bool shards_add(Shards *s, const char *folder, const char *name, Err *e)
 {
-    char *path = path_join(folder, name);
     ARRAY_ROOM(s->files, s->n, s->cap);
-    bool ok = safetensors_open(&s->files[s->n], path, e);
+    bool ok = safetensors_open(&s->files[s->n], path_in(folder, name).text, e);
     if (ok) s->n++;
-    free(path);
     return ok;
 }
 
@@ -291,20 +283,18 @@ static bool shards_from_index(Shards *s, const char *folder, const char *index_p
     bool ok = index && (cJSON_IsObject(map) ||
                         fail(e, "%s: weight_map: expected an object, found %s", index_path, json_kind(map)));
     cJSON *seen = cJSON_CreateObject();
-    for (const cJSON *entry = ok ? map->child : NULL; entry; entry = entry->next) {
+    for (const cJSON *entry = ok ? map->child : NULL; ok && entry; entry = entry->next) {
         const char *file = cJSON_GetStringValue(entry);
         if (!file || !*file || strchr(file, '/'))
             ok = fail(e, "%s: weight_map: %s: expected a file name, found %s", index_path, entry->string,
                       file ? file : json_kind(entry));
-        else if (!json_get(seen, file)) {
-            if (s->n == MAX_SHARDS) {
-                ok = fail(e, "%s: weight_map: expected at most %d files, found more", index_path, MAX_SHARDS);
-                break;
-            }
+        else if (json_get(seen, file)) continue;
+        else if (s->n == MAX_SHARDS)
+            ok = fail(e, "%s: weight_map: expected at most %d files, found more", index_path, MAX_SHARDS);
+        else {
             cJSON_AddTrueToObject(seen, file);
             ok = shards_add(s, folder, file, e) || fail_prefix(e, "%s names a shard: ", index_path);
         }
-        if (!ok) break;
     }
     cJSON_Delete(seen);
     cJSON_Delete(index);
@@ -313,15 +303,11 @@ static bool shards_from_index(Shards *s, const char *folder, const char *index_p
 
 static bool shards_open(Shards *s, const char *folder, Err *e)
 {
-    char *whole = path_join(folder, "model.safetensors"), *index = path_join(folder, "model.safetensors.index.json");
-    bool ok;
-    if (file_exists(whole)) ok = shards_add(s, folder, "model.safetensors", e);
-    else if (file_exists(index)) ok = shards_from_index(s, folder, index, e);
-    else ok = fail(e, "%s: expected model.safetensors or model.safetensors.index.json, found neither. Weights in other "
-                      "files (pytorch_model.bin, .pth, .gguf) are not read: " CONVERT, folder);
-    free(whole);
-    free(index);
-    return ok;
+    Path index = path_in(folder, "model.safetensors.index.json");
+    if (file_exists(path_in(folder, "model.safetensors").text)) return shards_add(s, folder, "model.safetensors", e);
+    if (file_exists(index.text)) return shards_from_index(s, folder, index.text, e);
+    return fail(e, "%s: expected model.safetensors or model.safetensors.index.json, found neither. Weights in other "
+                   "files (pytorch_model.bin, .pth, .gguf) are not read: " CONVERT, folder);
 }
 
 // Does a folder that says "tied" hold a head that differs from the embedding? transformers 5 takes such a head, untied.
@@ -341,12 +327,11 @@ static bool has_other_head(const char *folder)
 
 static bool folder_config(Config *c, const char *folder, Err *e)
 {
-    char *path = path_join(folder, "config.json");
-    cJSON *json = json_load(path, e);
-    bool ok = json && config_from_json(c, json, path, e);
+    Path path = path_in(folder, "config.json");
+    cJSON *json = json_load(path.text, e);
+    bool ok = json && config_from_json(c, json, path.text, e);
     if (ok && c->tied && has_other_head(folder)) c->tied = false;
     cJSON_Delete(json);
-    free(path);
     return ok;
 }
 
@@ -364,7 +349,7 @@ char *entries_add(Entries *p, size_t rows, size_t columns, size_t at, size_t hea
 {
     ARRAY_ROOM(p->items, p->n, p->cap);
     Entry *part = &p->items[p->n++];
-    *part = (Entry){.n_dims = 2, .shape = {rows, columns}, .count = rows * columns, .at = at, .head_dim = head_dim};
+    *part = (Entry){.tensor = {.n_dims = 2, .shape = {rows, columns}}, .at = at, .head_dim = head_dim};
     return part->name;
 }
 
@@ -398,12 +383,11 @@ bool entries_check(const Shards *s, const Entries *p, const char *where, Err *e)
     const SafeTensors *file = NULL;
     bool ok = true;
     for (const Entry *want = p->items; want < p->items + p->n && ok; want++) {
-        char wanted[96], found[96];
+        char expected[96], found[96];
         const StTensor *t = shards_find(s, want->name, &file);
         if (!t) list_name(&missing, want->name);
-        else if (t->n_dims != want->n_dims || memcmp(t->shape, want->shape, sizeof *t->shape * (size_t)t->n_dims) != 0)
-            ok = fail(e, "%s: %s: expected shape %s, found %s", file->file.path, want->name,
-                      shape_text(want->shape, want->n_dims, wanted), shape_text(t->shape, t->n_dims, found));
+        else if (strcmp(shape_text(&want->tensor, expected), shape_text(t, found)) != 0)
+            ok = fail(e, "%s: %s: expected shape %s, found %s", file->file.path, want->name, expected, found);
     }
     for (size_t i = 0; i < s->n && ok; i++)
         for (size_t j = 0, k; j < s->files[i].n; j++) {
@@ -434,21 +418,19 @@ void entries_read(const Shards *s, const Entries *p, float *arena)
 
 bool entries_save(const Entries *p, const float *arena, const char *folder, const char *name, const char *more, Err *e)
 {
-    StTensor *entries = mem_alloc(p->n, sizeof *entries);
+    StTensor *tensors = mem_alloc(p->n, sizeof *tensors);
     FileWriter w;
-    for (size_t i = 0; i < p->n; i++) {
-        entries[i] = (StTensor){.name = p->items[i].name, .n_dims = p->items[i].n_dims};
-        memcpy(entries[i].shape, p->items[i].shape, sizeof p->items[i].shape);
-    }
-    bool ok = safetensors_create(&w, path_in(folder, name).text, more, entries, p->n, e);
+    for (size_t i = 0; i < p->n; i++) tensors[i] = p->items[i].tensor, tensors[i].name = p->items[i].name;
+    bool ok = safetensors_create(&w, path_in(folder, name).text, more, tensors, p->n, e);
     for (const Entry *part = p->items; ok && part < p->items + p->n; part++) {
+        const size_t *shape = part->tensor.shape, count = shape[0] * (part->tensor.n_dims == 2 ? shape[1] : 1);
         const float *from = arena + part->at;
-        float *halves = part->head_dim ? mem_alloc(part->count, sizeof *halves) : NULL;
-        if (halves) rope_reorder(halves, from, part->shape[0], part->shape[1], part->head_dim, true);
-        ok = file_write(&w, halves ? halves : from, 4 * part->count, e);
+        float *halves = part->head_dim ? mem_alloc(count, sizeof *halves) : NULL;
+        if (halves) rope_reorder(halves, from, shape[0], shape[1], part->head_dim, true);
+        ok = file_write(&w, halves ? halves : from, 4 * count, e);
         free(halves);
     }
-    free(entries);
+    free(tensors);
     return ok && file_commit(&w, e);
 }
 
@@ -462,7 +444,7 @@ static Entries model_entries(const Config *c)
             size_t rows = config_size(c, t->rows), columns = config_size(c, t->columns);
             tensor_hf_name(id, l, entries_add(&all, rows, columns, tensor_offset(c, id, l),
                                               t->heads_of_pairs ? (size_t)c->head_dim : 0));
-            if (t->rows == SIZE_ONE) all.items[all.n - 1].n_dims = 1, all.items[all.n - 1].shape[0] = columns;
+            if (t->rows == SIZE_ONE) all.items[all.n - 1].tensor = (StTensor){.n_dims = 1, .shape = {columns}};
         }
     return all;
 }
@@ -483,12 +465,6 @@ static bool folder_load(Model *m, const char *folder, Err *e)
 
 // ---- saving a folder ----------------------------------------------------------------------------------------------
 
-static void set_number(cJSON *json, const char *key, double value)
-{
-    cJSON_DeleteItemFromObjectCaseSensitive(json, key);
-    cJSON_AddNumberToObject(json, key, value);
-}
-
 // The shortest decimal that reads back as the same float: 1e-05, not 9.9999997473787516e-06.
 static double shortest(float f)
 {
@@ -500,14 +476,17 @@ static double shortest(float f)
     return strtod(text, NULL);
 }
 
-static void add_missing_string(cJSON *json, const char *key, const char *value)
+// Takes the value over.
+static void add_missing(cJSON *json, const char *key, cJSON *value)
 {
-    if (!json_get(json, key)) cJSON_AddStringToObject(json, key, value);
+    if (json_get(json, key)) cJSON_Delete(value);
+    else cJSON_AddItemToObject(json, key, value);
 }
 
-static void add_missing_number(cJSON *json, const char *key, double value)
+static void set(cJSON *json, const char *key, cJSON *value)
 {
-    if (!json_get(json, key)) cJSON_AddNumberToObject(json, key, value);
+    cJSON_DeleteItemFromObjectCaseSensitive(json, key);
+    cJSON_AddItemToObject(json, key, value);
 }
 
 static void add_rope_scaling(cJSON *json, const Config *c)
@@ -525,58 +504,42 @@ static void add_rope_scaling(cJSON *json, const Config *c)
 static void config_to_json(const Config *c, cJSON *json)
 {
     const char *name = "LlamaForCausalLM", *dtype = json_get(json, "dtype") ? "dtype" : "torch_dtype";
-    if (!json_get(json, "architectures"))
-        cJSON_AddItemToObject(json, "architectures", cJSON_CreateStringArray(&name, 1));
-    add_missing_string(json, "model_type", "llama");
-    add_missing_string(json, "hidden_act", "silu");
-    add_missing_number(json, "max_position_embeddings", c->seq_len);
-    add_missing_number(json, "rms_norm_eps", shortest(c->norm_eps));
-    if (!json_get(json, "rope_parameters")) add_missing_number(json, "rope_theta", shortest(c->rope_theta));
+    add_missing(json, "architectures", cJSON_CreateStringArray(&name, 1));
+    add_missing(json, "model_type", cJSON_CreateString("llama"));
+    add_missing(json, "hidden_act", cJSON_CreateString("silu"));
+    add_missing(json, "max_position_embeddings", cJSON_CreateNumber(c->seq_len));
+    add_missing(json, "rms_norm_eps", cJSON_CreateNumber(shortest(c->norm_eps)));
+    if (!json_get(json, "rope_parameters"))
+        add_missing(json, "rope_theta", cJSON_CreateNumber(shortest(c->rope_theta)));
     add_rope_scaling(json, c);
-    set_number(json, "hidden_size", c->dim);
-    set_number(json, "intermediate_size", c->hidden_dim);
-    set_number(json, "num_hidden_layers", c->n_layers);
-    set_number(json, "num_attention_heads", c->n_heads);
-    set_number(json, "num_key_value_heads", c->n_kv_heads);
-    set_number(json, "head_dim", c->head_dim);
-    set_number(json, "vocab_size", c->vocab_size);
-    cJSON_DeleteItemFromObjectCaseSensitive(json, dtype);
-    cJSON_AddStringToObject(json, dtype, "float32");
-    cJSON_DeleteItemFromObjectCaseSensitive(json, "tie_word_embeddings");
-    cJSON_AddBoolToObject(json, "tie_word_embeddings", c->tied);
-}
-
-static bool save_config(const Config *c, const char *folder, const cJSON *other_keys, Err *e)
-{
-    cJSON *json = other_keys ? cJSON_Duplicate(other_keys, true) : cJSON_CreateObject();
-    config_to_json(c, json);
-    char *path = path_join(folder, "config.json");
-    bool ok = json_save(json, path, e);
-    free(path);
-    cJSON_Delete(json);
-    return ok;
+    set(json, "hidden_size", cJSON_CreateNumber(c->dim));
+    set(json, "intermediate_size", cJSON_CreateNumber(c->hidden_dim));
+    set(json, "num_hidden_layers", cJSON_CreateNumber(c->n_layers));
+    set(json, "num_attention_heads", cJSON_CreateNumber(c->n_heads));
+    set(json, "num_key_value_heads", cJSON_CreateNumber(c->n_kv_heads));
+    set(json, "head_dim", cJSON_CreateNumber(c->head_dim));
+    set(json, "vocab_size", cJSON_CreateNumber(c->vocab_size));
+    set(json, dtype, cJSON_CreateString("float32"));
+    set(json, "tie_word_embeddings", cJSON_CreateBool(c->tied));
 }
 
 static bool folder_save(const Model *m, const char *path, const cJSON *other_keys, Err *e)
 {
     Entries p = model_entries(&m->config);
-    bool ok = save_config(&m->config, path, other_keys, e) &&
+    cJSON *json = other_keys ? cJSON_Duplicate(other_keys, true) : cJSON_CreateObject();
+    config_to_json(&m->config, json);
+    bool ok = json_save(json, path_in(path, "config.json").text, e) &&
               entries_save(&p, m->params, path, "model.safetensors", "", e);
     free(p.items);
+    cJSON_Delete(json);
     return ok;
-}
-
-static bool folder_fits(const Config *c, Err *e)
-{
-    (void)c, (void)e;
-    return true;
 }
 
 // ---- the table ----------------------------------------------------------------------------------------------------
 
 const Format formats[N_FORMATS] = {
     [FORMAT_FOLDER] = {.is_folder = true, .ending = "", .model_file = "config.json", .tokenizer_file = "tokenizer.json",
-                       .config = folder_config, .load = folder_load, .fits = folder_fits, .save = folder_save},
+                       .config = folder_config, .load = folder_load, .save = folder_save},
     [FORMAT_BIN] = {.ending = ".bin", .model_file = "model.bin", .tokenizer_file = "tokenizer.bin",
                     .config = bin_config, .load = bin_load, .fits = bin_fits, .save = bin_save},
 };

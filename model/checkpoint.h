@@ -18,7 +18,7 @@ typedef struct {
     const char *model_file, *tokenizer_file;               // their names in a folder that has both
     bool (*config)(Config *c, const char *path, Err *e);   // the shape alone
     bool (*load)(Model *m, const char *path, Err *e);      // model_init and all the weights
-    bool (*fits)(const Config *c, Err *e);                 // refuses a shape that the format cannot express
+    bool (*fits)(const Config *c, Err *e);                 // refuses a shape that it cannot express; NULL: takes any
     // other_keys (NULL: none) go into a config.json too: those of the one that the model came from. A folder must
     // exist.
     bool (*save)(const Model *m, const char *path, const cJSON *other_keys, Err *e);
@@ -39,7 +39,7 @@ bool shards_add(Shards *s, const char *folder, const char *name, Err *e);
 void shards_close(Shards *s);                              // accepts {0}
 
 // Tensors of a file, and where they begin in an arena. head_dim: where the rows are RoPE pairs, else 0.
-typedef struct { char name[128]; int n_dims; size_t shape[2], count, at, head_dim; } Entry;
+typedef struct { StTensor tensor; char name[128]; size_t at, head_dim; } Entry;        // of a tensor its shape alone
 typedef struct { Entry *items; size_t n, cap; } Entries;      // the caller frees the items
 // Adds a matrix. Returns where its name goes.
 char *entries_add(Entries *p, size_t rows, size_t columns, size_t at, size_t head_dim);

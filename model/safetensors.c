@@ -12,10 +12,10 @@ static const struct { const char *name; size_t bytes; } dtypes[N_DTYPES] = {
 
 enum { MAX_HEADER = 100 << 20 };    // the format's own limit
 
-const char *shape_text(const size_t *shape, int n_dims, char out[96])
+const char *shape_text(const StTensor *t, char out[96])
 {
     int n = snprintf(out, 96, "[");
-    for (int i = 0; i < n_dims; i++) n += snprintf(out + n, 96 - (size_t)n, i ? ",%zu" : "%zu", shape[i]);
+    for (int i = 0; i < t->n_dims; i++) n += snprintf(out + n, 96 - (size_t)n, i ? ",%zu" : "%zu", t->shape[i]);
     snprintf(out + n, 96 - (size_t)n, "]");
     return out;
 }
@@ -53,7 +53,7 @@ static bool parse_tensor(StTensor *t, const cJSON *entry, size_t data, size_t fi
         end->valuedouble - begin->valuedouble != (double)bytes) {
         char shape[96];
         return fail(e, "data_offsets: expected %zu bytes for %s of shape %s, found %.0f",
-                    t->count * dtypes[t->dtype].bytes, dtype, shape_text(t->shape, t->n_dims, shape),
+                    t->count * dtypes[t->dtype].bytes, dtype, shape_text(t, shape),
                     end->valuedouble - begin->valuedouble);
     }
     t->begin = data + (size_t)begin->valuedouble;
@@ -182,7 +182,7 @@ bool safetensors_create(FileWriter *w, const char *path, const char *more, const
         char shape[96];
         for (int d = 0; d < t->n_dims; d++) count *= t->shape[d];
         buf_addf(&header, ",\"%s\":{\"dtype\":\"F32\",\"shape\":%s,\"data_offsets\":[%zu,%zu]}", t->name,
-                 shape_text(t->shape, t->n_dims, shape), at, at + 4 * count);
+                 shape_text(t, shape), at, at + 4 * count);
         at += 4 * count;
     }
     buf_addc(&header, '}');

@@ -35,7 +35,7 @@ void safetensors_read(const SafeTensors *st, const StTensor *t, size_t from, siz
 // The tensor's pages need not stay in memory.
 void safetensors_forget(const SafeTensors *st, const StTensor *t);
 // "[64,172]" for messages.
-const char *shape_text(const size_t *shape, int n_dims, char out[96]);
+const char *shape_text(const StTensor *t, char out[96]);
 
 // Writing: begin with the F32 entries (name, n_dims, shape), then file_write each one's data in that order, then
 // file_commit. `more` is JSON for __metadata__: "", or ",\"key\":\"value\"".

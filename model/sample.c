@@ -33,13 +33,9 @@ bool sampler_init(Sampler *s, const Model *m, size_t capacity, Err *e)
     const Shape z = m->shape;
     *s = (Sampler){.model = m};
     if (!sampler_reserve(s, capacity, e)) return false;
-    s->x = mem_alloc(z.C, sizeof(float));
-    s->norm = mem_alloc(z.C, sizeof(float));
-    s->q = mem_alloc(z.HD, sizeof(float));
-    s->att = mem_alloc(z.HD, sizeof(float));
-    s->gu = mem_alloc(2 * z.F, sizeof(float));
-    s->y = mem_alloc(z.F, sizeof(float));
-    s->logits = mem_alloc(z.V, sizeof(float));
+    const struct { float **buffer; size_t n; } all[] = {{&s->x, z.C},      {&s->norm, z.C}, {&s->q, z.HD}, {&s->att, z.HD},
+                                                        {&s->gu, 2 * z.F}, {&s->y, z.F},    {&s->logits, z.V}};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) *all[i].buffer = mem_alloc(all[i].n, sizeof(float));
     return true;
 }
 

@@ -489,43 +489,26 @@ typedef struct {
     size_t M;
     const size_t *at;                                      // (M); NULL: M is N, all positions
     size_t kv;                                             // where k|v begin in the block
-    Projection to_q, to_kv;                                // to q|k|v, and none; or to q, and to k|v
+    Projection to_q, to_kv;                                // to q|k|v; in the last layer to q, and to k|v
     AttentionShape attention;
 } Queries;
 
-static Queries all_queries(const Model *m, const Work *w, const Batch *b, size_t layer)
-{
-    const Shape *s = &m->shape;
-    size_t N = b->N, stride = s->HD + 2 * s->KD;
-    return (Queries){
-        .M = N, .kv = s->HD,
-        .to_q = {.N = N, .layer = layer, .out = stride, .heads = s->H + s->K, .id = WQ, .last = WV,
-                 .position = w->position, .norm = w->norm_att},
-        .attention = {.S = b->S, .key_starts = b->starts, .query_starts = b->starts, .query_position = w->position,
-                      .order = w->order, .H = s->H, .K = s->K, .D = s->D, .longest_row = w->max.row,
-                      .q_stride = stride, .kv_stride = stride},
-    };
-}
-
-static Queries target_queries(const Model *m, const Work *w, const Batch *b, size_t layer)
-{
-    const Shape *s = &m->shape;
-    size_t N = b->N, M = b->M;
-    return (Queries){
-        .M = M, .at = b->at, .kv = M * s->HD,
-        .to_q = {.N = M, .layer = layer, .out = s->HD, .heads = s->H, .id = WQ, .last = WQ,
-                 .position = w->query_position, .norm = w->norm_q},
-        .to_kv = {.N = N, .layer = layer, .out = 2 * s->KD, .heads = s->K, .id = WK, .last = WV,
-                  .position = w->position, .norm = w->norm_att},
-        .attention = {.S = b->S, .key_starts = b->starts, .query_starts = w->query_starts,
-                      .query_position = w->query_position, .order = w->order, .H = s->H, .K = s->K, .D = s->D,
-                      .longest_row = w->max.row, .q_stride = s->HD, .kv_stride = 2 * s->KD},
-    };
-}
-
 static Queries layer_queries(const Model *m, const Work *w, const Batch *b, size_t layer)
 {
-    return layer + 1 < m->shape.L ? all_queries(m, w, b, layer) : target_queries(m, w, b, layer);
+    const Shape *s = &m->shape;
+    bool all = layer + 1 < s->L;
+    const int *position = all ? w->position : w->query_position;
+    size_t M = all ? b->N : b->M, kv_out = 2 * s->KD, q_out = s->HD + (all ? kv_out : 0);
+    return (Queries){
+        .M = M, .at = all ? NULL : b->at, .kv = all ? s->HD : M * s->HD,
+        .to_q = {.N = M, .layer = layer, .out = q_out, .heads = s->H + (all ? s->K : 0), .id = WQ,
+                 .last = all ? WV : WQ, .position = position, .norm = all ? w->norm_att : w->norm_q},
+        .to_kv = {.N = b->N, .layer = layer, .out = kv_out, .heads = s->K, .id = WK, .last = WV,
+                  .position = w->position, .norm = w->norm_att},
+        .attention = {.S = b->S, .key_starts = b->starts, .query_starts = all ? b->starts : w->query_starts,
+                      .query_position = position, .order = w->order, .H = s->H, .K = s->K, .D = s->D,
+                      .longest_row = w->max.row, .q_stride = q_out, .kv_stride = all ? q_out : kv_out},
+    };
 }
 
 // From acts->x (N, C) to the next layer's x or, in the last layer, w->out (M, C).

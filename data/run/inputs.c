@@ -210,7 +210,7 @@ bool run_open_model(const Run *r, Model *m, const Config *c, const char *checkpo
         return true;
     }
     if (!o->model_init) return run_load_model(r, m, NULL, e);
-    if (!run_format(r)->fits(c, e)) return fail_prefix(e, "model_init: ");
+    if (run_format(r)->fits && !run_format(r)->fits(c, e)) return fail_prefix(e, "model_init: ");
     if (!model_init(m, c, e)) return false;
     model_randomize(m, (uint64_t)o->seed);
     return true;
