@@ -353,8 +353,8 @@ char *entries_add(Entries *p, size_t rows, size_t columns, size_t at, size_t hea
     return part->name;
 }
 
-// A name that may be there besides: a tied model may carry its classifier all the same, and old files carry RoPE
-// frequencies.
+// A name that a model's files may have besides: a tied model may carry its classifier all the same, and old files carry
+// RoPE frequencies.
 static bool is_ignored(const char *name)
 {
     static const char frequencies[] = "rotary_emb.inv_freq";
@@ -393,7 +393,7 @@ bool entries_check(const Shards *s, const Entries *p, const char *where, Err *e)
         for (size_t j = 0, k; j < s->files[i].n; j++) {
             const char *name = s->files[i].tensors[j].name;
             for (k = 0; k < p->n && strcmp(p->items[k].name, name) != 0;) k++;
-            if (k == p->n && !is_ignored(name)) list_name(&extra, name);
+            if (k == p->n && !(p->of_model && is_ignored(name))) list_name(&extra, name);
         }
     if (ok && (missing.n || extra.n))
         ok = fail(e, "%s: tensors missing: %s; unexpected: %s", where, list_end(&missing), list_end(&extra));
@@ -437,13 +437,13 @@ bool entries_save(const Entries *p, const float *arena, const char *folder, cons
 // Those of a whole model.
 static Entries model_entries(const Config *c)
 {
-    Entries all = {0};
+    Entries all = {.of_model = true};
     for (TensorId id = 0; id < N_TENSORS; id++)
         for (size_t l = 0; l < tensor_count(c, id); l++) {
             const TensorInfo *t = &tensor_table[id];
             size_t rows = config_size(c, t->rows), columns = config_size(c, t->columns);
-            tensor_hf_name(id, l, entries_add(&all, rows, columns, tensor_offset(c, id, l),
-                                              t->heads_of_pairs ? (size_t)c->head_dim : 0));
+            size_t head_dim = t->heads_of_pairs ? (size_t)c->head_dim : 0;
+            tensor_hf_name(id, l, entries_add(&all, rows, columns, tensor_offset(c, id, l), head_dim));
             if (t->rows == SIZE_ONE) all.items[all.n - 1].tensor = (StTensor){.n_dims = 1, .shape = {columns}};
         }
     return all;
@@ -556,9 +556,11 @@ const Format *format_for(const char *path)
     return &formats[FORMAT_FOLDER];
 }
 
-char *format_path(const Format *f, const char *dir)
+Path format_path(const Format *f, const char *dir)
 {
-    return f->is_folder ? mem_strdup(dir) : path_join(dir, f->model_file);
+    Path path;
+    snprintf(path.text, sizeof path.text, "%s", dir);
+    return f->is_folder ? path : path_in(dir, f->model_file);
 }
 
 bool checkpoint_config(Config *c, const char *path, Err *e) { return format_of(path)->config(c, path, e); }

@@ -27,7 +27,7 @@ extern const Format formats[N_FORMATS];
 
 const Format *format_of(const char *path);                 // of a model that is read
 const Format *format_for(const char *path);                // of one that is to be written, by its name
-char *format_path(const Format *f, const char *dir);       // where the model is in a folder; owned by the caller
+Path format_path(const Format *f, const char *dir);        // where the model is in a folder
 
 // By the path's format. Every size, name, dtype and shape is checked before it is used.
 bool checkpoint_config(Config *c, const char *path, Err *e);
@@ -40,7 +40,8 @@ void shards_close(Shards *s);                              // accepts {0}
 
 // Tensors of a file, and where they begin in an arena. head_dim: where the rows are RoPE pairs, else 0.
 typedef struct { StTensor tensor; char name[128]; size_t at, head_dim; } Entry;        // of a tensor its shape alone
-typedef struct { Entry *items; size_t n, cap; } Entries;      // the caller frees the items
+// of_model: a tied head and RoPE frequencies may be in the files too. The caller frees the items.
+typedef struct { Entry *items; size_t n, cap; bool of_model; } Entries;
 // Adds a matrix. Returns where its name goes.
 char *entries_add(Entries *p, size_t rows, size_t columns, size_t at, size_t head_dim);
 // Fails if one is missing, of another shape, or if the files have others besides.

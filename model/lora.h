@@ -54,8 +54,8 @@ bool adapter_finite(const Model *m, const float *numbers, char name[128]);
 
 // ---- inside of the model's passes ---------------------------------------------------------------------------------
 
-// The branches of the tensors first .. last of a layer, in a tile; without an adapter, nothing. The tensors are
-// neighbours: y is (R, stride), and their products stand side by side in its rows.
+// The branches of the tensors first .. last of a layer, in a tile. Without an adapter these functions do nothing. The
+// tensors are neighbours: y is (R, stride), and their products stand side by side in its rows.
 typedef struct { TensorId first, last; size_t layer, stride; } Products;
 // y += scale * dropout(x) A^T B^T                                   // x (R, in); w NULL: without dropout
 void lora_forward(const Model *m, const Work *w, Products p, Tile t, float *y, const float *x);

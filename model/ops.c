@@ -134,8 +134,7 @@ static void multiply(float *c, size_t c_row, const float *a, size_t a_row, const
 // c = c + a b of whole numbers: each order of the sums gives the same.
 static bool multiplies_rightly(bool ta, bool tb, size_t m, size_t n, size_t k)
 {
-    float *a = mem_alloc(m * k, sizeof *a), *b = mem_alloc(k * n, sizeof *b);
-    float *c = mem_alloc(m * n, sizeof *c), *want = mem_alloc(m * n, sizeof *want);
+    float *a = mem_alloc(m * k + k * n + 2 * m * n, sizeof *a), *b = a + m * k, *c = b + k * n, *want = c + m * n;
     for (size_t i = 0; i < m * k; i++) a[i] = (float)(i * 7 % 11) - 5;
     for (size_t i = 0; i < k * n; i++) b[i] = (float)(i * 5 % 13) - 6;
     for (size_t i = 0; i < m * n; i++) c[i] = want[i] = (float)(i % 3);
@@ -146,9 +145,6 @@ static bool multiplies_rightly(bool ta, bool tb, size_t m, size_t n, size_t k)
     sgemm(ta, tb, m, n, k, a, ta ? m : k, b, tb ? k : n, 1, c, n);
     bool right = memcmp(c, want, m * n * sizeof *c) == 0;
     free(a);
-    free(b);
-    free(c);
-    free(want);
     return right;
 }
 

@@ -190,7 +190,7 @@ Adapter *adapter_plan(const Config *c, const cJSON *json, const char *where, Err
               json_get_number(&dropout, json, NULL, "lora_dropout", 0, e) &&
               json_get_flag(&rslora, json, NULL, "use_rslora", false, e) &&
               (alpha > 0 || fail(e, "lora_alpha: expected a number above 0, found %g", alpha)) &&
-              ((dropout >= 0 && dropout < 1) || fail(e, "lora_dropout: expected 0 to 1, found %g", dropout)) &&
+              ((dropout >= 0 && dropout < 1) || fail(e, "lora_dropout: expected 0 to below 1, found %g", dropout)) &&
               plan_tokens(a, c, json, e) && plan_branches(a, c, json, r, alpha, rslora, e);
     a->dropout = (float)dropout;
     adapter_lay_out(a, c);
@@ -230,7 +230,7 @@ static bool check_adapter(const Model *m, const SafeTensors *st, bool any_base, 
 {
     const char *then = json_string(json_get(st->header, "__metadata__"), "base_sha256"), *path = st->file.path;
     char name[128];
-    if (then && strspn(then, "0") == 64) then = NULL;      // no hash of anything
+    if (then && strspn(then, "0") == 64) then = NULL;      // a place for a hash, not filled in
     if (!then) fprintf(stderr, "train: %s: it does not say which base it was trained on: this is not checked\n", path);
     if (then && strcmp(then, base_sha256(m)) != 0) {
         fail(e, "%s: it was trained on another base: expected base_sha256 %s, found %s (on_base_mismatch)", path, then,
@@ -246,18 +246,21 @@ bool adapter_load(Model *m, const char *folder, bool any_base, Err *e)
 {
     cJSON *json = adapter_config(folder, e);
     Adapter *a = json ? adapter_plan(&m->config, json, folder, e) : NULL;
-    Entries p = a ? adapter_entries(a, &m->config) : (Entries){0};
+    cJSON_Delete(json);
+    if (!a) return false;
+    Entries p = adapter_entries(a, &m->config);
     Shards s = {0};
-    bool ok = a && shards_add(&s, folder, "adapter_model.safetensors", e) && entries_check(&s, &p, folder, e);
-    if (a && !ok && strstr(e->text, TOKEN_ROWS)) fail_prefix(e, "trainable_token_indices: ");
+    bool ok = shards_add(&s, folder, "adapter_model.safetensors", e) && entries_check(&s, &p, folder, e);
+    if (!ok && strstr(e->text, TOKEN_ROWS)) fail_prefix(e, "trainable_token_indices: ");
     if (!ok) adapter_free(a);
     ok = ok && model_adapt(m, a, e);
-    if (ok) entries_read(&s, &p, m->trained);
-    if (ok) adapter_changed(m);
-    ok = ok && check_adapter(m, s.files, any_base, e);
+    if (ok) {
+        entries_read(&s, &p, m->trained);
+        adapter_changed(m);
+        ok = check_adapter(m, s.files, any_base, e);
+    }
     shards_close(&s);
     free(p.items);
-    cJSON_Delete(json);
     return ok;
 }
 

@@ -33,8 +33,9 @@ bool sampler_init(Sampler *s, const Model *m, size_t capacity, Err *e)
     const Shape z = m->shape;
     *s = (Sampler){.model = m};
     if (!sampler_reserve(s, capacity, e)) return false;
-    const struct { float **buffer; size_t n; } all[] = {{&s->x, z.C},      {&s->norm, z.C}, {&s->q, z.HD}, {&s->att, z.HD},
-                                                        {&s->gu, 2 * z.F}, {&s->y, z.F},    {&s->logits, z.V}};
+    const struct { float **buffer; size_t n; } all[] = {
+        {&s->x, z.C}, {&s->norm, z.C}, {&s->q, z.HD}, {&s->att, z.HD}, {&s->gu, 2 * z.F}, {&s->y, z.F},
+        {&s->logits, z.V}};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) *all[i].buffer = mem_alloc(all[i].n, sizeof(float));
     return true;
 }

@@ -141,6 +141,8 @@ static void wrong_options(void)
         {"--lora_trainable_tokens=nothing", "lora_trainable_tokens: expected tokens or ids, or template"},
         {"--lora_trainable_tokens=[5000]", "trainable_token_indices: expected different ids from 0 to 1023"},
         {"--base_model_name_or_path=model/tiny", "base_model_name_or_path: expected an adapter's folder as model_name"},
+        {"--use_peft=null --model_name_or_path=null --model_init={} --base_model_name_or_path=model/tiny",
+         "base_model_name_or_path: expected an adapter's folder as model_name_or_path, found model_init"},
         {"--model_name_or_path=null --tokenizer_name_or_path=model/tiny --model_init='{\"hidden_size\": 8, "
          "\"intermediate_size\": 8, \"num_hidden_layers\": 1, \"num_attention_heads\": 2}'",
          "use_peft: expected model_name_or_path, a base"},

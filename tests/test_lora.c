@@ -432,6 +432,29 @@ static void one_layer_may_be_a_number(void)
     model_free(&m);
 }
 
+// A head that stands beside the adapter's tensors is not passed over, as that of a tied model is.
+static void a_tensor_left_over_is_refused(void)
+{
+    Err e;
+    Model m;
+    SafeTensors st;
+    StTensor tensors[32] = {{.name = "lm_head.weight", .n_dims = 1, .shape = {1}}};
+    const char folder[] = FIXTURES "/qv", base[] = FIXTURES "/base_tied";
+    float *numbers = mem_alloc(1 << 16, sizeof *numbers);
+    FileWriter w;
+    must(safetensors_open(&st, FIXTURES "/qv/adapter_model.safetensors", &e) && st.n < 32, &e);
+    memcpy(tensors + 1, st.tensors, st.n * sizeof *tensors);
+    must(file_copy(path_in(folder, ADAPTER_CONFIG).text, temp_path(ADAPTER_CONFIG), &e), &e);
+    must(safetensors_create(&w, temp_path("adapter_model.safetensors"), "", tensors, st.n + 1, &e), &e);
+    must(file_write(&w, numbers, 4, &e), &e);
+    for (size_t i = 1; i <= st.n; i++) must(file_write(&w, numbers, 4 * tensors[i].count, &e), &e);
+    must(file_commit(&w, &e) && checkpoint_load(&m, base, &e), &e);
+    CHECK_FAILS(adapter_load(&m, temp_dir, false, &e), e, "unexpected: lm_head.weight");
+    free(numbers);
+    model_free(&m);
+    safetensors_close(&st);
+}
+
 // An adapter knows its base by its numbers, whatever file they are in; another base is refused, or a warning.
 static void the_base_is_known_by_its_numbers(void)
 {
@@ -667,6 +690,7 @@ int main(void)
     RUN(dropout_keeps_the_mean);
     RUN(a_new_adapter_changes_nothing);
     RUN(one_layer_may_be_a_number);
+    RUN(a_tensor_left_over_is_refused);
     RUN(the_base_is_known_by_its_numbers);
     RUN(any_number_of_threads_gives_the_same_bits);
     RUN(shared_vectors);

@@ -10,9 +10,11 @@
 bool run_find_model(Run *r, const char *model, Err *e)
 {
     const Options *o = &r->options;
-    bool is = adapter_is(model);
+    bool is = model && adapter_is(model);
     if (!is && o->base_model_name_or_path)
-        return fail(e, "base_model_name_or_path: expected an adapter's folder as model_name_or_path, found %s", model);
+        return fail(e, "base_model_name_or_path: expected an adapter's folder as model_name_or_path, found %s",
+                    model ? model : "model_init");
+    if (!model) return true;
     if (is && o->use_peft == 0)
         return fail(e, "use_peft: expected true, found false: %s is an adapter; to train its numbers and the base's "
                        "together, export it first", model);

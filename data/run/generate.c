@@ -13,7 +13,6 @@ enum { MAX_ENDS = 16 };
 // A text while it is written: the tokens so far, and how much of them was printed.
 typedef struct {
     const Run *run;
-    const char *ends_path;                                 // a folder: its config.json may name more end tokens
     Sampler sampler;
     Rng rng;
     int *ids;
@@ -28,10 +27,10 @@ static void add_end(Stream *s, int id)
     if (id >= 0 && s->n_ends < MAX_ENDS) s->ends[s->n_ends++] = id;
 }
 
-// eos_token_id of config.json and generation_config.json: a number or a list. A file that is not there says nothing.
-static bool add_ends_of(Stream *s, const char *name, Err *e)
+// eos_token_id of config.json or generation_config.json: a number or a list. A file that is not there says nothing.
+static bool add_ends_of(Stream *s, const char *folder, const char *name, Err *e)
 {
-    Path path = path_in(s->ends_path, name);
+    Path path = path_in(folder, name);
     if (!file_exists(path.text)) return true;
     cJSON *json = json_load(path.text, e);
     if (!json) return false;
@@ -53,15 +52,14 @@ static bool stream_init(Stream *s, Run *r, const char *model, Err *e)
         !run_open_tokenizer(r, model, e) || !run_open_template(r, e) ||
         !run_check_vocabulary(r, &c, e) || !run_load_model(r, &r->model, r->peft ? model : NULL, e))
         return false;
-    s->ends_path = file_exists(path_in(model, "generation_config.json").text) ? model : r->base_path;
+    const char *folder = file_exists(path_in(model, "generation_config.json").text) ? model : r->base_path;
     const Tokenizer *t = r->tokenizer;
     r->recipe = (Recipe){.tokenizer = t, .template = r->template, .template_kwargs = o->chat_template_kwargs,
                          .vocab_size = c.vocab_size};
     add_end(s, tokenizer_eos(t));
     add_end(s, tokenizer_bos(t));                          // llama2.c's stories end where another one would begin
-    if (file_is_dir(s->ends_path) && !(add_ends_of(s, "config.json", e) && add_ends_of(s, "generation_config.json", e)))
-        return false;
-    return sampler_init(&s->sampler, &r->model, 1, e);
+    return add_ends_of(s, folder, "config.json", e) && add_ends_of(s, folder, "generation_config.json", e) &&
+           sampler_init(&s->sampler, &r->model, 1, e);
 }
 
 static void stream_free(Stream *s)

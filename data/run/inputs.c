@@ -164,7 +164,7 @@ bool run_open_inputs(Run *r, bool need_model, Config *c, Err *e)
     if (need_model && !o->model_init && !o->model_name_or_path)
         return fail(e, "model_name_or_path: expected a path, found nothing");
     bool has_model = o->model_init || (o->model_name_or_path && (need_model || file_exists(o->model_name_or_path)));
-    if (has_model && !o->model_init && !run_find_model(r, o->model_name_or_path, e)) return false;
+    if (has_model && !run_find_model(r, o->model_name_or_path, e)) return false;
     if (need_model && !o->model_init && !checkpoint_config(c, r->base_path, e)) return false;
     if (!run_open_tokenizer(r, o->model_name_or_path, e) || !run_open_template(r, e)) return false;
     if (has_model && (!model_shape(r, c, e) || !run_check_vocabulary(r, c, e))) return false;
@@ -193,14 +193,11 @@ bool run_open_model(const Run *r, Model *m, const Config *c, const char *checkpo
     if (r->peft && adapter_is(adapter)) return run_load_model(r, m, adapter, e);
     if (r->peft && checkpoint) return fail(e, "%s: expected an adapter, found none", checkpoint);
     if (checkpoint) {
-        char *path = format_path(run_format(r), checkpoint);
-        bool ok = run_format(r)->load(m, path, e) &&
-                  (same_shape(&m->config, c) ||
-                   fail(e, "%s: expected a model of %zu parameters and seq_len %d, found %zu and %d%s", checkpoint,
-                        params_count(c), c->seq_len, m->n_params, m->config.seq_len,
-                        m->n_params == params_count(c) ? ", of another shape" : ""));
-        free(path);
-        return ok;
+        return run_format(r)->load(m, format_path(run_format(r), checkpoint).text, e) &&
+               (same_shape(&m->config, c) ||
+                fail(e, "%s: expected a model of %zu parameters and seq_len %d, found %zu and %d%s", checkpoint,
+                     params_count(c), c->seq_len, m->n_params, m->config.seq_len,
+                     m->n_params == params_count(c) ? ", of another shape" : ""));
     }
     if (r->peft) {
         if (!run_load_model(r, m, NULL, e)) return false;

@@ -31,7 +31,7 @@ typedef struct {
 
 void run_free(Run *r);                                     // accepts {0}
 
-// The model is a base or an adapter: sets base_path, and peft if it is an adapter. First of all.
+// The model is a base or an adapter: sets base_path, and peft if it is an adapter. NULL: model_init. First of all.
 bool run_find_model(Run *r, const char *model, Err *e);
 // Loads the base, and from the folder `adapter` (NULL: none) its adapter.
 bool run_load_model(const Run *r, Model *m, const char *adapter, Err *e);

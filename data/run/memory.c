@@ -33,10 +33,10 @@ static size_t number_after(const char *text, const char *key, size_t otherwise)
     return otherwise;
 }
 
-static size_t number_in(const char *root, const char *dir, const char *name)
+static size_t number_in(const char *root, const char *path, const char *key, size_t otherwise)
 {
-    char *text = read_small(root, path_in(dir, name).text);
-    size_t value = number_after(text, "", SIZE_MAX);       // "max" is no number
+    char *text = read_small(root, path);
+    size_t value = number_after(text, key, otherwise);
     free(text);
     return value;
 }
@@ -44,14 +44,13 @@ static size_t number_in(const char *root, const char *dir, const char *name)
 // What one cgroup leaves. The files that it has read count as used until someone else wants the memory.
 static size_t cgroup_left(const char *root, const char *dir, bool v2)
 {
-    size_t limit = number_in(root, dir, v2 ? "memory.max" : "memory.limit_in_bytes");
-    size_t used = number_in(root, dir, v2 ? "memory.current" : "memory.usage_in_bytes");
+    Path max = path_in(dir, v2 ? "memory.max" : "memory.limit_in_bytes"), stat = path_in(dir, "memory.stat");
+    size_t limit = number_in(root, max.text, "", SIZE_MAX);            // "max" is no number
+    size_t used = number_in(root, path_in(dir, v2 ? "memory.current" : "memory.usage_in_bytes").text, "", SIZE_MAX);
     if (limit == SIZE_MAX || used == SIZE_MAX) return SIZE_MAX;
-    char *stat = read_small(root, path_in(dir, "memory.stat").text);
-    size_t files = number_after(stat, v2 ? "inactive_file " : "total_inactive_file ", 0) +
-                   number_after(stat, v2 ? "active_file " : "total_active_file ", 0);
+    size_t files = number_in(root, stat.text, v2 ? "inactive_file " : "total_inactive_file ", 0) +
+                   number_in(root, stat.text, v2 ? "active_file " : "total_active_file ", 0);
     used -= files < used ? files : used;
-    free(stat);
     return limit > used ? limit - used : 0;
 }
 
@@ -88,18 +87,15 @@ static size_t address_space_left(const char *root)
 {
     struct rlimit limit;
     if (getrlimit(RLIMIT_AS, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return SIZE_MAX;
-    char *statm = read_small(root, "/proc/self/statm");
-    size_t used = number_after(statm, "", 0) * (size_t)sysconf(_SC_PAGESIZE);
+    size_t used = number_in(root, "/proc/self/statm", "", 0) * (size_t)sysconf(_SC_PAGESIZE);
     used += (size_t)ops_threads() * BLAS_BUFFER;
-    free(statm);
     return limit.rlim_cur > used ? (size_t)limit.rlim_cur - used : 0;
 }
 
 static size_t machine_left(const char *root)
 {
-    char *info = read_small(root, "/proc/meminfo");
-    size_t kb = number_after(info, "MemAvailable:", SIZE_MAX), swap = number_after(info, "SwapFree:", 0);
-    free(info);
+    size_t kb = number_in(root, "/proc/meminfo", "MemAvailable:", SIZE_MAX);
+    size_t swap = number_in(root, "/proc/meminfo", "SwapFree:", 0);
     if (kb != SIZE_MAX) return (kb + swap) * 1024;
     long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
     return pages > 0 && page > 0 ? (size_t)pages * (size_t)page : SIZE_MAX;

@@ -237,11 +237,10 @@ static cJSON *config_keys(const Run *r, Err *e)
 bool run_write_model(const Run *r, const char *dir, Err *e)
 {
     if (r->model.adapter) return adapter_save(&r->model, dir, r->base_path, e) && save_tokenizer(r, dir, e);
-    char *path = format_path(run_format(r), dir);
     cJSON *keys = config_keys(r, e);
-    bool ok = keys && run_format(r)->save(&r->model, path, keys, e) && save_tokenizer(r, dir, e);
+    bool ok = keys && run_format(r)->save(&r->model, format_path(run_format(r), dir).text, keys, e) &&
+              save_tokenizer(r, dir, e);
     cJSON_Delete(keys);
-    free(path);
     return ok;
 }
 
