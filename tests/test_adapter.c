@@ -149,6 +149,7 @@ static void wrong_options(void)
         {"--use_dora=true", "use_dora: expected false, found true"},
         {"--model_name_or_path=%s --use_peft=false", "use_peft: expected true, found false"},
         {"--model_name_or_path=%s --lora_r=4", "lora_r: expected 16, as the adapter"},
+        {"--model_name_or_path=%s --lora_dropout=0.05", "lora_dropout: expected 0, as the adapter"},   // the default
         {"--model_name_or_path=%s --lora_target_modules=q_proj", "lora_target_modules: expected ["},
         {"--model_name_or_path=%s --lora_trainable_tokens='[3]'", "lora_trainable_tokens: expected [1,4,2,3]"},
     };

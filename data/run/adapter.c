@@ -15,7 +15,7 @@ bool run_find_model(Run *r, const char *model, Err *e)
         return fail(e, "base_model_name_or_path: expected an adapter's folder as model_name_or_path, found %s",
                     model ? model : "model_init");
     if (!model) return true;
-    if (is && o->use_peft == 0)
+    if (is && !o->use_peft && options_named(o, "use_peft"))
         return fail(e, "use_peft: expected true, found false: %s is an adapter; to train its numbers and the base's "
                        "together, export it first", model);
     r->peft = is ? adapter_config(model, e) : NULL;
@@ -89,8 +89,8 @@ bool run_open_adapter(Run *r, const Config *c, Err *e)
     for (size_t k = 0; ok && k < N_KEYS; k++) {
         const char *key = keys[k][0];
         const cJSON *v = json_get(mine, keys[k][1]), *its = json_get(r->peft, keys[k][1]);
-        if (!options_given(o, key) || (is && same(v, its))) continue;
-        if (!is && o->use_peft != 1) ok = fail(e, "%s: it describes an adapter, and use_peft is not true", key);
+        if (is ? !options_named(o, key) || same(v, its) : !options_given(o, key)) continue;
+        if (!is && !o->use_peft) ok = fail(e, "%s: it describes an adapter, and use_peft is not true", key);
         if (!is) continue;
         char *has = cJSON_PrintUnformatted(its), *wants = cJSON_PrintUnformatted(v);
         ok = fail(e, "%s: expected %s, as the adapter %s has it, found %s", key, has ? has : "nothing",
@@ -98,9 +98,9 @@ bool run_open_adapter(Run *r, const Config *c, Err *e)
         cJSON_free(has);
         cJSON_free(wants);
     }
-    if (ok && o->use_peft == 1 && o->model_init)
+    if (ok && o->use_peft && o->model_init)
         ok = fail(e, "use_peft: expected model_name_or_path, a base that is trained already, found model_init");
-    if (ok && !is && o->use_peft == 1) r->peft = mine;
+    if (ok && !is && o->use_peft) r->peft = mine;
     else cJSON_Delete(mine);
     Adapter *a = ok && r->peft ? adapter_plan(c, r->peft, is ? o->model_name_or_path : "use_peft", e) : NULL;
     ok = ok && (!r->peft || a);

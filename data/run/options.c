@@ -56,8 +56,8 @@ static const Option table[] = {
         "the base of an adapter; null: the one that the adapter names"),
     KEY(on_base_mismatch, CHOICE, FOR_CONFIG | FOR_GENERATE | FOR_EXPORT, "\"error\"", 0, 0, error_or_warn,
         "what to do if an adapter was trained on another base"),
-    ARM(use_peft, BOOL, "null", 0, 1,
-        "train a LoRA adapter beside the model instead of the model; null: if model_name_or_path is one"),
+    ARM(use_peft, BOOL, "false", 0, 1,
+        "train a LoRA adapter beside the model instead of the model; not given: if model_name_or_path is one"),
     ARM(lora_r, INT, "16", 1, 1 << 16, "LoRA: the rank of the adapter's matrices"),
     ARM(lora_alpha, REAL, "32", 1e-6, 1e6, "LoRA: what an adapter adds is scaled by lora_alpha / lora_r"),
     ARM(lora_dropout, REAL, "0.05", 0, 0.999, "LoRA: this part of an adapter's inputs is left out in training"),
@@ -158,6 +158,7 @@ static const Option table[] = {
     KEY(max_new_tokens, INT, FOR_GENERATE, "256", 1, MANY, NULL, "the most tokens to generate"),
 };
 enum { N_OPTIONS = sizeof table / sizeof *table };
+_Static_assert(sizeof table / sizeof *table <= MAX_OPTIONS, "Options.named");
 
 // ---- TRL's other keys ---------------------------------------------------------------------------------------------
 
@@ -393,6 +394,7 @@ static bool set_key(Options *o, const char *key, const cJSON *v, unsigned uses, 
         fprintf(stderr, "train: %s is the older name of %s\n", key, now);
         return set_key(o, now, v, uses, e) || fail_prefix(e, "%s, the older name of ", key);
     }
+    o->named[option - table] = !cJSON_IsNull(v);
     return set_value(o, option, v, e);
 }
 
@@ -490,6 +492,8 @@ bool options_given(const Options *o, const char *key)
     cJSON_Delete(initial);
     return given;
 }
+
+bool options_named(const Options *o, const char *key) { return o->named[find_option(key, ~0u) - table]; }
 
 cJSON *options_json(const Options *o)
 {

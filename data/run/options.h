@@ -5,10 +5,12 @@
 
 #include "../../model/base.h"
 
+enum { MAX_OPTIONS = 96 };
+
 typedef struct {
     char *model_name_or_path, *tokenizer_name_or_path, *chat_template_path;
     char *base_model_name_or_path, *on_base_mismatch;      // the second: "error" or "warn"
-    int64_t use_peft, lora_r, use_rslora;                  // use_peft 1, 0, or -1: not given
+    int64_t use_peft, lora_r, use_rslora;
     double lora_alpha, lora_dropout;
     cJSON *lora_target_modules, *lora_trainable_tokens;    // lists
     cJSON *model_init, *chat_template_kwargs;
@@ -45,6 +47,7 @@ typedef struct {
     char *prompt, *system;                                 // chat, sample
     double temperature, top_p;
     int64_t max_new_tokens;
+    bool named[MAX_OPTIONS];                               // in the table's order: a value was given, also the default
 } Options;
 
 // Which keys a command takes: those of a config file, and its own. FOR_ARM: those that may differ between arms.
@@ -63,6 +66,7 @@ bool options_read(Options *o, const char *path, char **arguments, int n, unsigne
 bool options_set_arm(Options *o, const cJSON *keys, Err *e);
 bool options_check(const Options *o, Err *e);              // keys that do not go together
 bool options_given(const Options *o, const char *key);     // has it another value than the default?
+bool options_named(const Options *o, const char *key);     // does the config or an argument have it? A key of the table
 cJSON *options_json(const Options *o);                     // the config keys as they are now; owned by the caller
 void options_help(FILE *out, unsigned uses);
 
