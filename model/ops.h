@@ -15,12 +15,13 @@
 //     tile   |     task     |     task     |       part    of a long sum (over the vocabulary): each part is summed
 //            +--------------+--------------+               apart, and then the parts are added up in order
 //
-//   tile    up to 256 rows, or 512 where a row has more than 512 columns. With fewer, sgemm packs w too often; with
-//           more, they leave the cache, and some threads get none
+//   tile    up to 256 rows; 128 where a row has up to 128 columns, 512 where it has more than 512. With fewer, w is
+//           packed too often; with more, they leave the cache, and some threads get none
 //   task    a tile's product in two if there are two tiles, so that four threads have work; but at least 4 million
 //           multiplications, since to start a task costs time too
 //   piece   1,024 columns at most: few and about equal, since each packs its own share of both matrices. In
-//           linear_forward four of them, if each then has 4 million multiplications
+//           linear_forward four of them, if each then has 4 million multiplications. Of a small weight's gradient
+//           (see product.h, which packs nothing) 48 rows
 //   part    one eighth
 //
 // The same bits for any number of threads: all these sizes depend on the shapes alone. Each output element belongs to
