@@ -127,7 +127,7 @@ static void sgemm(bool ta, bool tb, size_t m, size_t n, size_t k, const float *a
 static void multiply(float *c, size_t c_row, const float *a, size_t a_row, const float *b, size_t b_row, size_t M,
                      size_t N, size_t K)
 {
-    if (product_is_small(M, N, K)) product(c, NULL, c_row, a, a_row, 1, b, b_row, M, N, K);
+    if (product_is_small(N, K)) product(c, NULL, c_row, a, a_row, 1, b, b_row, M, N, K);
     else sgemm(false, false, M, N, K, a, a_row, b, b_row, 0, c, c_row);
 }
 
@@ -167,7 +167,7 @@ static size_t rounded_part(size_t n, size_t parts) { return ((n + parts - 1) / p
 
 size_t tile_count(size_t N, size_t C)
 {
-    size_t two = C > 512 ? 1024 : C > 128 ? 512 : 256;                     // rows of two tiles
+    size_t two = C > 512 ? 1024 : C > 128 ? 512 : 256;        // rows of two tiles
     return 2 * ((N + two - 1) / two);
 }
 
@@ -191,10 +191,10 @@ static size_t piece_length(size_t n) { return rounded_part(n, 2 * ((n + 2047) / 
 
 // Columns o .. o + n of y, or those up to `out`
 static void forward_columns(float *y, const float *add, const float *x, const float *w, size_t N, size_t in, size_t out,
-                            size_t o, size_t n)
+                            size_t o, size_t n, bool of_tile)
 {
     if (n > out - o) n = out - o;
-    if (product_is_small(N, n, in))
+    if ((of_tile || N >= 16) && product_is_small(n, in))   // for the few rows of a sampler, w is not worth transposing
         return product_transposed(y + o, add ? add + o : NULL, out, x, w + o * in, N, in, n);
     for (size_t r = 0; add && add != y && r < N; r++) memcpy(y + r * out + o, add + r * out + o, n * sizeof *y);
     sgemm(false, true, N, n, in, x, in, w + o * in, in, add ? 1 : 0, y + o, out);
@@ -205,14 +205,14 @@ void linear_forward(float *y, const float *add, const float *x, const float *w, 
     size_t piece = piece_length(out), fourth = task_columns(out, N * in * out, 4);
     if (fourth < piece) piece = fourth;
 #pragma omp parallel for schedule(dynamic) if (N * in * out > WORTH_SHARING)
-    for (size_t o = 0; o < out; o += piece) forward_columns(y, add, x, w, N, in, out, o, piece);
+    for (size_t o = 0; o < out; o += piece) forward_columns(y, add, x, w, N, in, out, o, piece, false);
 }
 
 void linear_rows(float *y, const float *add, const float *x, const float *w, Tile t, size_t in, size_t out)
 {
     size_t N = t.R, task = task_columns(out, N * in * out, t.tasks);
 #pragma omp taskloop grainsize(1) if (task < out)
-    for (size_t o = 0; o < out; o += task) forward_columns(y, add, x, w, N, in, out, o, task);
+    for (size_t o = 0; o < out; o += task) forward_columns(y, add, x, w, N, in, out, o, task, true);
 }
 
 void linear_rows_backward(float *dx, const float *dy, const float *w, Tile t, size_t in, size_t out)
@@ -260,7 +260,7 @@ void linear_backward_weights(const WeightGradient *gradients, size_t count, floa
 #pragma omp parallel
     for (size_t i = 0; i < count; i++) {
         WeightGradient g = gradients[i];
-        bool small = product_is_small(g.out, g.in, g.out), by_rows = small || g.out >= g.in;   // its longer side
+        bool small = product_is_small(g.in, g.out), by_rows = small || g.out >= g.in;   // its longer side
         size_t length = by_rows ? g.out : g.in, piece = small ? PRODUCT_ROWS : piece_length(length);
 #pragma omp for schedule(dynamic) nowait
         for (size_t o = 0; o < length; o += piece)

@@ -13,7 +13,7 @@
 enum { ROWS = 6, VECTORS = LANES == 16 ? 4 : 2, PANEL = VECTORS * LANES };
 enum { SMALL = 1 << 17, FEWEST = 64, DEEPEST = 512 };      // numbers of b; columns of b; rows of b
 
-bool product_is_small(size_t M, size_t N, size_t K) { return N * K <= SMALL && N >= FEWEST && K <= DEEPEST && M >= 16; }
+bool product_is_small(size_t N, size_t K) { return N * K <= SMALL && N >= FEWEST && K <= DEEPEST; }
 
 // One block; of each row, the first `skip` numbers are done already. rows and vectors are constants where it is called.
 static inline __attribute__((always_inline)) void block(float *c, const float *add, size_t c_row, const float *a,

@@ -6,8 +6,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-// Is c (M, N) = a b a product for here? b is (K, N).
-bool product_is_small(size_t M, size_t N, size_t K);
+// Is c (M, N) = a b a product for here? b is (K, N). Whatever M is: a number of c then has the same bits in each.
+bool product_is_small(size_t N, size_t K);
 
 // c = add + a b, without `add` where it is NULL; `add` may be c. a's number (i, k) is a[i * a_row + k * a_step]; from
 // one row to the next of c and add, and of b: c_row, b_row floats. N is at least 64. Each number is summed in the order
