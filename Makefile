@@ -63,6 +63,8 @@ BUILD   := $(BUILD)$(if $(POSIX),-posix)
 # changes.
 STRICT   = -std=c11 $(if $(POSIX),-U__linux__ -D_XOPEN_SOURCE=700,-D_GNU_SOURCE) -Wall -Wextra \
            -fno-fast-math -fno-math-errno -fno-trapping-math -ffp-contract=fast
+# Vectors are passed between static functions alone, so that no ABI matters.
+STRICT  += -Wno-psabi
 # x86 compilers make vectors of 256 bits, even where there are registers of 512, unless they are told otherwise.
 STRICT  += $(if $(filter x86_64,$(SYSTEM)),-mprefer-vector-width=512)
 comma   := ,

@@ -23,7 +23,7 @@
         p = p * r + 1.0f;                                                                                        \
         p = p * r + 1.0f;                                                                                        \
         union { FLOAT f; UNSIGNED u; } bits = {rounded}, scale;                                                  \
-        scale.u = (bits.u + 127) << 23;                    /* rounded's low bits are n: the exponent of 2^n */   \
+        scale.u = (bits.u + 127) * (1u << 23);             /* rounded's low bits are n: the exponent of 2^n */   \
         return p * scale.f;                                                                                      \
     }
 DEFINE_EXP(exp_float, float, uint32_t)

@@ -15,7 +15,7 @@ static void add_block(uint32_t sum[8], const uint32_t k[64], const unsigned char
         w[i] = w[i - 16] + (turn(w[i - 15], 7) ^ turn(w[i - 15], 18) ^ w[i - 15] >> 3) + w[i - 7] +
                (turn(w[i - 2], 17) ^ turn(w[i - 2], 19) ^ w[i - 2] >> 10);
     memcpy(s, sum, sizeof s);
-#define S(n) s[(n - i) & 7]                                // the words stay, and change their names in turn
+#define S(n) s[((n) - i) & 7]                              // the words stay, and change their names in turn
     for (int i = 0; i < 64; i++) {
         uint32_t t = S(7) + (turn(S(4), 6) ^ turn(S(4), 11) ^ turn(S(4), 25)) + k[i] + w[i];
         t += (S(4) & S(5)) ^ (~S(4) & S(6));

@@ -194,7 +194,7 @@ const float *model_classifier(const Model *m)
 
 void model_free(Model *m)
 {
-    if (m->adapter) free(m->trained);
+    if (m->trained != m->params) free(m->trained);
     adapter_free(m->adapter);
     free(m->params);
     free(m->grads);
@@ -582,7 +582,7 @@ static void batch_positions(Work *w, const Batch *b)
         }
         for (; target < b->M && b->at[target] < b->starts[s + 1]; target++) {
             w->query_position[target] = (int)(b->at[target] - b->starts[s]);
-            if (w->drops) target_keys[target] = w->keys[b->at[target]];
+            if (target_keys) target_keys[target] = w->keys[b->at[target]];
         }
         w->query_starts[s + 1] = target;
         size_t i = s, *order = w->order;

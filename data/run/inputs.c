@@ -112,7 +112,7 @@ static bool make_recipe(Run *r, const Config *c, Err *e)
     const Options *o = &r->options;
     if (!options_check(o, e)) return false;
     long long limit = c ? c->seq_len : INT64_MAX, length = o->max_length ? o->max_length : limit;
-    bool above = length > limit && options_given(o, "max_length");
+    bool above = c && length > limit && options_given(o, "max_length");
     if (above && c->windowed)
         return fail(e, "max_length: expected at most the model's sliding_window, %lld, found %lld", limit, length);
     if (above)
