@@ -402,35 +402,42 @@ static bool has_one_max(const float *x, float max, size_t n)
 
 static float mean_below(const float *x, float max, size_t n)
 {
-    float sum = 0;
+    double sum = 0;
 #pragma omp simd reduction(+ : sum)
-    for (size_t i = 0; i < n; i++) sum += max - x[i];
-    return sum / (float)n;
+    for (size_t i = 0; i < n; i++) sum += (double)(max - x[i]);
+    return (float)(sum / (double)n);
 }
 
 static TokenLoss cross_entropy_row(float *p, int target, const float *scale, Objective o, size_t V)
 {
-    float at_target = p[target], max = row_max(p, V), sum = 0, weighted = 0, s = o.label_smoothing;
+    float at_target = p[target], max = row_max(p, V), s = o.label_smoothing;
+    double sum = 0, weighted = 0;
     float below = s > 0 ? mean_below(p, max, V) : 0;
     bool correct = at_target == max && has_one_max(p, max, V);         // a tie is no choice
-#pragma omp simd reduction(+ : sum, weighted)
-    for (size_t i = 0; i < V; i++) {
-        float z = p[i] - max, e = exp_inline(z);
-        sum += e;
-        weighted += e * (e > 0 ? z : 0);                   // exp(-inf) * -inf would be NaN
-        p[i] = e;
+    for (size_t block = 0; block < V; block += 128) {      // as floats, long sums would round off too much
+        size_t end = V - block < 128 ? V : block + 128;
+        float block_sum = 0, block_weighted = 0;
+#pragma omp simd reduction(+ : block_sum, block_weighted)
+        for (size_t i = block; i < end; i++) {
+            float z = p[i] - max, e = exp_inline(z);
+            block_sum += e;
+            block_weighted += e * (e > 0 ? z : 0);         // exp(-inf) * -inf would be NaN
+            p[i] = e;
+        }
+        sum += (double)block_sum;
+        weighted += (double)block_weighted;
     }
-    float log_sum = logf(sum), nll = log_sum - (at_target - max), loss = nll, g = scale ? *scale : 0;
+    float log_sum = (float)log(sum), nll = log_sum - (at_target - max), loss = nll, g = scale ? *scale : 0;
     if (s > 0) loss = (1 - s) * nll + s * (log_sum + below);
     if (o.dft) loss = expf(-nll) * nll, g *= expf(-nll);
     if (scale) {
-        float k = g / sum, rest = g * s / (float)V;
+        float k = g / (float)sum, rest = g * s / (float)V;
 #pragma omp simd
         for (size_t i = 0; i < V; i++) p[i] = p[i] * k - rest;
         p[target] -= g * (1 - s);
     }
     // entropy = -sum p log p, with log p = z - log_sum
-    return (TokenLoss){.nll = nll, .loss = loss, .entropy = log_sum - weighted / sum, .correct = correct};
+    return (TokenLoss){.nll = nll, .loss = loss, .entropy = log_sum - (float)(weighted / sum), .correct = correct};
 }
 
 void cross_entropy(TokenLoss *loss, float *logits, const int *target, const float *scale, Objective o, size_t R,

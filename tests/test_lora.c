@@ -6,16 +6,6 @@
 #include "../model/peft.h"
 #include "../model/sample.h"
 
-#ifndef __has_feature
-#define __has_feature(x) 0
-#endif
-// A build with sanitizers, at -O1, sums in one chain instead of a vector's: it rounds off more.
-#if defined __SANITIZE_ADDRESS__ || __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-enum { ROUNDING = 2 };
-#else
-enum { ROUNDING = 1 };
-#endif
-
 #define FIXTURES "tests/fixtures/lora"
 #define VECTORS "../shared/vectors/lora"
 
@@ -162,8 +152,7 @@ static void check_arena(Case *c, float *numbers, const char *prefix, double rela
         safetensors_read(&got, g, 0, t->count, is);
         for (size_t k = 0; k < t->count; k++) largest = fmaxf(largest, fabsf(want[k]));
         for (size_t k = 0; k < t->count; k++)
-            if (!CHECK_MSG(fabs((double)is[k] - want[k]) <=
-                               ROUNDING * (relative * fabs((double)want[k]) + of_largest * largest),
+            if (!CHECK_MSG(fabs((double)is[k] - want[k]) <= relative * fabs((double)want[k]) + of_largest * largest,
                            "%s: %s [%zu]: got %.9g, want %.9g", c->folder, t->name, k, is[k], want[k])) break;
         free(want);
         free(is);
