@@ -150,10 +150,9 @@ static inline void sum_some(Lanes *to, Lanes *p, const float *v, size_t n, size_
     if (max) *total = all;
 }
 
-// sum_j p_j v_j: (D, LANES) from (n, LANES) and (n, D); the first `done` rows are there already
-static void weighted_sum(Lanes *to, Lanes *p, const float *v, size_t n, size_t D, size_t done)
+// sum_j p_j v_j: (D, LANES) from (n, LANES) and (n, D); the first d rows are there already
+static void weighted_sum(Lanes *to, Lanes *p, const float *v, size_t n, size_t D, size_t d)
 {
-    size_t d = done;
     for (; d + CHUNK <= D; d += CHUNK) sum_some(to + d, p, v + d, n, D, CHUNK, NULL, NULL);
     for (; d < D; d++) sum_some(to + d, p, v + d, n, D, 1, NULL, NULL);
 }

@@ -102,16 +102,14 @@ void ops_print(FILE *out)
 void ops_warn(FILE *out)
 {
     static const char *const names[] = {"OMP_NUM_THREADS", "OMP_THREAD_LIMIT", "OMP_PLACES", "GOMP_CPU_AFFINITY"};
+    size_t i = 0, n = sizeof names / sizeof *names;
+    while (i < n && !getenv(names[i])) i++;
     if (ops_threads() > 1 || sysconf(_SC_NPROCESSORS_ONLN) < 2) return;
     if (!blas_has_locks())
         fprintf(out, "train: warning: this OpenBLAS is built without threads and locks, which leaves one thread to "
                 "compute with: install another (Debian: libopenblas0-pthread)\n");
-    else for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (getenv(names[i])) {
-            fprintf(out, "train: warning: %s=%s leaves one thread to compute with: unset it\n", names[i],
-                    getenv(names[i]));
-            return;
-        }
+    else if (i < n)
+        fprintf(out, "train: warning: %s=%s leaves one thread to compute with: unset it\n", names[i], getenv(names[i]));
 }
 
 // ---- matrix products ----------------------------------------------------------------------------------------------

@@ -667,8 +667,7 @@ void model_gradient(Model *m, Work *w, const Batch *b, TokenLoss *loss, double d
         dout = dx;
         dx = swap;
     }
-    if (m->adapter) lora_tokens_backward(m, dout, b->N, b->ids, NULL);
-    if (m->adapter) return;
+    if (m->adapter) return lora_tokens_backward(m, dout, b->N, b->ids, NULL);
     // tied: head_gradient has already written dtable
     if (!m->config.tied && !add) memset(dtable, 0, tensor_size(&m->config, TOK_EMB) * sizeof(float));
     embedding_backward(dtable, dout, b->ids, b->N, m->shape.C);                      // x = table[ids]

@@ -128,8 +128,10 @@ void run_warn_end(const Run *r)
         if (a->tokens[j] == end) return;
     for (size_t i = 0; i < b->M; i++)
         if (b->target[i] == end) loss += (double)r->room.losses[i].nll, n++;
+    const char *piece = end >= 0 ? tokenizer_piece(r->tokenizer, end) : "";
+    piece += strspn(piece, "\n");                          // llama2.c's is "\n</s>\n"
     if (n && loss / n > guess)
-        fprintf(stderr, "train: warning: the token that ends a turn, %s, has a loss of %.2f, worse than a guess "
+        fprintf(stderr, "train: warning: the token that ends a turn, %.*s, has a loss of %.2f, worse than a guess "
                 "(%.2f). LoRA does not train embeddings: if the base does not know the token, answers will not end. "
-                "lora_trainable_tokens=template trains it\n", tokenizer_piece(r->tokenizer, end), loss / n, guess);
+                "lora_trainable_tokens=template trains it\n", (int)strcspn(piece, "\n"), piece, loss / n, guess);
 }
