@@ -7,14 +7,14 @@ status=0
 say() { echo "check: $*"; status=1; }
 
 # room, most lines of .c and .h (the generated unicode.c apart), headers that it may include from other rooms
-rooms='model         5200
-tokenizer     2850  model/base.h
+rooms='model         5800
+tokenizer     2960  model/base.h
 data/template 3700  model/base.h tokenizer/unicode.h
-data/rows     1730  model/base.h model/transformer.h tokenizer/tokenizer.h data/template/template.h
-data/run      2600  model/* tokenizer/tokenizer.h data/template/template.h data/rows/*
-data/report   1990  model/* tokenizer/tokenizer.h data/template/template.h data/rows/* data/run/*
+data/rows     1800  model/base.h model/transformer.h tokenizer/tokenizer.h data/template/template.h
+data/run      2760  model/* tokenizer/tokenizer.h data/template/template.h data/rows/*
+data/report   2380  model/* tokenizer/tokenizer.h data/template/template.h data/rows/* data/run/*
 .             520   model/* tokenizer/tokenizer.h data/template/template.h data/rows/* data/run/* data/report/*'
-all=18520
+all=19990
 
 # The includes of other rooms in a room's files: "FILE:LINE HEADER", the header's path from the top.
 includes() {
