@@ -58,7 +58,7 @@ static Value variable(Render *r, size_t sym)
         }
     }
     render_charge(r, passed / 8);
-    if (r->slots[sym].kind == V_MISSING) r->slots[sym] = resolve(r, r->t->names[sym]);
+    if (r->slots[sym].kind == V_MISSING) r->slots[sym] = resolve(r, r->job.t->names[sym]);
     return r->slots[sym];
 }
 
@@ -119,7 +119,7 @@ static void bind_macro(Render *r, const Macro *m, Scope *s, Args *a)
     size_t n_required = sig->args.n - sig->kw.n;
     for (size_t i = 0; i < sig->args.n; i++) {
         size_t sym = sig->args.v[i]->sym;
-        Value param = r->t->names[sym];
+        Value param = r->job.t->names[sym];
         render_charge(r, 1 + a->n_kw / 8);
         Value v = i < a->n ? a->v[i] : args_pop(a, param);
         if (v.kind == V_MISSING)
@@ -151,7 +151,6 @@ static Value eval_call(Render *r, const Node *n)
 {
     Value callee = eval_node(r, n->a);
     Args a = eval_args(r, n->call);
-    r->line = n->line;
     if (callee.kind == V_MACRO) return call_macro(r, callee.macro, &a);
     need_kind(r, callee, SET(V_FUNCTION), "a call");
     return call_builtin(r, callee.bound, &a);
@@ -162,7 +161,6 @@ static Value eval_builtin(Render *r, const Node *n, Value v)
     const char *what = n->type == N_FILTER ? "filter" : "test";
     if (!n->builtin) fail_run(r, "No %s named '%s'.", what, value_chars(r, n->value));
     Args a = eval_args(r, n->call);
-    r->line = n->line;
     return call_builtin(r, &(Bound){n->builtin, n->value, v}, &a);
 }
 
@@ -171,7 +169,6 @@ static Value eval_compare(Render *r, const Node *n)
     Value left = eval_node(r, n->a);
     for (size_t i = 0; i < n->kids.n; i++) {
         Value right = eval_node(r, n->kids.v[i]->a);
-        r->line = n->line;
         if (!op_compare(r, n->kids.v[i]->op, left, right)) return v_bool(false);
         left = right;
     }
@@ -199,14 +196,9 @@ static Value eval_item(Render *r, const Node *n)
 {
     Value obj = eval_node(r, n->a), none = v_none();
     const Node *key = n->b;
-    if (key->type != N_SLICE) {
-        Value k = eval_node(r, key);
-        r->line = n->line;
-        return value_item(r, obj, k);
-    }
+    if (key->type != N_SLICE) return value_item(r, obj, eval_node(r, key));
     Value from = key->a ? eval_node(r, key->a) : none, to = key->b ? eval_node(r, key->b) : none;
     Value step = key->c ? eval_node(r, key->c) : none;
-    r->line = n->line;
     return value_slice(r, obj, from, to, step);
 }
 
@@ -224,11 +216,7 @@ static Value eval_inner(Render *r, const Node *n)
     case N_TUPLE: return eval_items(r, n, V_TUPLE);
     case N_LIST: return eval_items(r, n, V_LIST);
     case N_DICT: return eval_dict(r, n);
-    case N_ATTR: {
-        Value obj = eval_node(r, n->a);
-        r->line = n->line;
-        return value_attr(r, obj, n->value);
-    }
+    case N_ATTR: return value_attr(r, eval_node(r, n->a), n->value);
     case N_ITEM: return eval_item(r, n);
     case N_CALL: return eval_call(r, n);
     case N_FILTER:
@@ -248,7 +236,6 @@ static Value eval_inner(Render *r, const Node *n)
     }
     assert(n->type == N_BINARY);
     Value a = eval_node(r, n->a), b = eval_node(r, n->b);
-    r->line = n->line;
     return op_binary(r, n->op, a, b);
 }
 
@@ -256,8 +243,11 @@ static Value eval_node(Render *r, const Node *n)
 {
     render_charge(r, 1);
     if (n->type == N_CONST) return n->value;
+    size_t outer = r->at;
     render_enter(r);
+    r->at = n->at;
     Value v = eval_inner(r, n);
+    r->at = outer;
     r->depth--;
     return v;
 }
@@ -326,7 +316,6 @@ static Value filter_text(Render *r, const Node *n, Value text)
 // {% set name = v %}, {% set a, b = v %} and {% set namespace.name = v %}.
 static void assign_set(Render *r, const Node *n, Value v)
 {
-    r->line = n->line;
     if (n->a->type != N_NS_TARGET) {
         assign(r, r->scope, n->a, v);
         return;
@@ -364,7 +353,7 @@ static Flow run_with(Render *r, const Node *n)
 static void run_macro(Render *r, const Node *n)
 {
     Macro *m = render_take(r, 1, sizeof *m);
-    *m = (Macro){n, r->scope, r->t->names[n->sym]};
+    *m = (Macro){n, r->scope, r->job.t->names[n->sym]};
     scope_set(r, r->scope, n->sym, (Value){.kind = V_MACRO, .macro = m});
 }
 
@@ -420,23 +409,25 @@ static Flow run_statement(Render *r, const Node *n)
 static Flow run(Render *r, const Nodes *body)
 {
     Flow flow = FLOW_NEXT;
+    size_t outer = r->at;
     render_enter(r);
     for (size_t i = 0; i < body->n && flow == FLOW_NEXT; i++) {
         render_charge(r, 1);
-        r->line = body->v[i]->line;
+        r->at = body->v[i]->at;
         flow = run_statement(r, body->v[i]);
     }
+    r->at = outer;
     r->depth--;
     return flow;
 }
 
 void render_body(Render *r)
 {
-    r->slots = render_take(r, r->t->n_names + 1, sizeof *r->slots);
-    memset(r->slots, 0, (r->t->n_names + 1) * sizeof *r->slots);
+    r->slots = render_take(r, r->job.t->n_names + 1, sizeof *r->slots);
+    memset(r->slots, 0, (r->job.t->n_names + 1) * sizeof *r->slots);
     size_t first_span = r->spans ? r->spans->n : 0;
     buf_add(r->out, "", 0);                     // so that data is a string, and not NULL, from here on
-    run(r, &r->t->body);
+    run(r, &r->job.t->body);
     r->out->data[r->out->len] = 0;
     measure_spans(r, first_span);
 }

@@ -53,7 +53,7 @@ Token token_expect(Parser *p, TokenType type)
 Node *node_new(Parser *p, NodeType type, size_t at)
 {
     Node *n = arena_take(&p->t->arena, sizeof *n);
-    *n = (Node){.type = type, .line = (uint32_t)line_at(p->lex, at)};
+    *n = (Node){.type = type, .at = at};
     return n;
 }
 
@@ -77,7 +77,7 @@ size_t symbol_of(Parser *p, Value name)
     if (t->n_names == MAX_NAMES) fail_syntax(p->lex, p->tok.at, "more than %d different names", MAX_NAMES);
     for (size_t i = 0; i < t->n_names; i++)
         if (text_same(t->names[i], name)) return i;
-    ARRAY_ROOM(t->names, t->n_names, t->cap_names);
+    t->names = arena_room(&t->arena, t->names, t->n_names, &t->cap_names, sizeof *t->names);
     t->names[t->n_names] = name;
     return t->n_names++;
 }
@@ -85,7 +85,7 @@ size_t symbol_of(Parser *p, Value name)
 static Node *name_node(Parser *p, const Token *t)
 {
     Node *n = node_new(p, N_NAME, t->at);
-    if (p->in_macro && has_word("caller kwargs varargs", t->value))
+    if (p->in.macro && has_word("caller kwargs varargs", t->value))
         fail_syntax(p->lex, t->at, "the macro variable '%.*s' " NOT_HERE, (int)t->value.len, t->value.s);
     n->sym = symbol_of(p, t->value);
     return n;
@@ -100,7 +100,7 @@ static Node *const_node(Parser *p, size_t at, Value value)
 
 void parse_deeper(Parser *p)
 {
-    if (++p->depth > MAX_PARSE_DEPTH) fail_syntax(p->lex, p->tok.at, "nested deeper than %d levels", MAX_PARSE_DEPTH);
+    if (++p->in.depth > MAX_PARSE_DEPTH) fail_syntax(p->lex, p->tok.at, "nested deeper than %d levels", MAX_PARSE_DEPTH);
 }
 
 // ---- expressions --------------------------------------------------------------------------------------------------
@@ -265,21 +265,19 @@ static Node *parse_postfix(Parser *p, Node *n)
     }
 }
 
-static void find_builtin(Parser *p, Node *n, size_t at)
+static void find_builtin(Parser *p, Node *n)
 {
     n->builtin = n->type == N_FILTER ? filter_find(n->value) : test_find(n->value);
-    n->sym = at;
-    if (!n->builtin && !p->soft && !p->unknown) p->unknown = n;
+    if (!n->builtin && !p->in.soft && !p->unknown) p->unknown = n;
 }
 
 Node *parse_filter(Parser *p, Node *node, bool inline_start)
 {
     while (inline_start || token_skip(p, T_PIPE)) {
-        size_t at = p->tok.at;
-        Node *n = node_with(p, N_FILTER, at, node, NULL);
+        Node *n = node_with(p, N_FILTER, p->tok.at, node, NULL);
         n->value = token_expect(p, T_NAME).value;
         if (p->tok.type == T_LPAREN) n->call = parse_call_args(p);
-        find_builtin(p, n, at);
+        find_builtin(p, n);
         node = n;
         inline_start = false;
     }
@@ -290,8 +288,7 @@ static Node *parse_test(Parser *p, Node *node)
 {
     size_t at = token_next(p).at;
     bool negated = name_skip(p, "not");
-    size_t name_at = p->tok.at;
-    Node *n = node_with(p, N_TEST, at, node, NULL);
+    Node *n = node_with(p, N_TEST, p->tok.at, node, NULL);
     n->value = token_expect(p, T_NAME).value;
     TokenType type = p->tok.type;
     bool word = type == T_NAME && !has_word("else or and", p->tok.value);
@@ -304,7 +301,7 @@ static Node *parse_test(Parser *p, Node *node)
         *n->call = (CallArgs){0};
         nodes_add(p, &n->call->args, parse_postfix(p, parse_primary(p)));
     }
-    find_builtin(p, n, name_at);
+    find_builtin(p, n);
     return negated ? node_with(p, N_NOT, at, n, NULL) : n;
 }
 
@@ -323,7 +320,7 @@ static Node *parse_unary(Parser *p, bool with_filter)
         else if (p->tok.type == T_LPAREN) n = parse_call(p, n);
         else break;
     }
-    p->depth--;
+    p->in.depth--;
     return n;
 }
 
@@ -381,7 +378,7 @@ static Node *parse_not(Parser *p)
     if (!name_skip(p, "not")) return parse_compare(p);
     parse_deeper(p);
     Node *n = node_with(p, N_NOT, at, parse_not(p), NULL);
-    p->depth--;
+    p->in.depth--;
     return n;
 }
 
@@ -411,7 +408,7 @@ Node *parse_expression(Parser *p)
         n = node_with(p, N_COND, at, n, parse_or(p));
         parse_deeper(p);
         if (name_skip(p, "else")) n->c = parse_expression(p);
-        p->depth--;
+        p->in.depth--;
         p->unknown = unknown;
     }
     return n;

@@ -136,8 +136,8 @@ typedef struct { Nodes args, kw, names; Node *star, *star2; } CallArgs;         
 struct Node {
     NodeType type;
     Op op;                                      // N_BINARY; N_COMPARE has one N_GROUP kid per operator and operand
-    uint32_t line;
-    size_t sym;                                 // index into Template.names; N_FILTER, N_TEST: offset in the source
+    size_t at;                                  // offset in the source
+    size_t sym;                                 // index into Template.names
     Node *a, *b, *c;
     Nodes kids, other;                          // other: else of N_IF and N_FOR, values of N_WITH and N_DICT
     Value value;                                // N_CONST, N_DATA; the name of an attribute, filter or test
@@ -149,12 +149,18 @@ enum { SYM_LOOP };                              // the first of Template.names
 
 struct Template {
     Arena arena;
-    char *name;
+    const char *name, *src;                     // src: newlines made \n, the last one dropped, NUL-terminated
     Nodes body;
     Value *names;                               // every name that the template uses, once
     size_t n_names, cap_names;
     bool has_generation;
 };
+
+// A parse or a render: of which template, where a failure jumps to, and the error that it fills.
+typedef struct { const Template *t; jmp_buf jump; Err *e; } Job;
+// KIND and the sentence, with the line of the offset `at`; with the column, too, if it is a syntax error.
+_Noreturn void fail_at(Job *job, size_t at, const char *kind, const char *fmt, ...)     // render.c
+    __attribute__((format(printf, 4, 5)));
 
 // ---- the lexer (lex.c) ---------------------------------------------------------------------------------------------
 // ORDER: the operators are those from T_ADD to T_COMMA (lex_operator).
@@ -169,22 +175,18 @@ typedef struct { TokenType type; size_t at; Value value; } Token;   // value: th
 typedef enum { IN_TEXT, IN_COMMENT, IN_RAW, AT_TAG, IN_BLOCK, IN_PRINT } LexState;
 
 typedef struct {
+    Job job;
     Arena *arena;
-    const char *name, *src;                     // src: newlines made \n, the last one dropped, NUL-terminated
+    const char *src;                            // that of the template
     size_t len, pos, tag_at;
-    size_t *lines, n_lines;                     // where the newlines are
     LexState state;
     bool tag_is_block, line_starting;
     size_t n_open;                              // brackets
-    jmp_buf jump;
-    Err *e;
 } Lexer;
 
 Token lex_next(Lexer *x);
 const char *token_name(TokenType type);         // for messages
-void lex_lines(Lexer *x);                       // fills `lines`, once src is there
-size_t line_at(const Lexer *x, size_t at);
-_Noreturn void fail_syntax(Lexer *x, size_t at, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+#define fail_syntax(x, at, ...) fail_at(&(x)->job, at, "syntax error", __VA_ARGS__)
 
 void parse_template(Template *t, Lexer *x);     // parse.c
 
@@ -195,7 +197,7 @@ typedef struct Scope { struct Scope *parent; Var *vars; size_t n, cap; } Scope; 
 typedef struct Macro { const Node *node; Scope *scope; Value name; } Macro;
 
 struct Render {
-    const Template *t;
+    Job job;
     const cJSON *vars;
     Arena arena;
     Buf *out;
@@ -205,9 +207,7 @@ struct Render {
     Scope *scope;
     size_t steps, depth;
     size_t n_captures, capture_mark;            // captures running, and where the outermost began
-    uint32_t line;
-    jmp_buf jump;
-    Err *e;
+    size_t at;                                  // what runs, as an offset in the source
 };
 
 void render_body(Render *r);                    // eval.c
@@ -225,7 +225,7 @@ size_t str_count(Value s);                                              // lengt
 Value str_slice(Value s, size_t from, size_t to);                       // by code points; borrows
 
 // ---- render.c ------------------------------------------------------------------------------------------------------
-_Noreturn void fail_kind(Render *r, const char *kind, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+#define fail_kind(r, kind, ...) fail_at(&(r)->job, (r)->at, kind, __VA_ARGS__)
 #define fail_run(r, ...) fail_kind(r, "runtime", __VA_ARGS__)
 void render_charge(Render *r, size_t steps);
 void render_enter(Render *r);                   // one level deeper; every recursion pairs it with r->depth--

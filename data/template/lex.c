@@ -19,40 +19,6 @@ static const char *const token_names[] = {
 
 const char *token_name(TokenType type) { return token_names[type]; }
 
-void lex_lines(Lexer *x)
-{
-    size_t n = 0;
-    for (size_t i = 0; i < x->len; i++) n += x->src[i] == '\n';
-    x->lines = arena_take(x->arena, n * sizeof *x->lines);
-    for (size_t i = 0; i < x->len; i++)
-        if (x->src[i] == '\n') x->lines[x->n_lines++] = i;
-}
-
-size_t line_at(const Lexer *x, size_t at)
-{
-    size_t low = 0, high = x->n_lines;
-    while (low < high) {
-        size_t mid = (low + high) / 2;
-        if (x->lines[mid] < at) low = mid + 1;
-        else high = mid;
-    }
-    return low + 1;
-}
-
-_Noreturn void fail_syntax(Lexer *x, size_t at, const char *fmt, ...)
-{
-    char why[sizeof x->e->text];
-    va_list args;
-    va_start(args, fmt);
-    vsnprintf(why, sizeof why, fmt, args);
-    va_end(args);
-    size_t begin = at;
-    while (begin > 0 && x->src[begin - 1] != '\n') begin--;
-    fail(x->e, "%s:%zu:%zu: syntax error: %s", x->name, line_at(x, at),
-         str_count(v_str(x->src + begin, at - begin)) + 1, why);
-    longjmp(x->jump, 1);
-}
-
 static bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
 static bool starts(const Lexer *x, size_t at, const char *text)

@@ -6,8 +6,8 @@
 
 static Node *parse_statement(Parser *p);
 
-// Up to a tag of `ends`, whose name is then the current token; to the end of the template if `ends` is NULL.
-static Nodes parse_nodes(Parser *p, const char *const *ends)
+// Up to a tag of `ends` (words), whose name is then the current token; to the end of the template if `ends` is NULL.
+static Nodes parse_nodes(Parser *p, const char *ends)
 {
     Nodes body = {0};
     while (p->tok.type != T_EOF) {
@@ -21,43 +21,42 @@ static Nodes parse_nodes(Parser *p, const char *const *ends)
             token_expect(p, T_PRINT_END);
         } else {
             assert(t.type == T_BLOCK_BEGIN);
-            for (const char *const *end = ends; end && *end; end++)
-                if (at_name(p, *end)) return body;
+            if (ends && p->tok.type == T_NAME && has_word(ends, p->tok.value)) return body;
             nodes_add(p, &body, parse_statement(p));
             token_expect(p, T_BLOCK_END);
         }
     }
-    while (ends && ends[1]) ends++;
-    if (ends) fail_expected(p, *ends);
+    if (ends) fail_expected(p, strstr(ends, "end"));
     return body;
 }
 
-static Nodes parse_body(Parser *p, const char *const *ends)
+static Nodes parse_body(Parser *p, const char *ends)
 {
     token_skip(p, T_COLON);
     token_expect(p, T_BLOCK_END);
     return parse_nodes(p, ends);
 }
 
-// A body that Jinja makes a scope of its own, where unknown filters are errors again, with its closing tag.
-static Nodes parse_inner(Parser *p, const char *const *ends)
+// A body with its closing tag.
+static Nodes parse_last(Parser *p, const char *end)
 {
-    bool was_soft = p->soft;
-    p->soft = false;
-    Nodes body = parse_body(p, ends);
-    p->soft = was_soft;
+    Nodes body = parse_body(p, end);
     token_next(p);
     return body;
 }
 
-// The body of a macro or of a generation block, which a break cannot leave.
-static Nodes parse_closed(Parser *p, const char *const *ends)
+// A body that Jinja makes a scope of its own, where unknown filters are errors again.
+static Nodes parse_inner(Parser *p, const char *end)
 {
-    size_t loop_depth = p->loop_depth;
-    p->loop_depth = 0;
-    Nodes body = parse_inner(p, ends);
-    p->loop_depth = loop_depth;
-    return body;
+    p->in.soft = false;
+    return parse_last(p, end);
+}
+
+// The body of a macro or of a generation block, which a break cannot leave.
+static Nodes parse_closed(Parser *p, const char *end)
+{
+    p->in.loops = 0;
+    return parse_inner(p, end);
 }
 
 static void check_target(Parser *p, const Node *n, size_t at)
@@ -86,7 +85,6 @@ static Node *parse_name(Parser *p)
 
 static void parse_set(Parser *p, Node *n)
 {
-    static const char *const ends[] = {"endset", NULL};
     if (token_ahead(p)->type == T_DOT) {
         n->a = parse_name(p);
         n->a->type = N_NS_TARGET;
@@ -101,52 +99,39 @@ static void parse_set(Parser *p, Node *n)
     }
     n->type = N_SET_BLOCK;
     n->b = parse_filter(p, NULL, false);
-    n->kids = parse_inner(p, ends);
+    n->kids = parse_inner(p, "endset");
 }
 
 static void parse_for(Parser *p, Node *n)
 {
-    static const char *const ends[] = {"endfor", "else", NULL}, *const else_ends[] = {"endfor", NULL};
     n->a = parse_target(p);
     if (!name_skip(p, "in")) fail_expected(p, "in");
     n->b = parse_tuple(p, TUPLE_NO_IF);
-    bool was_soft = p->soft;
-    p->soft = false;
+    p->in.soft = false;
     if (name_skip(p, "if")) n->c = parse_expression(p);
     if (at_name(p, "recursive")) fail_syntax(p->lex, p->tok.at, "the word 'recursive' " NOT_HERE);
-    p->loop_depth++;
-    n->kids = parse_body(p, ends);
-    p->loop_depth--;
-    if (text_is(token_next(p).value, "else")) {
-        n->other = parse_body(p, else_ends);
-        token_next(p);
-    }
-    p->soft = was_soft;
+    p->in.loops++;
+    n->kids = parse_body(p, "else endfor");
+    p->in.loops--;
+    if (text_is(token_next(p).value, "else")) n->other = parse_last(p, "endfor");
 }
 
 // kids: one N_GROUP per condition, with its body; other: else.
 static void parse_if(Parser *p, Node *n)
 {
-    static const char *const ends[] = {"elif", "else", "endif", NULL}, *const else_ends[] = {"endif", NULL};
-    bool was_soft = p->soft;
-    p->soft = true;
     Token t;
+    p->in.soft = true;
     do {
         Node *branch = node_with(p, N_GROUP, p->tok.at, parse_tuple(p, TUPLE_NO_IF), NULL);
-        branch->kids = parse_body(p, ends);
+        branch->kids = parse_body(p, "elif else endif");
         nodes_add(p, &n->kids, branch);
         t = token_next(p);
     } while (token_is(&t, "elif"));
-    if (token_is(&t, "else")) {
-        n->other = parse_body(p, else_ends);
-        token_next(p);
-    }
-    p->soft = was_soft;
+    if (token_is(&t, "else")) n->other = parse_last(p, "endif");
 }
 
 static void parse_with(Parser *p, Node *n)
 {
-    static const char *const ends[] = {"endwith", NULL};
     n->a = node_new(p, N_TUPLE, p->tok.at);
     while (p->tok.type != T_BLOCK_END) {
         if (n->other.n) token_expect(p, T_COMMA);
@@ -154,7 +139,7 @@ static void parse_with(Parser *p, Node *n)
         token_expect(p, T_ASSIGN);
         nodes_add(p, &n->other, parse_expression(p));
     }
-    n->kids = parse_inner(p, ends);
+    n->kids = parse_inner(p, "endwith");
 }
 
 // The parameters become c->args, the defaults of the last of them c->kw.
@@ -176,35 +161,30 @@ static void parse_signature(Parser *p, CallArgs *c)
 
 static void parse_macro(Parser *p, Node *n)
 {
-    static const char *const ends[] = {"endmacro", NULL};
-    bool was_in_macro = p->in_macro;
     n->sym = parse_name(p)->sym;
     n->call = arena_take(&p->t->arena, sizeof *n->call);
     *n->call = (CallArgs){0};
     parse_signature(p, n->call);
-    p->in_macro = true;
-    n->kids = parse_closed(p, ends);
-    p->in_macro = was_in_macro;
+    p->in.macro = true;
+    n->kids = parse_closed(p, "endmacro");
 }
 
 static void parse_filter_block(Parser *p, Node *n)
 {
-    static const char *const ends[] = {"endfilter", NULL};
     n->b = parse_filter(p, NULL, true);
-    n->kids = parse_inner(p, ends);
+    n->kids = parse_inner(p, "endfilter");
 }
 
 static void parse_generation(Parser *p, Node *n)
 {
-    static const char *const ends[] = {"endgeneration", NULL};
     p->t->has_generation = true;
-    n->kids = parse_closed(p, ends);
+    n->kids = parse_closed(p, "endgeneration");
 }
 
 static void parse_jump(Parser *p, Node *n)
 {
     const char *name = n->type == N_BREAK ? "break" : "continue";
-    if (p->loop_depth == 0) fail_syntax(p->lex, p->tok.at, "'%s' must stand in a loop", name);
+    if (p->in.loops == 0) fail_syntax(p->lex, p->tok.at, "'%s' must stand in a loop", name);
 }
 
 // To add a statement: a NodeType, a row here and its function, and a case in run_statement of eval.c.
@@ -220,11 +200,12 @@ static Node *parse_statement(Parser *p)
     if (t.type != T_NAME) fail_expected(p, "the name of a tag");
     for (size_t i = 0; i < sizeof statements / sizeof *statements; i++) {
         if (!token_is(&t, statements[i].tag)) continue;
+        Surroundings outer = p->in;
         parse_deeper(p);
         token_next(p);
         Node *n = node_new(p, statements[i].type, t.at);
         statements[i].parse(p, n);
-        p->depth--;
+        p->in = outer;
         return n;
     }
     bool known = has_word("autoescape block call extends from import include print", t.value);
@@ -240,6 +221,6 @@ void parse_template(Template *t, Lexer *x)
     t->body = parse_nodes(&p, NULL);
     const Node *n = p.unknown;
     if (!n) return;
-    fail_syntax(x, n->sym, "No %s named '%.*s'.", n->type == N_FILTER ? "filter" : "test", (int)n->value.len,
+    fail_syntax(x, n->at, "No %s named '%.*s'.", n->type == N_FILTER ? "filter" : "test", (int)n->value.len,
                 n->value.s);
 }

@@ -4,15 +4,20 @@
 
 #include "jinja.h"
 
+// What the statements around say of what stands in them.
+typedef struct {
+    size_t depth;                               // of statements and expressions
+    size_t loops;                               // that a break here would leave
+    bool soft;                                  // inside an if, where an unknown filter matters only when it runs
+    bool macro;
+} Surroundings;
+
 typedef struct {
     Lexer *lex;
     Template *t;
     Token tok, ahead;                           // ahead is there if has_ahead
     bool has_ahead;
-    size_t depth;                               // of statements and expressions
-    size_t loop_depth;                          // loops that a break here would leave
-    bool soft;                                  // inside an if, where an unknown filter matters only when it runs
-    bool in_macro;
+    Surroundings in;
     const Node *unknown;                        // the first filter or test that nobody offers
 } Parser;
 

@@ -38,15 +38,23 @@ void arena_free(Arena *a)
     *a = (Arena){0};
 }
 
-_Noreturn void fail_kind(Render *r, const char *kind, const char *fmt, ...)
+_Noreturn void fail_at(Job *job, size_t at, const char *kind, const char *fmt, ...)
 {
-    char why[sizeof r->e->text];
+    char why[sizeof job->e->text], column[24] = "";
+    const char *src = job->t->src;
+    size_t line = 1, begin = 0;
     va_list args;
     va_start(args, fmt);
     vsnprintf(why, sizeof why, fmt, args);
     va_end(args);
-    fail(r->e, "%s:%u: %s: %s", r->t->name, r->line, kind, why);
-    longjmp(r->jump, 1);
+    for (size_t i = 0; i < at; i++) {
+        if (src[i] != '\n') continue;
+        line++;
+        begin = i + 1;
+    }
+    if (strcmp(kind, "syntax error") == 0) sprintf(column, ":%zu", str_count(v_str(src + begin, at - begin)) + 1);
+    fail(job->e, "%s:%zu%s: %s: %s", job->t->name, line, column, kind, why);
+    longjmp(job->jump, 1);
 }
 
 // ---- limits -------------------------------------------------------------------------------------------------------

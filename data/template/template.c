@@ -10,7 +10,7 @@ void spans_free(Spans *s)
 }
 
 // A copy of the source as Jinja reads it: every kind of newline is \n, and one at the very end goes.
-static char *normalize_newlines(Arena *a, const char *source, size_t len, size_t *n)
+static const char *normalize_newlines(Arena *a, const char *source, size_t len, size_t *n)
 {
     char *text = arena_take(a, len + 1);
     *n = 0;
@@ -31,12 +31,11 @@ Template *template_parse(const char *source, size_t len, const char *name, Err *
         return NULL;
     }
     Template *t = mem_alloc(1, sizeof *t);
-    t->name = mem_strdup(name);
     Lexer *x = arena_take(&t->arena, sizeof *x);
-    *x = (Lexer){.arena = &t->arena, .name = t->name, .line_starting = true, .e = e};
-    x->src = normalize_newlines(&t->arena, source, len, &x->len);
-    lex_lines(x);
-    if (setjmp(x->jump)) {
+    *x = (Lexer){.job = {.t = t, .e = e}, .arena = &t->arena, .line_starting = true};
+    t->name = memcpy(arena_take(&t->arena, strlen(name) + 1), name, strlen(name) + 1);
+    t->src = x->src = normalize_newlines(&t->arena, source, len, &x->len);
+    if (setjmp(x->job.jump)) {
         template_free(t);
         return NULL;
     }
@@ -48,8 +47,6 @@ void template_free(Template *t)
 {
     if (!t) return;
     arena_free(&t->arena);
-    free(t->names);
-    free(t->name);
     free(t);
 }
 
@@ -59,8 +56,8 @@ bool template_render(const Template *t, const cJSON *vars, Buf *out, Spans *span
 {
     size_t n_spans = spans ? spans->n : 0;
     Render *r = mem_alloc(1, sizeof *r);        // not on the stack: a jump back here must find it as it was left
-    *r = (Render){.t = t, .vars = vars, .out = out, .base = out->len, .spans = spans, .line = 1, .e = e};
-    bool ok = setjmp(r->jump) == 0;
+    *r = (Render){.job = {.t = t, .e = e}, .vars = vars, .out = out, .base = out->len, .spans = spans};
+    bool ok = setjmp(r->job.jump) == 0;
     if (ok) {
         render_body(r);
     } else {
