@@ -164,6 +164,14 @@ static Value eval_builtin(Render *r, const Node *n, Value v)
     return call_builtin(r, &(Bound){n->builtin, n->value, v}, &a);
 }
 
+static Value eval_concat(Render *r, const Node *n)
+{
+    Seq *parts = seq_new(r, 1 + n->kids.n);
+    seq_add(r, parts, eval_node(r, n->a));
+    for (size_t i = 0; i < n->kids.n; i++) seq_add(r, parts, eval_node(r, n->kids.v[i]->a));
+    return str_join(r, v_text(""), parts);
+}
+
 static Value eval_compare(Render *r, const Node *n)
 {
     Value left = eval_node(r, n->a);
@@ -231,7 +239,7 @@ static Value eval_inner(Render *r, const Node *n)
     }
     case N_COND: return eval_cond(r, n);
     case N_COMPARE: return eval_compare(r, n);
-    case N_CONCAT: return str_join(r, v_text(""), eval_items(r, n, V_LIST).seq);
+    case N_CONCAT: return eval_concat(r, n);
     default: break;
     }
     assert(n->type == N_BINARY);

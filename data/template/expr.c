@@ -36,9 +36,14 @@ bool name_skip(Parser *p, const char *word)
     return true;
 }
 
+static Value token_text(const Parser *p)
+{
+    return p->tok.type == T_NAME ? p->tok.value : v_text(token_name(p->tok.type));
+}
+
 _Noreturn void fail_expected(Parser *p, const char *what)
 {
-    Value found = p->tok.type == T_NAME ? p->tok.value : v_text(token_name(p->tok.type));
+    Value found = token_text(p);
     fail_syntax(p->lex, p->tok.at, "expected %s, found %.*s", what, (int)found.len, found.s);
 }
 
@@ -105,14 +110,32 @@ void parse_deeper(Parser *p)
 
 // ---- expressions --------------------------------------------------------------------------------------------------
 
+// The operators that stand between operands, from the loosest level to the tightest. All are left-associative (in Jinja
+// ** too); but the comparisons of a level are one chain, and so are the operands of ~.
+enum { LEVEL_OR, LEVEL_AND, LEVEL_NOT, LEVEL_COMPARE, LEVEL_SUM, LEVEL_CONCAT, LEVEL_PRODUCT, LEVEL_POWER, LEVEL_UNARY };
+typedef struct { const char *text; int level; NodeType type; Op op; } Operator;
+static const Operator operators[] = {
+    {"or", LEVEL_OR, N_OR, 0}, {"and", LEVEL_AND, N_AND, 0},
+    {"==", LEVEL_COMPARE, N_COMPARE, OP_EQ}, {"!=", LEVEL_COMPARE, N_COMPARE, OP_NE},
+    {"<", LEVEL_COMPARE, N_COMPARE, OP_LT}, {"<=", LEVEL_COMPARE, N_COMPARE, OP_LE},
+    {">", LEVEL_COMPARE, N_COMPARE, OP_GT}, {">=", LEVEL_COMPARE, N_COMPARE, OP_GE},
+    {"in", LEVEL_COMPARE, N_COMPARE, OP_IN}, {"not", LEVEL_COMPARE, N_COMPARE, OP_NOT_IN},
+    {"+", LEVEL_SUM, N_BINARY, OP_ADD}, {"-", LEVEL_SUM, N_BINARY, OP_SUB}, {"~", LEVEL_CONCAT, N_CONCAT, 0},
+    {"*", LEVEL_PRODUCT, N_BINARY, OP_MUL}, {"/", LEVEL_PRODUCT, N_BINARY, OP_DIV},
+    {"//", LEVEL_PRODUCT, N_BINARY, OP_FLOORDIV}, {"%", LEVEL_PRODUCT, N_BINARY, OP_MOD},
+    {"**", LEVEL_POWER, N_BINARY, OP_POW},
+};
+
+static Node *parse_level(Parser *p, int level);
+
 static Node *parse_string(Parser *p)
 {
     Token t = token_next(p);
     Node *first = const_node(p, t.at, t.value);
     if (p->tok.type != T_STRING) return first;
-    Node *all = node_new(p, N_CONCAT, t.at);    // "a" "b" is one string
-    for (nodes_add(p, &all->kids, first); p->tok.type == T_STRING; token_next(p))
-        nodes_add(p, &all->kids, const_node(p, p->tok.at, p->tok.value));
+    Node *all = node_with(p, N_CONCAT, t.at, first, NULL);        // "a" "b" is one string
+    for (; p->tok.type == T_STRING; token_next(p))
+        nodes_add(p, &all->kids, node_with(p, N_GROUP, p->tok.at, const_node(p, p->tok.at, p->tok.value), NULL));
     return all;
 }
 
@@ -171,8 +194,6 @@ static bool at_tuple_end(const Parser *p)
     return type == T_PRINT_END || type == T_BLOCK_END || type == T_RPAREN;
 }
 
-static Node *parse_or(Parser *p);
-
 // One expression, or several with commas between, which make a tuple. A target consists of primaries only.
 Node *parse_tuple(Parser *p, TupleRule rule)
 {
@@ -183,7 +204,7 @@ Node *parse_tuple(Parser *p, TupleRule rule)
         if (items.n) token_expect(p, T_COMMA);
         if (at_tuple_end(p)) break;
         nodes_add(p, &items, rule == TUPLE_TARGET ? parse_primary(p)
-                             : rule == TUPLE_NO_IF ? parse_or(p) : parse_expression(p));
+                             : rule == TUPLE_NO_IF ? parse_level(p, LEVEL_OR) : parse_expression(p));
         if (p->tok.type != T_COMMA) break;
         is_tuple = true;
     }
@@ -324,78 +345,44 @@ static Node *parse_unary(Parser *p, bool with_filter)
     return n;
 }
 
-// The binary operators, all of them left-associative (in Jinja ** too), from the loosest level to the tightest. ~ takes
-// all its operands at once.
-static Node *parse_binary(Parser *p, int level)
+// Takes an operator of the level, if one stands here; else NULL. The word behind a "not" must be "in".
+static const Operator *operator_skip(Parser *p, int level)
 {
-    static const struct { TokenType token; Op op; int level; } operators[] = {
-        {T_ADD, OP_ADD, 0}, {T_SUB, OP_SUB, 0}, {T_MUL, OP_MUL, 2}, {T_DIV, OP_DIV, 2}, {T_FLOORDIV, OP_FLOORDIV, 2},
-        {T_MOD, OP_MOD, 2}, {T_POW, OP_POW, 3},
-    };
-    if (level == 4) return parse_unary(p, true);
-    size_t at = p->tok.at, i, n = sizeof operators / sizeof *operators;
-    Node *left = parse_binary(p, level + 1);
-    if (level == 1) {
-        if (p->tok.type != T_TILDE) return left;
-        Node *all = node_new(p, N_CONCAT, at);
-        for (nodes_add(p, &all->kids, left); token_skip(p, T_TILDE); ) nodes_add(p, &all->kids, parse_binary(p, 2));
-        return all;
+    Value text = token_text(p);
+    for (size_t i = 0; i < sizeof operators / sizeof *operators; i++) {
+        const Operator *o = &operators[i];
+        if (o->level != level || !text_is(text, o->text)) continue;
+        if (o->op == OP_NOT_IN && !token_is(token_ahead(p), "in")) continue;
+        for (int words = o->op == OP_NOT_IN ? 2 : 1; words > 0; words--) token_next(p);
+        return o;
     }
-    for (;;) {
-        for (i = 0; i < n && !(operators[i].token == p->tok.type && operators[i].level == level); i++) continue;
-        if (i == n) return left;
-        token_next(p);
-        left = node_with(p, N_BINARY, at, left, parse_binary(p, level + 1));
-        left->op = operators[i].op;
-    }
+    return NULL;
 }
 
-static Node *parse_compare(Parser *p)
+static Node *parse_level(Parser *p, int level)
 {
-    static const struct { TokenType token; Op op; } operators[] = {
-        {T_EQ, OP_EQ}, {T_NE, OP_NE}, {T_LT, OP_LT}, {T_LE, OP_LE}, {T_GT, OP_GT}, {T_GE, OP_GE},
-    };
     size_t at = p->tok.at;
-    Node *first = parse_binary(p, 0), *chain = NULL;
-    for (;;) {
-        Op op = OP_ADD;
-        for (size_t i = 0; i < sizeof operators / sizeof *operators; i++)
-            if (operators[i].token == p->tok.type) op = operators[i].op;
-        if (at_name(p, "in")) op = OP_IN;
-        if (at_name(p, "not") && token_is(token_ahead(p), "in")) { op = OP_NOT_IN; token_next(p); }
-        if (op == OP_ADD) return chain ? chain : first;
-        token_next(p);
-        if (!chain) chain = node_with(p, N_COMPARE, at, first, NULL);
-        Node *operand = node_with(p, N_GROUP, p->tok.at, parse_binary(p, 0), NULL);
-        operand->op = op;
+    if (level == LEVEL_UNARY) return parse_unary(p, true);
+    if (level == LEVEL_NOT && name_skip(p, "not")) {
+        parse_deeper(p);
+        Node *n = node_with(p, N_NOT, at, parse_level(p, LEVEL_NOT), NULL);
+        p->in.depth--;
+        return n;
+    }
+    Node *left = parse_level(p, level + 1), *chain = NULL;
+    for (const Operator *o; (o = operator_skip(p, level)); ) {
+        Node *right = parse_level(p, level + 1);
+        if (o->type != N_COMPARE && o->type != N_CONCAT) {
+            left = node_with(p, o->type, at, left, right);
+            left->op = o->op;
+            continue;
+        }
+        if (!chain) chain = node_with(p, o->type, at, left, NULL);
+        Node *operand = node_with(p, N_GROUP, right->at, right, NULL);
+        operand->op = o->op;
         nodes_add(p, &chain->kids, operand);
     }
-}
-
-static Node *parse_not(Parser *p)
-{
-    size_t at = p->tok.at;
-    if (!name_skip(p, "not")) return parse_compare(p);
-    parse_deeper(p);
-    Node *n = node_with(p, N_NOT, at, parse_not(p), NULL);
-    p->in.depth--;
-    return n;
-}
-
-static Node *parse_and(Parser *p)
-{
-    size_t at = p->tok.at;
-    Node *left = parse_not(p);
-    while (name_skip(p, "and")) left = node_with(p, N_AND, at, left, parse_not(p));
-    return left;
-}
-
-static Node *parse_or(Parser *p)
-{
-    size_t at = p->tok.at;
-    Node *left = parse_and(p);
-    while (name_skip(p, "or")) left = node_with(p, N_OR, at, left, parse_and(p));
-    return left;
+    return chain ? chain : left;
 }
 
 // Jinja compiles all parts of "x if test else y" softly, as it does an if: what they lack is forgiven until it runs.
@@ -403,9 +390,9 @@ Node *parse_expression(Parser *p)
 {
     size_t at = p->tok.at;
     const Node *unknown = p->unknown;
-    Node *n = parse_or(p);
+    Node *n = parse_level(p, LEVEL_OR);
     while (name_skip(p, "if")) {
-        n = node_with(p, N_COND, at, n, parse_or(p));
+        n = node_with(p, N_COND, at, n, parse_level(p, LEVEL_OR));
         parse_deeper(p);
         if (name_skip(p, "else")) n->c = parse_expression(p);
         p->in.depth--;

@@ -123,8 +123,8 @@ typedef enum {
     N_CONTINUE, N_NS_TARGET, N_GROUP
 } NodeType;
 
-// To add an operator: its token (here, and in lex.c), an Op (its text and its code in op.c), a row in parse_binary of
-// expr.c.
+// To add an operator: its token (here, and in lex.c), an Op (its text and its code in op.c), a row in
+// operators of expr.c.
 typedef enum { OP_ADD, OP_SUB, OP_MUL, OP_DIV, OP_FLOORDIV, OP_MOD, OP_POW, OP_EQ, OP_NE, OP_LT, OP_LE, OP_GT, OP_GE,
                OP_IN, OP_NOT_IN } Op;
 
@@ -135,7 +135,7 @@ typedef struct { Nodes args, kw, names; Node *star, *star2; } CallArgs;         
 // Which fields a node uses: a, b, c are parts in the order of the source; kids a list of parts or a body.
 struct Node {
     NodeType type;
-    Op op;                                      // N_BINARY; N_COMPARE has one N_GROUP kid per operator and operand
+    Op op;                                      // N_BINARY. N_COMPARE, N_CONCAT: a and then one N_GROUP kid per operator
     size_t at;                                  // offset in the source
     size_t sym;                                 // index into Template.names
     Node *a, *b, *c;
