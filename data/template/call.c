@@ -19,15 +19,21 @@ const Builtin *row_find(const Builtin *rows, uint32_t of, Value name)
 
 Value args_pop(Args *a, Value name)
 {
-    for (size_t i = 0; i < a->n_kw; i++) {
-        if (!text_same(a->names[i], name)) continue;
-        Value v = a->kw[i];
-        a->n_kw--;
-        memmove(a->names + i, a->names + i + 1, (a->n_kw - i) * sizeof *a->names);
-        memmove(a->kw + i, a->kw + i + 1, (a->n_kw - i) * sizeof *a->kw);
-        return v;
+    for (size_t i = 0; i < a->kw.keys.n; i++) {
+        if (!text_same(a->kw.keys.items[i], name)) continue;
+        seq_remove(&a->kw.keys, i);
+        return seq_remove(&a->kw.vals, i);
     }
     return v_missing();
+}
+
+Value args_take(Args *a, size_t i, Value name) { return i < a->n ? a->v[i] : args_pop(a, name); }
+
+void args_end(Render *r, const Args *a, size_t n, Value callee)
+{
+    if (a->n > n) fail_run(r, "'%s' takes at most %zu arguments, but got %zu", value_chars(r, callee), n, a->n);
+    if (a->kw.keys.n == 0) return;
+    fail_run(r, "'%s' takes no argument '%s' here", value_chars(r, callee), value_chars(r, a->kw.keys.items[0]));
 }
 
 // Afterwards v[i] is the argument for the i-th parameter of the row, V_MISSING if it was left out.
@@ -37,14 +43,12 @@ static void bind_params(Render *r, const Bound *b, Args *a)
     size_t n = 0;
     for (const char *p = b->row->params; *p; p += *p == ' ') {
         size_t len = strcspn(p, " ");
-        bound[n] = n < a->n ? a->v[n] : args_pop(a, v_str(p, len));
+        bound[n] = args_take(a, n, v_str(p, len));
         if (bound[n++].kind == V_MISSING && n <= b->row->need)
             fail_run(r, "'%s' needs the argument '%.*s'", value_chars(r, b->name), (int)len, p);
         p += len;
     }
-    if (a->n > n) fail_run(r, "'%s' takes at most %zu arguments, but got %zu", value_chars(r, b->name), n, a->n);
-    if (a->n_kw)
-        fail_run(r, "'%s' takes no argument '%s' here", value_chars(r, b->name), value_chars(r, a->names[0]));
+    args_end(r, a, n, b->name);
     a->v = bound;
     a->n = n;
 }

@@ -4,6 +4,8 @@
 #include "jinja.h"
 
 #include <assert.h>
+#include <math.h>
+#include <stdlib.h>
 
 typedef enum { FLOW_NEXT, FLOW_BREAK, FLOW_CONTINUE } Flow;
 
@@ -33,6 +35,36 @@ static void scope_set(Render *r, Scope *s, size_t sym, Value v)
         }
     s->vars = render_room(r, s->vars, s->n, &s->cap, sizeof *s->vars);
     s->vars[s->n++] = (Var){sym, v};
+}
+
+// A number prints as it was written: the item carries its text. Without a text (a value that no file wrote), whole
+// numbers are ints.
+static Value number_from_json(Render *r, const cJSON *json)
+{
+    const char *text = json->valuestring;
+    double f = json->valuedouble;
+    if (!text) return f == floor(f) && fabs(f) < 0x1p63 ? v_int((int64_t)f) : v_float(f);
+    return strpbrk(text, ".eE") ? v_float(strtod(text, NULL)) : text_to_int(&r->arena, v_text(text));
+}
+
+static Value value_from_json(Render *r, const cJSON *json)
+{
+    const cJSON *part;
+    if (cJSON_IsString(json)) return v_text(json->valuestring);
+    if (cJSON_IsNumber(json)) return number_from_json(r, json);
+    if (cJSON_IsBool(json)) return v_bool(cJSON_IsTrue(json));
+    if (!cJSON_IsArray(json) && !cJSON_IsObject(json)) return v_none();
+    render_enter(r);
+    Value v;
+    if (cJSON_IsArray(json)) {
+        v = v_seq(V_LIST, seq_new(r, 0));
+        cJSON_ArrayForEach(part, json) seq_add(r, v.seq, value_from_json(r, part));
+    } else {
+        v = v_dict(dict_new(r, 0));
+        cJSON_ArrayForEach(part, json) dict_put(r, v.dict, v_text(part->string), value_from_json(r, part));
+    }
+    r->depth--;
+    return v;
 }
 
 // What the caller of the template gave, else what every template has.
@@ -104,12 +136,12 @@ static Args eval_args(Render *r, const CallArgs *c)
         need_kind(r, v2, SET(V_DICT), "'**'");
         options = v2.dict;
     }
-    for (size_t i = 0; i < options->n; i++) {
-        need_kind(r, options->keys[i], SET(V_STRING), "'**'");
-        dict_put(r, named, options->keys[i], options->vals[i]);
+    for (size_t i = 0; i < options->keys.n; i++) {
+        need_kind(r, options->keys.items[i], SET(V_STRING), "'**'");
+        dict_put(r, named, options->keys.items[i], options->vals.items[i]);
     }
-    if (named->n != c->kw.n + options->n) fail_run(r, "a call gives the same argument twice");
-    return (Args){.v = v->items, .n = v->n, .names = named->keys, .kw = named->vals, .n_kw = named->n};
+    if (named->keys.n != c->kw.n + options->keys.n) fail_run(r, "a call gives the same argument twice");
+    return (Args){.v = v->items, .n = v->n, .kw = *named};
 }
 
 // Parameters that the call leaves out have their default, or are undefined.
@@ -119,17 +151,13 @@ static void bind_macro(Render *r, const Macro *m, Scope *s, Args *a)
     size_t n_required = sig->args.n - sig->kw.n;
     for (size_t i = 0; i < sig->args.n; i++) {
         size_t sym = sig->args.v[i]->sym;
-        Value param = r->job.t->names[sym];
-        render_charge(r, 1 + a->n_kw / 8);
-        Value v = i < a->n ? a->v[i] : args_pop(a, param);
+        Value param = r->job.t->names[sym], v = args_take(a, i, param);
+        render_charge(r, 1 + a->kw.keys.n / 8);
         if (v.kind == V_MISSING)
             v = i < n_required ? undefined_new(r, NULL, param, false) : eval_node(r, sig->kw.v[i - n_required]);
         scope_set(r, s, sym, v);
     }
-    if (a->n_kw == 0 && a->n <= sig->args.n) return;
-    const char *name = value_chars(r, m->name);
-    if (a->n_kw) fail_run(r, "'%s' takes no argument '%s' here", name, value_chars(r, a->names[0]));
-    fail_run(r, "'%s' takes at most %zu arguments, but got %zu", name, sig->args.n, a->n);
+    args_end(r, a, sig->args.n, m->name);
 }
 
 static Value call_macro(Render *r, const Macro *m, Args *a)

@@ -90,11 +90,7 @@ static Value call_named(Render *r, const Args *a, size_t at, const Builtin *(*fi
     Value name = a->v[at];
     const Builtin *row = name.kind == V_STRING ? find(name) : NULL;
     if (!row) fail_run(r, "No %s named '%s'.", find == test_find ? "test" : "filter", value_chars(r, name));
-    Args rest = {.v = a->v + at + 1, .n = a->n - at - 1, .n_kw = a->n_kw};    // binding changes the keywords: copies
-    rest.names = render_take(r, a->n_kw + 1, sizeof *rest.names);
-    rest.kw = render_take(r, a->n_kw + 1, sizeof *rest.kw);
-    if (a->n_kw) memcpy(rest.names, a->names, a->n_kw * sizeof *rest.names);
-    if (a->n_kw) memcpy(rest.kw, a->kw, a->n_kw * sizeof *rest.kw);
+    Args rest = {.v = a->v + at + 1, .n = a->n - at - 1, .kw = *dict_copy(r, &a->kw)};   // binding takes keywords out
     return call_builtin(r, &(Bound){row, name, item}, &rest);
 }
 
@@ -103,7 +99,7 @@ BUILTIN(map)
     if (!value_truth(r, v)) return v_seq(V_ITER, seq_new(r, 0));
     Value path = a->n ? v_missing() : args_pop(a, v_text("attribute"));
     Value otherwise = a->n ? v_none() : args_pop(a, v_text("default"));
-    if (a->n == 0 && (path.kind == V_MISSING || a->n_kw)) fail_run(r, "map needs a filter or an attribute");
+    if (a->n == 0 && (path.kind == V_MISSING || a->kw.keys.n)) fail_run(r, "map needs a filter or an attribute");
     Seq *s = seq_copy(r, value_iterate(r, v));
     for (size_t i = 0; i < s->n; i++)
         s->items[i] = a->n ? call_named(r, a, 0, filter_find, s->items[i]) : path_get(r, s->items[i], path, otherwise);

@@ -82,7 +82,7 @@ BUILTIN(range)
 // dict(mapping or pairs, key=value, ...), which namespace() takes, too.
 BUILTIN(make_dict)
 {
-    Dict *d = dict_new(r, a->n_kw);
+    Dict *d = dict_new(r, a->kw.keys.n);
     Value from = a->n ? a->v[0] : v_dict(dict_new(r, 0));
     if (a->n > 1) fail_run(r, "a dict is made from one value, not from %zu", a->n);
     const Seq *pairs = from.kind == V_DICT ? dict_items(r, from.dict) : value_iterate(r, from);
@@ -91,7 +91,7 @@ BUILTIN(make_dict)
         if (two->n != 2) fail_run(r, "an entry of a dict is made from 2 values, not from %zu", two->n);
         dict_put(r, d, two->items[0], two->items[1]);
     }
-    for (size_t i = 0; i < a->n_kw; i++) dict_put(r, d, a->names[i], a->kw[i]);
+    for (size_t i = 0; i < a->kw.keys.n; i++) dict_put(r, d, a->kw.keys.items[i], a->kw.vals.items[i]);
     return (Value){.kind = (uint8_t)a->how, .dict = d};
 }
 

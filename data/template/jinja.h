@@ -3,14 +3,15 @@
 // Jinja2. The rest of Jinja2 is refused by its name, not left out in silence:
 //   chat.jinja:12: runtime: the filter 'xmlattr' is not part of chat templates
 // An error has a file, a line, a kind, and one sentence, which is ours. Only raise_exception's is the template's.
-// Each file calls only those before it, first down the left column and then down the right one:
-//   chars.c    UTF-8 characters: white space, letters, case      method.c   methods, and filters that make text
-//   render.c   memory, limits, failing, text under construction  op.c       operators, subscripts, attributes
-//   print.c    str() and repr() of values                        global.c   tests and global functions
-//   value.c    lists, dicts, truth, equality, order              filter.c   the other filters
-//   text.c     strip, split, find, replace, numbers in text      eval.c     expressions, scopes, macros, statements
-//   json.c     values from JSON and to JSON                      lex.c, expr.c, parse.c   text -> tokens -> tree
+// Each file calls only those before it, first down the left column and then down the right one (but print.c and value.c
+// call each other: a value in a message is printed):
+//   chars.c    UTF-8 characters: white space, letters, case      op.c       operators, subscripts, attributes
+//   render.c   memory, limits, failing, text under construction  global.c   tests and global functions
+//   print.c    str(), repr() and JSON of values                  filter.c   the other filters
+//   value.c    lists, dicts, truth, equality, order              eval.c     expressions, scopes, macros, statements
+//   text.c     strip, split, find, replace, numbers in text      lex.c, expr.c, parse.c   text -> tokens -> tree
 //   call.c     arguments of calls, builtins by their names       template.c the public face
+//   method.c   methods, and filters that make text
 // A failure inside the engine is a longjmp to template_parse or template_render. That leaks nothing: what a parse or
 // a render allocates lies in one arena, and text under construction lies at the end of the caller's output.
 #ifndef JINJA_H
@@ -76,12 +77,12 @@ typedef struct {
 } Value;
 
 typedef struct Seq { Value *items; size_t n, cap; const char *name; } Seq;     // name: of a V_VIEW or a V_RANGE
-typedef struct Dict { Value *keys, *vals; size_t n, cap; } Dict;
+typedef struct Dict { Seq keys, vals; } Dict;
 typedef struct Undef { const char *of; Value name; bool unsafe; } Undef;        // of: what lacks it; NULL: a variable
 typedef struct Loop { const Seq *items; size_t index0; Value changed; } Loop;
 
-// A call's arguments: n by their place, then names[i] = kw[i]. how: from the builtin's row.
-typedef struct { Value *v; size_t n; Value *names, *kw; size_t n_kw; int how; } Args;
+// A call's arguments: n by their place, then those by their names. how: from the builtin's row.
+typedef struct { Value *v; size_t n; Dict kw; int how; } Args;
 typedef struct Render Render;
 
 // A filter, test, method or global function is a row in a table. To add one: a row, its function, and a case in
@@ -240,7 +241,8 @@ Value out_cut(Render *r, size_t mark);          // takes the text from `mark` on
 // ---- print.c -------------------------------------------------------------------------------------------------------
 const char *type_name(Value v);                 // "a list", for messages
 void value_print(Render *r, Value v);           // str()
-void value_repr(Render *r, Value v);            // repr()
+typedef struct { bool json, ascii, sort; Value indent, item_sep, key_sep; } Style;      // not json: as repr()
+void value_write(Render *r, Value v, const Style *style, size_t level);
 Value value_to_str(Render *r, Value v);
 const char *value_chars(Render *r, Value v);    // str() with a NUL at its end
 
@@ -253,7 +255,9 @@ bool value_truth_or(Render *r, Value v, bool otherwise);
 Seq *seq_new(Render *r, size_t cap);
 void seq_add(Render *r, Seq *s, Value v);
 Seq *seq_copy(Render *r, const Seq *from);
+Value seq_remove(Seq *s, size_t i);             // the i-th item, which is in there
 Dict *dict_new(Render *r, size_t cap);
+Dict *dict_copy(Render *r, const Dict *from);
 const Value *dict_get(Render *r, const Dict *d, Value key);             // NULL if absent
 void dict_put(Render *r, Dict *d, Value key, Value value);
 void need_hashable(Render *r, Value v);
@@ -279,15 +283,12 @@ Value str_html(Render *r, Value s);
 Value text_to_int(Arena *a, Value s);                                   // what int(s) reads; V_MISSING if it is none
 bool text_to_float(Arena *a, Value s, double *out);                     // what float(s) reads
 
-// ---- json.c --------------------------------------------------------------------------------------------------------
-typedef struct { Value indent, item_sep, key_sep; bool ascii, sort; } JsonStyle;
-void value_json(Render *r, Value v, const JsonStyle *style, size_t level);
-Value value_from_json(Render *r, const cJSON *json);
-
 // ---- call.c --------------------------------------------------------------------------------------------------------
 bool has_word(const char *words, Value name);   // is it one of the words, which have spaces between them?
 const Builtin *row_find(const Builtin *rows, uint32_t of, Value name);  // rows end with one without a name; NULL: none
 Value args_pop(Args *a, Value name);            // a keyword's value, taken out of the keywords; V_MISSING: none
+Value args_take(Args *a, size_t i, Value name); // the same for the i-th parameter, which may be given by its place
+void args_end(Render *r, const Args *a, size_t n, Value callee);        // fails if more than n were given
 Value call_builtin(Render *r, const Bound *b, Args *a);
 
 // ---- op.c ----------------------------------------------------------------------------------------------------------

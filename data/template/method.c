@@ -117,8 +117,8 @@ BUILTIN(indent)
 BUILTIN(tojson)
 {
     Value indent = a->v[1], separators = a->v[2];
-    JsonStyle style = {indent, v_text(is_a(indent, GIVEN) ? "," : ", "), v_text(": "),
-                       value_truth_or(r, a->v[0], false), value_truth_or(r, a->v[3], false)};
+    Style style = {true, value_truth_or(r, a->v[0], false), value_truth_or(r, a->v[3], false),
+                   indent, v_text(is_a(indent, GIVEN) ? "," : ", "), v_text(": ")};
     if (is_a(indent, GIVEN)) need_kind(r, indent, INTS | SET(V_STRING), "the indent of tojson");
     if (is_a(separators, GIVEN)) {
         const Seq *two = value_iterate(r, separators);
@@ -127,7 +127,7 @@ BUILTIN(tojson)
         style.key_sep = two->items[1];
     }
     size_t mark = r->out->len;
-    value_json(r, v, &style, 0);
+    value_write(r, v, &style, 0);
     return out_cut(r, mark);
 }
 
@@ -139,10 +139,7 @@ BUILTIN(list_pop)
     int64_t n = (int64_t)v.seq->n, i = value_int_or(r, a->v[0], -1);
     if (i < 0) i += n;
     if (i < 0 || i >= n) fail_run(r, "pop found no such item in a list of %lld", (long long)n);
-    Value item = v.seq->items[i];
-    memmove(v.seq->items + i, v.seq->items + i + 1, (size_t)(n - i - 1) * sizeof item);
-    v.seq->n--;
-    return item;
+    return seq_remove(v.seq, (size_t)i);
 }
 
 BUILTIN(get)
@@ -156,8 +153,8 @@ enum { KEYS, VALUES, ITEMS };
 BUILTIN(view)
 {
     static const char *const names[] = {[KEYS] = "dict_keys", [VALUES] = "dict_values", [ITEMS] = "dict_items"};
-    Seq *s = a->how == ITEMS ? dict_items(r, v.dict) : seq_new(r, 0);
-    if (a->how != ITEMS) *s = (Seq){.items = a->how == KEYS ? v.dict->keys : v.dict->vals, .n = v.dict->n};
+    const Dict *d = v.dict;
+    Seq *s = a->how == ITEMS ? dict_items(r, d) : seq_copy(r, a->how == KEYS ? &d->keys : &d->vals);
     s->name = names[a->how];
     return v_seq(V_VIEW, s);
 }

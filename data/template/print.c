@@ -1,4 +1,4 @@
-// jinja_print: values as text: str() and repr() as Python has them.
+// jinja_print: values as text: str() and repr() as Python has them, and JSON as json.dumps writes it.
 #include "jinja.h"
 
 #include <math.h>
@@ -17,10 +17,10 @@ const char *type_name(Value v)
 }
 
 // The fewest digits that read back as the same number; an exponent below 1e-4 and from 1e16.
-static size_t float_text(double f, char text[40])
+static size_t float_text(double f, bool json, char text[40])
 {
-    if (isnan(f)) return (size_t)sprintf(text, "nan");
-    if (isinf(f)) return (size_t)sprintf(text, f < 0 ? "-inf" : "inf");
+    if (isnan(f)) return (size_t)sprintf(text, json ? "NaN" : "nan");
+    if (isinf(f)) return (size_t)sprintf(text, "%s%s", f < 0 ? "-" : "", json ? "Infinity" : "inf");
     char digits[40];
     int precision = 15;
     do snprintf(digits, sizeof digits, "%.*e", precision - 1, f);
@@ -37,60 +37,89 @@ static size_t float_text(double f, char text[40])
     return n;
 }
 
-static void repr_string(Render *r, Value v)
+// A character as an escape: \\n, \\u00e9 and the like. JSON has no escape of more than 16 bits, and writes two.
+static void write_escape(Render *r, uint32_t c, bool json)
+{
+    char text[16], letter = c == '\\' || c == '"' || c == '\'' ? (char)c : 0;
+    for (const char *p = json ? "\nn\rr\tt\bb\ff" : "\nn\rr\tt"; *p; p += 2)
+        if ((uint32_t)*p == c) letter = p[1];
+    if (letter) sprintf(text, "\\%c", letter);
+    else if (c < 0x100 && !json) sprintf(text, "\\x%02x", c);
+    else if (c < 0x10000) sprintf(text, "\\u%04x", c);
+    else if (!json) sprintf(text, "\\U%08x", c);
+    else sprintf(text, "\\u%04x\\u%04x", 0xD7C0 + (c >> 10), 0xDC00 + (c & 0x3FF));
+    out_text(r, text);
+}
+
+static void write_string(Render *r, Value v, const Style *style)
 {
     bool single = memchr(v.s, '\'', v.len), dbl = memchr(v.s, '"', v.len);
-    char quote = single && !dbl ? '"' : '\'';
-    const char *end = v.s + v.len;
+    char quote = style->json || (single && !dbl) ? '"' : '\'';
+    const char *end = v.s + v.len, *plain = v.s;
     out_add(r, &quote, 1);
-    for (const char *p = v.s; p < end; p += char_len(p, end)) {
+    for (const char *p = v.s, *next; p < end; p = next) {
         uint32_t c = char_code(p, end);
-        const char *at = c && c < 128 ? strchr("\nn\rr\tt\\\\", (int)c) : NULL;
-        char text[12];
-        if (at && strchr("\n\r\t\\", (int)c)) sprintf(text, "\\%c", at[1]);
-        else if (c == (uint32_t)quote) sprintf(text, "\\%c", quote);
-        else if (!code_is_printable(c)) sprintf(text, c < 256 ? "\\x%02x" : c < 65536 ? "\\u%04x" : "\\U%08x", c);
-        else {
-            out_add(r, p, char_len(p, end));
-            continue;
-        }
-        out_text(r, text);
+        next = p + char_len(p, end);
+        bool fits = style->json ? c >= 32 && !(style->ascii && c > 126) : code_is_printable(c);
+        if (fits && c != (uint32_t)quote && c != '\\') continue;
+        out_add(r, plain, (size_t)(p - plain));
+        plain = next;
+        write_escape(r, c, style->json);
     }
+    out_add(r, plain, (size_t)(end - plain));
     out_add(r, &quote, 1);
 }
 
-static void repr_items(Render *r, const char *open, const Seq *s, const char *close)
+static void write_newline(Render *r, const Style *style, size_t level)
 {
+    if (!is_a(style->indent, GIVEN)) return;
+    out_text(r, "\n");
+    for (size_t i = 0; i < level; i++)
+        if (style->indent.kind == V_STRING) out_value(r, style->indent);
+        else for (int64_t n = int_of(style->indent); n > 0; n--) out_text(r, " ");
+}
+
+static void write_key(Render *r, Value key, const Style *style)
+{
+    bool quoted = style->json && key.kind != V_STRING;
+    if (quoted && !is_a(key, NUMBERS | SET(V_BIG) | SET(V_NONE)))
+        fail_run(r, "a key of JSON cannot be %s", type_name(key));
+    if (quoted) out_text(r, "\"");
+    value_write(r, key, style, 0);
+    if (quoted) out_text(r, "\"");
+}
+
+// The entries of a dict, or the items of a list: then there are no keys.
+static void write_items(Render *r, const char *open, Dict d, const char *close, const Style *style, size_t level)
+{
+    if (style->sort) d = *dict_copy(r, &d);
+    if (style->sort) sort_values(r, d.vals.items, d.keys.items, d.keys.n, false);
     out_text(r, open);
-    for (size_t i = 0; i < s->n; i++) {
-        if (i) out_text(r, ", ");
-        value_repr(r, s->items[i]);
+    for (size_t i = 0; i < d.vals.n; i++) {
+        if (i) value_print(r, style->item_sep);
+        write_newline(r, style, level + 1);
+        if (d.keys.n) {
+            write_key(r, d.keys.items[i], style);
+            value_print(r, style->key_sep);
+        }
+        value_write(r, d.vals.items[i], style, level + 1);
     }
+    if (d.vals.n) write_newline(r, style, level);
     out_text(r, close);
 }
 
-static void repr_dict(Render *r, const Dict *d)
-{
-    out_text(r, "{");
-    for (size_t i = 0; i < d->n; i++) {
-        if (i) out_text(r, ", ");
-        value_repr(r, d->keys[i]);
-        out_text(r, ": ");
-        value_repr(r, d->vals[i]);
-    }
-    out_text(r, "}");
-}
+static const Style python = {.item_sep = {.kind = V_STRING, .len = 2, .s = ", "},
+                             .key_sep = {.kind = V_STRING, .len = 2, .s = ": "}};
 
 // What has no text of its own in Python, but an address, is <a function> and the like.
-static void repr_object(Render *r, Value v)
+static void write_object(Render *r, Value v)
 {
     char text[80];
     if (v.kind == V_NAMESPACE) {
-        out_text(r, "<Namespace ");
-        repr_dict(r, v.dict);
+        write_items(r, "<Namespace {", *v.dict, "}", &python, 0);
     } else if (v.kind == V_MACRO) {
         out_text(r, "<Macro ");
-        value_repr(r, v.macro->name);
+        value_write(r, v.macro->name, &python, 0);
     } else if (v.kind == V_LOOP) {
         sprintf(text, "<LoopContext %zu/%zu", v.loop->index0 + 1, v.loop->items->n);
         out_text(r, text);
@@ -101,31 +130,37 @@ static void repr_object(Render *r, Value v)
     out_text(r, ">");
 }
 
-void value_repr(Render *r, Value v)
+void value_write(Render *r, Value v, const Style *style, size_t level)
 {
+    const uint32_t in_json = NUMBERS | SET(V_NONE) | SET(V_BIG) | SET(V_STRING) | SET(V_LIST) | SET(V_TUPLE) | SET(V_DICT);
+    bool json = style->json;
     char text[40];
+    Dict list = {.vals = is_a(v, SEQS) ? *v.seq : (Seq){0}};
+    if (json && !is_a(v, in_json)) fail_run(r, "JSON has no form for %s", type_name(v));    // as in Python
     render_enter(r);
     switch (v.kind) {
     case V_STRING:
-        if (v.markup) out_text(r, "Markup(");
-        repr_string(r, v);
-        if (v.markup) out_text(r, ")");
+        if (v.markup && !json) out_text(r, "Markup(");
+        write_string(r, v, style);
+        if (v.markup && !json) out_text(r, ")");
         break;
     case V_UNDEFINED: out_text(r, "Undefined"); break;
-    case V_MISSING: case V_NONE: out_text(r, "None"); break;
-    case V_BOOL: out_text(r, v.b ? "True" : "False"); break;
+    case V_MISSING: case V_NONE: out_text(r, json ? "null" : "None"); break;
+    case V_BOOL: out_text(r, json ? (v.b ? "true" : "false") : v.b ? "True" : "False"); break;
     case V_INT: out_add(r, text, (size_t)sprintf(text, "%lld", (long long)v.i)); break;
     case V_BIG: out_value(r, v); break;
-    case V_FLOAT: out_add(r, text, float_text(v.f, text)); break;
-    case V_LIST: repr_items(r, "[", v.seq, "]"); break;
-    case V_TUPLE: repr_items(r, "(", v.seq, v.seq->n == 1 ? ",)" : ")"); break;
+    case V_FLOAT: out_add(r, text, float_text(v.f, json, text)); break;
+    case V_LIST: write_items(r, "[", list, "]", style, level); break;
+    case V_TUPLE:
+        write_items(r, json ? "[" : "(", list, json ? "]" : list.vals.n == 1 ? ",)" : ")", style, level);
+        break;
     case V_RANGE: out_text(r, v.seq->name); break;
     case V_VIEW:
         out_text(r, v.seq->name);
-        repr_items(r, "([", v.seq, "])");
+        write_items(r, "([", list, "])", style, level);
         break;
-    case V_DICT: repr_dict(r, v.dict); break;
-    default: repr_object(r, v);
+    case V_DICT: write_items(r, "{", *v.dict, "}", style, level); break;
+    default: write_object(r, v);
     }
     r->depth--;
 }
@@ -133,7 +168,7 @@ void value_repr(Render *r, Value v)
 void value_print(Render *r, Value v)
 {
     if (v.kind == V_STRING) out_value(r, v);
-    else if (v.kind != V_UNDEFINED) value_repr(r, v);
+    else if (v.kind != V_UNDEFINED) value_write(r, v, &python, 0);
 }
 
 Value value_to_str(Render *r, Value v)

@@ -59,23 +59,36 @@ Seq *seq_copy(Render *r, const Seq *from)
     return s;
 }
 
+Value seq_remove(Seq *s, size_t i)
+{
+    Value item = s->items[i];
+    s->n--;
+    memmove(s->items + i, s->items + i + 1, (s->n - i) * sizeof item);
+    return item;
+}
+
 Dict *dict_new(Render *r, size_t cap)
 {
     Dict *d = render_take(r, 1, sizeof *d);
-    *d = (Dict){.cap = cap};
-    if (cap) d->keys = render_take(r, cap, sizeof *d->keys);
-    if (cap) d->vals = render_take(r, cap, sizeof *d->vals);
+    *d = (Dict){*seq_new(r, cap), *seq_new(r, cap)};
+    return d;
+}
+
+Dict *dict_copy(Render *r, const Dict *from)
+{
+    Dict *d = render_take(r, 1, sizeof *d);
+    *d = (Dict){*seq_copy(r, &from->keys), *seq_copy(r, &from->vals)};
     return d;
 }
 
 // A scan: the dicts of a chat are small, and large ones are charged for it.
 const Value *dict_get(Render *r, const Dict *d, Value key)
 {
-    render_charge(r, d->n / 8);
-    for (size_t i = 0; i < d->n; i++) {
-        const Value *k = &d->keys[i];
-        bool texts = k->kind == V_STRING && key.kind == V_STRING;
-        if (texts ? text_same(*k, key) : value_equal(r, *k, key)) return &d->vals[i];
+    render_charge(r, d->keys.n / 8);
+    for (size_t i = 0; i < d->keys.n; i++) {
+        Value k = d->keys.items[i];
+        bool texts = k.kind == V_STRING && key.kind == V_STRING;
+        if (texts ? text_same(k, key) : value_equal(r, k, key)) return &d->vals.items[i];
     }
     return NULL;
 }
@@ -96,20 +109,17 @@ void dict_put(Render *r, Dict *d, Value key, Value value)
         *old = value;
         return;
     }
-    size_t cap = d->cap;
-    d->keys = render_room(r, d->keys, d->n, &cap, sizeof *d->keys);
-    d->vals = render_room(r, d->vals, d->n, &d->cap, sizeof *d->vals);
-    d->keys[d->n] = key;
-    d->vals[d->n++] = value;
+    seq_add(r, &d->keys, key);
+    seq_add(r, &d->vals, value);
 }
 
 Seq *dict_items(Render *r, const Dict *d)
 {
-    Seq *items = seq_new(r, d->n);
-    for (size_t i = 0; i < d->n; i++) {
+    Seq *items = seq_new(r, d->keys.n);
+    for (size_t i = 0; i < d->keys.n; i++) {
         Seq *pair = seq_new(r, 2);
-        seq_add(r, pair, d->keys[i]);
-        seq_add(r, pair, d->vals[i]);
+        seq_add(r, pair, d->keys.items[i]);
+        seq_add(r, pair, d->vals.items[i]);
         seq_add(r, items, v_seq(V_TUPLE, pair));
     }
     return items;
@@ -120,7 +130,7 @@ Seq *value_iterate(Render *r, Value v)
     need_kind(r, v, ITERABLE, "iteration");
     Seq *s = seq_new(r, 0);
     if (v.kind == V_DICT) {
-        *s = (Seq){.items = v.dict->keys, .n = v.dict->n};
+        *s = v.dict->keys;
     } else if (is_a(v, SEQS)) {
         *s = *v.seq;
         if (v.kind == V_ITER) v.seq->n = 0;
@@ -135,7 +145,7 @@ size_t value_length(Render *r, Value v)
 {
     if (v.kind == V_LOOP) return v.loop->items->n;
     need_kind(r, v, ITERABLE & ~SET(V_ITER), "length");
-    return v.kind == V_UNDEFINED ? 0 : v.kind == V_STRING ? str_count(v) : v.kind == V_DICT ? v.dict->n : v.seq->n;
+    return v.kind == V_UNDEFINED ? 0 : v.kind == V_STRING ? str_count(v) : v.kind == V_DICT ? v.dict->keys.n : v.seq->n;
 }
 
 // ---- truth, equality, order ---------------------------------------------------------------------------------------
@@ -155,10 +165,10 @@ bool value_truth(Render *r, Value v)
 
 static bool dicts_equal(Render *r, const Dict *a, const Dict *b)
 {
-    if (a->n != b->n) return false;
-    for (size_t i = 0; i < a->n; i++) {
-        const Value *other = dict_get(r, b, a->keys[i]);
-        if (!other || !value_equal(r, a->vals[i], *other)) return false;
+    if (a->keys.n != b->keys.n) return false;
+    for (size_t i = 0; i < a->keys.n; i++) {
+        const Value *other = dict_get(r, b, a->keys.items[i]);
+        if (!other || !value_equal(r, a->vals.items[i], *other)) return false;
     }
     return true;
 }
