@@ -53,6 +53,11 @@ static void bind_params(Render *r, const Bound *b, Args *a)
     a->n = n;
 }
 
+Value function_new(Render *r, const Builtin *row, Value name, Value v)
+{
+    return (Value){.kind = V_FUNCTION, .bound = NEW(r, Bound, row, name, v)};
+}
+
 Value call_builtin(Render *r, const Bound *b, Args *a)
 {
     const Builtin *row = b->row;

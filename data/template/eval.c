@@ -1,6 +1,5 @@
 // jinja_eval: runs the syntax tree: scopes, statements, expressions, calls of macros and built-in functions.
-// Names are numbers (Node.sym): the outermost variables lie in an array, inner scopes are short lists searched from the
-// inside out. Text that a statement captures grows at the end of the output and is cut off from there.
+// Names are numbers (Node.sym). Scopes are short lists of variables, searched from the inside out. Text that a statement captures grows at the end of the output and is cut off from there.
 #include "jinja.h"
 
 #include <assert.h>
@@ -14,25 +13,23 @@ static Value eval_node(Render *r, const Node *n);
 
 // ---- variables ----------------------------------------------------------------------------------------------------
 
-static Scope *scope_new(Render *r, Scope *parent)
+static Scope *scope_new(Render *r, Scope *parent) { return NEW(r, Scope, .parent = parent); }
+
+static Value *scope_find(Render *r, const Scope *s, size_t sym)        // NULL if absent
 {
-    Scope *s = render_take(r, 1, sizeof *s);
-    *s = (Scope){.parent = parent};
-    return s;
+    render_charge(r, 1 + s->n / 8);
+    for (size_t i = 0; i < s->n; i++)
+        if (s->vars[i].sym == sym) return &s->vars[i].value;
+    return NULL;
 }
 
 static void scope_set(Render *r, Scope *s, size_t sym, Value v)
 {
-    if (!s) {
-        r->slots[sym] = v;
+    Value *old = scope_find(r, s, sym);
+    if (old) {
+        *old = v;
         return;
     }
-    render_charge(r, s->n / 8);
-    for (size_t i = 0; i < s->n; i++)
-        if (s->vars[i].sym == sym) {
-            s->vars[i].value = v;
-            return;
-        }
     s->vars = render_room(r, s->vars, s->n, &s->cap, sizeof *s->vars);
     s->vars[s->n++] = (Var){sym, v};
 }
@@ -73,25 +70,19 @@ static Value resolve(Render *r, Value name)
     const cJSON *member;
     cJSON_ArrayForEach(member, r->vars)
         if (member->string && text_is(name, member->string)) return value_from_json(r, member);
-    Bound *b = render_take(r, 1, sizeof *b);
-    *b = (Bound){global_find(name), name, v_missing()};
-    return b->row ? (Value){.kind = V_FUNCTION, .bound = b} : undefined_new(r, NULL, name, false);
+    const Builtin *row = global_find(name);
+    return row ? function_new(r, row, name, v_missing()) : undefined_new(r, NULL, name, false);
 }
 
 static Value variable(Render *r, size_t sym)
 {
-    size_t passed = 0;
-    for (const Scope *s = r->scope; s; s = s->parent) {
-        passed += 1 + s->n;
-        for (size_t i = 0; i < s->n; i++) {
-            if (s->vars[i].sym != sym) continue;
-            render_charge(r, passed / 8);
-            return s->vars[i].value;
-        }
-    }
-    render_charge(r, passed / 8);
-    if (r->slots[sym].kind == V_MISSING) r->slots[sym] = resolve(r, r->job.t->names[sym]);
-    return r->slots[sym];
+    Scope *s = r->scope;
+    Value *found;
+    while (!(found = scope_find(r, s, sym)) && s->parent) s = s->parent;
+    if (found) return *found;
+    Value v = resolve(r, r->job.t->names[sym]);
+    scope_set(r, s, sym, v);
+    return v;
 }
 
 static void assign(Render *r, Scope *s, const Node *target, Value v)
@@ -256,7 +247,7 @@ static Value eval_inner(Render *r, const Node *n)
     case N_ITEM: return eval_item(r, n);
     case N_CALL: return eval_call(r, n);
     case N_FILTER:
-    case N_TEST: return eval_builtin(r, n, eval_node(r, n->a));
+    case N_TEST: return eval_builtin(r, n, n->a ? eval_node(r, n->a) : r->captured);
     case N_NOT: return v_bool(!value_truth(r, eval_node(r, n->a)));
     case N_NEG:
     case N_POS: return op_negate(r, eval_node(r, n->a), n->type == N_NEG);
@@ -318,8 +309,7 @@ static const Seq *loop_items(Render *r, const Node *n)
 
 static Flow run_for(Render *r, const Node *n)
 {
-    Loop *loop = render_take(r, 1, sizeof *loop);
-    *loop = (Loop){.items = loop_items(r, n)};
+    Loop *loop = NEW(r, Loop, .items = loop_items(r, n));
     Scope *outer = r->scope, *scope = scope_new(r, outer);
     size_t n_completed = 0;
     for (size_t i = 0; i < loop->items->n; i++) {
@@ -339,16 +329,6 @@ static Flow run_for(Render *r, const Node *n)
 
 // ---- statements ---------------------------------------------------------------------------------------------------
 
-// The filters of {% filter %} and {% set x | ... %} over captured text; the innermost has no operand in the tree.
-static Value filter_text(Render *r, const Node *n, Value text)
-{
-    if (!n) return text;
-    render_enter(r);
-    text = eval_builtin(r, n, filter_text(r, n->a, text));
-    r->depth--;
-    return text;
-}
-
 // {% set name = v %}, {% set a, b = v %} and {% set namespace.name = v %}.
 static void assign_set(Render *r, const Node *n, Value v)
 {
@@ -367,7 +347,8 @@ static Flow run_capture(Render *r, const Node *n)
     Flow flow = run_scoped(r, &n->kids, r->scope);
     Value text = capture_end(r, mark);
     if (flow != FLOW_NEXT) return flow;         // a break leaves the block, and its text, behind
-    text = filter_text(r, n->b, text);
+    r->captured = text;
+    if (n->b) text = eval_node(r, n->b);        // the innermost of the filters takes r->captured
     if (n->type == N_FILTER_BLOCK) {
         value_print(r, text);
         return flow;
@@ -388,8 +369,7 @@ static Flow run_with(Render *r, const Node *n)
 
 static void run_macro(Render *r, const Node *n)
 {
-    Macro *m = render_take(r, 1, sizeof *m);
-    *m = (Macro){n, r->scope, r->job.t->names[n->sym]};
+    const Macro *m = NEW(r, Macro, n, r->scope, r->job.t->names[n->sym]);
     scope_set(r, r->scope, n->sym, (Value){.kind = V_MACRO, .macro = m});
 }
 
@@ -459,8 +439,7 @@ static Flow run(Render *r, const Nodes *body)
 
 void render_body(Render *r)
 {
-    r->slots = render_take(r, r->job.t->n_names + 1, sizeof *r->slots);
-    memset(r->slots, 0, (r->job.t->n_names + 1) * sizeof *r->slots);
+    r->scope = scope_new(r, NULL);
     size_t first_span = r->spans ? r->spans->n : 0;
     buf_add(r->out, "", 0);                     // so that data is a string, and not NULL, from here on
     run(r, &r->job.t->body);

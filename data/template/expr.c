@@ -250,7 +250,6 @@ static Node *parse_subscript(Parser *p, Node *node)
 static CallArgs *parse_call_args(Parser *p)
 {
     CallArgs *c = arena_take(&p->t->arena, sizeof *c);
-    *c = (CallArgs){0};
     size_t at = token_expect(p, T_LPAREN).at;
     for (bool comma = false; p->tok.type != T_RPAREN; comma = true) {
         if (comma) token_expect(p, T_COMMA);
@@ -319,7 +318,6 @@ static Node *parse_test(Parser *p, Node *node)
                type == T_LBRACE) {
         if (at_name(p, "is")) fail_syntax(p->lex, p->tok.at, "one 'is' cannot follow another");
         n->call = arena_take(&p->t->arena, sizeof *n->call);
-        *n->call = (CallArgs){0};
         nodes_add(p, &n->call->args, parse_postfix(p, parse_primary(p)));
     }
     find_builtin(p, n);

@@ -35,7 +35,7 @@
 // ---- memory --------------------------------------------------------------------------------------------------------
 typedef struct ArenaBlock ArenaBlock;
 typedef struct { ArenaBlock *blocks; size_t total; } Arena;
-void *arena_take(Arena *a, size_t size);        // 16-byte aligned, not zeroed
+void *arena_take(Arena *a, size_t size);        // 16-byte aligned, zeroed
 void *arena_room(Arena *a, void *items, size_t n, size_t *cap, size_t size);    // n items, where one more has room
 void arena_free(Arena *a);
 
@@ -193,7 +193,7 @@ void parse_template(Template *t, Lexer *x);     // parse.c
 
 // ---- a running template --------------------------------------------------------------------------------------------
 typedef struct { size_t sym; Value value; } Var;
-typedef struct Scope { struct Scope *parent; Var *vars; size_t n, cap; } Scope;     // the outermost scope is `slots`
+typedef struct Scope { struct Scope *parent; Var *vars; size_t n, cap; } Scope;
 
 typedef struct Macro { const Node *node; Scope *scope; Value name; } Macro;
 
@@ -204,8 +204,8 @@ struct Render {
     Buf *out;
     size_t base;                                // where this render's text begins in out
     Spans *spans;
-    Value *slots;                               // outermost variables by symbol
     Scope *scope;
+    Value captured;                             // what the filters of a set or filter block take
     size_t steps, depth;
     size_t n_captures, capture_mark;            // captures running, and where the outermost began
     size_t at;                                  // what runs, as an offset in the source
@@ -231,6 +231,8 @@ Value str_slice(Value s, size_t from, size_t to);                       // by co
 void render_charge(Render *r, size_t steps);
 void render_enter(Render *r);                   // one level deeper; every recursion pairs it with r->depth--
 void *render_take(Render *r, size_t count, size_t size);
+void *render_copy(Render *r, const void *from, size_t size);
+#define NEW(r, type, ...) render_copy(r, &(type){__VA_ARGS__}, sizeof(type))
 void *render_room(Render *r, void *items, size_t n, size_t *cap, size_t size);  // as arena_room
 void out_add(Render *r, const char *s, size_t n);
 void out_value(Render *r, Value s);             // a string
@@ -289,6 +291,7 @@ const Builtin *row_find(const Builtin *rows, uint32_t of, Value name);  // rows 
 Value args_pop(Args *a, Value name);            // a keyword's value, taken out of the keywords; V_MISSING: none
 Value args_take(Args *a, size_t i, Value name); // the same for the i-th parameter, which may be given by its place
 void args_end(Render *r, const Args *a, size_t n, Value callee);        // fails if more than n were given
+Value function_new(Render *r, const Builtin *row, Value name, Value v);   // a method of v, or a global function
 Value call_builtin(Render *r, const Bound *b, Args *a);
 
 // ---- op.c ----------------------------------------------------------------------------------------------------------

@@ -204,18 +204,17 @@ static Token lex_operator(Lexer *x)
     return (Token){type, at, v_none()};
 }
 
-static bool name_char(const Lexer *x, size_t at, size_t *len)
+// Bytes of the character of a name that stands at `at`; 0 if none does.
+static size_t name_char(const Lexer *x, size_t at)
 {
-    unsigned char c = (unsigned char)x->src[at];
-    *len = at < x->len ? char_len(x->src + at, x->src + x->len) : 0;
-    if (c < 0x80) return c == '_' || is_digit((char)c) || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z');
-    return code_class(char_code(x->src + at, x->src + x->len)) & CLASS_WORD;
+    const char *p = x->src + at, *end = x->src + x->len;
+    return p < end && code_class(char_code(p, end)) & CLASS_WORD ? char_len(p, end) : 0;
 }
 
 static Token lex_tag(Lexer *x)
 {
     x->pos = skip_space(x, x->pos);
-    size_t at = x->pos, len;
+    size_t at = x->pos;
     if (at >= x->len) return (Token){T_EOF, at, v_none()};
     size_t end = x->n_open ? 0 : tag_end(x, at, x->state == IN_BLOCK ? '%' : '}');
     if (end) {
@@ -226,7 +225,7 @@ static Token lex_tag(Lexer *x)
     if (is_digit(x->src[at])) return lex_number(x);
     if (x->src[at] == '"' || x->src[at] == '\'') return lex_string(x);
     end = at;
-    while (name_char(x, end, &len)) end += len;
+    for (size_t n; (n = name_char(x, end)) > 0; end += n) continue;
     if (end == at) return lex_operator(x);
     x->pos = end;
     return (Token){T_NAME, at, v_str(x->src + at, end - at)};

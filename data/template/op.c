@@ -93,11 +93,7 @@ static Value concat(Render *r, Value a, Value b)
         bool markup = a.markup || b.markup;     // what is not markup yet is escaped
         if (markup && !a.markup) a = str_html(r, a);
         if (markup && !b.markup) b = str_html(r, b);
-        char *both = render_take(r, a.len + b.len + 1, 1);
-        render_charge(r, (a.len + b.len) / 64);
-        memcpy(both, a.s, a.len);
-        memcpy(both + a.len, b.s, b.len);
-        Value s = v_str(both, a.len + b.len);
+        Value s = str_join(r, v_text(""), &(Seq){.items = (Value[]){a, b}, .n = 2});
         s.markup = markup;
         return s;
     }
@@ -197,10 +193,7 @@ static Value own_attr(Render *r, Value obj, Value name)
     if (obj.kind == V_MACRO && text_is(name, "name")) return obj.macro->name;
     if (is_unsafe(obj, name)) return undefined_new(r, type_name(obj), name, true);
     const Builtin *method = method_find(obj, name);
-    if (!method) return v;
-    Bound *b = render_take(r, 1, sizeof *b);
-    *b = (Bound){method, name, obj};
-    return (Value){.kind = V_FUNCTION, .bound = b};
+    return method ? function_new(r, method, name, obj) : v;
 }
 
 Value value_attr(Render *r, Value obj, Value name)

@@ -163,7 +163,6 @@ static void parse_macro(Parser *p, Node *n)
 {
     n->sym = parse_name(p)->sym;
     n->call = arena_take(&p->t->arena, sizeof *n->call);
-    *n->call = (CallArgs){0};
     parse_signature(p, n->call);
     p->in.macro = true;
     n->kids = parse_closed(p, "endmacro");

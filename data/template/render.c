@@ -11,7 +11,7 @@ void *arena_take(Arena *a, size_t size)
     ArenaBlock *b = a->blocks;
     if (!b || b->cap - b->used < size) {
         size_t cap = size > 16384 ? size : 16384;
-        b = mem_grow(NULL, sizeof *b + cap, 1);
+        b = mem_alloc(1, sizeof *b + cap);
         *b = (ArenaBlock){.next = a->blocks, .cap = cap};
         a->blocks = b;
     }
@@ -84,6 +84,8 @@ void *render_take(Render *r, size_t count, size_t size)
     return arena_take(&r->arena, total);
 }
 
+void *render_copy(Render *r, const void *from, size_t size) { return memcpy(render_take(r, 1, size), from, size); }
+
 void *render_room(Render *r, void *items, size_t n, size_t *cap, size_t size)
 {
     check_bytes(r, n < *cap ? 0 : 2 * n * size);
@@ -113,7 +115,6 @@ Value out_cut(Render *r, size_t mark)
     size_t n = r->out->len - mark;
     char *copy = render_take(r, n + 1, 1);
     if (n) memcpy(copy, r->out->data + mark, n);
-    copy[n] = 0;
     r->out->len = mark;
     return v_str(copy, n);
 }

@@ -5,9 +5,7 @@
 
 Value undefined_new(Render *r, const char *of, Value name, bool unsafe)
 {
-    Undef *u = render_take(r, 1, sizeof *u);
-    *u = (Undef){of, name, unsafe};
-    return (Value){.kind = V_UNDEFINED, .undef = u};
+    return (Value){.kind = V_UNDEFINED, .undef = NEW(r, Undef, of, name, unsafe)};
 }
 
 _Noreturn void fail_undefined(Render *r, Value v)
@@ -39,8 +37,7 @@ bool value_truth_or(Render *r, Value v, bool otherwise) { return v.kind == V_MIS
 
 Seq *seq_new(Render *r, size_t cap)
 {
-    Seq *s = render_take(r, 1, sizeof *s);
-    *s = (Seq){.cap = cap};
+    Seq *s = NEW(r, Seq, .cap = cap);
     if (cap) s->items = render_take(r, cap, sizeof *s->items);
     return s;
 }
@@ -67,18 +64,11 @@ Value seq_remove(Seq *s, size_t i)
     return item;
 }
 
-Dict *dict_new(Render *r, size_t cap)
-{
-    Dict *d = render_take(r, 1, sizeof *d);
-    *d = (Dict){*seq_new(r, cap), *seq_new(r, cap)};
-    return d;
-}
+Dict *dict_new(Render *r, size_t cap) { return NEW(r, Dict, *seq_new(r, cap), *seq_new(r, cap)); }
 
 Dict *dict_copy(Render *r, const Dict *from)
 {
-    Dict *d = render_take(r, 1, sizeof *d);
-    *d = (Dict){*seq_copy(r, &from->keys), *seq_copy(r, &from->vals)};
-    return d;
+    return NEW(r, Dict, *seq_copy(r, &from->keys), *seq_copy(r, &from->vals));
 }
 
 // A scan: the dicts of a chat are small, and large ones are charged for it.
