@@ -61,6 +61,20 @@ enum { S_BASE = 0xAC00, L_BASE = 0x1100, V_BASE = 0x1161, T_BASE = 0x11A7, L_COU
 typedef struct { uint32_t code, combining; ByteRange from; } Mark;
 typedef struct { Mark *items; size_t n, cap; } Marks;
 
+const Decomposition *unicode_row(uint32_t first, uint32_t second)
+{
+    size_t low = 0, high = second ? n_unicode_composition : n_unicode_decomposition;
+    while (low < high) {
+        size_t mid = (low + high) / 2;
+        const Decomposition *d = &unicode_decomposition[second ? unicode_composition[mid] : mid];
+        uint32_t key = second ? d->first : d->code;
+        if (key == first && (!second || d->second == second)) return d;
+        if (key < first || (key == first && d->second < second)) low = mid + 1;
+        else high = mid;
+    }
+    return NULL;
+}
+
 static void decompose(uint32_t code, ByteRange from, Marks *out)
 {
     uint32_t syllable = code - S_BASE;
@@ -70,14 +84,8 @@ static void decompose(uint32_t code, ByteRange from, Marks *out)
         if (syllable % T_COUNT) decompose(T_BASE + syllable % T_COUNT, from, out);
         return;
     }
-    size_t low = 0, high = n_unicode_decomposition;
-    while (low < high) {
-        size_t mid = (low + high) / 2;
-        if (unicode_decomposition[mid].code < code) low = mid + 1;
-        else high = mid;
-    }
-    const Decomposition *d = &unicode_decomposition[low];
-    if (low < n_unicode_decomposition && d->code == code) {
+    const Decomposition *d = unicode_row(code, 0);
+    if (d) {
         decompose(d->first, from, out);
         if (d->second) decompose(d->second, from, out);
         return;
@@ -92,15 +100,8 @@ static uint32_t compose(uint32_t a, uint32_t b)
     if (a - L_BASE < L_COUNT && b - V_BASE < V_COUNT) return S_BASE + ((a - L_BASE) * V_COUNT + b - V_BASE) * T_COUNT;
     if (a - S_BASE < L_COUNT * V_COUNT * T_COUNT && (a - S_BASE) % T_COUNT == 0 && b - T_BASE - 1 < T_COUNT - 1)
         return a + b - T_BASE;
-    size_t low = 0, high = n_unicode_composition;
-    while (low < high) {
-        size_t mid = (low + high) / 2;
-        const Decomposition *d = &unicode_decomposition[unicode_composition[mid]];
-        if (d->first == a && d->second == b) return d->code;
-        if (d->first < a || (d->first == a && d->second < b)) low = mid + 1;
-        else high = mid;
-    }
-    return 0;
+    const Decomposition *d = b ? unicode_row(a, b) : NULL;
+    return d ? d->code : 0;
 }
 
 // Sorts each run of marks with a combining class by that class, keeping the order of equals. Counting, because a

@@ -21,5 +21,7 @@ extern const uint16_t unicode_composition[];                          // rows of
 extern const size_t n_unicode_classes, n_unicode_combining, n_unicode_decomposition, n_unicode_composition;
 
 uint32_t unicode_value(const UnicodeRange *ranges, size_t n, uint32_t code);      // split.c; 0 outside all ranges
+// The row of a code or, if `second` is not 0, of the two parts of one; NULL if there is none. In normalize.c.
+const Decomposition *unicode_row(uint32_t first, uint32_t second);
 
 #endif

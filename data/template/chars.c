@@ -62,21 +62,6 @@ bool code_is_printable(uint32_t c)
 
 // ---- case ---------------------------------------------------------------------------------------------------------
 
-// The row with this code or, `by_parts`, with these two parts as the halves of the key; NULL if there is none.
-static const Decomposition *find_row(uint64_t key, bool by_parts)
-{
-    size_t low = 0, high = by_parts ? n_unicode_composition : n_unicode_decomposition;
-    while (low < high) {
-        size_t mid = (low + high) / 2;
-        const Decomposition *d = &unicode_decomposition[by_parts ? unicode_composition[mid] : mid];
-        uint64_t found = by_parts ? (uint64_t)d->first << 32 | d->second : d->code;
-        if (found == key) return d;
-        if (found < key) low = mid + 1;
-        else high = mid;
-    }
-    return NULL;
-}
-
 uint32_t code_case(uint32_t c, bool upper)
 {
     static const struct { uint32_t first, last, down; } alphabets[] = {     // small letters; how far to their capitals
@@ -88,10 +73,9 @@ uint32_t code_case(uint32_t c, bool upper)
         if (small < alphabets[i].first || small > alphabets[i].last) continue;
         return code_class(c) & code_class(other) & CLASS_LETTER ? other : c;
     }
-    const Decomposition *accented = find_row(c, false);
+    const Decomposition *accented = unicode_row(c, 0);
     if (!accented || !accented->second) return c;
-    uint64_t letter = code_case(accented->first, upper);
-    const Decomposition *other = find_row(letter << 32 | accented->second, true);
+    const Decomposition *other = unicode_row(code_case(accented->first, upper), accented->second);
     return other ? other->code : c;
 }
 

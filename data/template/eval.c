@@ -279,11 +279,10 @@ static Value eval_node(Render *r, const Node *n)
     return v;
 }
 
-// A body in a scope of its own.
-static Flow run_scoped(Render *r, const Nodes *body, Scope *parent)
+static Flow run_in(Render *r, Scope *scope, const Nodes *body)
 {
     Scope *outer = r->scope;
-    r->scope = scope_new(r, parent);
+    r->scope = scope;
     Flow flow = run(r, body);
     r->scope = outer;
     return flow;
@@ -310,21 +309,19 @@ static const Seq *loop_items(Render *r, const Node *n)
 static Flow run_for(Render *r, const Node *n)
 {
     Loop *loop = NEW(r, Loop, .items = loop_items(r, n));
-    Scope *outer = r->scope, *scope = scope_new(r, outer);
+    Scope *scope = scope_new(r, r->scope);
     size_t n_completed = 0;
     for (size_t i = 0; i < loop->items->n; i++) {
         loop->index0 = i;
         scope->n = 0;
-        r->scope = scope;
         assign(r, scope, n->a, loop->items->items[i]);
         scope_set(r, scope, SYM_LOOP, (Value){.kind = V_LOOP, .loop = loop});
-        Flow flow = run(r, &n->kids);
+        Flow flow = run_in(r, scope, &n->kids);
         n_completed += flow == FLOW_NEXT;
         if (flow == FLOW_BREAK) break;
     }
-    r->scope = outer;
     // As Jinja has it, else is for loops without a turn run to its end. A break in there is for the loop around.
-    return n_completed == 0 && n->other.n ? run_scoped(r, &n->other, outer) : FLOW_NEXT;
+    return n_completed == 0 && n->other.n ? run_in(r, scope_new(r, r->scope), &n->other) : FLOW_NEXT;
 }
 
 // ---- statements ---------------------------------------------------------------------------------------------------
@@ -344,7 +341,7 @@ static void assign_set(Render *r, const Node *n, Value v)
 static Flow run_capture(Render *r, const Node *n)
 {
     size_t mark = capture_begin(r);
-    Flow flow = run_scoped(r, &n->kids, r->scope);
+    Flow flow = run_in(r, scope_new(r, r->scope), &n->kids);
     Value text = capture_end(r, mark);
     if (flow != FLOW_NEXT) return flow;         // a break leaves the block, and its text, behind
     r->captured = text;
@@ -359,12 +356,9 @@ static Flow run_capture(Render *r, const Node *n)
 
 static Flow run_with(Render *r, const Node *n)
 {
-    Scope *s = scope_new(r, r->scope), *outer = r->scope;
+    Scope *s = scope_new(r, r->scope);
     for (size_t i = 0; i < n->other.n; i++) assign(r, s, n->a->kids.v[i], eval_node(r, n->other.v[i]));
-    r->scope = s;
-    Flow flow = run(r, &n->kids);
-    r->scope = outer;
-    return flow;
+    return run_in(r, s, &n->kids);
 }
 
 static void run_macro(Render *r, const Node *n)
@@ -379,7 +373,7 @@ static void run_macro(Render *r, const Node *n)
 static void run_generation(Render *r, const Node *n)
 {
     size_t mark = capture_begin(r);
-    run_scoped(r, &n->kids, r->scope);
+    run_in(r, scope_new(r, r->scope), &n->kids);
     r->n_captures--;
     if (!r->spans) return;
     size_t begin = (r->n_captures ? r->capture_mark : mark) - r->base;

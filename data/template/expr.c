@@ -55,18 +55,10 @@ Token token_expect(Parser *p, TokenType type)
 
 // ---- nodes --------------------------------------------------------------------------------------------------------
 
-Node *node_new(Parser *p, NodeType type, size_t at)
+Node *node_new(Parser *p, NodeType type, size_t at, Node *a, Node *b)
 {
     Node *n = arena_take(&p->t->arena, sizeof *n);
-    *n = (Node){.type = type, .at = at};
-    return n;
-}
-
-Node *node_with(Parser *p, NodeType type, size_t at, Node *a, Node *b)
-{
-    Node *n = node_new(p, type, at);
-    n->a = a;
-    n->b = b;
+    *n = (Node){.type = type, .at = at, .a = a, .b = b};
     return n;
 }
 
@@ -89,7 +81,7 @@ size_t symbol_of(Parser *p, Value name)
 
 static Node *name_node(Parser *p, const Token *t)
 {
-    Node *n = node_new(p, N_NAME, t->at);
+    Node *n = node_new(p, N_NAME, t->at, NULL, NULL);
     if (p->in.macro && has_word("caller kwargs varargs", t->value))
         fail_syntax(p->lex, t->at, "the macro variable '%.*s' " NOT_HERE, (int)t->value.len, t->value.s);
     n->sym = symbol_of(p, t->value);
@@ -98,7 +90,7 @@ static Node *name_node(Parser *p, const Token *t)
 
 static Node *const_node(Parser *p, size_t at, Value value)
 {
-    Node *n = node_new(p, N_CONST, at);
+    Node *n = node_new(p, N_CONST, at, NULL, NULL);
     n->value = value;
     return n;
 }
@@ -133,16 +125,16 @@ static Node *parse_string(Parser *p)
     Token t = token_next(p);
     Node *first = const_node(p, t.at, t.value);
     if (p->tok.type != T_STRING) return first;
-    Node *all = node_with(p, N_CONCAT, t.at, first, NULL);        // "a" "b" is one string
+    Node *all = node_new(p, N_CONCAT, t.at, first, NULL);        // "a" "b" is one string
     for (; p->tok.type == T_STRING; token_next(p))
-        nodes_add(p, &all->kids, node_with(p, N_GROUP, p->tok.at, const_node(p, p->tok.at, p->tok.value), NULL));
+        nodes_add(p, &all->kids, node_new(p, N_GROUP, p->tok.at, const_node(p, p->tok.at, p->tok.value), NULL));
     return all;
 }
 
 // [a, b] or {a: b, c: d}
 static Node *parse_list(Parser *p, NodeType type, TokenType close)
 {
-    Node *n = node_new(p, type, token_next(p).at);
+    Node *n = node_new(p, type, token_next(p).at, NULL, NULL);
     while (p->tok.type != close) {
         if (n->kids.n) token_expect(p, T_COMMA);
         if (p->tok.type == close) break;
@@ -210,7 +202,7 @@ Node *parse_tuple(Parser *p, TupleRule rule)
     }
     if (!is_tuple && items.n) return items.v[0];
     if (!is_tuple && rule != TUPLE_IN_PARENS) fail_expected(p, "an expression");
-    Node *n = node_new(p, N_TUPLE, at);
+    Node *n = node_new(p, N_TUPLE, at, NULL, NULL);
     n->kids = items;
     return n;
 }
@@ -226,7 +218,7 @@ static Node *parse_index(Parser *p)
     size_t at = p->tok.at;
     Node *from = p->tok.type == T_COLON ? NULL : parse_expression(p);
     if (!token_skip(p, T_COLON)) return from;
-    Node *n = node_with(p, N_SLICE, at, from, parse_slice_part(p));
+    Node *n = node_new(p, N_SLICE, at, from, parse_slice_part(p));
     if (token_skip(p, T_COLON)) n->c = parse_slice_part(p);
     return n;
 }
@@ -237,14 +229,14 @@ static Node *parse_subscript(Parser *p, Node *node)
     if (open.type == T_DOT) {
         Token t = token_next(p);
         if (t.type != T_NAME && t.type != T_INTEGER) fail_syntax(p->lex, t.at, "expected a name or a number after '.'");
-        Node *n = node_with(p, t.type == T_NAME ? N_ATTR : N_ITEM, open.at, node, NULL);
+        Node *n = node_new(p, t.type == T_NAME ? N_ATTR : N_ITEM, open.at, node, NULL);
         if (t.type == T_NAME) n->value = t.value;
         else n->b = const_node(p, t.at, t.value);
         return n;
     }
     Node *key = parse_index(p);
     token_expect(p, T_RBRACKET);
-    return node_with(p, N_ITEM, open.at, node, key);
+    return node_new(p, N_ITEM, open.at, node, key);
 }
 
 static CallArgs *parse_call_args(Parser *p)
@@ -271,7 +263,7 @@ static CallArgs *parse_call_args(Parser *p)
 
 static Node *parse_call(Parser *p, Node *callee)
 {
-    Node *n = node_with(p, N_CALL, p->tok.at, callee, NULL);
+    Node *n = node_new(p, N_CALL, p->tok.at, callee, NULL);
     n->call = parse_call_args(p);
     return n;
 }
@@ -294,7 +286,7 @@ static void find_builtin(Parser *p, Node *n)
 Node *parse_filter(Parser *p, Node *node, bool inline_start)
 {
     while (inline_start || token_skip(p, T_PIPE)) {
-        Node *n = node_with(p, N_FILTER, p->tok.at, node, NULL);
+        Node *n = node_new(p, N_FILTER, p->tok.at, node, NULL);
         n->value = token_expect(p, T_NAME).value;
         if (p->tok.type == T_LPAREN) n->call = parse_call_args(p);
         find_builtin(p, n);
@@ -308,7 +300,7 @@ static Node *parse_test(Parser *p, Node *node)
 {
     size_t at = token_next(p).at;
     bool negated = name_skip(p, "not");
-    Node *n = node_with(p, N_TEST, p->tok.at, node, NULL);
+    Node *n = node_new(p, N_TEST, p->tok.at, node, NULL);
     n->value = token_expect(p, T_NAME).value;
     TokenType type = p->tok.type;
     bool word = type == T_NAME && !has_word("else or and", p->tok.value);
@@ -321,7 +313,7 @@ static Node *parse_test(Parser *p, Node *node)
         nodes_add(p, &n->call->args, parse_postfix(p, parse_primary(p)));
     }
     find_builtin(p, n);
-    return negated ? node_with(p, N_NOT, at, n, NULL) : n;
+    return negated ? node_new(p, N_NOT, at, n, NULL) : n;
 }
 
 static Node *parse_unary(Parser *p, bool with_filter)
@@ -329,8 +321,8 @@ static Node *parse_unary(Parser *p, bool with_filter)
     Node *n;
     size_t at = p->tok.at;
     parse_deeper(p);
-    if (token_skip(p, T_SUB)) n = node_with(p, N_NEG, at, parse_unary(p, false), NULL);
-    else if (token_skip(p, T_ADD)) n = node_with(p, N_POS, at, parse_unary(p, false), NULL);
+    if (token_skip(p, T_SUB)) n = node_new(p, N_NEG, at, parse_unary(p, false), NULL);
+    else if (token_skip(p, T_ADD)) n = node_new(p, N_POS, at, parse_unary(p, false), NULL);
     else n = parse_primary(p);
     n = parse_postfix(p, n);
     while (with_filter) {
@@ -363,7 +355,7 @@ static Node *parse_level(Parser *p, int level)
     if (level == LEVEL_UNARY) return parse_unary(p, true);
     if (level == LEVEL_NOT && name_skip(p, "not")) {
         parse_deeper(p);
-        Node *n = node_with(p, N_NOT, at, parse_level(p, LEVEL_NOT), NULL);
+        Node *n = node_new(p, N_NOT, at, parse_level(p, LEVEL_NOT), NULL);
         p->in.depth--;
         return n;
     }
@@ -371,12 +363,12 @@ static Node *parse_level(Parser *p, int level)
     for (const Operator *o; (o = operator_skip(p, level)); ) {
         Node *right = parse_level(p, level + 1);
         if (o->type != N_COMPARE && o->type != N_CONCAT) {
-            left = node_with(p, o->type, at, left, right);
+            left = node_new(p, o->type, at, left, right);
             left->op = o->op;
             continue;
         }
-        if (!chain) chain = node_with(p, o->type, at, left, NULL);
-        Node *operand = node_with(p, N_GROUP, right->at, right, NULL);
+        if (!chain) chain = node_new(p, o->type, at, left, NULL);
+        Node *operand = node_new(p, N_GROUP, right->at, right, NULL);
         operand->op = o->op;
         nodes_add(p, &chain->kids, operand);
     }
@@ -390,7 +382,7 @@ Node *parse_expression(Parser *p)
     const Node *unknown = p->unknown;
     Node *n = parse_level(p, LEVEL_OR);
     while (name_skip(p, "if")) {
-        n = node_with(p, N_COND, at, n, parse_level(p, LEVEL_OR));
+        n = node_new(p, N_COND, at, n, parse_level(p, LEVEL_OR));
         parse_deeper(p);
         if (name_skip(p, "else")) n->c = parse_expression(p);
         p->in.depth--;

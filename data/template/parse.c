@@ -13,11 +13,11 @@ static Nodes parse_nodes(Parser *p, const char *ends)
     while (p->tok.type != T_EOF) {
         Token t = token_next(p);
         if (t.type == T_DATA) {
-            Node *n = node_new(p, N_DATA, t.at);
+            Node *n = node_new(p, N_DATA, t.at, NULL, NULL);
             n->value = t.value;
             nodes_add(p, &body, n);
         } else if (t.type == T_PRINT_BEGIN) {
-            nodes_add(p, &body, node_with(p, N_PRINT, t.at, parse_tuple(p, TUPLE_PLAIN), NULL));
+            nodes_add(p, &body, node_new(p, N_PRINT, t.at, parse_tuple(p, TUPLE_PLAIN), NULL));
             token_expect(p, T_PRINT_END);
         } else {
             assert(t.type == T_BLOCK_BEGIN);
@@ -76,7 +76,7 @@ static Node *parse_target(Parser *p)
 static Node *parse_name(Parser *p)
 {
     Token t = token_expect(p, T_NAME);
-    Node *n = node_new(p, N_NAME, t.at);
+    Node *n = node_new(p, N_NAME, t.at, NULL, NULL);
     n->sym = symbol_of(p, t.value);
     return n;
 }
@@ -122,7 +122,7 @@ static void parse_if(Parser *p, Node *n)
     Token t;
     p->in.soft = true;
     do {
-        Node *branch = node_with(p, N_GROUP, p->tok.at, parse_tuple(p, TUPLE_NO_IF), NULL);
+        Node *branch = node_new(p, N_GROUP, p->tok.at, parse_tuple(p, TUPLE_NO_IF), NULL);
         branch->kids = parse_body(p, "elif else endif");
         nodes_add(p, &n->kids, branch);
         t = token_next(p);
@@ -132,7 +132,7 @@ static void parse_if(Parser *p, Node *n)
 
 static void parse_with(Parser *p, Node *n)
 {
-    n->a = node_new(p, N_TUPLE, p->tok.at);
+    n->a = node_new(p, N_TUPLE, p->tok.at, NULL, NULL);
     while (p->tok.type != T_BLOCK_END) {
         if (n->other.n) token_expect(p, T_COMMA);
         nodes_add(p, &n->a->kids, parse_target(p));
@@ -202,7 +202,7 @@ static Node *parse_statement(Parser *p)
         Surroundings outer = p->in;
         parse_deeper(p);
         token_next(p);
-        Node *n = node_new(p, statements[i].type, t.at);
+        Node *n = node_new(p, statements[i].type, t.at, NULL, NULL);
         statements[i].parse(p, n);
         p->in = outer;
         return n;
