@@ -1,5 +1,6 @@
 // jinja_eval: runs the syntax tree: scopes, statements, expressions, calls of macros and built-in functions.
-// Names are numbers (Node.sym). Scopes are short lists of variables, searched from the inside out. Text that a statement captures grows at the end of the output and is cut off from there.
+// Names are numbers (Node.sym). Scopes are short lists of variables, searched from the inside out. Text that a statement
+// captures grows at the end of the output and is cut off from there.
 #include "jinja.h"
 
 #include <assert.h>
@@ -113,12 +114,18 @@ static Value capture_end(Render *r, size_t mark)
 
 // ---- calls --------------------------------------------------------------------------------------------------------
 
+static Seq *eval_all(Render *r, const Nodes *nodes)
+{
+    Seq *s = seq_new(r, nodes->n);
+    for (size_t i = 0; i < nodes->n; i++) seq_add(r, s, eval_node(r, nodes->v[i]));
+    return s;
+}
+
 static Args eval_args(Render *r, const CallArgs *c)
 {
     if (!c) return (Args){0};
-    Seq *v = seq_new(r, c->args.n);
+    Seq *v = eval_all(r, &c->args);
     Dict *named = dict_new(r, c->kw.n), *options = &(Dict){0};
-    for (size_t i = 0; i < c->args.n; i++) seq_add(r, v, eval_node(r, c->args.v[i]));
     for (size_t i = 0; i < c->kw.n; i++) dict_put(r, named, c->names.v[i]->value, eval_node(r, c->kw.v[i]));
     const Seq *more = c->star ? value_iterate(r, eval_node(r, c->star)) : NULL;
     for (size_t i = 0; more && i < more->n; i++) seq_add(r, v, more->items[i]);
@@ -183,30 +190,15 @@ static Value eval_builtin(Render *r, const Node *n, Value v)
     return call_builtin(r, &(Bound){n->builtin, n->value, v}, &a);
 }
 
-static Value eval_concat(Render *r, const Node *n)
-{
-    Seq *parts = seq_new(r, 1 + n->kids.n);
-    seq_add(r, parts, eval_node(r, n->a));
-    for (size_t i = 0; i < n->kids.n; i++) seq_add(r, parts, eval_node(r, n->kids.v[i]->a));
-    return str_join(r, v_text(""), parts);
-}
-
 static Value eval_compare(Render *r, const Node *n)
 {
-    Value left = eval_node(r, n->a);
-    for (size_t i = 0; i < n->kids.n; i++) {
-        Value right = eval_node(r, n->kids.v[i]->a);
-        if (!op_compare(r, n->kids.v[i]->op, left, right)) return v_bool(false);
+    Value left = eval_node(r, n->kids.v[0]);
+    for (size_t i = 1; i < n->kids.n; i++) {
+        Value right = eval_node(r, n->kids.v[i]);
+        if (!op_compare(r, n->other.v[i - 1]->op, left, right)) return v_bool(false);
         left = right;
     }
     return v_bool(true);
-}
-
-static Value eval_items(Render *r, const Node *n, Kind kind)
-{
-    Seq *s = seq_new(r, n->kids.n);
-    for (size_t i = 0; i < n->kids.n; i++) seq_add(r, s, eval_node(r, n->kids.v[i]));
-    return v_seq(kind, s);
 }
 
 static Value eval_dict(Render *r, const Node *n)
@@ -240,10 +232,10 @@ static Value eval_inner(Render *r, const Node *n)
 {
     switch (n->type) {
     case N_NAME: return variable(r, n->sym);
-    case N_TUPLE: return eval_items(r, n, V_TUPLE);
-    case N_LIST: return eval_items(r, n, V_LIST);
+    case N_TUPLE: return v_seq(V_TUPLE, eval_all(r, &n->kids));
+    case N_LIST: return v_seq(V_LIST, eval_all(r, &n->kids));
     case N_DICT: return eval_dict(r, n);
-    case N_ATTR: return value_attr(r, eval_node(r, n->a), n->value);
+    case N_ATTR: return value_attr(r, eval_node(r, n->a), n->b->value);
     case N_ITEM: return eval_item(r, n);
     case N_CALL: return eval_call(r, n);
     case N_FILTER:
@@ -258,7 +250,7 @@ static Value eval_inner(Render *r, const Node *n)
     }
     case N_COND: return eval_cond(r, n);
     case N_COMPARE: return eval_compare(r, n);
-    case N_CONCAT: return eval_concat(r, n);
+    case N_CONCAT: return str_join(r, v_text(""), eval_all(r, &n->kids));
     default: break;
     }
     assert(n->type == N_BINARY);
@@ -402,7 +394,6 @@ static Flow run_if(Render *r, const Node *n)
 static Flow run_statement(Render *r, const Node *n)
 {
     switch (n->type) {
-    case N_DATA: out_add(r, n->value.s, n->value.len); return FLOW_NEXT;
     case N_PRINT: value_print(r, eval_node(r, n->a)); return FLOW_NEXT;
     case N_IF: return run_if(r, n);
     case N_FOR: return run_for(r, n);

@@ -9,7 +9,7 @@
 //   render.c   memory, limits, failing, text under construction  global.c   tests and global functions
 //   print.c    str(), repr() and JSON of values                  filter.c   the other filters
 //   value.c    lists, dicts, truth, equality, order              eval.c     expressions, scopes, macros, statements
-//   text.c     strip, split, find, replace, numbers in text      lex.c, expr.c, parse.c   text -> tokens -> tree
+//   text.c     strip, split, find, replace, numbers in text      lex.c, parse.c   text -> tokens -> tree
 //   call.c     arguments of calls, builtins by their names       template.c the public face
 //   method.c   methods, and filters that make text
 // A failure inside the engine is a longjmp to template_parse or template_render. That leaks nothing: what a parse or
@@ -120,12 +120,12 @@ static inline bool text_is(Value v, const char *s) { return v.len == strlen(s) &
 typedef enum {
     N_CONST, N_NAME, N_TUPLE, N_LIST, N_DICT, N_ATTR, N_ITEM, N_SLICE, N_CALL, N_FILTER, N_TEST,
     N_NOT, N_NEG, N_POS, N_AND, N_OR, N_COND, N_COMPARE, N_CONCAT, N_BINARY,
-    N_DATA, N_PRINT, N_IF, N_FOR, N_SET, N_SET_BLOCK, N_WITH, N_MACRO, N_FILTER_BLOCK, N_GENERATION, N_BREAK,
+    N_PRINT, N_IF, N_FOR, N_SET, N_SET_BLOCK, N_WITH, N_MACRO, N_FILTER_BLOCK, N_GENERATION, N_BREAK,
     N_CONTINUE, N_NS_TARGET, N_GROUP
 } NodeType;
 
 // To add an operator: its token (here, and in lex.c), an Op (its text and its code in op.c), a row in
-// operators of expr.c.
+// operators of parse.c.
 typedef enum { OP_ADD, OP_SUB, OP_MUL, OP_DIV, OP_FLOORDIV, OP_MOD, OP_POW, OP_EQ, OP_NE, OP_LT, OP_LE, OP_GT, OP_GE,
                OP_IN, OP_NOT_IN } Op;
 
@@ -136,12 +136,12 @@ typedef struct { Nodes args, kw, names; Node *star, *star2; } CallArgs;         
 // Which fields a node uses: a, b, c are parts in the order of the source; kids a list of parts or a body.
 struct Node {
     NodeType type;
-    Op op;                                      // N_BINARY. N_COMPARE, N_CONCAT: a and then one N_GROUP kid per operator
+    Op op;                                      // N_BINARY; N_COMPARE has N_GROUPs in other, one between two kids
     size_t at;                                  // offset in the source
     size_t sym;                                 // index into Template.names
     Node *a, *b, *c;
     Nodes kids, other;                          // other: else of N_IF and N_FOR, values of N_WITH and N_DICT
-    Value value;                                // N_CONST, N_DATA; the name of an attribute, filter or test
+    Value value;                                // N_CONST; the name of a filter or test
     const Builtin *builtin;                     // N_FILTER, N_TEST; NULL: unknown, which only matters when it runs
     CallArgs *call;                             // N_CALL, N_FILTER, N_TEST; N_MACRO: parameters, and defaults in kw
 };
