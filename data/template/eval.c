@@ -53,13 +53,10 @@ static Value value_from_json(Render *r, const cJSON *json)
     if (cJSON_IsBool(json)) return v_bool(cJSON_IsTrue(json));
     if (!cJSON_IsArray(json) && !cJSON_IsObject(json)) return v_none();
     render_enter(r);
-    Value v;
-    if (cJSON_IsArray(json)) {
-        v = v_seq(V_LIST, seq_new(r, 0));
-        cJSON_ArrayForEach(part, json) seq_add(r, v.seq, value_from_json(r, part));
-    } else {
-        v = v_dict(dict_new(r, 0));
-        cJSON_ArrayForEach(part, json) dict_put(r, v.dict, v_text(part->string), value_from_json(r, part));
+    Value v = cJSON_IsArray(json) ? v_seq(V_LIST, seq_new(r, 0)) : v_dict(dict_new(r, 0));
+    cJSON_ArrayForEach(part, json) {
+        if (v.kind == V_LIST) seq_add(r, v.seq, value_from_json(r, part));
+        else dict_put(r, v.dict, v_text(part->string), value_from_json(r, part));
     }
     r->depth--;
     return v;
@@ -86,16 +83,21 @@ static Value variable(Render *r, size_t sym)
     return v;
 }
 
+// The target of name = v, of a, b = v, or of namespace.name = v.
 static void assign(Render *r, Scope *s, const Node *target, Value v)
 {
     if (target->type == N_NAME) {
         scope_set(r, s, target->sym, v);
-        return;
+    } else if (target->type == N_NS_TARGET) {
+        Value ns = variable(r, target->sym);
+        if (ns.kind != V_NAMESPACE) fail_run(r, "only a namespace can be given a new attribute, not %s", type_name(ns));
+        dict_put(r, ns.dict, target->value, v);
+    } else {
+        const Seq *items = value_iterate(r, v);
+        size_t want = target->kids.n;
+        if (items->n != want) fail_run(r, "%zu values cannot be given to %zu names", items->n, want);
+        for (size_t i = 0; i < want; i++) assign(r, s, target->kids.v[i], items->items[i]);
     }
-    const Seq *items = value_iterate(r, v);
-    size_t want = target->kids.n;
-    if (items->n != want) fail_run(r, "%zu values cannot be given to %zu names", items->n, want);
-    for (size_t i = 0; i < want; i++) assign(r, s, target->kids.v[i], items->items[i]);
 }
 
 // ---- captured text ------------------------------------------------------------------------------------------------
@@ -318,18 +320,6 @@ static Flow run_for(Render *r, const Node *n)
 
 // ---- statements ---------------------------------------------------------------------------------------------------
 
-// {% set name = v %}, {% set a, b = v %} and {% set namespace.name = v %}.
-static void assign_set(Render *r, const Node *n, Value v)
-{
-    if (n->a->type != N_NS_TARGET) {
-        assign(r, r->scope, n->a, v);
-        return;
-    }
-    Value ns = variable(r, n->a->sym);
-    if (ns.kind != V_NAMESPACE) fail_run(r, "only a namespace can be given a new attribute, not %s", type_name(ns));
-    dict_put(r, ns.dict, n->a->value, v);
-}
-
 static Flow run_capture(Render *r, const Node *n)
 {
     size_t mark = capture_begin(r);
@@ -338,11 +328,8 @@ static Flow run_capture(Render *r, const Node *n)
     if (flow != FLOW_NEXT) return flow;         // a break leaves the block, and its text, behind
     r->captured = text;
     if (n->b) text = eval_node(r, n->b);        // the innermost of the filters takes r->captured
-    if (n->type == N_FILTER_BLOCK) {
-        value_print(r, text);
-        return flow;
-    }
-    assign_set(r, n, text);
+    if (n->type == N_FILTER_BLOCK) value_print(r, text);
+    else assign(r, r->scope, n->a, text);
     return flow;
 }
 
@@ -397,7 +384,7 @@ static Flow run_statement(Render *r, const Node *n)
     case N_PRINT: value_print(r, eval_node(r, n->a)); return FLOW_NEXT;
     case N_IF: return run_if(r, n);
     case N_FOR: return run_for(r, n);
-    case N_SET: assign_set(r, n, eval_node(r, n->b)); return FLOW_NEXT;
+    case N_SET: assign(r, r->scope, n->a, eval_node(r, n->b)); return FLOW_NEXT;
     case N_SET_BLOCK:
     case N_FILTER_BLOCK: return run_capture(r, n);
     case N_WITH: return run_with(r, n);

@@ -34,20 +34,15 @@ static Value sort_key(Render *r, Value item, Value path, bool cased)
     return item.kind == V_STRING && !cased ? str_case(r, item, CASE_LOWER) : item;
 }
 
-static Value *sort_keys(Render *r, const Seq *s, Value path, bool cased)
+static Value sort_by(Render *r, Seq *s, Value path, Value cased, Value reverse)
 {
     Value *keys = render_take(r, s->n, sizeof *keys);
-    for (size_t i = 0; i < s->n; i++) keys[i] = sort_key(r, s->items[i], path, cased);
-    return keys;
-}
-
-BUILTIN(sort)
-{
-    Seq *s = seq_copy(r, value_iterate(r, v));
-    Value *keys = sort_keys(r, s, a->v[2], value_truth_or(r, a->v[1], false));
-    sort_values(r, s->items, keys, s->n, value_truth_or(r, a->v[0], false));
+    for (size_t i = 0; i < s->n; i++) keys[i] = sort_key(r, s->items[i], path, value_truth_or(r, cased, false));
+    sort_values(r, s->items, keys, s->n, value_truth_or(r, reverse, false));
     return v_seq(V_LIST, s);
 }
+
+BUILTIN(sort) { return sort_by(r, seq_copy(r, value_iterate(r, v)), a->v[2], a->v[1], a->v[0]); }
 
 BUILTIN(dictsort)
 {
@@ -55,10 +50,7 @@ BUILTIN(dictsort)
     bool by_key = by.kind == V_STRING && text_is(by, "key");
     if (!by_key && !(by.kind == V_STRING && text_is(by, "value"))) fail_run(r, "dictsort sorts by 'key' or by 'value'");
     need_kind(r, v, SET(V_DICT), "dictsort");
-    Seq *s = dict_items(r, v.dict);
-    Value *keys = sort_keys(r, s, v_int(by_key ? 0 : 1), value_truth_or(r, a->v[0], false));
-    sort_values(r, s->items, keys, s->n, value_truth_or(r, a->v[2], false));
-    return v_seq(V_LIST, s);
+    return sort_by(r, dict_items(r, v.dict), v_int(by_key ? 0 : 1), a->v[0], a->v[2]);
 }
 
 BUILTIN(unique)

@@ -56,39 +56,36 @@ size_t str_find(Value s, Value part, bool last)
 
 // ---- split and join -----------------------------------------------------------------------------------------------
 
-static Seq *split_spaces(Render *r, Value s, int64_t max, bool from_right)
+// The first or the last white space: its offset, and its bytes in *n; SIZE_MAX if there is none.
+static size_t find_space(Value s, bool last, size_t *n)
 {
-    Seq *parts = seq_new(r, 0);
-    while ((s = str_strip(s, v_none(), from_right ? SIDE_RIGHT : SIDE_LEFT)).len > 0) {
-        const char *begin = s.s, *end = s.s + s.len, *p = from_right ? end : begin;
-        bool rest = max >= 0 && (int64_t)parts->n == max;         // what is left is the last part
-        while (from_right && p > begin && (rest || !space_before(begin, p))) p = char_before(begin, p);
-        while (!from_right && p < end && (rest || !space_at(p, end))) p += char_len(p, end);
-        Value before = v_str(begin, (size_t)(p - begin)), behind = v_str(p, (size_t)(end - p));
-        seq_add(r, parts, from_right ? behind : before);
-        s = from_right ? before : behind;
-    }
-    return parts;
+    const char *end = s.s + s.len;
+    for (const char *p = s.s; !last && p < end; p += char_len(p, end))
+        if ((*n = space_at(p, end)) > 0) return (size_t)(p - s.s);
+    for (const char *p = end; last && p > s.s; p = char_before(s.s, p))
+        if ((*n = space_before(s.s, p)) > 0) return (size_t)(p - s.s) - *n;
+    return SIZE_MAX;
 }
 
-static Seq *split_at(Render *r, Value s, Value sep, int64_t max, bool from_right)
-{
-    Seq *parts = seq_new(r, 0);
-    for (size_t at; (max < 0 || (int64_t)parts->n < max) && (at = str_find(s, sep, from_right)) != SIZE_MAX; ) {
-        Value before = v_str(s.s, at), behind = v_str(s.s + at + sep.len, s.len - at - sep.len);
-        seq_add(r, parts, from_right ? behind : before);
-        s = from_right ? before : behind;
-    }
-    seq_add(r, parts, v_str(s.s, s.len));
-    return parts;
-}
-
+// A separator that is not GIVEN: runs of white space, and those at the ends give no empty parts.
 Seq *str_split(Render *r, Value s, Value sep, int64_t max, bool from_right)
 {
+    Seq *parts = seq_new(r, 0);
+    bool given = is_a(sep, GIVEN);
+    size_t n = sep.len;
     render_charge(r, s.len / 16);
-    if (is_a(sep, GIVEN)) need_kind(r, sep, SET(V_STRING), "split");
-    if (is_a(sep, GIVEN) && sep.len == 0) fail_run(r, "split needs a separator that is not empty");
-    Seq *parts = is_a(sep, GIVEN) ? split_at(r, s, sep, max, from_right) : split_spaces(r, s, max, from_right);
+    if (given) need_kind(r, sep, SET(V_STRING), "split");
+    if (given && n == 0) fail_run(r, "split needs a separator that is not empty");
+    for (bool more = true; more; ) {
+        if (!given) s = str_strip(s, sep, from_right ? SIDE_RIGHT : SIDE_LEFT);
+        if (!given && s.len == 0) break;
+        bool full = max >= 0 && (int64_t)parts->n == max;       // what is left is the last part
+        size_t at = full ? SIZE_MAX : given ? str_find(s, sep, from_right) : find_space(s, from_right, &n);
+        more = at != SIZE_MAX;
+        Value before = v_str(s.s, more ? at : s.len), behind = more ? v_str(s.s + at + n, s.len - at - n) : before;
+        seq_add(r, parts, from_right ? behind : before);
+        s = from_right ? before : behind;
+    }
     for (size_t i = 0; from_right && i < parts->n / 2; i++) {
         Value t = parts->items[i];
         parts->items[i] = parts->items[parts->n - 1 - i];
