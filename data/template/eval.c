@@ -1,6 +1,6 @@
 // jinja_eval: runs the syntax tree: scopes, statements, expressions, calls of macros and built-in functions.
-// Names are numbers (Node.sym). Scopes are short lists of variables, searched from the inside out. Text that a statement
-// captures grows at the end of the output and is cut off from there.
+// Names are numbers (Node.sym). Scopes are short lists of variables, searched from the inside out. Text that a
+// statement captures grows at the end of the output and is cut off from there.
 #include "jinja.h"
 
 #include <assert.h>

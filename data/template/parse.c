@@ -1,5 +1,5 @@
-// jinja_parse: tokens -> the syntax tree, by recursive descent. A template is a list of statements; their expressions are
-// parsed by levels of precedence. All nodes lie in the template's arena. Errors leave by longjmp (fail_syntax).
+// jinja_parse: tokens -> the syntax tree, by recursive descent. A template is a list of statements; their expressions
+// are parsed by levels of precedence. All nodes lie in the template's arena. Errors leave by longjmp (fail_syntax).
 #include "jinja.h"
 
 #include <assert.h>
@@ -116,15 +116,18 @@ static Node *const_node(Parser *p, size_t at, Value value)
 
 static void parse_deeper(Parser *p)
 {
-    if (++p->in.depth > MAX_PARSE_DEPTH) fail_syntax(p->lex, p->tok.at, "nested deeper than %d levels", MAX_PARSE_DEPTH);
+    if (++p->in.depth <= MAX_PARSE_DEPTH) return;
+    fail_syntax(p->lex, p->tok.at, "nested deeper than %d levels", MAX_PARSE_DEPTH);
 }
 
 // ---- expressions --------------------------------------------------------------------------------------------------
 
-// The operators that stand between operands, from the loosest level to the tightest. All are left-associative (in Jinja
-// ** too); but the comparisons of a level are one chain, and so are the operands of ~.
-enum { LEVEL_OR, LEVEL_AND, LEVEL_NOT, LEVEL_COMPARE, LEVEL_SUM, LEVEL_CONCAT, LEVEL_PRODUCT, LEVEL_POWER, LEVEL_UNARY };
-typedef struct { const char *text; int level; NodeType type; Op op; } Operator;
+// The operators that stand between operands, from the loosest level to the tightest. All are left-associative (in
+// Jinja ** too); but comparisons that follow one another are one chain, and so are the operands of ~.
+typedef enum {
+    LEVEL_OR, LEVEL_AND, LEVEL_NOT, LEVEL_COMPARE, LEVEL_SUM, LEVEL_CONCAT, LEVEL_PRODUCT, LEVEL_POWER, LEVEL_UNARY
+} Level;
+typedef struct { const char *text; Level level; NodeType type; Op op; } Operator;
 static const Operator operators[] = {
     {"or", LEVEL_OR, N_OR, 0}, {"and", LEVEL_AND, N_AND, 0},
     {"==", LEVEL_COMPARE, N_COMPARE, OP_EQ}, {"!=", LEVEL_COMPARE, N_COMPARE, OP_NE},
@@ -137,7 +140,7 @@ static const Operator operators[] = {
     {"**", LEVEL_POWER, N_BINARY, OP_POW},
 };
 
-static Node *parse_level(Parser *p, int level);
+static Node *parse_level(Parser *p, Level level);
 static Node *parse_expression(Parser *p);
 typedef enum { TUPLE_PLAIN, TUPLE_NO_IF, TUPLE_IN_PARENS, TUPLE_TARGET } TupleRule;
 static Node *parse_tuple(Parser *p, TupleRule rule);
@@ -351,7 +354,7 @@ static Node *parse_unary(Parser *p, bool with_filter)
 }
 
 // Takes an operator of the level, if one stands here; else NULL. The word behind a "not" must be "in".
-static const Operator *operator_skip(Parser *p, int level)
+static const Operator *operator_skip(Parser *p, Level level)
 {
     Value text = token_text(p);
     for (size_t i = 0; i < sizeof operators / sizeof *operators; i++) {
@@ -364,7 +367,7 @@ static const Operator *operator_skip(Parser *p, int level)
     return NULL;
 }
 
-static Node *parse_level(Parser *p, int level)
+static Node *parse_level(Parser *p, Level level)
 {
     size_t at = p->tok.at;
     if (level == LEVEL_UNARY) return parse_unary(p, true);

@@ -130,13 +130,15 @@ static void write_object(Render *r, Value v)
     out_text(r, ">");
 }
 
+// What json.dumps takes; an undefined value is an error for it, too.
+#define IN_JSON (NUMBERS | SET(V_BIG) | SET(V_STRING) | SET(V_NONE) | SET(V_LIST) | SET(V_TUPLE) | SET(V_DICT))
+
 void value_write(Render *r, Value v, const Style *style, size_t level)
 {
-    const uint32_t in_json = NUMBERS | SET(V_NONE) | SET(V_BIG) | SET(V_STRING) | SET(V_LIST) | SET(V_TUPLE) | SET(V_DICT);
     bool json = style->json;
     char text[40];
     Dict list = {.vals = is_a(v, SEQS) ? *v.seq : (Seq){0}};
-    if (json && !is_a(v, in_json)) fail_run(r, "JSON has no form for %s", type_name(v));    // as in Python
+    if (json && !is_a(v, IN_JSON)) fail_run(r, "JSON has no form for %s", type_name(v));
     render_enter(r);
     switch (v.kind) {
     case V_STRING:
