@@ -173,7 +173,7 @@ typedef enum {
 
 typedef struct { TokenType type; size_t at; Value value; } Token;   // value: the text of a name or data, or a literal
 
-typedef enum { IN_TEXT, IN_COMMENT, IN_RAW, AT_TAG, IN_BLOCK, IN_PRINT } LexState;
+typedef enum { IN_TEXT, IN_RAW, AT_TAG, IN_BLOCK, IN_PRINT } LexState;
 
 typedef struct {
     Job job;
@@ -181,7 +181,6 @@ typedef struct {
     const char *src;                            // that of the template
     size_t len, pos, tag_at;
     LexState state;
-    bool tag_is_block, line_starting;
     size_t n_open;                              // brackets
 } Lexer;
 

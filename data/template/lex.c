@@ -50,7 +50,7 @@ static Token data_before(const Lexer *x, size_t from, size_t to, char sign, bool
     const char *begin = x->src + from, *end = x->src + to, *p = end;
     for (size_t n; p > begin && (n = space_before(begin, p)) > 0; p -= n)
         if (sign != '-' && p[-1] == '\n') break;
-    bool at_line_start = p > begin ? p[-1] == '\n' : x->line_starting;
+    bool at_line_start = p == x->src || p[-1] == '\n';
     if (sign == '-' || (sign != '+' && !is_print && at_line_start)) end = p;
     return (Token){T_DATA, from, v_str(begin, (size_t)(end - begin))};
 }
@@ -66,9 +66,15 @@ static size_t raw_begin(const Lexer *x, size_t at)
     return starts(x, p, "-%}") ? skip_space(x, p + 3) : starts(x, p, "%}") ? p + 2 : 0;
 }
 
-static void ended(Lexer *x, size_t pos, LexState state)
+static size_t comment_end(Lexer *x, size_t at)
 {
-    x->line_starting = pos > 0 && x->src[pos - 1] == '\n';
+    for (size_t p = at, end; p < x->len; p++)
+        if ((end = tag_end(x, p, '#')) > 0) return end;
+    fail_syntax(x, x->tag_at, "this comment has no end");
+}
+
+static void go_on(Lexer *x, size_t pos, LexState state)
+{
     x->pos = pos;
     x->state = state;
 }
@@ -79,24 +85,16 @@ static Token lex_text(Lexer *x)
     size_t from = x->pos, at = from;
     while (at < x->len && !(starts(x, at, "{%") || starts(x, at, "{{") || starts(x, at, "{#"))) at++;
     if (at == x->len) {
-        ended(x, at, IN_TEXT);
+        go_on(x, at, IN_TEXT);
         return (Token){T_DATA, from, v_str(x->src + from, at - from)};
     }
     char sign = sign_at(x, at + 2);
-    Token data = data_before(x, from, at, sign, x->src[at + 1] == '{');
     size_t raw = raw_begin(x, at), inside = at + 2 + (sign != 0);
     x->tag_at = at;
-    x->tag_is_block = x->src[at + 1] == '%';
-    ended(x, raw ? raw : inside, raw ? IN_RAW : x->src[at + 1] == '#' ? IN_COMMENT : AT_TAG);
-    return data;
-}
-
-static void skip_comment(Lexer *x)
-{
-    size_t at = x->pos, end = 0;
-    while (at < x->len && !(end = tag_end(x, at, '#'))) at++;
-    if (!end) fail_syntax(x, x->tag_at, "this comment has no end");
-    ended(x, end, IN_TEXT);
+    if (raw) go_on(x, raw, IN_RAW);
+    else if (x->src[at + 1] == '#') go_on(x, comment_end(x, inside), IN_TEXT);
+    else go_on(x, inside, AT_TAG);
+    return data_before(x, from, at, sign, x->src[at + 1] == '{');
 }
 
 static Token lex_raw(Lexer *x)
@@ -109,9 +107,8 @@ static Token lex_raw(Lexer *x)
         if (!starts(x, p, "endraw")) continue;
         size_t end = tag_end(x, skip_space(x, p + 6), '%');
         if (!end) continue;
-        Token data = data_before(x, from, at, sign, false);
-        ended(x, end, IN_TEXT);
-        return data;
+        go_on(x, end, IN_TEXT);
+        return data_before(x, from, at, sign, false);
     }
     fail_syntax(x, x->tag_at, "this raw block has no end");
 }
@@ -219,7 +216,7 @@ static Token lex_tag(Lexer *x)
     size_t end = x->n_open ? 0 : tag_end(x, at, x->state == IN_BLOCK ? '%' : '}');
     if (end) {
         TokenType type = x->state == IN_BLOCK ? T_BLOCK_END : T_PRINT_END;
-        ended(x, end, IN_TEXT);
+        go_on(x, end, IN_TEXT);
         return (Token){type, at, v_none()};
     }
     if (is_digit(x->src[at])) return lex_number(x);
@@ -237,11 +234,11 @@ Token lex_next(Lexer *x)
         Token t = {T_DATA, x->pos, v_str("", 0)};
         if (x->state == IN_BLOCK || x->state == IN_PRINT) return lex_tag(x);
         if (x->state == AT_TAG) {
-            x->state = x->tag_is_block ? IN_BLOCK : IN_PRINT;
-            return (Token){x->tag_is_block ? T_BLOCK_BEGIN : T_PRINT_BEGIN, x->tag_at, v_none()};
+            bool block = x->src[x->tag_at + 1] == '%';
+            x->state = block ? IN_BLOCK : IN_PRINT;
+            return (Token){block ? T_BLOCK_BEGIN : T_PRINT_BEGIN, x->tag_at, v_none()};
         }
-        if (x->state == IN_COMMENT) skip_comment(x);
-        else if (x->state == IN_RAW) t = lex_raw(x);
+        if (x->state == IN_RAW) t = lex_raw(x);
         else if (x->pos < x->len) t = lex_text(x);
         else return (Token){T_EOF, x->len, v_none()};
         if (t.value.len > 0) return t;

@@ -108,35 +108,13 @@ static void write_items(Render *r, const char *open, Dict d, const char *close, 
     out_text(r, close);
 }
 
-static const Style python = {.item_sep = {.kind = V_STRING, .len = 2, .s = ", "},
-                             .key_sep = {.kind = V_STRING, .len = 2, .s = ": "}};
-
-// What has no text of its own in Python, but an address, is <a function> and the like.
-static void write_object(Render *r, Value v)
-{
-    char text[80];
-    if (v.kind == V_NAMESPACE) {
-        write_items(r, "<Namespace {", *v.dict, "}", &python, 0);
-    } else if (v.kind == V_MACRO) {
-        out_text(r, "<Macro ");
-        value_write(r, v.macro->name, &python, 0);
-    } else if (v.kind == V_LOOP) {
-        sprintf(text, "<LoopContext %zu/%zu", v.loop->index0 + 1, v.loop->items->n);
-        out_text(r, text);
-    } else {
-        out_text(r, "<");
-        out_text(r, type_name(v));
-    }
-    out_text(r, ">");
-}
-
 // What json.dumps takes; an undefined value is an error for it, too.
 #define IN_JSON (NUMBERS | SET(V_BIG) | SET(V_STRING) | SET(V_NONE) | SET(V_LIST) | SET(V_TUPLE) | SET(V_DICT))
 
 void value_write(Render *r, Value v, const Style *style, size_t level)
 {
     bool json = style->json;
-    char text[40];
+    char text[80];
     Dict list = {.vals = is_a(v, SEQS) ? *v.seq : (Seq){0}};
     if (json && !is_a(v, IN_JSON)) fail_run(r, "JSON has no form for %s", type_name(v));
     render_enter(r);
@@ -162,23 +140,26 @@ void value_write(Render *r, Value v, const Style *style, size_t level)
         write_items(r, "([", list, "])", style, level);
         break;
     case V_DICT: write_items(r, "{", *v.dict, "}", style, level); break;
-    default: write_object(r, v);
+    case V_NAMESPACE: write_items(r, "<Namespace {", *v.dict, "}>", style, level); break;
+    case V_LOOP:
+        out_add(r, text, (size_t)sprintf(text, "<LoopContext %zu/%zu>", v.loop->index0 + 1, v.loop->items->n));
+        break;
+    default:                                    // what has no text of its own in Python, but an address
+        out_text(r, v.kind == V_MACRO ? "<Macro " : "<");
+        if (v.kind == V_MACRO) value_write(r, v.macro->name, style, level);
+        else out_text(r, type_name(v));
+        out_text(r, ">");
     }
     r->depth--;
 }
+
+static const Style python = {.item_sep = {.kind = V_STRING, .len = 2, .s = ", "},
+                             .key_sep = {.kind = V_STRING, .len = 2, .s = ": "}};
 
 void value_print(Render *r, Value v)
 {
     if (v.kind == V_STRING) out_value(r, v);
     else if (v.kind != V_UNDEFINED) value_write(r, v, &python, 0);
-}
-
-Value value_to_str(Render *r, Value v)
-{
-    if (v.kind == V_STRING) return v;
-    size_t mark = r->out->len;
-    value_print(r, v);
-    return out_cut(r, mark);
 }
 
 const char *value_chars(Render *r, Value v)
@@ -187,3 +168,5 @@ const char *value_chars(Render *r, Value v)
     value_print(r, v);
     return out_cut(r, mark).s;
 }
+
+Value value_to_str(Render *r, Value v) { return v.kind == V_STRING ? v : v_text(value_chars(r, v)); }

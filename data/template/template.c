@@ -32,7 +32,7 @@ Template *template_parse(const char *source, size_t len, const char *name, Err *
     }
     Template *t = mem_alloc(1, sizeof *t);
     Lexer *x = arena_take(&t->arena, sizeof *x);
-    *x = (Lexer){.job = {.t = t, .e = e}, .arena = &t->arena, .line_starting = true};
+    *x = (Lexer){.job = {.t = t, .e = e}, .arena = &t->arena};
     t->name = memcpy(arena_take(&t->arena, strlen(name) + 1), name, strlen(name) + 1);
     t->src = x->src = normalize_newlines(&t->arena, source, len, &x->len);
     if (setjmp(x->job.jump)) {
