@@ -96,8 +96,8 @@ static const char *data_list(const RowText *row, size_t *line)
         while (p < end && *p != ':') p++;
         bool is_data = (size_t)(p - key) >= 6 && strncmp(key, "\"data\"", 6) == 0;
         p = skip_blanks(p + 1, end, line);
-        const char *inside = p + 1;
-        if (is_data && p < end && *p == '[' && *skip_blanks(inside, end, &(size_t){0}) == '{') return p;
+        const char *first = skip_blanks(p + 1, end, &(size_t){0});
+        if (is_data && first < end && *p == '[' && *first == '{') return p;
         if (p < end && (*p == '{' || *p == '[')) p = value_end(p, end, line);
         for (bool in_string = false; p < end && (in_string || (*p != ',' && *p != '}')); p++) {
             *line += *p == '\n';
