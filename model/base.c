@@ -163,24 +163,15 @@ static bool map_any(File *f, const char *path, Err *e)
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     int why = errno;
     if (fd < 0) return fail(e, "%s: cannot open: %s%s", path, strerror(why), why == ENOENT ? open_hint(path) : "");
-    struct stat st;
-    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
-        close(fd);
-        return fail(e, "%s: expected a file, found %s", path, S_ISDIR(st.st_mode) ? "a folder" : "something else");
-    }
-    f->size = (size_t)st.st_size;
-    f->data = (const unsigned char *)"";
-    if (f->size) {
-        void *map = mmap(NULL, f->size, PROT_READ, MAP_PRIVATE, fd, 0);
-        if (map == MAP_FAILED) {
-            close(fd);
-            return fail(e, "%s: cannot map %zu bytes: %s", path, f->size, strerror(errno));
-        }
-        f->data = map;
-    }
+    struct stat st = {0};
+    bool ok = fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
+    size_t size = (size_t)st.st_size;
+    void *map = ok && size ? mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0) : "";
+    if (!ok) fail(e, "%s: expected a file, found %s", path, S_ISDIR(st.st_mode) ? "a folder" : "something else");
+    if (map == MAP_FAILED) ok = fail(e, "%s: cannot map %zu bytes: %s", path, size, strerror(errno));
+    if (ok) *f = (File){map, size, mem_strdup(path)};
     close(fd);
-    f->path = mem_strdup(path);
-    return true;
+    return ok;
 }
 
 void file_unmap(File *f)
@@ -330,24 +321,6 @@ void dir_remove(const char *path)
 
 static const char UNFINISHED[] = ".tmp.";
 
-bool file_create(FileWriter *w, const char *path, Err *e)
-{
-    Buf tmp = {0};
-    buf_addf(&tmp, "%s%s%ld", path, UNFINISHED, (long)getpid());
-    *w = (FileWriter){.path = mem_strdup(path), .tmp = tmp.data};
-    w->fd = open(w->tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    if (w->fd >= 0) return true;
-    fail(e, "%s: cannot write: %s", path, strerror(errno));
-    file_abandon(w);
-    return false;
-}
-
-size_t unfinished_name_length(const char *name)
-{
-    const char *dot = strstr(name, UNFINISHED), *pid = dot ? dot + strlen(UNFINISHED) : "";
-    return *pid && !pid[strspn(pid, "0123456789")] ? (size_t)(dot - name) : 0;
-}
-
 void file_abandon(FileWriter *w)
 {
     if (w->tmp && w->fd >= 0) close(w->fd);
@@ -363,6 +336,21 @@ static bool file_give_up(FileWriter *w, Err *e)
     fail(e, "%s: cannot write: %s", w->path, strerror(errno));
     file_abandon(w);
     return false;
+}
+
+bool file_create(FileWriter *w, const char *path, Err *e)
+{
+    Buf tmp = {0};
+    buf_addf(&tmp, "%s%s%ld", path, UNFINISHED, (long)getpid());
+    *w = (FileWriter){.path = mem_strdup(path), .tmp = tmp.data};
+    w->fd = open(w->tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    return w->fd >= 0 || file_give_up(w, e);
+}
+
+size_t unfinished_name_length(const char *name)
+{
+    const char *dot = strstr(name, UNFINISHED), *pid = dot ? dot + strlen(UNFINISHED) : "";
+    return *pid && !pid[strspn(pid, "0123456789")] ? (size_t)(dot - name) : 0;
 }
 
 // A write may take a part only, when a disk fills or a signal comes: then the rest is written, or there is an error to

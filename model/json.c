@@ -6,8 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-// Line and column (in characters, from 1) of an offset, for messages. `line` is the line of the first byte, 0 for 1.
-static void json_place(Err *e, const char *text, size_t at, const char *where, size_t line)
+// Puts line and column (in characters, from 1) of an offset before the message. `line` is the line of the first byte, 0
+// for 1. Returns NULL.
+static cJSON *fail_place(Err *e, const char *text, size_t at, const char *where, size_t line)
 {
     size_t column = 1;
     if (line == 0) line = 1;
@@ -16,6 +17,13 @@ static void json_place(Err *e, const char *text, size_t at, const char *where, s
         else if (((unsigned char)text[i] & 0xC0) != 0x80) column++;
     }
     fail_prefix(e, "%s:%zu:%zu: ", where, line, column);
+    return NULL;
+}
+
+static size_t skip_blanks(const char *text, size_t len, size_t at)
+{
+    while (at < len && strchr(" \t\r\n", text[at])) at++;
+    return at;
 }
 
 // cJSON keeps C strings: an escaped NUL would silently cut one. Offset of the first \u0000, or len.
@@ -66,17 +74,13 @@ static char *keep_last_of_equal_keys(cJSON *v)
 static const char *broken_json(const char *text, size_t len, size_t at)
 {
     static const char *const words[] = {"True", "False", "None", "NaN", "Infinity"};
-    while (at < len && strchr(" \t\r\n", text[at])) at++;
-    size_t before = at;
+    at = skip_blanks(text, len, at);
+    size_t before = at, next = skip_blanks(text, len, at + 1);
     while (before > 0 && strchr(" \t\r\n", text[before - 1])) before--;
     char last = before > 0 ? text[before - 1] : 0;
     if (at == len) return "the text ends before the value does";
-    if ((text[at] == '}' || text[at] == ']') && last == ',') return "a comma before a closing bracket";
-    if (text[at] == ',' && at + 1 < len) {
-        size_t next = at + 1;
-        while (next < len && strchr(" \t\r\n", text[next])) next++;
-        if (next < len && (text[next] == '}' || text[next] == ']')) return "a comma before a closing bracket";
-    }
+    bool closes = last == ',' && strchr("}]", text[at]), closes_next = next < len && strchr("}]", text[next]);
+    if (closes || (text[at] == ',' && closes_next)) return "a comma before a closing bracket";
     if (text[at] == '\'') return "strings stand in double quotes";
     if (text[at] == '/' || text[at] == '#') return "JSON has no comments";
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
@@ -106,11 +110,7 @@ static void keep_numbers(cJSON *v, const char **p, const char *end)
 {
     size_t length;
     if (cJSON_IsNumber(v) && next_number(p, end, &length)) {
-        char *literal = cJSON_malloc(length + 1);          // cJSON_Delete frees it, cJSON_Duplicate copies it
-        if (!literal) return;
-        memcpy(literal, *p, length);
-        literal[length] = 0;
-        v->valuestring = literal;
+        v->valuestring = mem_strndup(*p, length);          // cJSON_Delete frees it, cJSON_Duplicate copies it
         *p += length;
     }
     for (cJSON *child = v->child; child; child = child->next) keep_numbers(child, p, end);
@@ -121,21 +121,18 @@ static cJSON *parse(const char *text, size_t len, const char *where, size_t line
     size_t bad = utf8_valid(text, len);
     if (bad < len) {
         fail(e, "invalid UTF-8: byte 0x%02X", (unsigned char)text[bad]);
-        json_place(e, text, bad, where, line);
-        return NULL;
+        return fail_place(e, text, bad, where, line);
     }
     bad = find_escaped_nul(text, len);
     if (bad < len || memchr(text, 0, len)) {
         fail(e, "a NUL character cannot stand in a text here");
-        json_place(e, text, bad < len ? bad : strlen(text), where, line);
-        return NULL;
+        return fail_place(e, text, bad < len ? bad : strlen(text), where, line);
     }
     const char *end = text;
     cJSON *value = cJSON_ParseWithLengthOpts(text, len, &end, false);
     size_t at = (size_t)(end - text);
     if (at > len) at = len;
-    if (value)
-        while (at < len && strchr(" \t\r\n", text[at])) at++;
+    if (value) at = skip_blanks(text, len, at);
     if (value && at == len) {
         const char *p = text;
         if (literals) keep_numbers(value, &p, text + len);
@@ -150,8 +147,7 @@ static cJSON *parse(const char *text, size_t len, const char *where, size_t line
     cJSON_Delete(value);
     fail(e, "%s \"%.*s\"%s%s", value ? "expected the end of the JSON value, found" : "broken JSON at",
          (int)(len - at < 20 ? len - at : 20), text + at, why ? ": " : "", why ? why : "");
-    json_place(e, text, at, where, line);
-    return NULL;
+    return fail_place(e, text, at, where, line);
 }
 
 cJSON *json_parse(const char *text, size_t len, const char *where, size_t line, Err *e)
