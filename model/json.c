@@ -37,18 +37,13 @@ static size_t find_escaped_nul(const char *text, size_t len)
     return len;
 }
 
-// Python's rule: of equal keys in an object the last counts, at the place of the first. Returns one that stood twice,
-// or NULL. The name is a copy, owned by the caller.
-static char *keep_last_of_equal_keys(cJSON *v)
+// Python's rule: of equal keys in an object the last counts, at the place of the first. The first one found goes into
+// `twice`, in quotes.
+static void keep_last_of_equal_keys(cJSON *v, char twice[64])
 {
-    char *twice = NULL;
     size_t n = 0, room = 16;
-    for (cJSON *child = v->child; child; child = child->next, n++) {
-        char *inside = keep_last_of_equal_keys(child);
-        if (twice) free(inside);
-        else twice = inside;
-    }
-    if (!cJSON_IsObject(v) || n < 2) return twice;
+    for (cJSON *child = v->child; child; child = child->next, n++) keep_last_of_equal_keys(child, twice);
+    if (!cJSON_IsObject(v) || n < 2) return;
     while (room < 2 * n) room *= 2;
     cJSON **seen = mem_alloc(room, sizeof *seen);          // by hash, since a vocabulary is an object of 100,000 keys
     for (cJSON *child = v->child, *next; child; child = next) {
@@ -61,13 +56,12 @@ static char *keep_last_of_equal_keys(cJSON *v)
             seen[at] = child;
             continue;
         }
-        if (!twice) twice = mem_strdup(child->string);
+        if (!*twice) snprintf(twice, 64, "\"%.60s\"", child->string);
         cJSON_DetachItemViaPointer(v, child);
         cJSON_ReplaceItemViaPointer(v, seen[at], child);
         seen[at] = child;
     }
     free(seen);
-    return twice;
 }
 
 // What is wrong at text[at], where the parser stopped, in words; or NULL.
@@ -136,10 +130,10 @@ static cJSON *parse(const char *text, size_t len, const char *where, size_t line
     if (value && at == len) {
         const char *p = text;
         if (literals) keep_numbers(value, &p, text + len);
-        char *twice = keep_last_of_equal_keys(value);
+        char twice[64] = "";
+        keep_last_of_equal_keys(value, twice);
         e->text[0] = 0;
-        if (twice) fail(e, "the key \"%.60s\" stands twice in an object", twice);
-        free(twice);
+        if (*twice) fail(e, "the key %s stands twice in an object", twice);
         return value;
     }
     if (!value && at > 0 && strchr("}'", text[at - 1])) at--;          // where a key should stand it stops one late
