@@ -163,13 +163,11 @@ static void bind_macro(Render *r, const Macro *m, Scope *s, Args *a)
 static Value call_macro(Render *r, const Macro *m, Args *a)
 {
     Scope *outer = r->scope;
-    render_enter(r);
     r->scope = scope_new(r, m->scope);
     bind_macro(r, m, r->scope, a);
     size_t mark = capture_begin(r);
     run(r, &m->node->kids);
     r->scope = outer;
-    r->depth--;
     return capture_end(r, mark);
 }
 

@@ -5,7 +5,7 @@
 
 #include "../../tokenizer/unicode.h"
 
-#include <ctype.h>
+#include <stdlib.h>
 
 static const char *const token_names[] = {
     [T_EOF] = "the end of the template", [T_DATA] = "text", [T_PRINT_BEGIN] = "{{", [T_PRINT_END] = "}}",
@@ -145,13 +145,9 @@ static Token lex_number(Lexer *x)
 // The code that `n` hexadecimal digits at p stand for, or -1.
 static int64_t hex_code(const char *p, const char *end, int n)
 {
-    int64_t code = 0;
-    for (int i = 0; i < n; i++) {
-        const char *digits = "0123456789abcdef", *digit = p + i < end && p[i] ? strchr(digits, tolower(p[i])) : NULL;
-        if (!digit) return -1;
-        code = code * 16 + (digit - digits);
-    }
-    return code;
+    char digits[9] = "";
+    if (end - p >= n) memcpy(digits, p, (size_t)n);
+    return strspn(digits, "0123456789abcdefABCDEF") == (size_t)n ? strtoll(digits, NULL, 16) : -1;
 }
 
 // The escape behind a backslash at p: writes its bytes to *d, returns where it ends.

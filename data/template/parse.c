@@ -415,7 +415,8 @@ static Node *parse_expression(Parser *p)
 
 static Node *parse_statement(Parser *p);
 
-// Up to a tag of `ends` (words), whose name is then the current token; to the end of the template if `ends` is NULL.
+// Up to a tag of `ends` (words, the closing tag last), whose name is then the current token; NULL: to the end of the
+// template.
 static Nodes parse_nodes(Parser *p, const char *ends)
 {
     Nodes body = {0};
