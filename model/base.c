@@ -225,20 +225,13 @@ static bool parent_sync(const char *path, Err *e)
 
 bool dir_make(const char *path, Err *e)
 {
-    char *part = mem_strdup(path);
-    bool ok = true;
-    for (char *p = part + 1; ok; p++) {
-        if (*p && *p != '/') continue;
-        char end = *p;
-        *p = 0;
-        if (mkdir(part, 0777) == 0) ok = parent_sync(part, e);
-        else if (errno != EEXIST || !file_is_dir(part))
-            ok = fail(e, "%s: cannot make the folder: %s", path, strerror(errno));
-        *p = end;
-        if (!end) break;
-    }
-    free(part);
-    return ok;
+    if (file_is_dir(path) || strcmp(path, ".") == 0) return true;
+    char *dir = path_dir(path);
+    bool ok = dir_make(dir, e);
+    free(dir);
+    if (ok && mkdir(path, 0777) == 0) return parent_sync(path, e);
+    return ok && ((errno == EEXIST && file_is_dir(path)) ||
+                  fail(e, "%s: cannot make the folder: %s", path, strerror(errno)));
 }
 
 Path path_in(const char *dir, const char *name)
