@@ -59,6 +59,7 @@ bool tokenizer_is_added(const Tokenizer *t, int id);      // found whole in a te
 // there is none.
 int tokenizer_bos(const Tokenizer *t);
 int tokenizer_eos(const Tokenizer *t);
+int tokenizer_eot(const Tokenizer *t);                     // of eot_token, which ends a turn; -1 if there is none
 
 // What a chat template may use: an object with bos_token, eos_token, unk_token, pad_token, ... as strings (only those
 // that are defined; additional_special_tokens as a list of strings). From special_tokens_map.json, where transformers

@@ -88,6 +88,10 @@ bool run_open_output(Run *r, Err *e)
     cJSON *json = options_json(o);
     bool ok = json_save(json, path_in(o->output_dir, "train_config.json").text, e);
     cJSON_Delete(json);
+    GgufKeys k = {0};                                      // what cannot be saved at the end is not trained
+    if (ok && !r->model.adapter && run_format(r) == &formats[FORMAT_GGUF])
+        ok = run_gguf_keys(r, &k, r->model.config.vocab_size, e);
+    buf_free(&k.bytes);
     return ok && (o->resume_from_checkpoint || file_put(run_log_path(r).text, "", 0, e));  // or resume_read cuts it
 }
 
