@@ -5,9 +5,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-// halves: rows of q and k are in Hugging Face's order. Else they are pairs, as here.
-static const struct { const char *name; bool halves; } architectures[] = {{"llama", false}};
-enum { N_ARCHITECTURES = sizeof architectures / sizeof *architectures };
+// The architecture of each family; of two families with the same, a file is of the first. halves: rows of q and k are in
+// Hugging Face's order. Else they are pairs, as here.
+static const struct { const char *name; bool halves; } architectures[N_FAMILIES] = {
+    [LLAMA] = {"llama", false}, [MISTRAL] = {"llama", false}, [QWEN2] = {"qwen2", true}, [QWEN3] = {"qwen3", true},
+    [SMOLLM3] = {"smollm3", false}};
 
 // Modules: Hugging Face's names, and what GGUF makes of them.
 static const char *const modules[][2] = {
@@ -18,12 +20,6 @@ static const char *const modules[][2] = {
     {"mlp.up_proj", "ffn_up"}, {"mlp.down_proj", "ffn_down"},
 };
 static const char rope_factors[] = "rope_freqs.weight";    // of Llama 3: what each frequency is divided by
-
-static size_t architecture_of(const Config *c)
-{
-    (void)c;
-    return 0;
-}
 
 // ---- tensors ------------------------------------------------------------------------------------------------------
 
@@ -46,7 +42,7 @@ static Entries gguf_entries(const Config *c)
     Entries p = model_entries(c);
     for (Entry *part = p.items; part < p.items + p.n; part++) {
         rename_entry(part->name);
-        if (!architectures[architecture_of(c)].halves) part->head_dim = 0;
+        if (!architectures[c->family].halves) part->head_dim = 0;
     }
     return p;
 }
@@ -140,18 +136,16 @@ static bool read_config(Config *c, const SafeTensors *g, Err *e)
 {
     const cJSON *k = g->header;
     const char *of;
-    size_t a = 0;
     int window = 0, rotated, values;
     *c = (Config){0};
     if (!json_get_string(&of, k, NULL, "general.architecture", e)) return false;
-    while (a < N_ARCHITECTURES && strcmp(of, architectures[a].name) != 0) a++;
-    if (a == N_ARCHITECTURES) {
-        Buf names = {0};
-        for (a = 0; a < N_ARCHITECTURES; a++) buf_addf(&names, "%s%s", a ? ", " : "", architectures[a].name);
-        fail(e, "general.architecture: expected %s, found %.64s", names.data, of);
-        buf_free(&names);
-        return false;
-    }
+    while (c->family < N_FAMILIES && strcmp(of, architectures[c->family].name) != 0) c->family++;
+    if (c->family == N_FAMILIES)
+        return fail(e, "general.architecture: expected llama, qwen2, qwen3 or smollm3, found %.64s", of);
+    c->qk_norm = c->family == QWEN3;
+    c->o_bias = safetensors_find(g, "blk.0.attn_output.bias");
+    c->qkv_bias = c->o_bias || c->family == QWEN2;
+    for (int l = 3; c->family == SMOLLM3 && l < MAX_LAYERS; l += 4) c->no_rope[l] = true;
     const StTensor *embedding = safetensors_find(g, "token_embd.weight");
     int n_ids = embedding && embedding->n_dims == 2 && embedding->shape[0] < INT32_MAX ? (int)embedding->shape[0] : 1;
     c->tied = !safetensors_find(g, "output.weight");
@@ -179,7 +173,7 @@ static bool read_config(Config *c, const SafeTensors *g, Err *e)
 static void add_model_keys(GgufKeys *k, const Config *c, Dtype type)
 {
     static const int file_types[N_DTYPES] = {[DTYPE_F32] = 0, [DTYPE_F16] = 1, [DTYPE_BF16] = 32, [DTYPE_Q8_0] = 7};
-    const char *of = architectures[architecture_of(c)].name;
+    const char *of = architectures[c->family].name;
     const struct { const char *name; int value; } whole[] = {
         {"context_length", c->seq_len}, {"embedding_length", c->dim}, {"block_count", c->n_layers},
         {"feed_forward_length", c->hidden_dim}, {"attention.head_count", c->n_heads},
@@ -198,6 +192,18 @@ static void add_model_keys(GgufKeys *k, const Config *c, Dtype type)
         gguf_add(k, key_of(of, whole[i].name).text, GGUF_U32, whole[i].value);
     for (size_t i = 0; i < (c->rope_scaling.factor != 0 ? 6 : 2); i++)
         gguf_add(k, key_of(of, floats[i].name).text, i == 5 ? GGUF_U32 : GGUF_F32, (double)floats[i].value);
+}
+
+// What llama.cpp has no key for.
+static bool gguf_fits(const Config *c, Err *e)
+{
+    if (c->o_bias && c->family != LLAMA && c->family != MISTRAL)
+        return fail(e, "a .gguf of %s has no place for attention_bias", architectures[c->family].name);
+    for (int l = 0; c->family == SMOLLM3 && l < c->n_layers; l++)
+        if (c->no_rope[l] != (l % 4 == 3))
+            return fail(e, "a .gguf has no place for no_rope_layers: expected every fourth layer, found %d for layer %d",
+                        !c->no_rope[l], l);
+    return true;
 }
 
 // ---- files --------------------------------------------------------------------------------------------------------
@@ -231,6 +237,7 @@ bool gguf_save(const Model *m, const char *path, const GgufKeys *more, Dtype typ
 {
     const Config *c = &m->config;
     GgufKeys k = {0};
+    if (!gguf_fits(c, e)) return fail_prefix(e, "%s: ", path);
     Entries p = gguf_entries(c);
     float *factors = c->rope_scaling.factor != 0 ? scaling_factors(c) : NULL;
     if (factors) {
