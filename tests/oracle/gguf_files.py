@@ -44,22 +44,27 @@ class Llama:
 
 
 # ---- fixtures ------------------------------------------------------------------------------------------------------
-# Small models of known numbers: number i of tensor t (in the order of test_gguf.c) is k / 16, which all types hold.
+# Small models of known numbers: number i of tensor t (a TensorId, and 100 times the layer) is k / 16, which all types
+# hold. Or (hard) of numbers that must be rounded: of all sizes, and half way between two of F16.
 
-def numbers(t, shape):
+def numbers(t, shape, hard):
     i = np.arange(np.prod(shape))
+    if hard:
+        random = np.random.default_rng(t)
+        x = random.normal(size=i.size) * 10 ** random.uniform(-9, 3, i.size)
+        half_way = (1 + (2 * random.integers(0, 1024, i.size) + 1) / 2048) * 2.0 ** random.integers(-24, 9, i.size)
+        return np.where(i % 3 == 0, half_way, x).astype(np.float32).reshape(shape)
     return (np.where(i % 32 == 0, 127, (i * 37 + t * 11) % 255 - 127) / 16).astype(np.float32).reshape(shape)
 
 
 def tensors(dim, hidden, heads, kv_heads, layers, vocab, tied):
     kv = dim // heads * kv_heads
     yield 'token_embd.weight', 0, (vocab, dim)
-    for layer in range(layers):
-        for t, (name, shape) in enumerate([
-                ('attn_norm', (dim,)), ('attn_q', (dim, dim)), ('attn_k', (kv, dim)), ('attn_v', (kv, dim)),
-                ('attn_output', (dim, dim)), ('ffn_norm', (dim,)), ('ffn_gate', (hidden, dim)),
-                ('ffn_up', (hidden, dim)), ('ffn_down', (dim, hidden))]):
-            yield f'blk.{layer}.{name}.weight', 1 + t + 100 * layer, shape
+    for t, (name, shape) in enumerate([
+            ('attn_norm', (dim,)), ('attn_q', (dim, dim)), ('attn_k', (kv, dim)), ('attn_v', (kv, dim)),
+            ('attn_output', (dim, dim)), ('ffn_norm', (dim,)), ('ffn_gate', (hidden, dim)),
+            ('ffn_up', (hidden, dim)), ('ffn_down', (dim, hidden))]):
+        for layer in range(layers): yield f'blk.{layer}.{name}.weight', 1 + t + 100 * layer, shape
     yield 'output_norm.weight', 10, (dim,)
     if not tied: yield 'output.weight', 11, (vocab, dim)
 
@@ -93,7 +98,7 @@ def add(writer, key, value):
     else: writer.add_array(key, value)
 
 
-def write(path, kind, sizes, tokenizer, template=None):
+def write(path, kind, sizes, tokenizer, template=None, hard=False):
     """The keys in the order in which ./train writes them, so that the files can be the same byte for byte."""
     writer = gguf.GGUFWriter(path, 'llama')
     dim, hidden, heads, kv_heads, layers, vocab, tied = sizes
@@ -110,7 +115,7 @@ def write(path, kind, sizes, tokenizer, template=None):
     for name, t, shape in tensors(*sizes):
         kind_here = 'F32' if len(shape) == 1 else 'F16' if kind == 'Q8_0' and shape[-1] % 32 else kind
         of = gguf.GGMLQuantizationType[kind_here]
-        values = numbers(t, shape)
+        values = numbers(t, shape, hard)
         writer.add_tensor(name, values if kind_here == 'F32' else gguf.quants.quantize(values, of), raw_dtype=of)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
@@ -123,14 +128,17 @@ def fixtures(folder='tests/fixtures/gguf'):
     template = "{% for m in messages %}<|bos|>{{ m['role'] }}\n{{ m['content'] }}<|end|>{% endfor %}"
     bpe, spm = byte_level(), sentencepiece()
     wide, odd = (32, 64, 4, 2, 1, len(bpe['tokens']), True), (8, 12, 2, 1, 2, len(spm['tokens']), False)
-    for kind in ('F32', 'F16', 'BF16', 'Q8_0'): write(f'{folder}/bpe_{kind.lower()}.gguf', kind, wide, bpe, template)
+    for kind in ('F32', 'F16', 'Q8_0'): write(f'{folder}/bpe_{kind.lower()}.gguf', kind, wide, bpe, template, True)
+    write(f'{folder}/bpe_bf16.gguf', 'BF16', wide, bpe, template)
     write(f'{folder}/spm_f32.gguf', 'F32', odd, spm)
     write(f'{folder}/spm_q8_0.gguf', 'Q8_0', odd, spm)
     ids = {}
     for name in ('bpe', 'spm'):
         llama = Llama(f'{folder}/{name}_f32.gguf')
         ids[name] = [[text, llama.ids(text)] for text in TEXTS]
-    with open(f'{folder}/ids.json', 'w') as f: json.dump(ids, f, ensure_ascii=False, indent=0)
+    lines = [json.dumps(name) + ': [\n' + ',\n'.join(json.dumps(c, ensure_ascii=False) for c in cases) + ']'
+             for name, cases in ids.items()]
+    with open(f'{folder}/ids.json', 'w') as f: f.write('{' + ',\n'.join(lines) + '}\n')
 
 
 if __name__ == '__main__':
