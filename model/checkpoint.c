@@ -438,7 +438,7 @@ static bool is_ignored(const char *name)
     static const char frequencies[] = "rotary_emb.inv_freq";
     size_t length = strlen(name), end = strlen(frequencies);
     return strcmp(name, tensor_table[CLASSIFIER].hf_name) == 0 ||
-           strcmp(name, "rope_freqs.weight") == 0 ||       // of a GGUF, where it has been compared with the Config
+           strcmp(name, ROPE_FACTORS) == 0 ||              // of a GGUF, where it has been compared with the Config
            (length >= end && strcmp(name + length - end, frequencies) == 0);
 }
 

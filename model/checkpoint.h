@@ -34,8 +34,9 @@ Path format_path(const Format *f, const char *dir);        // where the model is
 bool checkpoint_config(Config *c, const char *path, Err *e);
 bool checkpoint_load(Model *m, const char *path, Err *e);
 
-// checkpoint_gguf.c. `more` (NULL: none): keys besides those of the model, as the tokenizer's. Matrices get the type, or
-// F16 where their rows are not whole blocks of Q8_0; vectors are F32.
+// checkpoint_gguf.c. `more` (NULL: none): keys besides the model's, as the tokenizer's. Matrices get the type, or F16
+// where their rows are not whole blocks of Q8_0; vectors are F32.
+#define ROPE_FACTORS "rope_freqs.weight"                   // a tensor besides those of the table
 bool gguf_config(Config *c, const char *path, Err *e);
 bool gguf_load(Model *m, const char *path, Err *e);
 bool gguf_save(const Model *m, const char *path, const GgufKeys *more, Dtype type, Err *e);

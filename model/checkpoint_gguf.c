@@ -5,12 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-// The architecture of each family; of two families with the same, a file is of the first. halves: rows of q and k are in
-// Hugging Face's order. Else they are pairs, as here.
-static const struct { const char *name; bool halves; } architectures[N_FAMILIES] = {
-    [LLAMA] = {"llama", false}, [MISTRAL] = {"llama", false}, [QWEN2] = {"qwen2", true}, [QWEN3] = {"qwen3", true},
-    [SMOLLM3] = {"smollm3", false}};
-
 // Modules: Hugging Face's names, and what GGUF makes of them.
 static const char *const modules[][2] = {
     {"model.embed_tokens", "token_embd"}, {"model.norm", "output_norm"}, {"lm_head", "output"},
@@ -19,35 +13,50 @@ static const char *const modules[][2] = {
     {"self_attn.k_norm", "attn_k_norm"}, {"post_attention_layernorm", "ffn_norm"}, {"mlp.gate_proj", "ffn_gate"},
     {"mlp.up_proj", "ffn_up"}, {"mlp.down_proj", "ffn_down"},
 };
-static const char rope_factors[] = "rope_freqs.weight";    // of Llama 3: what each frequency is divided by
+
+// The keys of a Config, behind the architecture's name.
+typedef struct { const char *name; size_t field; } Key;
+static const Key whole[] = {
+    {"embedding_length", offsetof(Config, dim)},          {"feed_forward_length", offsetof(Config, hidden_dim)},
+    {"block_count", offsetof(Config, n_layers)},          {"context_length", offsetof(Config, seq_len)},
+    {"attention.head_count", offsetof(Config, n_heads)},  {"attention.head_count_kv", offsetof(Config, n_kv_heads)},
+    {"attention.key_length", offsetof(Config, head_dim)}, {"attention.value_length", offsetof(Config, head_dim)},
+    {"rope.dimension_count", offsetof(Config, head_dim)}, {"vocab_size", offsetof(Config, vocab_size)}};
+static const Key real[] = {
+    {"attention.layer_norm_rms_epsilon", offsetof(Config, norm_eps)}, {"rope.freq_base", offsetof(Config, rope_theta)},
+    // Llama 3's rope_scaling, for us: llama.cpp reads the tensor rope_freqs alone.
+    {"rope.scaling.llama3_factor", offsetof(Config, rope_scaling.factor)},
+    {"rope.scaling.low_freq_factor", offsetof(Config, rope_scaling.low_freq_factor)},
+    {"rope.scaling.high_freq_factor", offsetof(Config, rope_scaling.high_freq_factor)},
+    {"rope.scaling.original_seq_len", offsetof(Config, rope_scaling.original_seq_len)}};
+enum { N_WHOLE = sizeof whole / sizeof *whole, N_REAL = sizeof real / sizeof *real, N_UNSCALED = 2 };
+enum { N_NEEDED = 5, KV_HEADS = 5, KEY_LENGTH = 6, VALUE_LENGTH = 7, ROTATED = 8 };    // in `whole`
+
+static const char *architecture(FamilyId family) { return families[family == MISTRAL ? LLAMA : family].model_type; }
 
 // ---- tensors ------------------------------------------------------------------------------------------------------
 
-// model.layers.3.mlp.up_proj.weight becomes blk.3.ffn_up.weight.
-static void rename_entry(char name[128])
-{
-    static const char layers[] = "model.layers.";
-    char *module = name, *end, layer[16] = "", old[128];
-    if (strncmp(name, layers, strlen(layers)) == 0)
-        snprintf(layer, sizeof layer, "blk.%ld.", strtol(name + strlen(layers), &module, 10)), module++;
-    snprintf(old, sizeof old, "%s", module);
-    end = strrchr(old, '.');
-    for (size_t i = 0; i < sizeof modules / sizeof *modules; i++)
-        if (strncmp(old, modules[i][0], (size_t)(end - old)) == 0 && !modules[i][0][end - old])
-            snprintf(name, 128, "%s%s%s", layer, modules[i][1], end);
-}
-
+// model.layers.3.mlp.up_proj.weight becomes blk.3.ffn_up.weight. llama.cpp has the rows of a Qwen's q and k in Hugging
+// Face's order of halves, and those of others as they are here.
 static Entries gguf_entries(const Config *c)
 {
+    static const char layers[] = "model.layers.";
     Entries p = model_entries(c);
     for (Entry *part = p.items; part < p.items + p.n; part++) {
-        rename_entry(part->name);
-        if (!architectures[c->family].halves) part->head_dim = 0;
+        char *module = part->name, layer[16] = "", old[128];
+        if (strncmp(module, layers, strlen(layers)) == 0)
+            snprintf(layer, sizeof layer, "blk.%ld.", strtol(module + strlen(layers), &module, 10)), module++;
+        snprintf(old, sizeof old, "%s", module);
+        size_t n = (size_t)(strrchr(old, '.') - old);
+        for (size_t i = 0; i < sizeof modules / sizeof *modules; i++)
+            if (strncmp(old, modules[i][0], n) == 0 && !modules[i][0][n])
+                snprintf(part->name, sizeof part->name, "%s%s%s", layer, modules[i][1], old + n);
+        if (c->family != QWEN2 && c->family != QWEN3) part->head_dim = 0;
     }
     return p;
 }
 
-// The D/2 divisors of rope_factors; the caller frees them.
+// What llama.cpp divides each of the D/2 frequencies by; the caller frees it.
 static float *scaling_factors(const Config *c)
 {
     Config plain = *c;
@@ -57,209 +66,160 @@ static float *scaling_factors(const Config *c)
     return factors;
 }
 
-// ---- keys ---------------------------------------------------------------------------------------------------------
+// ---- reading ------------------------------------------------------------------------------------------------------
 
-typedef struct { char text[96]; } Key;
-static Key key_of(const char *architecture, const char *name)
+// `own`: the keys of the architecture `of`, without its name. Those that are read are removed; others must be off.
+static bool read_keys(Config *c, cJSON *own, const char *of, bool scaled, Err *e)
 {
-    Key key;
-    snprintf(key.text, sizeof key.text, "%s.%s", architecture, name);
-    return key;
-}
-
-// `keys` is an object of keys; `absent` may be JSON_REQUIRED, or NAN for a number.
-static bool get_size(int *out, const cJSON *keys, const char *of, const char *name, int absent, Err *e)
-{
-    return json_get_int(out, keys, NULL, key_of(of, name).text, 1, INT32_MAX, absent, e);
-}
-
-static bool get_float(float *out, const cJSON *keys, const char *of, const char *name, double absent, Err *e)
-{
-    double value;
-    bool ok = json_get_number(&value, keys, NULL, key_of(of, name).text, absent, e);
-    *out = (float)value;
-    return ok;
-}
-
-// A key of the architecture that is not read here must be off.
-static bool check_keys(const cJSON *keys, const char *of, Err *e)
-{
-    static const char *const read[] = {
-        "context_length", "embedding_length", "block_count", "feed_forward_length", "vocab_size",
-        "attention.head_count", "attention.head_count_kv", "attention.layer_norm_rms_epsilon", "attention.key_length",
-        "attention.value_length", "attention.sliding_window", "rope.freq_base", "rope.dimension_count",
-        "rope.scaling.type", "rope.scaling.original_context_length", "rope.scaling.low_freq_factor",
-        "rope.scaling.high_freq_factor", "rope.scaling.llama3_factor"};
-    const char *scaling = json_string(keys, key_of(of, "rope.scaling.type").text);
-    if (scaling && strcmp(scaling, "none") != 0)
-        return fail(e, "%s.rope.scaling.type: expected none, found %s", of, scaling);
-    for (const cJSON *v = keys->child; v; v = v->next) {
-        size_t n = strlen(of);
-        if (strncmp(v->string, of, n) != 0 || v->string[n] != '.') continue;
-        bool known = cJSON_IsFalse(v) || (cJSON_IsNumber(v) && v->valuedouble == 0);
-        for (size_t i = 0; i < sizeof read / sizeof *read; i++) known |= strcmp(v->string + n + 1, read[i]) == 0;
-        if (!known) return fail(e, "%s is not supported", v->string);
+    int value = 0, window = 0;
+    for (int i = 0; i < N_WHOLE; i++) {
+        int *field = (int *)((char *)c + whole[i].field);
+        int absent = i < N_NEEDED      ? JSON_REQUIRED
+                     : i == KV_HEADS   ? c->n_heads
+                     : i == KEY_LENGTH ? c->dim / c->n_heads : *field;
+        if (!json_get_int(&value, own, of, whole[i].name, 1, INT32_MAX, absent, e)) return false;
+        if ((i == VALUE_LENGTH || i == ROTATED) && value != *field)
+            return fail(e, "%s.%s: expected the size of a head, %d, found %d", of, whole[i].name, *field, value);
+        *field = value;
+        cJSON_DeleteItemFromObjectCaseSensitive(own, whole[i].name);
     }
-    return true;
+    for (int i = 0; i < (scaled ? N_REAL : N_UNSCALED); i++) {
+        float *field = (float *)((char *)c + real[i].field);
+        double number = 0;
+        if (!json_get_number(&number, own, of, real[i].name, i ? (double)*field : NAN, e)) return false;
+        *field = (float)number;
+        cJSON_DeleteItemFromObjectCaseSensitive(own, real[i].name);
+    }
+    if (!json_get_int(&window, own, of, "attention.sliding_window", 0, INT32_MAX, 0, e)) return false;
+    cJSON_DeleteItemFromObjectCaseSensitive(own, "attention.sliding_window");
+    c->windowed = window && window < c->seq_len;
+    if (c->windowed) c->seq_len = window;
+    for (const cJSON *v = own->child; v; v = v->next) {
+        const char *text = cJSON_GetStringValue(v);
+        bool off = cJSON_IsFalse(v) || (cJSON_IsNumber(v) && v->valuedouble == 0) || (text && strcmp(text, "none") == 0);
+        if (!off) return fail(e, "%s.%s: %s is not supported", of, v->string, text ? text : json_kind(v));
+    }
+    return checkpoint_check(c, e);
 }
 
-// Llama 3's rope_scaling. llama.cpp takes the tensor alone, and has no keys for what made it: those that are written here
-// are for this program, and else the numbers of Meta's models are tried.
-static bool read_scaling(Config *c, const SafeTensors *g, const char *of, Err *e)
+// Are these the factors that follow from the Config? If the file has no keys for it, it is that of Meta's models.
+static bool check_factors(const Config *c, const StTensor *t, const float *factors, Err *e)
 {
-    const StTensor *t = safetensors_find(g, rope_factors);
-    size_t n = (size_t)c->head_dim / 2;
-    if (!t) return true;
-    if (t->count != n) return fail(e, "%s: expected %zu numbers, found %zu", rope_factors, n, t->count);
-    float *factors = mem_alloc(n, sizeof *factors), most = 0;
-    safetensors_read(g, t, 0, n, factors);
-    for (size_t i = 0; i < n; i++) most = fmaxf(most, factors[i]);
-    bool ok = get_float(&c->rope_scaling.factor, g->header, of, "rope.scaling.llama3_factor", (double)most, e) &&
-              get_float(&c->rope_scaling.low_freq_factor, g->header, of, "rope.scaling.low_freq_factor", 1, e) &&
-              get_float(&c->rope_scaling.high_freq_factor, g->header, of, "rope.scaling.high_freq_factor", 4, e) &&
-              get_float(&c->rope_scaling.original_seq_len, g->header, of, "rope.scaling.original_context_length", 8192,
-                        e);
-    float *ours = ok ? scaling_factors(c) : NULL;
-    for (size_t i = 0; ok && i < n; i++)
-        if (!(fabsf(ours[i] - factors[i]) <= 1e-5f * factors[i]))
-            ok = fail(e, "%s: expected the factors of Llama 3's rope_scaling (factor %g, low_freq_factor %g, "
-                      "high_freq_factor %g, original_max_position_embeddings %g), found %g for %g as number %zu",
-                      rope_factors, (double)c->rope_scaling.factor, (double)c->rope_scaling.low_freq_factor,
-                      (double)c->rope_scaling.high_freq_factor, (double)c->rope_scaling.original_seq_len,
-                      (double)factors[i], (double)ours[i], i);
-    free(factors);
+    float *ours = scaling_factors(c);
+    bool same = t->count == (size_t)c->head_dim / 2;
+    for (size_t i = 0; same && i < t->count; i++) same = fabsf(ours[i] - factors[i]) <= 1e-5f * factors[i];
     free(ours);
-    return ok;
+    return same || fail(e, "%s: expected the %d numbers of a llama3 rope_scaling with factor %g, low_freq_factor %g, "
+                        "high_freq_factor %g, original_max_position_embeddings %g, found others", t->name,
+                        c->head_dim / 2, (double)c->rope_scaling.factor, (double)c->rope_scaling.low_freq_factor,
+                        (double)c->rope_scaling.high_freq_factor, (double)c->rope_scaling.original_seq_len);
 }
 
 static bool read_config(Config *c, const SafeTensors *g, Err *e)
 {
-    const cJSON *k = g->header;
     const char *of;
-    int window = 0, rotated, values;
-    *c = (Config){0};
-    if (!json_get_string(&of, k, NULL, "general.architecture", e)) return false;
-    while (c->family < N_FAMILIES && strcmp(of, architectures[c->family].name) != 0) c->family++;
+    *c = (Config){.rope_theta = 10000, .tied = !safetensors_find(g, "output.weight")};
+    if (!json_get_string(&of, g->header, NULL, "general.architecture", e)) return false;
+    while (c->family < N_FAMILIES && strcmp(of, architecture(c->family)) != 0) c->family++;
     if (c->family == N_FAMILIES)
         return fail(e, "general.architecture: expected llama, qwen2, qwen3 or smollm3, found %.64s", of);
+    const StTensor *embedding = safetensors_find(g, "token_embd.weight"), *t = safetensors_find(g, ROPE_FACTORS);
+    c->vocab_size = embedding && embedding->shape[0] < INT32_MAX ? (int)embedding->shape[0] : 1;
     c->qk_norm = c->family == QWEN3;
     c->o_bias = safetensors_find(g, "blk.0.attn_output.bias");
     c->qkv_bias = c->o_bias || c->family == QWEN2;
     for (int l = 3; c->family == SMOLLM3 && l < MAX_LAYERS; l += 4) c->no_rope[l] = true;
-    const StTensor *embedding = safetensors_find(g, "token_embd.weight");
-    int n_ids = embedding && embedding->n_dims == 2 && embedding->shape[0] < INT32_MAX ? (int)embedding->shape[0] : 1;
-    c->tied = !safetensors_find(g, "output.weight");
-    if (!check_keys(k, of, e) || !get_size(&c->dim, k, of, "embedding_length", JSON_REQUIRED, e) ||
-        !get_size(&c->hidden_dim, k, of, "feed_forward_length", JSON_REQUIRED, e) ||
-        !get_size(&c->n_layers, k, of, "block_count", JSON_REQUIRED, e) ||
-        !get_size(&c->n_heads, k, of, "attention.head_count", JSON_REQUIRED, e) ||
-        !get_size(&c->n_kv_heads, k, of, "attention.head_count_kv", c->n_heads, e) ||
-        !get_size(&c->vocab_size, k, of, "vocab_size", n_ids, e) ||
-        !get_size(&c->seq_len, k, of, "context_length", JSON_REQUIRED, e) ||
-        !get_size(&c->head_dim, k, of, "attention.key_length", c->dim / c->n_heads, e) ||
-        !get_size(&values, k, of, "attention.value_length", c->head_dim, e) ||
-        !get_size(&rotated, k, of, "rope.dimension_count", c->head_dim, e) ||
-        !get_float(&c->norm_eps, k, of, "attention.layer_norm_rms_epsilon", NAN, e) ||
-        !get_float(&c->rope_theta, k, of, "rope.freq_base", 10000, e) ||
-        !json_get_int(&window, k, NULL, key_of(of, "attention.sliding_window").text, 0, INT32_MAX, 0, e)) return false;
-    if (values != c->head_dim || rotated != c->head_dim)
-        return fail(e, "%s.rope.dimension_count and attention.value_length: expected the size of a head, %d, found %d "
-                    "and %d", of, c->head_dim, rotated, values);
-    c->windowed = window && window < c->seq_len;
-    if (c->windowed) c->seq_len = window;
-    return checkpoint_check(c, e) && read_scaling(c, g, of, e);
-}
-
-static void add_model_keys(GgufKeys *k, const Config *c, Dtype type)
-{
-    static const int file_types[N_DTYPES] = {[DTYPE_F32] = 0, [DTYPE_F16] = 1, [DTYPE_BF16] = 32, [DTYPE_Q8_0] = 7};
-    const char *of = architectures[c->family].name;
-    const struct { const char *name; int value; } whole[] = {
-        {"context_length", c->seq_len}, {"embedding_length", c->dim}, {"block_count", c->n_layers},
-        {"feed_forward_length", c->hidden_dim}, {"attention.head_count", c->n_heads},
-        {"attention.head_count_kv", c->n_kv_heads}, {"attention.key_length", c->head_dim},
-        {"attention.value_length", c->head_dim}, {"rope.dimension_count", c->head_dim}, {"vocab_size", c->vocab_size}};
-    const struct { const char *name; float value; } floats[] = {
-        {"attention.layer_norm_rms_epsilon", c->norm_eps}, {"rope.freq_base", c->rope_theta},
-        {"rope.scaling.llama3_factor", c->rope_scaling.factor},
-        {"rope.scaling.low_freq_factor", c->rope_scaling.low_freq_factor},
-        {"rope.scaling.high_freq_factor", c->rope_scaling.high_freq_factor},
-        {"rope.scaling.original_context_length", c->rope_scaling.original_seq_len}};
-    gguf_add_text(k, "general.architecture", of);
-    gguf_add(k, "general.file_type", GGUF_U32, file_types[type]);
-    gguf_add(k, "general.quantization_version", GGUF_U32, 2);
-    for (size_t i = 0; i < sizeof whole / sizeof *whole; i++)
-        gguf_add(k, key_of(of, whole[i].name).text, GGUF_U32, whole[i].value);
-    for (size_t i = 0; i < (c->rope_scaling.factor != 0 ? 6 : 2); i++)
-        gguf_add(k, key_of(of, floats[i].name).text, i == 5 ? GGUF_U32 : GGUF_F32, (double)floats[i].value);
-}
-
-// What llama.cpp has no key for.
-static bool gguf_fits(const Config *c, Err *e)
-{
-    if (c->o_bias && c->family != LLAMA && c->family != MISTRAL)
-        return fail(e, "a .gguf of %s has no place for attention_bias", architectures[c->family].name);
-    for (int l = 0; c->family == SMOLLM3 && l < c->n_layers; l++)
-        if (c->no_rope[l] != (l % 4 == 3))
-            return fail(e, "a .gguf has no place for no_rope_layers: expected every fourth layer, found %d for layer %d",
-                        !c->no_rope[l], l);
-    return true;
-}
-
-// ---- files --------------------------------------------------------------------------------------------------------
-
-bool gguf_config(Config *c, const char *path, Err *e)
-{
-    SafeTensors g;
-    if (!gguf_open(&g, path, e)) return false;
-    bool ok = read_config(c, &g, e) || fail_prefix(e, "%s: ", path);
-    safetensors_close(&g);
+    float *factors = t ? mem_alloc(t->count, sizeof *factors) : NULL;
+    if (t) {
+        safetensors_read(g, t, 0, t->count, factors);
+        c->rope_scaling.low_freq_factor = 1;
+        c->rope_scaling.high_freq_factor = 4;
+        c->rope_scaling.original_seq_len = 8192;
+        for (size_t i = 0; i < t->count; i++) c->rope_scaling.factor = fmaxf(c->rope_scaling.factor, factors[i]);
+    }
+    cJSON *own = cJSON_CreateObject();
+    size_t n = strlen(of);
+    for (const cJSON *v = g->header->child; v; v = v->next)
+        if (strncmp(v->string, of, n) == 0 && v->string[n] == '.')
+            cJSON_AddItemToObject(own, v->string + n + 1, cJSON_Duplicate(v, true));
+    bool ok = read_keys(c, own, of, t, e) && (!t || check_factors(c, t, factors, e));
+    cJSON_Delete(own);
+    free(factors);
     return ok;
 }
 
-bool gguf_load(Model *m, const char *path, Err *e)
+static bool gguf_read(Config *c, Model *m, const char *path, Err *e)
 {
-    Config c;
     SafeTensors g;
     Entries p = {0};
     if (!gguf_open(&g, path, e)) return false;
     Shards s = {.files = &g, .n = 1};
-    bool ok = read_config(&c, &g, e) || fail_prefix(e, "%s: ", path);
-    if (ok) p = gguf_entries(&c);
-    ok = ok && entries_check(&s, &p, path, e) && model_init(m, &c, e);
-    if (ok) entries_read(&s, &p, m->params);
+    bool ok = read_config(c, &g, e) || fail_prefix(e, "%s: ", path);
+    if (ok && m) p = gguf_entries(c);
+    ok = ok && (!m || (entries_check(&s, &p, path, e) && model_init(m, c, e)));
+    if (ok && m) entries_read(&s, &p, m->params);
     free(p.items);
     safetensors_close(&g);
     return ok;
 }
 
+bool gguf_config(Config *c, const char *path, Err *e) { return gguf_read(c, NULL, path, e); }
+bool gguf_load(Model *m, const char *path, Err *e) { return gguf_read(&(Config){0}, m, path, e); }
+
+// ---- writing ------------------------------------------------------------------------------------------------------
+
+// Has llama.cpp a place for all of it?
+static bool check_fits(const Config *c, Err *e)
+{
+    if (c->o_bias && c->family != LLAMA && c->family != MISTRAL)
+        return fail(e, "a .gguf of %s has no place for attention_bias", architecture(c->family));
+    for (int l = 0; c->family == SMOLLM3 && l < c->n_layers; l++)
+        if (c->no_rope[l] != (l % 4 == 3))
+            return fail(e, "a .gguf has no place for no_rope_layers: expected 0 for every fourth layer, found %d for "
+                        "layer %d", !c->no_rope[l], l);
+    return true;
+}
+
+static void add_keys(GgufKeys *k, const Config *c, Dtype type)
+{
+    const char *of = architecture(c->family);
+    char key[96];
+    gguf_add_text(k, "general.architecture", of);
+    gguf_add(k, "general.file_type", GGUF_U32, type == DTYPE_F32 ? 0 : type == DTYPE_F16 ? 1 : 7);
+    gguf_add(k, "general.quantization_version", GGUF_U32, 2);
+    for (int i = 0; i < N_WHOLE + (c->rope_scaling.factor != 0 ? N_REAL : N_UNSCALED); i++) {
+        const Key *of_c = i < N_WHOLE ? &whole[i] : &real[i - N_WHOLE];
+        const void *field = (const char *)c + of_c->field;
+        snprintf(key, sizeof key, "%s.%s", of, of_c->name);
+        if (i < N_WHOLE) gguf_add(k, key, GGUF_U32, *(const int *)field);
+        else gguf_add(k, key, GGUF_F32, (double)*(const float *)field);
+    }
+}
+
 bool gguf_save(const Model *m, const char *path, const GgufKeys *more, Dtype type, Err *e)
 {
     const Config *c = &m->config;
+    if (!check_fits(c, e)) return fail_prefix(e, "%s: ", path);
+    FileWriter w;
     GgufKeys k = {0};
-    if (!gguf_fits(c, e)) return fail_prefix(e, "%s: ", path);
     Entries p = gguf_entries(c);
     float *factors = c->rope_scaling.factor != 0 ? scaling_factors(c) : NULL;
-    if (factors) {
-        strcpy(entries_add(&p, 1, 1, 0, 0), rope_factors);
-        p.items[p.n - 1].tensor = (StTensor){.n_dims = 1, .shape = {(size_t)c->head_dim / 2}};
-    }
+    if (factors) strcpy(entries_add(&p, 1, (size_t)c->head_dim / 2, 0, 0), ROPE_FACTORS);
     StTensor *tensors = mem_alloc(p.n, sizeof *tensors);
     for (size_t i = 0; i < p.n; i++) {
         StTensor *t = &tensors[i];
         *t = p.items[i].tensor;
         t->name = p.items[i].name;
+        if (factors && i == p.n - 1) *t = (StTensor){.name = t->name, .n_dims = 1, .shape = {t->shape[1]}};
         if (t->n_dims == 2) t->dtype = type == DTYPE_Q8_0 && t->shape[1] % Q8_BLOCK ? DTYPE_F16 : type;
     }
-    FileWriter w;
-    add_model_keys(&k, c, type);
-    buf_add(&k.bytes, more ? more->bytes.data : "", more ? more->bytes.len : 0);
-    k.n += more ? more->n : 0;
+    add_keys(&k, c, type);
+    if (more) buf_add(&k.bytes, more->bytes.data, more->bytes.len), k.n += more->n;
     bool ok = gguf_create(&w, path, &k, tensors, p.n, e);
     for (size_t i = 0; ok && i < p.n; i++) {
         float *own = NULL;
-        bool is_factors = factors && i == p.n - 1;
-        ok = gguf_write(&w, &tensors[i], is_factors ? factors : entry_values(&p.items[i], m->params, &own), e);
+        const float *data = factors && i == p.n - 1 ? factors : entry_values(&p.items[i], m->params, &own);
+        ok = gguf_write(&w, &tensors[i], data, e);
         free(own);
     }
     free(factors);

@@ -1,7 +1,7 @@
-// gguf: see gguf.h. A file is "GGUF", version (u32), number of tensors and of keys (u64); keys: name, type (u32), value;
-// tensors: name, number of dimensions (u32), sizes (u64, the fastest first), type (u32), offset (u64); then the data. A
-// text is its length (u64) and its bytes; a list its items' type (u32), their number (u64), and they. Each tensor's data
-// begins on a multiple of general.alignment.
+// gguf: see gguf.h. A file is "GGUF", version (u32), numbers of tensors and of keys (u64 each); keys: name, type (u32),
+// value; tensors: name, number of dimensions (u32), sizes (u64 each, the fastest first), type (u32), offset (u64); then
+// the data. A text is its length (u64) and its bytes; a list its items' type (u32), their number (u64), and they. Each
+// tensor's data begins on a multiple of general.alignment.
 #include "gguf.h"
 
 #include <math.h>
@@ -38,31 +38,20 @@ static bool take(Reader *r, void *to, size_t n, Err *e)
     return true;
 }
 
-// The caller frees *text.
-static bool take_text(Reader *r, char **text, Err *e)
+// UTF-8 without NUL, or (most > 0) a name fit for messages: ASCII of at most so many bytes. The caller frees *text.
+static bool take_text(Reader *r, char **text, size_t most, Err *e)
 {
     uint64_t n = 0;
     if (!take(r, &n, sizeof n, e)) return false;
     const char *p = (const char *)r->f->data + r->at;
-    if (n > r->f->size - r->at)
-        return fail(e, "expected a text of at most %zu bytes at byte %zu, found a length of %llu", r->f->size - r->at,
-                    r->at, (unsigned long long)n);
-    if (memchr(p, 0, n) || utf8_valid(p, n) != n) return fail(e, "expected UTF-8 without NUL at byte %zu", r->at);
+    bool ok = n <= r->f->size - r->at && !memchr(p, 0, n) && utf8_valid(p, n) == n && (!most || (n && n <= most));
+    for (size_t i = 0; ok && most && i < n; i++) ok = p[i] > ' ' && p[i] <= '~';
+    if (!ok)
+        return fail(e, "expected %s of at most %zu bytes at byte %zu, found %llu bytes", most ? "a name" : "UTF-8",
+                    most ? most : r->f->size - r->at, r->at, (unsigned long long)n);
     *text = mem_strndup(p, n);
     r->at += n;
     return true;
-}
-
-// A name of a key or tensor: short, and fit for messages.
-static bool take_name(Reader *r, char **name, size_t most, Err *e)
-{
-    size_t at = r->at;
-    if (!take_text(r, name, e)) return false;
-    size_t n = 0, len = strlen(*name);
-    while ((*name)[n] > ' ' && (*name)[n] <= '~') n++;
-    if (n == len && n && n < most) return true;
-    free(*name);
-    return fail(e, "expected a name of 1 to %zu ASCII characters at byte %zu, found %zu bytes", most - 1, at, len);
 }
 
 static cJSON *take_number(Reader *r, uint32_t type, Err *e)
@@ -91,7 +80,7 @@ static cJSON *take_value(Reader *r, uint32_t type, bool in_list, Err *e)
         return NULL;
     }
     if (type == GGUF_STRING) {
-        if (!take_text(r, &text, e)) return NULL;
+        if (!take_text(r, &text, 0, e)) return NULL;
         cJSON *value = cJSON_CreateString(text);
         free(text);
         return value;
@@ -116,7 +105,7 @@ static cJSON *take_value(Reader *r, uint32_t type, bool in_list, Err *e)
 static bool take_key(Reader *r, char **name, cJSON **value, Err *e)
 {
     uint32_t type = 0;
-    if (!take_name(r, name, 256, e)) return false;
+    if (!take_text(r, name, 255, e)) return false;
     if (take(r, &type, sizeof type, e) && (*value = take_value(r, type, false, e))) return true;
     fail_prefix(e, "%s: ", *name);
     free(*name);
@@ -131,7 +120,7 @@ static bool take_tensor(Reader *r, StTensor *t, char *name, Err *e)
     char *own;
     uint32_t n_dims = 0, type = 0;
     uint64_t size = 0, offset = 0;
-    if (!take_name(r, &own, MAX_NAME, e)) return false;
+    if (!take_text(r, &own, MAX_NAME - 1, e)) return false;
     *t = (StTensor){.name = strcpy(name, own), .count = 1};
     free(own);
     if (!take(r, &n_dims, sizeof n_dims, e)) return false;
@@ -319,39 +308,34 @@ static uint16_t to_f16(float f)
     return (uint16_t)(sign | (rest + 0xFFF + (rest >> 13 & 1) - 0x38000000) >> 13);
 }
 
-// The rounding of gguf's own quantizer, so that the bytes are the same.
-static void add_q8_block(Buf *out, const float *x)
+// Rounded as gguf's own quantizer does it, so that the bytes are the same.
+static bool write_q8_block(FileWriter *w, const float *x, Err *e)
 {
     float most = 0;
+    int8_t q[Q8_BLOCK];
     for (int i = 0; i < Q8_BLOCK; i++) most = fmaxf(most, fabsf(x[i]));
     float d = most / 127, inverse = d > 0 ? 1 / d : 0;
     uint16_t scale = to_f16(d);
-    buf_add(out, &scale, sizeof scale);
-    for (int i = 0; i < Q8_BLOCK; i++) buf_addc(out, (char)(int8_t)roundf(x[i] * inverse));
+    for (int i = 0; i < Q8_BLOCK; i++) q[i] = (int8_t)roundf(x[i] * inverse);
+    return file_write(w, &scale, sizeof scale, e) && file_write(w, q, sizeof q, e);
 }
 
 bool gguf_write(FileWriter *w, const StTensor *t, const float *data, Err *e)
 {
-    enum { PART = 1 << 14 };                               // numbers that are converted at a time
     static const char zeros[ALIGNMENT];
     size_t count, bytes = entry_bytes(t, &count);
     float limit = t->dtype == DTYPE_Q8_0 ? 65504.0f * 127 : 65504.0f;
-    Buf part = {0};
-    bool ok = true;
-    for (size_t i = 0, n; ok && i < count; i += n) {
-        n = count - i < PART ? count - i : PART;
-        buf_clear(&part);
-        for (size_t j = i; t->dtype != DTYPE_F32 && j < i + n; j++) {
-            uint16_t h = t->dtype == DTYPE_F16 ? to_f16(data[j]) : 0;
-            if (ok && !(fabsf(data[j]) <= limit))
-                ok = fail(e, "%s: %s: the type %s has no number %g: --outtype=f32 has it", w->path, t->name,
-                          t->dtype == DTYPE_F16 ? "F16" : "Q8_0", (double)data[j]);
-            if (t->dtype == DTYPE_F16) buf_add(&part, &h, sizeof h);
-            else if (ok && j % Q8_BLOCK == Q8_BLOCK - 1) add_q8_block(&part, data + j + 1 - Q8_BLOCK);
+    bool ok = t->dtype != DTYPE_F32 || file_write(w, data, bytes, e);
+    for (size_t i = 0; ok && t->dtype != DTYPE_F32 && i < count; i++) {
+        uint16_t h = to_f16(data[i]);
+        if (!(fabsf(data[i]) <= limit)) {
+            fail(e, "%s: %s: the type %s has no number %g: --outtype=f32 has it", w->path, t->name,
+                 t->dtype == DTYPE_F16 ? "F16" : "Q8_0", (double)data[i]);
+            file_abandon(w);
+            return false;
         }
-        if (!ok) file_abandon(w);
-        else ok = t->dtype == DTYPE_F32 ? file_write(w, data + i, 4 * n, e) : file_write(w, part.data, part.len, e);
+        if (t->dtype == DTYPE_F16) ok = file_write(w, &h, sizeof h, e);
+        else if (i % Q8_BLOCK == Q8_BLOCK - 1) ok = write_q8_block(w, data + i + 1 - Q8_BLOCK, e);
     }
-    buf_free(&part);
     return ok && file_write(w, zeros, padding(bytes), e);
 }

@@ -21,22 +21,8 @@ enum { N_PRES = sizeof pres / sizeof *pres };
 enum { NORMAL = 1, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE };     // tokenizer.ggml.token_type
 #define KEY(name) "tokenizer.ggml." name
 #define TEMPLATE "tokenizer.chat_template"
-
-static const char byte_level_json[] =
-    "{\"version\":\"1.0\",\"truncation\":null,\"padding\":null,\"added_tokens\":[],\"normalizer\":null,"
-    "\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[]},\"post_processor\":null,"
-    "\"decoder\":{\"type\":\"ByteLevel\",\"add_prefix_space\":true,\"trim_offsets\":true,\"use_regex\":true},"
-    "\"model\":{\"type\":\"BPE\",\"dropout\":null,\"unk_token\":null,\"continuing_subword_prefix\":null,"
-    "\"end_of_word_suffix\":null,\"fuse_unk\":false,\"byte_fallback\":false,\"ignore_merges\":false}}";
-
-static bool fail_pre(Err *e, const char *what, const char *found)
-{
-    Buf names = {0};
-    for (size_t i = 0; i < N_PRES; i++) buf_addf(&names, "%s%s", i ? ", " : "", pres[i].name);
-    fail(e, "%s: expected %s, found %s", what, names.data, found);
-    buf_free(&names);
-    return false;
-}
+#define HOLE "[PAD%d]"                                                 // the text of an id without a piece
+#define PRES "gpt-2, smollm, llama-bpe, llama3, llama-v3, smaug-bpe, dbrx or qwen2"
 
 // ---- reading ------------------------------------------------------------------------------------------------------
 
@@ -47,59 +33,54 @@ static const struct { const char *name, *key; int absent; } named[] = {
     {"eot_token", KEY("eot_token_id"), -1}};
 enum { N_NAMED = sizeof named / sizeof *named };
 
-// Replaces a member of an object.
-static void put(cJSON *object, const char *key, cJSON *value)
+// Replaces a member of an object; by what a text of JSON says, unless there is a value.
+static void put(cJSON *object, const char *key, const char *json, cJSON *value)
 {
     cJSON_DeleteItemFromObjectCaseSensitive(object, key);
-    cJSON_AddItemToObject(object, key, value);
+    cJSON_AddItemToObject(object, key, json ? cJSON_Parse(json) : value);
 }
 
 static cJSON *member(cJSON *object, const char *key) { return cJSON_GetObjectItemCaseSensitive(object, key); }
 
+// Makes of a tokenizer.json of Llama 2's kind one that is byte-level.
 static void put_pre(cJSON *root, const Pre *pre)
 {
-    cJSON *list = member(member(root, "pre_tokenizer"), "pretokenizers");
+    cJSON *model = member(root, "model"), *steps;
     bool gpt2 = pre->regex == pattern_gpt2;                // ByteLevel itself splits so
-    if (pre->digits) cJSON_AddItemToArray(list, cJSON_Parse("{\"type\":\"Digits\",\"individual_digits\":true}"));
-    if (!gpt2) {
-        cJSON *split = cJSON_Parse("{\"type\":\"Split\",\"pattern\":{},\"behavior\":\"Isolated\",\"invert\":false}");
-        cJSON_AddStringToObject(member(split, "pattern"), "Regex", pre->regex);
-        cJSON_AddItemToArray(list, split);
-    }
+    put(root, "normalizer", pre->nfc ? "{\"type\":\"NFC\"}" : "null", NULL);
+    put(root, "pre_tokenizer", "{\"type\":\"Sequence\",\"pretokenizers\":[]}", NULL);
+    put(root, "decoder", "{\"type\":\"ByteLevel\",\"add_prefix_space\":true,\"trim_offsets\":true,\"use_regex\":true}",
+        NULL);
+    steps = member(member(root, "pre_tokenizer"), "pretokenizers");
+    if (pre->digits) cJSON_AddItemToArray(steps, cJSON_Parse("{\"type\":\"Digits\",\"individual_digits\":true}"));
+    cJSON *split = cJSON_Parse("{\"type\":\"Split\",\"pattern\":{},\"behavior\":\"Isolated\",\"invert\":false}");
+    cJSON_AddStringToObject(member(split, "pattern"), "Regex", pre->regex);
     cJSON *last = cJSON_Parse("{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"trim_offsets\":true}");
     cJSON_AddBoolToObject(last, "use_regex", gpt2);
-    cJSON_AddItemToArray(list, last);
-    if (pre->nfc) put(root, "normalizer", cJSON_Parse("{\"type\":\"NFC\"}"));
-    put(member(root, "model"), "ignore_merges", cJSON_CreateBool(pre->ignore_merges));
+    if (gpt2) cJSON_Delete(split);
+    else cJSON_AddItemToArray(steps, split);
+    cJSON_AddItemToArray(steps, last);
+    put(model, "unk_token", "null", NULL);
+    put(model, "fuse_unk", "false", NULL);
+    put(model, "byte_fallback", "false", NULL);
+    put(model, "ignore_merges", NULL, cJSON_CreateBool(pre->ignore_merges));
 }
 
-// What is put before and after a text, or (twice) before and after each of two; either may be NULL.
-static cJSON *post_processor(const char *bos, int bos_id, const char *eos, int eos_id)
+// Makes the post-processor add a token before or behind a text.
+static void add_special(cJSON *processor, const char *text, int id, bool before)
 {
-    cJSON *node = cJSON_CreateObject();
-    cJSON_AddStringToObject(node, "type", "TemplateProcessing");
-    for (int n = 1; n <= 2; n++) {
-        cJSON *list = cJSON_AddArrayToObject(node, n == 1 ? "single" : "pair");
-        for (int i = 0; i < 3 * n; i++) {
-            const char *id = i % 3 == 0 ? bos : i % 3 == 2 ? eos : i < 3 ? "A" : "B";
-            if (!id) continue;
-            cJSON *item = cJSON_CreateObject(), *of = cJSON_AddObjectToObject(item, i % 3 == 1 ? "Sequence"
-                                                                                               : "SpecialToken");
-            cJSON_AddStringToObject(of, "id", id);
-            cJSON_AddNumberToObject(of, "type_id", i / 3);
-            cJSON_AddItemToArray(list, item);
-        }
-    }
-    cJSON *tokens = cJSON_AddObjectToObject(node, "special_tokens");
+    cJSON *lists[] = {member(processor, "single"), member(processor, "pair")}, *tokens;
     for (int i = 0; i < 2; i++) {
-        const char *text = i ? eos : bos;
-        if (!text || json_get(tokens, text)) continue;
-        cJSON *token = cJSON_AddObjectToObject(tokens, text);
+        cJSON *item = cJSON_CreateObject(), *token = cJSON_AddObjectToObject(item, "SpecialToken");
         cJSON_AddStringToObject(token, "id", text);
-        cJSON_AddItemToObject(token, "ids", cJSON_CreateIntArray(i ? &eos_id : &bos_id, 1));
-        cJSON_AddItemToObject(token, "tokens", cJSON_CreateStringArray(&text, 1));
+        cJSON_AddNumberToObject(token, "type_id", 0);
+        if (before) cJSON_InsertItemInArray(lists[i], 0, item);
+        else cJSON_AddItemToArray(lists[i], item);
     }
-    return node;
+    put(tokens = member(processor, "special_tokens"), text, "{}", NULL);
+    cJSON_AddStringToObject(member(tokens, text), "id", text);
+    cJSON_AddItemToObject(member(tokens, text), "ids", cJSON_CreateIntArray(&id, 1));
+    cJSON_AddItemToObject(member(tokens, text), "tokens", cJSON_CreateStringArray(&text, 1));
 }
 
 static bool get_list(const cJSON **list, const cJSON *k, const char *key, const cJSON *as_long_as, Err *e)
@@ -113,22 +94,20 @@ static bool get_list(const cJSON **list, const cJSON *k, const char *key, const 
 // Spells all pieces; lists those that a text may hold whole as added tokens, and those that have a score.
 static bool read_tokens(Vocab *v, cJSON *added, Scored *scored, size_t *n_scored, const cJSON *k, Err *e)
 {
-    const cJSON *tokens, *types, *scores = json_get(k, KEY("scores")), *token, *type, *score;
+    const cJSON *tokens, *types, *scores = NULL;
     if (!get_list(&tokens, k, KEY("tokens"), NULL, e) || !get_list(&types, k, KEY("token_type"), tokens, e) ||
         (scored && !get_list(&scores, k, KEY("scores"), tokens, e))) return false;
-    int n = cJSON_GetArraySize(tokens), id = 0;
-    vocab_init(v, (size_t)n, (size_t)n);
-    type = types->child;
-    score = scored ? scores->child : NULL;
-    for (token = tokens->child; token; token = token->next, type = type->next, score = scored ? score->next : NULL, id++) {
+    size_t n = (size_t)cJSON_GetArraySize(tokens);
+    vocab_init(v, n, n);
+    const cJSON *token = tokens->child, *type = types->child, *score = scores ? scores->child : NULL;
+    for (int id = 0; token; token = token->next, type = type->next, score = score ? score->next : NULL, id++) {
         const char *text = cJSON_GetStringValue(token);
-        char hole[32], room[32];
-        snprintf(hole, sizeof hole, "[PAD%d]", id);
+        char hole[32];
+        snprintf(hole, sizeof hole, HOLE, id);
         if (!text || !json_is_int(type, NORMAL, BYTE) || (scored && !cJSON_IsNumber(score)))
-            return fail(e, KEY("tokens") "[%d]: expected a string of a type from 1 to 6%s, found %s of type %s", id,
-                        scored ? ", with a score" : "", json_kind(token), json_found(type, room));
+            return fail(e, KEY("tokens") "[%d]: expected a string, a type from 1 to 6 and, for a llama, a score", id);
         int kind = (int)type->valuedouble;
-        if (!*text || (kind == UNUSED && strcmp(text, hole) == 0)) continue;   // an id without a piece
+        if (!*text || (kind == UNUSED && strcmp(text, hole) == 0)) continue;
         vocab_spell(v, id, text, strlen(text));
         int other = vocab_add(v, id);
         if (other >= 0) return fail(e, KEY("tokens") "[%d]: \"%s\" is token %d already", id, text, other);
@@ -143,30 +122,37 @@ static bool read_tokens(Vocab *v, cJSON *added, Scored *scored, size_t *n_scored
     return true;
 }
 
-// bos_token and its like, and what the tokenizer adds to a text.
-static bool read_named(cJSON *root, cJSON *config, const Vocab *v, const cJSON *k, bool spm, bool add_bos, Err *e)
+// bos_token and its like, what is added to a text, and the templates.
+static bool read_config(cJSON *root, cJSON *config, const Vocab *v, const cJSON *k, bool spm, bool add_bos, Err *e)
 {
-    const char *texts[N_NAMED];
-    int ids[N_NAMED];
-    bool add_eos, prefix;
-    for (int i = 0; i < N_NAMED; i++) {
-        int n = (int)v->n_ids, absent = spm && named[i].absent < n ? named[i].absent : -1;
-        if (!json_get_int(&ids[i], k, NULL, named[i].key, 0, n - 1, absent, e)) return false;
-        texts[i] = ids[i] >= 0 && v->at[ids[i]] != NO_PIECE ? v->text.data + v->at[ids[i]] : NULL;
-        if (texts[i]) cJSON_AddStringToObject(config, named[i].name, texts[i]);
-    }
-    if (!json_get_flag(&add_bos, k, NULL, KEY("add_bos_token"), add_bos, e) ||
-        !json_get_flag(&add_eos, k, NULL, KEY("add_eos_token"), false, e) ||
+    cJSON *processor = member(root, "post_processor"), *list = cJSON_AddArrayToObject(config, "chat_template");
+    bool add[2], prefix;
+    if (!json_get_flag(&add[0], k, NULL, KEY("add_bos_token"), add_bos, e) ||
+        !json_get_flag(&add[1], k, NULL, KEY("add_eos_token"), false, e) ||
         !json_get_flag(&prefix, k, NULL, KEY("add_space_prefix"), true, e)) return false;
-    if (!texts[0] && add_bos) return fail(e, "%s: expected an id, as add_bos_token says, found none", named[0].key);
-    if (!texts[1] && add_eos) return fail(e, "%s: expected an id, as add_eos_token says, found none", named[1].key);
-    cJSON_AddBoolToObject(config, "add_bos_token", add_bos);
-    cJSON_AddBoolToObject(config, "add_eos_token", add_eos);
-    put(root, "post_processor", post_processor(add_bos ? texts[0] : NULL, ids[0], add_eos ? texts[1] : NULL, ids[1]));
-    if (!spm) return true;
-    put(member(root, "model"), "unk_token", texts[2] ? cJSON_CreateString(texts[2]) : cJSON_CreateNull());
-    if (!prefix) cJSON_DeleteItemFromArray(member(member(root, "normalizer"), "normalizers"), 0);
-    if (!prefix) cJSON_DeleteItemFromArray(member(member(root, "decoder"), "decoders"), 3);
+    for (int i = 0; i < N_NAMED; i++) {
+        int n = (int)v->n_ids, id, absent = spm && named[i].absent < n ? named[i].absent : -1;
+        if (!json_get_int(&id, k, NULL, named[i].key, 0, n - 1, absent, e)) return false;
+        const char *text = id >= 0 && v->at[id] != NO_PIECE ? v->text.data + v->at[id] : NULL;
+        if (i < 2 && add[i] && !text)
+            return fail(e, "%s: expected a token, as it is to be added to a text, found none", named[i].key);
+        if (i < 2 && add[i]) add_special(processor, text, id, i == 0);
+        if (text) cJSON_AddStringToObject(config, named[i].name, text);
+    }
+    if (spm) put(member(root, "model"), "unk_token", NULL, cJSON_Duplicate(member(config, "unk_token"), true));
+    if (spm && !prefix) {
+        cJSON_DeleteItemFromArray(member(member(root, "normalizer"), "normalizers"), 0);
+        cJSON_DeleteItemFromArray(member(member(root, "decoder"), "decoders"), 3);
+    }
+    for (const cJSON *t = k->child; t; t = t->next) {
+        const char *name = t->string + strnlen(t->string, strlen(TEMPLATE));
+        bool is = strncmp(t->string, TEMPLATE, strlen(TEMPLATE)) == 0 && (!*name || *name == '.');
+        if (!is || !cJSON_IsString(t)) continue;
+        cJSON *item = cJSON_CreateObject();
+        cJSON_AddStringToObject(item, "name", *name ? name + 1 : "default");
+        cJSON_AddStringToObject(item, "template", t->valuestring);
+        cJSON_AddItemToArray(list, item);
+    }
     return true;
 }
 
@@ -175,38 +161,33 @@ static bool files_of(const cJSON *k, cJSON **root, cJSON **config, Err *e)
 {
     const char *kind, *name = json_string(k, KEY("pre"));
     const Pre *pre = pres;
-    *root = NULL;
-    *config = cJSON_CreateObject();
     if (!json_get_string(&kind, k, NULL, KEY("model"), e)) return false;
     bool spm = strcmp(kind, "llama") == 0;
     if (!spm && strcmp(kind, "gpt2") != 0) return fail(e, KEY("model") ": expected gpt2 or llama, found %s", kind);
-    while (pre < pres + N_PRES && (!name || strcmp(name, pre->name) != 0)) pre++;
-    if (!spm && pre == pres + N_PRES) return fail_pre(e, KEY("pre"), name ? name : "nothing");
+    while (!spm && pre < pres + N_PRES && (!name || strcmp(name, pre->name) != 0)) pre++;
+    if (pre == pres + N_PRES) return fail(e, KEY("pre") ": expected " PRES ", found %s", name ? name : "nothing");
 
-    *root = cJSON_Parse(spm ? tokenizer_json : byte_level_json);
-    put(*root, "added_tokens", cJSON_CreateArray());
+    *root = cJSON_Parse(tokenizer_json);
+    *config = cJSON_CreateObject();
+    put(*root, "added_tokens", "[]", NULL);
+    put(*root, "post_processor",
+        "{\"type\":\"TemplateProcessing\",\"single\":[{\"Sequence\":{\"id\":\"A\",\"type_id\":0}}],\"pair\":[{\"Sequence\":{\"id\":\"A\",\"type_id\":0}},{\"Sequence\":{\"id\":\"B\",\"type_id\":1}}],"
+        "\"special_tokens\":{}}", NULL);
+    if (!spm) put_pre(*root, pre);
     Tokenizer pieces = {0};
     size_t n_scored = 0;
-    const cJSON *merges = NULL, *v;
+    const cJSON *merges = NULL;
+    cJSON *model = member(*root, "model");
     Scored *scored = spm ? mem_alloc((size_t)cJSON_GetArraySize(json_get(k, KEY("tokens"))), sizeof *scored) : NULL;
     bool ok = read_tokens(&pieces.vocab, member(*root, "added_tokens"), scored, &n_scored, k, e) &&
               (spm || get_list(&merges, k, KEY("merges"), NULL, e));
     if (ok) merges_from_scores(&pieces, scored, n_scored);
-    ok = ok && add_vocab_and_merges(member(*root, "model"), &pieces, &pieces.vocab, e) &&
-         read_named(*root, *config, &pieces.vocab, k, spm, spm || pre->ignore_merges, e);
-    if (ok && !spm) put_pre(*root, pre), put(member(*root, "model"), "merges", cJSON_Duplicate(merges, true));
+    ok = ok && add_vocab_and_merges(model, &pieces, &pieces.vocab, e) &&
+         read_config(*root, *config, &pieces.vocab, k, spm, spm || pre->ignore_merges, e);
+    if (ok && !spm) put(model, "merges", NULL, cJSON_Duplicate(merges, true));
     free(scored);
     vocab_free(&pieces.vocab);
     free(pieces.merges.slots);
-    cJSON *list = cJSON_AddArrayToObject(*config, "chat_template");
-    cJSON_ArrayForEach(v, k) {
-        size_t n = strlen(TEMPLATE);
-        if (strncmp(v->string, TEMPLATE, n) != 0 || !strchr(".", v->string[n]) || !cJSON_IsString(v)) continue;
-        cJSON *item = cJSON_CreateObject();
-        cJSON_AddStringToObject(item, "name", v->string[n] ? v->string + n + 1 : "default");
-        cJSON_AddStringToObject(item, "template", v->valuestring);
-        cJSON_AddItemToArray(list, item);
-    }
     return ok;
 }
 
@@ -246,7 +227,7 @@ bool tokenizer_gguf_to_folder(const Tokenizer *t, const char *folder, Err *e)
 
 bool tokenizer_is_gguf(const Tokenizer *t) { return t->gguf; }
 
-static const Pre *find_pre(const Tokenizer *t, Err *e)
+static const Pre *find_pre(const Tokenizer *t)
 {
     const Step *s = t->splitters.items;
     size_t n = t->splitters.n;
@@ -256,29 +237,25 @@ static const Pre *find_pre(const Tokenizer *t, Err *e)
     for (const Pre *p = pres; known && p < pres + N_PRES; p++)
         if (p->digits == digits && p->nfc == nfc && p->ignore_merges == t->ignore_merges &&
             pattern_find(p->regex) == s[n - 1].pattern) return p;
-    fail_pre(e, "its pre_tokenizer has no name in a GGUF file, with its normalizer and ignore_merges", "another way");
     return NULL;
 }
 
-// Is it of SentencePiece's kind, as llama.cpp has it? *prefix: does a text get a space in front?
-static bool check_spm(const Tokenizer *t, bool *prefix, Err *e)
+// Is it of SentencePiece's kind, as llama.cpp has it? *prefix: does a text get a space in front? *other_ids: in what
+// llama.cpp differs, NULL: nothing.
+static bool is_spm(const Tokenizer *t, bool *prefix, const char **other_ids)
 {
-    bool replaces = t->llama2c, other = false;
-    *prefix = false;
+    bool marks = t->llama2c, others = t->ignore_merges;
     for (size_t i = 0; i < t->normalizers.n + t->splitters.n; i++) {
-        bool first = i < t->normalizers.n;
-        const Step *s = first ? &t->normalizers.items[i] : &t->splitters.items[i - t->normalizers.n];
-        if (s->kind == STEP_PREPEND) *prefix = true;
-        else if (s->kind == STEP_REPLACE && strcmp(s->from, " ") == 0 && strcmp(s->to, SPACE_MARK) == 0) replaces = true;
-        else if (s->kind != STEP_SPLIT_BEFORE) other = true;
-        if (!first && s->kind != STEP_REPLACE && !(s->kind == STEP_PREPEND && s->when == PREPEND_ALWAYS))
-            fprintf(stderr, "train: warning: the pre_tokenizer Metaspace: llama.cpp puts a space before each text "
-                            "between special tokens, and gives some of these other ids\n"), i = SIZE_MAX - 1;
+        bool splits = i >= t->normalizers.n;
+        const Step *s = splits ? &t->splitters.items[i - t->normalizers.n] : &t->normalizers.items[i];
+        if (s->kind == STEP_REPLACE) marks = strcmp(s->from, " ") == 0 && strcmp(s->to, SPACE_MARK) == 0;
+        else if (s->kind == STEP_PREPEND) *prefix = true;
+        else if (s->kind != STEP_SPLIT_BEFORE) others = true;
+        if (splits && s->kind == STEP_PREPEND)
+            *other_ids = "Metaspace: llama.cpp puts a space before each text between special tokens";
     }
-    for (int b = 0; b < 256; b++)
-        if (t->byte_id[b] < 0) return fail(e, "it has neither ByteLevel nor byte_fallback for all bytes");
-    return (replaces && !other && !t->ignore_merges) ||
-           fail(e, "expected normalizers or a pre_tokenizer that make a \"" SPACE_MARK "\" of each space, and no others");
+    for (int b = 0; b < 256; b++) others |= t->byte_id[b] < 0;
+    return marks && !others;
 }
 
 static void add_types(GgufKeys *k, const Tokenizer *t, const Vocab *v, int n_ids, bool spm)
@@ -313,26 +290,44 @@ static bool add_merges(GgufKeys *k, const Tokenizer *t, Err *e)
     return ok;
 }
 
-// All but the template.
+static bool add_scores(GgufKeys *k, const Tokenizer *t, const Vocab *v, int n_ids, Err *e)
+{
+    float *scores = mem_alloc((size_t)n_ids, sizeof *scores);
+    bool ok = scores_of_merges(t, v, scores, e);
+    gguf_add_list(k, KEY("scores"), GGUF_F32, (size_t)n_ids);
+    for (int id = 0; id < n_ids; id++) {
+        gguf_item(k, GGUF_F32, (double)scores[id]);
+        if (ok && scores[id] == NEVER_MERGED && !t->is_added[id])
+            ok = fail(e, "\"%s\" has no merge, and llama.cpp would make it of two pieces", tokenizer_piece(t, id));
+    }
+    free(scores);
+    return ok;
+}
+
+// All but the templates. v: the pieces as a GGUF file spells them.
 static bool add_keys(GgufKeys *k, const Tokenizer *t, const Vocab *v, int n_ids, int end, Err *e)
 {
-    bool spm = !t->byte_level, prefix = false, ok = true;
-    const Pre *pre = spm ? NULL : find_pre(t, e);
-    const int *before = t->before, *after = t->after;
-    if (spm ? !check_spm(t, &prefix, e) : !pre) return false;
-    if (t->n_before > 1 || t->n_after > 1 || (t->n_before && *before != t->bos) || (t->n_after && *after != t->eos))
+    bool spm = !t->byte_level, prefix = t->llama2c;
+    const char *other_ids = NULL, *text;
+    const Pre *pre = spm ? NULL : find_pre(t);
+    if (spm ? !is_spm(t, &prefix, &other_ids) : !pre)
+        return fail(e, "its normalizer, pre_tokenizer, byte_fallback and ignore_merges are neither Llama 2's nor those "
+                    "of " PRES);
+    if ((int)v->n_ids > n_ids)
+        return fail(e, "expected at most %d ids, the model's vocab_size, found %zu", n_ids, v->n_ids);
+    if (t->n_before > 1 || t->n_after > 1 || (t->n_before && *t->before != t->bos) ||
+        (t->n_after && *t->after != t->eos))
         return fail(e, "expected a post_processor that adds at most bos_token in front and eos_token behind");
-    for (size_t i = 0; i < t->n_added; i++) {
-        const AddedToken *a = &t->added[i];
-        if (a->lstrip || a->rstrip || a->single_word)
-            fprintf(stderr, "train: warning: the token %s is lstrip, rstrip or single_word, and a GGUF file does not "
-                            "say so: llama.cpp keeps the spaces beside it\n", a->content), i = t->n_added - 1;
-    }
+    for (size_t i = 0; i < t->n_added; i++)
+        if (t->added[i].lstrip || t->added[i].rstrip || t->added[i].single_word)
+            other_ids = "lstrip, rstrip or single_word of an added token: llama.cpp does not know of it";
+    static bool warned;                                    // a run saves more than once
+    if (other_ids && !warned)
+        fprintf(stderr, "train: warning: some texts get other ids in llama.cpp, because of %s\n", other_ids);
+    warned |= other_ids != NULL;
     int ids[N_NAMED] = {t->bos, t->eos, -1, -1, -1};
-    for (int i = 2; i < N_NAMED; i++) {
-        const char *text = json_string(t->special_tokens, named[i].name);
-        if (text) ids[i] = tokenizer_id(t, text);
-    }
+    for (int i = 2; i < N_NAMED; i++)
+        if ((text = json_string(t->special_tokens, named[i].name))) ids[i] = tokenizer_id(t, text);
     if (end >= 0 && end != t->eos) ids[4] = end;
     if (ids[1] < 0 && (ids[1] = ids[4]) < 0)
         return fail(e, "expected an eos_token, or a chat template with a token that ends a turn, found neither: "
@@ -342,28 +337,17 @@ static bool add_keys(GgufKeys *k, const Tokenizer *t, const Vocab *v, int n_ids,
     gguf_add_list(k, KEY("tokens"), GGUF_STRING, (size_t)n_ids);
     for (int id = 0; id < n_ids; id++) {
         char hole[32];
-        snprintf(hole, sizeof hole, "[PAD%d]", id);
+        snprintf(hole, sizeof hole, HOLE, id);
         gguf_item_text(k, id < (int)v->n_ids && v->at[id] != NO_PIECE ? v->text.data + v->at[id] : hole);
     }
     add_types(k, t, v, n_ids, spm);
-    if (spm) {
-        float *scores = mem_alloc(v->n_ids, sizeof *scores);
-        ok = scores_of_merges(t, v, scores, e);
-        gguf_add_list(k, KEY("scores"), GGUF_F32, (size_t)n_ids);
-        for (int id = 0; id < n_ids; id++) {
-            float score = id < (int)v->n_ids ? scores[id] : 0;
-            gguf_item(k, GGUF_F32, (double)score);
-            if (ok && score == NEVER_MERGED && !t->is_added[id])
-                ok = fail(e, "\"%s\" has no merge, and llama.cpp would make it of two pieces", tokenizer_piece(t, id));
-        }
-        free(scores);
-        gguf_add(k, KEY("add_space_prefix"), GGUF_BOOL, prefix);
-    } else ok = add_merges(k, t, e);
+    if (!(spm ? add_scores(k, t, v, n_ids, e) : add_merges(k, t, e))) return false;
+    if (spm) gguf_add(k, KEY("add_space_prefix"), GGUF_BOOL, prefix);
     for (int i = 0; i < N_NAMED; i++)
         if (ids[i] >= 0) gguf_add(k, named[i].key, GGUF_U32, ids[i]);
     gguf_add(k, KEY("add_bos_token"), GGUF_BOOL, t->n_before);
     gguf_add(k, KEY("add_eos_token"), GGUF_BOOL, t->n_after);
-    return ok;
+    return true;
 }
 
 // Copies the keys of the .gguf that it comes from. False: there is none, or it has another number of tokens.

@@ -435,7 +435,7 @@ bool tokenizer_read_json(Tokenizer *t, const char *path, Err *e)
 {
     cJSON *root = json_load(path, e);
     if (!root) return false;
-    bool ok = (!e->text[0] && tokenizer_read_root(t, root, e)) || fail_prefix(e, "%s: ", path);       // a piece with two ids
+    bool ok = (!e->text[0] && tokenizer_read_root(t, root, e)) || fail_prefix(e, "%s: ", path);     // a key twice
     cJSON_Delete(root);
     return ok;
 }

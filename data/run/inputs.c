@@ -19,8 +19,8 @@ bool run_check_kind(const char *path, bool config, Err *e)
         return fail(e, "%s: expected a config, a JSON file, found %s: a config names the model, as model_name_or_path",
                     path, folder ? "a folder" : "binary data");
     return config || !json ||
-           fail(e, "%s: expected a model, a .bin, a .gguf or a Hugging Face folder, found JSON: of a config this command "
-                   "takes the model that it names, or its output_dir", path);
+           fail(e, "%s: expected a model, a .bin, a .gguf or a Hugging Face folder, found JSON: of a config this "
+                   "command takes the model that it names, or its output_dir", path);
 }
 
 void run_free(Run *r)

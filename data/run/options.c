@@ -52,7 +52,8 @@ CHOICES(eval_metric, "eval_loss", "eval_assistant_loss", "eval_prompt_loss", "ev
         "eval_exact_match")
 
 static const Option table[] = {
-    TEXT(model_name_or_path, "null", "the model: a .bin of llama2.c, a .gguf, or the folder of a Hugging Face model or an adapter"),
+    TEXT(model_name_or_path, "null",
+         "the model: a .bin of llama2.c, a .gguf, or the folder of a Hugging Face model or of an adapter"),
     KEY(base_model_name_or_path, STRING, FOR_CONFIG | FOR_GENERATE | FOR_EXPORT, "null", 0, 0, NULL,
         "the base of an adapter; null: the one that the adapter names"),
     KEY(on_base_mismatch, CHOICE, FOR_CONFIG | FOR_GENERATE | FOR_EXPORT, "\"error\"", 0, 0, error_or_warn,

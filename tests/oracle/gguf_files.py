@@ -103,8 +103,8 @@ def write(path, kind, sizes, tokenizer, template=None, hard=False):
     writer = gguf.GGUFWriter(path, 'llama')
     dim, hidden, heads, kv_heads, layers, vocab, tied = sizes
     for key, value in {
-            'general.file_type': FILE_TYPES[kind], 'general.quantization_version': 2, 'llama.context_length': 64,
-            'llama.embedding_length': dim, 'llama.block_count': layers, 'llama.feed_forward_length': hidden,
+            'general.file_type': FILE_TYPES[kind], 'general.quantization_version': 2, 'llama.embedding_length': dim,
+            'llama.feed_forward_length': hidden, 'llama.block_count': layers, 'llama.context_length': 64,
             'llama.attention.head_count': heads, 'llama.attention.head_count_kv': kv_heads,
             'llama.attention.key_length': dim // heads, 'llama.attention.value_length': dim // heads,
             'llama.rope.dimension_count': dim // heads, 'llama.vocab_size': vocab,
