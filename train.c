@@ -451,7 +451,7 @@ static const Command commands[] = {                        // the first has no n
      "train masked and unmasked, or the config's arms, and compare", 1, FOR_CONFIG | FOR_COMPARE, compare, NULL},
     {"chat", "MODEL [--prompt=TEXT] [--system=TEXT] ...", "talk with a model", 1, FOR_GENERATE, NULL, generate_chat},
     {"sample", "MODEL [--prompt=TEXT] ...", "continue a text", 1, FOR_GENERATE, NULL, generate_sample},
-    {"export", "MODEL OUT", "convert a model: OUT.bin is for llama2.c, any other OUT is a Hugging Face folder", 2,
+    {"export", "MODEL OUT", "convert a model: to OUT.gguf (llama.cpp), OUT.bin (llama2.c) or a Hugging Face folder", 2,
      FOR_EXPORT, NULL, run_export},
 };
 enum { N_COMMANDS = sizeof commands / sizeof *commands };
@@ -461,7 +461,7 @@ static void usage(FILE *out)
     for (size_t i = 0; i < N_COMMANDS; i++)
         fprintf(out, "%s./train %s%s%s\n           %s\n", i ? "       " : "usage: ", commands[i].name, i ? " " : "",
                 commands[i].arguments, commands[i].help);
-    fprintf(out, "MODEL is a llama2.c .bin, or the folder of a Hugging Face model or of a PEFT adapter. Exit status: "
+    fprintf(out, "MODEL is a .gguf, a llama2.c .bin, or the folder of a model or of a PEFT adapter. Exit status: "
                  "0 done, 1 failed, 2 wrong usage, 128 + n ended by signal n.\n");
     static const struct { const char *of; unsigned uses; } lists[] = {
         {"a config, with their defaults", FOR_CONFIG}, {"inspect", FOR_INSPECT}, {"eval", FOR_EVAL},

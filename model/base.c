@@ -138,7 +138,7 @@ static const struct { const char *begin, *what; } other_kinds[] = {
     {"version https://git-lfs", "a Git LFS pointer, not the file itself: get that with git lfs pull"},
     {"PK\3\4", "a zip archive, as PyTorch's .bin and .pt files are: " CONVERT},
     {"\x80\2\x8a\n", "a pickle of PyTorch: " CONVERT},
-    {"GGUF", "a GGUF file of llama.cpp: " CONVERT},
+    {"GGUF", "a GGUF file of llama.cpp, which is read as a model or as the tokenizer in it, and here is neither"},
     {"\n\16\n\5<", "a tokenizer.model of SentencePiece: " TOKENIZE},
     {"IQ== 0\n", "a tokenizer.model of tiktoken: " TOKENIZE},
     {"PAR1", "a Parquet file: " ROWS_OF "p.read_parquet('IN').to_json('OUT.jsonl', orient='records', lines=True)\""},
@@ -157,7 +157,7 @@ static const char *open_hint(const char *path)
            : name || strstr(path, "://") ? ". Nothing is downloaded: give a folder or a file of this machine" : "";
 }
 
-static bool map_any(File *f, const char *path, Err *e)
+bool file_map_any(File *f, const char *path, Err *e)
 {
     *f = (File){0};
     int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -183,7 +183,7 @@ void file_unmap(File *f)
 
 bool file_map(File *f, const char *path, Err *e)
 {
-    if (!map_any(f, path, e)) return false;
+    if (!file_map_any(f, path, e)) return false;
     for (size_t i = 0; i < sizeof other_kinds / sizeof *other_kinds; i++) {
         size_t n = strlen(other_kinds[i].begin);
         if (f->size < n || memcmp(f->data, other_kinds[i].begin, n) != 0) continue;
@@ -390,7 +390,7 @@ bool file_put(const char *path, const void *bytes, size_t n, Err *e)
 bool file_copy(const char *from, const char *to, Err *e)
 {
     File f;
-    if (!map_any(&f, from, e)) return false;
+    if (!file_map_any(&f, from, e)) return false;
     bool ok = file_put(to, f.data, f.size, e);
     file_unmap(&f);
     return ok;

@@ -56,9 +56,10 @@ void buf_free(Buf *b);
 
 // ---- files --------------------------------------------------------------------------------------------------------
 // A whole regular file, mapped read-only. An empty file has data "" and size 0. What nothing here reads (a Git LFS
-// pointer, a zip archive, GGUF, ...) is refused, and the message says what it is.
+// pointer, a zip archive, ...) is refused, and the message says what it is. file_map_any takes that too.
 typedef struct { const unsigned char *data; size_t size; char *path; } File;
 bool file_map(File *f, const char *path, Err *e);
+bool file_map_any(File *f, const char *path, Err *e);
 void file_unmap(File *f);                                 // accepts {0}
 
 bool file_exists(const char *path);                       // a file or a folder; a link that leads nowhere, too

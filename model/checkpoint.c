@@ -271,6 +271,8 @@ static bool check_seq_len(const Config *c, Err *e)
                 c->seq_len);
 }
 
+bool checkpoint_check(const Config *c, Err *e) { return config_check(c, e) && check_seq_len(c, e); }
+
 static bool parse_config(Config *c, const cJSON *json, Err *e)
 {
     static const char kv_heads[] = "num_key_value_heads", head_dim[] = "head_dim";
@@ -383,7 +385,7 @@ static bool shards_open(Shards *s, const char *folder, Err *e)
     if (file_exists(path_in(folder, "model.safetensors").text)) return shards_add(s, folder, "model.safetensors", e);
     if (file_exists(index.text)) return shards_from_index(s, folder, index.text, e);
     return fail(e, "%s: expected model.safetensors or model.safetensors.index.json, found neither. Weights in other "
-                   "files (pytorch_model.bin, .pth, .gguf) are not read: " CONVERT, folder);
+                   "files (pytorch_model.bin, .pth) are not read: " CONVERT, folder);
 }
 
 // Does a folder that says "tied" hold a head that differs from the embedding? transformers 5 takes such a head, untied.
@@ -436,6 +438,7 @@ static bool is_ignored(const char *name)
     static const char frequencies[] = "rotary_emb.inv_freq";
     size_t length = strlen(name), end = strlen(frequencies);
     return strcmp(name, tensor_table[CLASSIFIER].hf_name) == 0 ||
+           strcmp(name, ROPE_FACTORS) == 0 ||              // of a GGUF, where it has been compared with the Config
            (length >= end && strcmp(name + length - end, frequencies) == 0);
 }
 
@@ -492,6 +495,15 @@ void entries_read(const Shards *s, const Entries *p, float *arena)
     }
 }
 
+const float *entry_values(const Entry *part, const float *arena, float **own)
+{
+    size_t rows = part->tensor.shape[0], columns = part->tensor.n_dims == 2 ? part->tensor.shape[1] : 1;
+    if (!part->head_dim) return arena + part->at;
+    *own = mem_alloc(rows * columns, sizeof **own);
+    rope_reorder(*own, arena + part->at, rows, columns, part->head_dim, true);
+    return *own;
+}
+
 bool entries_save(const Entries *p, const float *arena, const char *folder, const char *name, const char *more, Err *e)
 {
     StTensor *tensors = mem_alloc(p->n, sizeof *tensors);
@@ -500,18 +512,15 @@ bool entries_save(const Entries *p, const float *arena, const char *folder, cons
     bool ok = safetensors_create(&w, path_in(folder, name).text, more, tensors, p->n, e);
     for (const Entry *part = p->items; ok && part < p->items + p->n; part++) {
         const size_t *shape = part->tensor.shape, count = shape[0] * (part->tensor.n_dims == 2 ? shape[1] : 1);
-        const float *from = arena + part->at;
-        float *halves = part->head_dim ? mem_alloc(count, sizeof *halves) : NULL;
-        if (halves) rope_reorder(halves, from, shape[0], count / shape[0], part->head_dim, true);
-        ok = file_write(&w, halves ? halves : from, 4 * count, e);
-        free(halves);
+        float *own = NULL;
+        ok = file_write(&w, entry_values(part, arena, &own), 4 * count, e);
+        free(own);
     }
     free(tensors);
     return ok && file_commit(&w, e);
 }
 
-// Those of a whole model.
-static Entries model_entries(const Config *c)
+Entries model_entries(const Config *c)
 {
     Entries all = {.of_model = true};
     for (TensorId id = 0; id < N_TENSORS; id++)
@@ -624,6 +633,12 @@ static bool folder_save(const Model *m, const char *path, const cJSON *other_key
     return ok;
 }
 
+static bool gguf_save_plain(const Model *m, const char *path, const cJSON *other_keys, Err *e)
+{
+    (void)other_keys;                                      // they are a config.json's
+    return gguf_save(m, path, NULL, DTYPE_F32, e);
+}
+
 // ---- the table ----------------------------------------------------------------------------------------------------
 
 const Format formats[N_FORMATS] = {
@@ -631,9 +646,14 @@ const Format formats[N_FORMATS] = {
                        .config = folder_config, .load = folder_load, .save = folder_save},
     [FORMAT_BIN] = {.ending = ".bin", .model_file = "model.bin", .tokenizer_file = "tokenizer.bin",
                     .config = bin_config, .load = bin_load, .fits = bin_fits, .save = bin_save},
+    [FORMAT_GGUF] = {.ending = ".gguf", .model_file = "model.gguf", .tokenizer_file = "model.gguf",
+                     .config = gguf_config, .load = gguf_load, .save = gguf_save_plain},
 };
 
-const Format *format_of(const char *path) { return &formats[file_is_dir(path) ? FORMAT_FOLDER : FORMAT_BIN]; }
+const Format *format_of(const char *path)
+{
+    return &formats[file_is_dir(path) ? FORMAT_FOLDER : gguf_is(path) ? FORMAT_GGUF : FORMAT_BIN];
+}
 
 const Format *format_for(const char *path)
 {

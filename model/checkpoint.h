@@ -2,15 +2,16 @@
 // else.
 //   FORMAT_FOLDER  Hugging Face: config.json, model.safetensors or its shards; F32, F16, BF16 read, F32 written
 //   FORMAT_BIN     llama2.c: version 0 and 1 read; version 0 written, which llama2.c's run loads
+//   FORMAT_GGUF    llama.cpp: F32, F16, BF16 and Q8_0 read; F32, F16 and Q8_0 written; the tokenizer is in the file
 #ifndef CHECKPOINT_H
 #define CHECKPOINT_H
 
-#include "safetensors.h"
+#include "gguf.h"
 #include "transformer.h"
 
 // What all others need to know of a format. To add one: its name here, its row and functions in checkpoint.c, and how
 // format_of tells it from the others; what its tokenizer is like belongs in tokenizer/export.
-typedef enum { FORMAT_FOLDER, FORMAT_BIN, N_FORMATS } FormatId;
+typedef enum { FORMAT_FOLDER, FORMAT_BIN, FORMAT_GGUF, N_FORMATS } FormatId;
 
 typedef struct {
     bool is_folder;                                        // a model's path is a folder, or one file
@@ -33,6 +34,13 @@ Path format_path(const Format *f, const char *dir);        // where the model is
 bool checkpoint_config(Config *c, const char *path, Err *e);
 bool checkpoint_load(Model *m, const char *path, Err *e);
 
+// checkpoint_gguf.c. `more` (NULL: none): keys besides the model's, as the tokenizer's. Matrices get the type, or F16
+// where their rows are not whole blocks of Q8_0; vectors are F32.
+#define ROPE_FACTORS "rope_freqs.weight"                   // a tensor besides those of the table
+bool gguf_config(Config *c, const char *path, Err *e);
+bool gguf_load(Model *m, const char *path, Err *e);
+bool gguf_save(const Model *m, const char *path, const GgufKeys *more, Dtype type, Err *e);
+
 // One or more safetensors files, as one. Files of adapters are read and written like those of models (peft.h).
 typedef struct { SafeTensors *files; size_t n, cap; } Shards;
 bool shards_add(Shards *s, const char *folder, const char *name, Err *e);
@@ -47,6 +55,10 @@ char *entries_add(Entries *p, size_t rows, size_t columns, size_t at, size_t hea
 // Fails if one is missing, of another shape, or if the files have others besides.
 bool entries_check(const Shards *s, const Entries *p, const char *where, Err *e);
 void entries_read(const Shards *s, const Entries *p, float *arena);      // after entries_check
+Entries model_entries(const Config *c);                    // those of a model, under Hugging Face's names
+// The numbers as a file has them. *own (NULL before): what the caller frees.
+const float *entry_values(const Entry *part, const float *arena, float **own);
+bool checkpoint_check(const Config *c, Err *e);            // config_check, and no more positions than is reasonable
 bool entries_save(const Entries *p, const float *arena, const char *folder, const char *name, const char *more, Err *e);
 
 // A family of models, and what a key that is absent from its config.json means (transformers 5.23, configuration_*.py).

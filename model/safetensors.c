@@ -6,9 +6,15 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-static const struct { const char *name; size_t bytes; } dtypes[N_DTYPES] = {
+static const struct { const char *name; size_t bytes; } dtypes[DTYPE_Q8_0] = {
     [DTYPE_F32] = {"F32", 4}, [DTYPE_F16] = {"F16", 2}, [DTYPE_BF16] = {"BF16", 2},
 };
+enum { Q8_BYTES = 2 + Q8_BLOCK };
+
+size_t dtype_bytes(Dtype dtype, size_t count)
+{
+    return dtype == DTYPE_Q8_0 ? count / Q8_BLOCK * Q8_BYTES : count * dtypes[dtype].bytes;
+}
 
 enum { MAX_HEADER = 100 << 20 };    // the format's own limit
 
@@ -38,8 +44,8 @@ static bool parse_tensor(StTensor *t, const cJSON *entry, size_t data, size_t fi
 {
     *t = (StTensor){.name = entry->string};
     const char *dtype = json_string(entry, "dtype");
-    while (t->dtype < N_DTYPES && (!dtype || strcmp(dtype, dtypes[t->dtype].name) != 0)) t->dtype++;
-    if (t->dtype == N_DTYPES) return fail(e, "dtype: expected F32, F16 or BF16, found %s", dtype ? dtype : "none");
+    while (t->dtype < DTYPE_Q8_0 && (!dtype || strcmp(dtype, dtypes[t->dtype].name) != 0)) t->dtype++;
+    if (t->dtype == DTYPE_Q8_0) return fail(e, "dtype: expected F32, F16 or BF16, found %s", dtype ? dtype : "none");
     if (!parse_shape(t, json_get(entry, "shape"), e)) return false;
 
     const cJSON *offsets = json_get(entry, "data_offsets");
@@ -73,17 +79,23 @@ static int by_name(const void *a, const void *b)
     return strcmp(((const StTensor *)a)->name, ((const StTensor *)b)->name);
 }
 
-static bool check_layout(SafeTensors *st, size_t data, Err *e)
+bool safetensors_check_layout(SafeTensors *st, size_t data, size_t alignment, Err *e)
 {
-    qsort(st->tensors, st->n, sizeof *st->tensors, by_offset);
-    size_t at = data;
-    for (size_t i = 0; i < st->n; at = st->tensors[i++].end)
+    size_t at = data, end = data;
+    if (st->n) qsort(st->tensors, st->n, sizeof *st->tensors, by_offset);
+    for (size_t i = 0; i < st->n; i++) {
         if (st->tensors[i].begin != at)
             return fail(e, "%s: %s: data_offsets: %s the data before it", st->file.path, st->tensors[i].name,
                         st->tensors[i].begin < at ? "overlaps" : "leaves a hole after");
-    if (at != st->file.size)
-        return fail(e, "%s: expected %zu bytes from its header, found %zu", st->file.path, at, st->file.size);
-    qsort(st->tensors, st->n, sizeof *st->tensors, by_name);
+        end = st->tensors[i].end;
+        at = (end + alignment - 1) / alignment * alignment;
+    }
+    if (st->file.size < end || st->file.size > at)
+        return fail(e, "%s: expected %zu bytes from its header, found %zu", st->file.path, end, st->file.size);
+    if (st->n) qsort(st->tensors, st->n, sizeof *st->tensors, by_name);
+    for (size_t i = 1; i < st->n; i++)
+        if (strcmp(st->tensors[i - 1].name, st->tensors[i].name) == 0)
+            return fail(e, "%s: %s: it is there twice", st->file.path, st->tensors[i].name);
     return true;
 }
 
@@ -102,7 +114,6 @@ bool safetensors_open(SafeTensors *st, const char *path, Err *e)
     if (ok && !cJSON_IsObject(st->header))
         ok = fail(e, "%s: header: expected an object, found %s", path, json_kind(st->header));
     size_t cap = 0;
-    ARRAY_ROOM(st->tensors, st->n, cap);                   // not NULL, which qsort would not take
     for (const cJSON *entry = ok ? st->header->child : NULL; entry; entry = entry->next) {
         if (strcmp(entry->string, "__metadata__") == 0) continue;
         ARRAY_ROOM(st->tensors, st->n, cap);
@@ -111,7 +122,7 @@ bool safetensors_open(SafeTensors *st, const char *path, Err *e)
             break;
         }
     }
-    if (ok && check_layout(st, 8 + length, e)) return true;
+    if (ok && safetensors_check_layout(st, 8 + length, 1, e)) return true;
     safetensors_close(st);
     return false;
 }
@@ -120,6 +131,7 @@ void safetensors_close(SafeTensors *st)
 {
     file_unmap(&st->file);
     cJSON_Delete(st->header);
+    free(st->names);
     free(st->tensors);
     *st = (SafeTensors){0};
 }
@@ -149,15 +161,17 @@ static float from_f16(uint16_t h)
 
 void safetensors_read(const SafeTensors *st, const StTensor *t, size_t from, size_t count, float *out)
 {
-    const unsigned char *p = st->file.data + t->begin + from * dtypes[t->dtype].bytes;
+    const unsigned char *data = st->file.data + t->begin;
     if (t->dtype == DTYPE_F32) {
-        memcpy(out, p, count * sizeof *out);
+        memcpy(out, data + 4 * from, count * sizeof *out);
         return;
     }
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0, k = from; i < count; i++, k++) {
         uint16_t h;
-        memcpy(&h, p + 2 * i, sizeof h);
-        out[i] = t->dtype == DTYPE_F16 ? from_f16(h) : from_bits((uint32_t)h << 16);
+        const unsigned char *block = data + k / Q8_BLOCK * Q8_BYTES;
+        memcpy(&h, t->dtype == DTYPE_Q8_0 ? block : data + 2 * k, sizeof h);
+        if (t->dtype == DTYPE_Q8_0) out[i] = from_f16(h) * (float)(int8_t)block[2 + k % Q8_BLOCK];
+        else out[i] = t->dtype == DTYPE_F16 ? from_f16(h) : from_bits((uint32_t)h << 16);
     }
 }
 

@@ -5,7 +5,9 @@
 
 #include "base.h"
 
-typedef enum { DTYPE_F32, DTYPE_F16, DTYPE_BF16, N_DTYPES } Dtype;
+// Q8_0 (in GGUF only): blocks of 32 along a row, each a scale d in F16 and 32 signed bytes q; the numbers are d * q.
+typedef enum { DTYPE_F32, DTYPE_F16, DTYPE_BF16, DTYPE_Q8_0, N_DTYPES } Dtype;
+enum { Q8_BLOCK = 32 };
 
 enum { MAX_DIMS = 4 };
 
@@ -20,6 +22,7 @@ typedef struct {
 typedef struct {
     File file;
     cJSON *header;
+    char *names;                                           // of the tensors, where they are not in the header
     StTensor *tensors;                                     // in order of name
     size_t n;
 } SafeTensors;
@@ -30,6 +33,10 @@ bool safetensors_open(SafeTensors *st, const char *path, Err *e);
 void safetensors_close(SafeTensors *st);                   // accepts {0}
 
 const StTensor *safetensors_find(const SafeTensors *st, const char *name);  // NULL if absent
+size_t dtype_bytes(Dtype dtype, size_t count);             // of `count` numbers
+// Are the tensors' data one after another from byte `data` on, each beginning on a multiple of `alignment`, without
+// overlap or hole, up to the file's end? Sorts the tensors by name.
+bool safetensors_check_layout(SafeTensors *st, size_t data, size_t alignment, Err *e);
 // `count` floats of a tensor, from element `from` on, converted to F32.
 void safetensors_read(const SafeTensors *st, const StTensor *t, size_t from, size_t count, float *out);
 // The tensor's pages need not stay in memory.

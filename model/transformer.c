@@ -153,8 +153,7 @@ static float *floats_alloc(size_t n, Err *e)
     return p;
 }
 
-// Llama 3's stretching of low frequencies, as transformers' _compute_llama3_parameters does it.
-static float rope_frequency(const Config *c, int i)
+float rope_frequency(const Config *c, int i)
 {
     float f = 1 / powf(c->rope_theta, (float)(2 * i) / (float)c->head_dim), factor = c->rope_scaling.factor;
     if (factor == 0) return f;

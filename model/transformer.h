@@ -114,6 +114,9 @@ typedef struct {
     float *cos_sin;                                        // (seq_len, D/2, 2)
 } Model;
 
+// Radians a position, of pair i: with Llama 3's stretching of low frequencies, where the Config has a factor, as
+// transformers' _compute_llama3_parameters does it.
+float rope_frequency(const Config *c, int i);
 // Allocates the parameters (uninitialised) and the RoPE table. False when memory is short.
 bool model_init(Model *m, const Config *c, Err *e);
 bool model_init_grads(Model *m, Err *e);                   // the gradients too (uninitialised), for model_gradient

@@ -46,17 +46,21 @@ static bool read_template_folder(Tokenizer *t, const char *dir, Err *e)
     return ok;
 }
 
-// chat_template.jinja; else chat_template of the config: a string, or a list of {name, template}. And each NAME.jinja
+// chat_template of a config: a string, or a list of {name, template}.
+static void add_templates(Tokenizer *t, const cJSON *field)
+{
+    const cJSON *item;
+    add_template(t, "default", cJSON_GetStringValue(field));
+    cJSON_ArrayForEach(item, field) add_template(t, json_string(item, "name"), json_string(item, "template"));
+}
+
+// chat_template.jinja; else the config's. And each NAME.jinja
 // of the folder additional_chat_templates.
 bool tokenizer_read_templates(Tokenizer *t, const char *dir, const cJSON *config, Err *e)
 {
     Path more = path_in(dir, MORE_TEMPLATES);
-    const cJSON *field = json_get(config, "chat_template"), *item;
     bool ok = read_template(t, dir, "chat_template.jinja", "default", e);
-    if (ok && !t->templates->child) {
-        add_template(t, "default", cJSON_GetStringValue(field));
-        cJSON_ArrayForEach(item, field) add_template(t, json_string(item, "name"), json_string(item, "template"));
-    }
+    if (ok && !t->templates->child) add_templates(t, json_get(config, "chat_template"));
     return ok && (!file_exists(more.text) || read_template_folder(t, more.text, e));
 }
 
@@ -285,6 +289,20 @@ static int special_id(const Tokenizer *t, const char *variable, const int *added
     return token ? tokenizer_id(t, token) : n_added ? added[0] : -1;
 }
 
+static void find_ends(Tokenizer *t)
+{
+    t->bos = special_id(t, "bos_token", t->before, t->n_before);
+    t->eos = special_id(t, "eos_token", t->after, t->n_after);
+}
+
+bool tokenizer_read_config(Tokenizer *t, const cJSON *config, Err *e)
+{
+    add_templates(t, json_get(config, "chat_template"));
+    bool ok = declare_all(t, config, NULL, NULL, e);
+    find_ends(t);
+    return ok;
+}
+
 bool tokenizer_read_beside(Tokenizer *t, const char *dir, Err *e)
 {
     cJSON *config, *map = NULL, *added = NULL;
@@ -296,8 +314,7 @@ bool tokenizer_read_beside(Tokenizer *t, const char *dir, Err *e)
     ok = ok && tokenizer_read_templates(t, dir, config, e) &&
          (declare_all(t, config, map, added, e) || fail_prefix(e, "%s/tokenizer_config.json or beside it: ", dir));
     if (ok && class) compare_with_class(t, class, dir, config);
-    t->bos = special_id(t, "bos_token", t->before, t->n_before);
-    t->eos = special_id(t, "eos_token", t->after, t->n_after);
+    find_ends(t);
     cJSON_Delete(config);
     cJSON_Delete(map);
     cJSON_Delete(added);

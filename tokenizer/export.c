@@ -23,7 +23,7 @@
 #define REPLACE(from, to) "{\"type\":\"Replace\",\"pattern\":{\"String\":\"" from "\"},\"content\":\"" to "\"}"
 #define BOS_AND(letter, id) "{\"SpecialToken\":{\"id\":\"<s>\",\"type_id\":" #id "}}," \
                             "{\"Sequence\":{\"id\":\"" letter "\",\"type_id\":" #id "}}"
-static const char tokenizer_json[] =
+const char tokenizer_json[] =
     "{\"version\":\"1.0\",\"truncation\":null,\"padding\":null,"
     "\"added_tokens\":[" ADDED(0, "<unk>") "," ADDED(1, "<s>") "," ADDED(2, "</s>") "],"
     "\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":["
@@ -61,8 +61,7 @@ static bool check_fixed_pieces(const Tokenizer *t, Err *e)
     return true;
 }
 
-// The pieces as the other format spells them.
-static bool names_init(Vocab *names, const Tokenizer *t, Err *e)
+bool names_init(Vocab *names, const Tokenizer *t, Err *e)
 {
     const char *from = t->llama2c ? " " : SPACE_MARK, *to = t->llama2c ? SPACE_MARK : " ";
     const char *bos = t->llama2c ? "<s>" : "\n<s>\n", *eos = t->llama2c ? "</s>" : "\n</s>\n";
@@ -91,9 +90,6 @@ static bool names_init(Vocab *names, const Tokenizer *t, Err *e)
     return ok;
 }
 
-typedef struct { int left, right, id; uint32_t rank; size_t len; } Made;       // a merge; len: of the piece it makes
-typedef struct { Made *items; size_t n, cap; } MadeList;
-
 static int by_rank(const void *a, const void *b)
 {
     const Made *x = a, *y = b;
@@ -103,7 +99,7 @@ static int by_rank(const void *a, const void *b)
     return x->left != y->left ? x->left - y->left : x->right - y->right;
 }
 
-static MadeList merges_in_order(const Tokenizer *t)
+MadeList merges_in_order(const Tokenizer *t)
 {
     MadeList list = {0};
     for (size_t i = 0; i <= SIZE_MAX >> t->merges.shift; i++) {
@@ -121,7 +117,7 @@ static bool put_in(const char *folder, const char *name, const char *text, Err *
     return file_put(path_in(folder, name).text, text, strlen(text), e);
 }
 
-static bool put_template(const Tokenizer *t, const char *folder, Err *e)
+bool put_template(const Tokenizer *t, const char *folder, Err *e)
 {
     const char *template = tokenizer_chat_template(t);
     return !template || put_in(folder, "chat_template.jinja", template, e);
@@ -129,7 +125,7 @@ static bool put_template(const Tokenizer *t, const char *folder, Err *e)
 
 // ---- to a folder ---------------------------------------------------------------------------------------------------
 
-static bool add_vocab_and_merges(cJSON *model, const Tokenizer *t, const Vocab *names, Err *e)
+bool add_vocab_and_merges(cJSON *model, const Tokenizer *t, const Vocab *names, Err *e)
 {
     cJSON *vocab = cJSON_AddObjectToObject(model, "vocab"), *merges = cJSON_AddArrayToObject(model, "merges");
     for (size_t id = 0; id < names->n_ids; id++)
@@ -155,7 +151,8 @@ static bool add_vocab_and_merges(cJSON *model, const Tokenizer *t, const Vocab *
 
 bool tokenizer_export_folder(const Tokenizer *t, const char *folder, Err *e)
 {
-    assert(t->llama2c);
+    assert(t->llama2c || t->gguf);
+    if (t->gguf) return tokenizer_gguf_to_folder(t, folder, e);
     Vocab names = {0};
     cJSON *root = cJSON_Parse(tokenizer_json);
     assert(root);
@@ -209,7 +206,9 @@ static bool is_ascending(const int *ids, size_t n)
 
 static bool is_spaces(const Vocab *names, int id)
 {
-    return strspn(names->text.data + names->at[id], " ") == names->len[id];
+    const char *p = names->text.data + names->at[id];
+    while (*p == ' ' || strncmp(p, SPACE_MARK, strlen(SPACE_MARK)) == 0) p += *p == ' ' ? 1 : strlen(SPACE_MARK);
+    return !*p;
 }
 
 // The scores that make run.c merge in the order of the list; n_merges (n_ids) gets how many merges make each piece.
@@ -269,6 +268,16 @@ static bool check_cuts(const Tokenizer *t, const Vocab *names, float *scores, co
     return true;
 }
 
+bool scores_of_merges(const Tokenizer *t, const Vocab *names, float *scores, Err *e)
+{
+    MadeList list = merges_in_order(t);
+    int *n_merges = mem_alloc(t->vocab.n_ids, sizeof *n_merges);
+    bool ok = scores_from_merges(names, &list, scores, n_merges, e) && check_cuts(t, names, scores, n_merges, e);
+    free(n_merges);
+    free(list.items);
+    return ok;
+}
+
 static void add_i32(Buf *b, int32_t value)
 {
     for (int i = 0; i < 4; i++) buf_addc(b, (char)((uint32_t)value >> 8 * i & 0xFF));
@@ -298,11 +307,8 @@ bool tokenizer_export_bin(const Tokenizer *t, const char *path, Err *e)
 {
     assert(!t->llama2c);
     Vocab names = {0};
-    MadeList list = merges_in_order(t);
     float *scores = mem_alloc(t->vocab.n_ids, sizeof *scores);
-    int *n_merges = mem_alloc(t->vocab.n_ids, sizeof *n_merges);
-    bool ok = check_kind(t, e) && names_init(&names, t, e) &&
-              scores_from_merges(&names, &list, scores, n_merges, e) && check_cuts(t, &names, scores, n_merges, e);
+    bool ok = check_kind(t, e) && names_init(&names, t, e) && scores_of_merges(t, &names, scores, e);
     if (!ok) {
         fail_prefix(e, "this tokenizer cannot become a tokenizer.bin: ");
         err_one_line(e);
@@ -311,8 +317,6 @@ bool tokenizer_export_bin(const Tokenizer *t, const char *path, Err *e)
     ok = ok && put_bin(path, &names, scores, e) && put_template(t, folder, e);
     free(folder);
     free(scores);
-    free(n_merges);
-    free(list.items);
     vocab_free(&names);
     return ok;
 }

@@ -1,5 +1,6 @@
 // internal: what the files of the tokenizer share, grouped by the file that defines it. Each file calls only those
-// before it: unicode, vocab, split, normalize, bpe, tokenizer, decode, load_json, beside, load, export. Loaders fill a
+// before it: unicode, vocab, split, normalize, bpe, tokenizer, decode, load_json, beside, load, export, gguf. (But load
+// calls gguf.) Loaders fill a
 // Tokenizer; encoding and decoding only read it. A text passes through
 //
 //     added tokens (tokenizer.c) -> normalizers (normalize.c) -> pre-tokenizers (split.c) -> merges (bpe.c)
@@ -83,7 +84,7 @@ typedef struct { Step *items; size_t n, cap; } Steps;
 unsigned char_class(const char *p, const char *end, size_t *n);       // n: its bytes; an invalid byte is class 0, n = 1
 size_t step_split(const Step *step, const char *p, const char *end);  // p < end: length of the first part
 const Pattern *pattern_find(const char *regex);                       // NULL if it is not a known one
-extern const char pattern_gpt2[];
+extern const char pattern_gpt2[], pattern_llama3[], pattern_qwen2[];
 
 // ---- normalize.c: texts with a memory, and the steps that change them ----------------------------------------------
 typedef struct { uint32_t begin, end; } ByteRange;                    // of the original text
@@ -135,10 +136,12 @@ struct Tokenizer {
     int bos, eos;
     cJSON *special_tokens, *templates;   // templates: name to text
     char *warning;
+    char *gguf;                      // the path of the .gguf that it was read from; NULL: another format
 };
 
 // tokenizer.bin: the pieces that every one begins with, <unk>, <s>, </s> and the bytes, and the score of no merge.
 enum { BOS = 1, EOS = 2, FIRST_BYTE = 3, N_FIXED = FIRST_BYTE + 256 };
+typedef struct { float score; int id; } Scored;
 #define NEVER_MERGED (-1e10f)                                         // run.c takes no merge of this score or less
 #define SPACE_MARK "\xE2\x96\x81"                                     // "▁", a space in a tokenizer.json of that kind
 
@@ -163,9 +166,24 @@ void bpe_find_border(Tokenizer *t, const char *border);               // once vo
 // ---- load_json.c, beside.c, load.c ---------------------------------------------------------------------------------
 #define MAX_ADDED 4096           // bytes of an added token, which is compared with the text at every place
 bool tokenizer_read_json(Tokenizer *t, const char *path, Err *e);
+bool tokenizer_read_root(Tokenizer *t, const cJSON *root, Err *e);    // of a tokenizer.json
 bool read_flags(AddedToken *a, const cJSON *token, const char *where, bool special, Err *e);         // if absent
 bool tokenizer_read_beside(Tokenizer *t, const char *dir, Err *e);
+bool tokenizer_read_config(Tokenizer *t, const cJSON *config, Err *e);           // a tokenizer_config.json alone
 bool tokenizer_read_templates(Tokenizer *t, const char *dir, const cJSON *config, Err *e);       // config NULL: none
+void merges_from_scores(Tokenizer *t, Scored *pieces, size_t n);
 void err_one_line(Err *e);                                            // pieces may hold line ends, a message may not
+
+// ---- export.c, gguf.c ----------------------------------------------------------------------------------------------
+typedef struct { int left, right, id; uint32_t rank; size_t len; } Made;       // a merge; len: of the piece it makes
+typedef struct { Made *items; size_t n, cap; } MadeList;
+MadeList merges_in_order(const Tokenizer *t);
+bool names_init(Vocab *names, const Tokenizer *t, Err *e);            // the pieces as the other format spells them
+bool add_vocab_and_merges(cJSON *model, const Tokenizer *t, const Vocab *names, Err *e);
+bool scores_of_merges(const Tokenizer *t, const Vocab *names, float *scores, Err *e);        // (n_ids)
+bool put_template(const Tokenizer *t, const char *folder, Err *e);
+extern const char tokenizer_json[];                                   // of Llama 2's kind, without its pieces
+bool tokenizer_read_gguf(Tokenizer *t, const char *path, Err *e);
+bool tokenizer_gguf_to_folder(const Tokenizer *t, const char *folder, Err *e);
 
 #endif

@@ -9,8 +9,6 @@
 
 // ---- tokenizer.bin -------------------------------------------------------------------------------------------------
 
-typedef struct { float score; int id; } Scored;
-
 static int32_t read_i32(const unsigned char *p)
 {
     return (int32_t)((uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24);
@@ -63,7 +61,7 @@ static int by_score(const void *a, const void *b)
 
 // run.c merges two neighbours when their spellings together are a piece: every way to cut a piece into two pieces is a
 // merge, and the score of the whole ranks it. Equal scores have equal ranks.
-static void merges_from_scores(Tokenizer *t, Scored *pieces, size_t n)
+void merges_from_scores(Tokenizer *t, Scored *pieces, size_t n)
 {
     qsort(pieces, n, sizeof *pieces, by_score);
     MergeList list = {0};
@@ -181,6 +179,7 @@ void tokenizer_free(Tokenizer *t)
     cJSON_Delete(t->special_tokens);
     cJSON_Delete(t->templates);
     free(t->warning);
+    free(t->gguf);
     free(t);
 }
 
@@ -193,13 +192,13 @@ Tokenizer *tokenizer_load(const char *path, Err *e)
     t->special_tokens = cJSON_CreateObject();
     t->templates = cJSON_CreateObject();
     File f;
-    bool ok = file_map(&f, file, e);
-    if (ok) {
+    bool ok = gguf_is(path) ? tokenizer_read_gguf(t, path, e) : file_map(&f, file, e);
+    if (ok && !t->gguf) {
         ok = looks_like_json(&f) ? tokenizer_read_json(t, file, e) && tokenizer_read_beside(t, dir, e)
                                  : tokenizer_read_templates(t, dir, NULL, e) &&
                                    (read_bin(t, &f, e) || fail_prefix(e, "%s: ", file));
         file_unmap(&f);
-    } else if (file_is_dir(path) && !file_exists(file))
+    } else if (!ok && file_is_dir(path) && !file_exists(file))
         fail(e, "%s: expected tokenizer.json, found none. If it has tokenizer.model or vocab.json, " TOKENIZE, path);
     free(file);
     free(dir);

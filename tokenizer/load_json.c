@@ -404,7 +404,7 @@ static bool check_model(const cJSON *model, Err *e)
     return cJSON_IsArray(merges) || fail(e, "model.merges: expected a list, found %s", json_kind(merges));
 }
 
-static bool read_root(Tokenizer *t, const cJSON *root, Err *e)
+bool tokenizer_read_root(Tokenizer *t, const cJSON *root, Err *e)
 {
     const cJSON *model = json_get(root, "model"), *added = json_get(root, "added_tokens");
     if (!cJSON_IsObject(root)) return fail(e, "expected an object, found %s", json_kind(root));
@@ -435,7 +435,7 @@ bool tokenizer_read_json(Tokenizer *t, const char *path, Err *e)
 {
     cJSON *root = json_load(path, e);
     if (!root) return false;
-    bool ok = (!e->text[0] && read_root(t, root, e)) || fail_prefix(e, "%s: ", path);       // a piece with two ids
+    bool ok = (!e->text[0] && tokenizer_read_root(t, root, e)) || fail_prefix(e, "%s: ", path);     // a key twice
     cJSON_Delete(root);
     return ok;
 }

@@ -41,17 +41,16 @@ struct Pattern {
 
 const char pattern_gpt2[] = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
 
+const char pattern_llama3[] = "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}|"
+                              " ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
+const char pattern_qwen2[] = "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}|"     // 2.5 and 3 too
+                             " ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
+
 // To add one: a row here, with a switch in Pattern and its use in pattern_end if none of the old ones says what is new;
 // its name in read_split's message (load_json.c); cases in test_split (tests/test_tokenizer.c); and goldens, for which
 // tests/oracle/tokenizer_fixtures.mjs needs a tokenizer that has it.
 static const Pattern patterns[] = {
-    {pattern_gpt2, false, false, 0, false},
-    // Llama 3
-    {"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|"
-     "\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+", true, true, 3, true},
-    // Qwen 2, 2.5, 3
-    {"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|"
-     "\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+", true, true, 1, true},
+    {pattern_gpt2, false, false, 0, false}, {pattern_llama3, true, true, 3, true}, {pattern_qwen2, true, true, 1, true},
 };
 
 const Pattern *pattern_find(const char *regex)

@@ -1,10 +1,10 @@
-// tokenizer: text <-> token ids. Two formats fill one struct: llama2.c's tokenizer.bin and Hugging Face's
-// tokenizer.json (BPE, byte-level or SentencePiece-style). Opaque; read-only once loaded, so that any number of
-// threads may encode with one Tokenizer.
+// tokenizer: text <-> token ids. Three formats fill one struct: llama2.c's tokenizer.bin, Hugging Face's tokenizer.json
+// (BPE, byte-level or SentencePiece-style), and the tokenizer in a GGUF file. Opaque; read-only once loaded, so that any
+// number of threads may encode with one Tokenizer.
 #ifndef TOKENIZER_H
 #define TOKENIZER_H
 
-#include "../model/base.h"
+#include "../model/gguf.h"
 
 typedef struct Tokenizer Tokenizer;
 
@@ -20,9 +20,9 @@ typedef struct {
 } Encoding;
 void encoding_free(Encoding *enc);                        // accepts {0}
 
-// `path` is a tokenizer.bin, a tokenizer.json, or a folder that holds tokenizer.json. What lies beside it is read in
-// both cases, as transformers 5 reads it (beside.c). The format is told by the content, not the name. NULL and e on
-// failure. Owned by the caller.
+// `path` is a tokenizer.bin, a tokenizer.json, a folder that holds tokenizer.json, or a .gguf. What lies beside it is
+// read, but for a .gguf, as transformers 5 reads it (beside.c). The format is told by the content, not the name. NULL
+// and e on failure. Owned by the caller.
 Tokenizer *tokenizer_load(const char *path, Err *e);
 void tokenizer_free(Tokenizer *t);                        // accepts NULL
 
@@ -59,6 +59,7 @@ bool tokenizer_is_added(const Tokenizer *t, int id);      // found whole in a te
 // there is none.
 int tokenizer_bos(const Tokenizer *t);
 int tokenizer_eos(const Tokenizer *t);
+int tokenizer_eot(const Tokenizer *t);                     // of eot_token, which ends a turn; -1 if there is none
 
 // What a chat template may use: an object with bos_token, eos_token, unk_token, pad_token, ... as strings (only those
 // that are defined; additional_special_tokens as a list of strings). From special_tokens_map.json, where transformers
@@ -76,7 +77,8 @@ const cJSON *tokenizer_templates(const Tokenizer *t);     // all of them: an obj
 
 // A model that is exported takes its tokenizer along (export.c says what each format can and cannot hold). Files are
 // written one by one, each atomically; a chat template of the tokenizer's own becomes chat_template.jinja beside them.
-// Which way to go: from a tokenizer.bin only to a folder, from a tokenizer.json only to a tokenizer.bin (assert).
+// Which way to go: from a tokenizer.bin only to a folder, from a tokenizer.json only to a tokenizer.bin (assert), from a
+// .gguf to both; to a .gguf from all.
 // The ids of a text are the same on both sides, but for a literal "▁" and "<unk>" in it: the one is a space and the
 // other the unknown token in a tokenizer.json only.
 bool tokenizer_is_bin(const Tokenizer *t);                // does it come from a tokenizer.bin?
@@ -84,5 +86,10 @@ bool tokenizer_is_bin(const Tokenizer *t);                // does it come from a
 bool tokenizer_export_folder(const Tokenizer *t, const char *folder, Err *e);
 // Writes a tokenizer.bin. Fails and says why if the tokenizer is not of Llama 2's kind.
 bool tokenizer_export_bin(const Tokenizer *t, const char *path, Err *e);
+bool tokenizer_is_gguf(const Tokenizer *t);
+// Adds the tokenizer to the keys of a .gguf: n_ids tokens, the chat template (NULL: the tokenizer's own), and the token
+// that ends a turn (-1: none). Those of another .gguf of as many tokens are copied. Fails if llama.cpp has no name for
+// the way it splits texts; warns on stderr of what llama.cpp does in another way.
+bool tokenizer_export_gguf(const Tokenizer *t, GgufKeys *k, int n_ids, const char *chat_template, int end, Err *e);
 
 #endif

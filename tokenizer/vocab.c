@@ -133,6 +133,12 @@ int tokenizer_id(const Tokenizer *t, const char *piece)
     return vocab_find(&t->vocab, piece, strlen(piece));
 }
 
+int tokenizer_eot(const Tokenizer *t)
+{
+    const char *piece = json_string(t->special_tokens, "eot_token");
+    return piece ? tokenizer_id(t, piece) : -1;
+}
+
 // ---- merges --------------------------------------------------------------------------------------------------------
 
 size_t merges_place(const MergeTable *m, int left, int right)

@@ -238,8 +238,8 @@ static void report_adapter(FILE *out, const Run *r)
     fprintf(out, " || trainable%%: %.4f\n", 100.0 * (double)a->n / (double)n);
     if (!options_given(&r->options, "learning_rate"))
         fprintf(out, "  learning_rate is %g: 1e-4 to 2e-4 is usual for LoRA\n", r->options.learning_rate);
-    if (run_format(r) == &formats[FORMAT_BIN])
-        fprintf(out, "  PEFT takes no .bin as the base: ./train export makes a folder of it\n");
+    if (!run_format(r)->is_folder)
+        fprintf(out, "  PEFT takes no .bin or .gguf as the base: ./train export makes a folder of it\n");
     cJSON_free(targets);
 }
 

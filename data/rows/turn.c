@@ -73,6 +73,7 @@ void turn_add_ends(cJSON *config, const Recipe *r)
     cJSON *ids = cJSON_IsArray(old) ? cJSON_Duplicate(old, true) : cJSON_CreateArray();
     if (cJSON_IsNumber(old)) cJSON_AddItemToArray(ids, cJSON_Duplicate(old, true));
     turn_add_id(ids, eos);
+    turn_add_id(ids, tokenizer_eot(r->tokenizer));
     turn_add_id(ids, turn_end(r));
     cJSON_DeleteItemFromObjectCaseSensitive(config, "eos_token_id");
     int n = cJSON_GetArraySize(ids);

@@ -57,6 +57,7 @@ static bool stream_init(Stream *s, Run *r, const char *model, Err *e)
     r->recipe = (Recipe){.tokenizer = t, .template = r->template, .template_kwargs = o->chat_template_kwargs,
                          .vocab_size = c.vocab_size};
     add_end(s, tokenizer_eos(t));
+    add_end(s, tokenizer_eot(t));
     add_end(s, tokenizer_bos(t));                          // llama2.c's stories end where another one would begin
     return add_ends_of(s, folder, "config.json", e) && add_ends_of(s, folder, "generation_config.json", e) &&
            sampler_init(&s->sampler, &r->model, 1, e);

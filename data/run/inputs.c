@@ -19,8 +19,8 @@ bool run_check_kind(const char *path, bool config, Err *e)
         return fail(e, "%s: expected a config, a JSON file, found %s: a config names the model, as model_name_or_path",
                     path, folder ? "a folder" : "binary data");
     return config || !json ||
-           fail(e, "%s: expected a model, a .bin or a Hugging Face folder, found JSON: of a config this command takes "
-                   "the model that it names, or its output_dir", path);
+           fail(e, "%s: expected a model, a .bin, a .gguf or a Hugging Face folder, found JSON: of a config this "
+                   "command takes the model that it names, or its output_dir", path);
 }
 
 void run_free(Run *r)
@@ -50,7 +50,7 @@ static char *default_tokenizer(const Run *r, const char *model)
             return i == FORMAT_BIN ? path_join(model, formats[i].tokenizer_file) : mem_strdup(model);
     if (r->base_path) model = r->base_path;
     const Format *f = format_of(model);
-    if (f->is_folder) return mem_strdup(model);
+    if (f != &formats[FORMAT_BIN]) return mem_strdup(model);
     char *dir = path_dir(model), *path = path_join(dir, f->tokenizer_file);
     free(dir);
     return path;

@@ -45,13 +45,15 @@ typedef struct {
 CHOICES(error_or_warn, "error", "warn")
 CHOICES(loss_kind, "nll", "dft")
 CHOICES(sampling, "random", "sequential")
+CHOICES(number_type, "f32", "f16", "q8_0")
 CHOICES(strategy, "no", "steps", "epoch")
 CHOICES(viewer, "none", "tensorboard")
 CHOICES(eval_metric, "eval_loss", "eval_assistant_loss", "eval_prompt_loss", "eval_mean_token_accuracy",
         "eval_exact_match")
 
 static const Option table[] = {
-    TEXT(model_name_or_path, "null", "the model: a llama2.c .bin, a Hugging Face folder, or the folder of an adapter"),
+    TEXT(model_name_or_path, "null",
+         "the model: a .bin of llama2.c, a .gguf, or the folder of a Hugging Face model or of an adapter"),
     KEY(base_model_name_or_path, STRING, FOR_CONFIG | FOR_GENERATE | FOR_EXPORT, "null", 0, 0, NULL,
         "the base of an adapter; null: the one that the adapter names"),
     KEY(on_base_mismatch, CHOICE, FOR_CONFIG | FOR_GENERATE | FOR_EXPORT, "\"error\"", 0, 0, error_or_warn,
@@ -156,6 +158,7 @@ static const Option table[] = {
     KEY(top_p, REAL, FOR_GENERATE, "0.9", 0, 1, NULL,
         "choose among the most likely tokens whose probabilities add up to this; 1: among all"),
     KEY(max_new_tokens, INT, FOR_GENERATE, "256", 1, MANY, NULL, "the most tokens to generate"),
+    KEY(outtype, CHOICE, FOR_EXPORT, "null", 0, 0, number_type, "the type of the numbers in a .gguf; null: f16"),
 };
 enum { N_OPTIONS = sizeof table / sizeof *table };
 _Static_assert(sizeof table / sizeof *table <= MAX_OPTIONS, "Options.named");

@@ -45,6 +45,7 @@ typedef struct {
     int64_t seeds;                                         // compare
     char *prompt_loss_weights;                             // NULL: the arms, or else 0 and 1
     char *prompt, *system;                                 // chat, sample
+    char *outtype;                                         // export; NULL: not given
     double temperature, top_p;
     int64_t max_new_tokens;
     bool named[MAX_OPTIONS];                               // in the table's order: a value was given, also the default

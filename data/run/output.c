@@ -88,6 +88,10 @@ bool run_open_output(Run *r, Err *e)
     cJSON *json = options_json(o);
     bool ok = json_save(json, path_in(o->output_dir, "train_config.json").text, e);
     cJSON_Delete(json);
+    GgufKeys k = {0};                                      // what cannot be saved at the end is not trained
+    if (ok && !r->model.adapter && run_format(r) == &formats[FORMAT_GGUF])
+        ok = run_gguf_keys(r, &k, r->model.config.vocab_size, e);
+    buf_free(&k.bytes);
     return ok && (o->resume_from_checkpoint || file_put(run_log_path(r).text, "", 0, e));  // or resume_read cuts it
 }
 
@@ -205,14 +209,16 @@ bool run_copy_beside(const char *from_dir, const char *to_dir, const char *name,
     return !file_exists(from.text) || file_copy(from.text, path_in(to_dir, name).text, e);
 }
 
-// Everything that the tokenizer was read from, and the template in force.
+// Everything that the tokenizer was read from, and the template in force. What was in a .gguf becomes files.
 static bool save_tokenizer(const Run *r, const char *dir, Err *e)
 {
     bool is_bin = tokenizer_is_bin(r->tokenizer), is_dir = file_is_dir(r->tokenizer_path);
-    char *folder = is_dir ? mem_strdup(r->tokenizer_path) : path_dir(r->tokenizer_path);
+    bool is_gguf = tokenizer_is_gguf(r->tokenizer);
+    char *folder = is_gguf ? mem_strdup(dir) : is_dir ? mem_strdup(r->tokenizer_path) : path_dir(r->tokenizer_path);
     Path inside = path_in(folder, "tokenizer.json");
-    bool ok = file_copy(is_dir ? inside.text : r->tokenizer_path,
-                        path_in(dir, is_bin ? "tokenizer.bin" : "tokenizer.json").text, e);
+    bool ok = is_gguf ? tokenizer_export_folder(r->tokenizer, dir, e)
+                      : file_copy(is_dir ? inside.text : r->tokenizer_path,
+                                  path_in(dir, is_bin ? "tokenizer.bin" : "tokenizer.json").text, e);
     if (is_bin) ok = ok && save_templates(r, NULL, dir, e);
     else ok = ok && save_config(r, folder, dir, "tokenizer_config.json", e) &&
               save_config(r, folder, dir, "generation_config.json", e) &&
@@ -234,14 +240,50 @@ static cJSON *config_keys(const Run *r, Err *e)
     return json;
 }
 
-bool run_write_model(const Run *r, const char *dir, Err *e)
+bool run_gguf_keys(const Run *r, GgufKeys *k, int n_ids, Err *e)
 {
-    if (r->model.adapter) return adapter_save(&r->model, dir, r->base_path, e) && save_tokenizer(r, dir, e);
-    cJSON *keys = config_keys(r, e);
-    bool ok = keys && run_format(r)->save(&r->model, format_path(run_format(r), dir).text, keys, e) &&
-              save_tokenizer(r, dir, e);
+    static const char *const written[] = {"general.architecture", "general.alignment", "general.file_type",
+                                          "general.quantization_version"};
+    const char *given = r->options.chat_template_path, *from = r->base_path ? r->base_path : r->options.output_dir;
+    const char *slash = strrchr(from, '/');
+    SafeTensors g;
+    File f = {0};
+    if (r->base_path && gguf_is(r->base_path)) {
+        if (!gguf_open(&g, r->base_path, e)) return false;
+        gguf_copy(k, &g, "general.", written, 4);
+        safetensors_close(&g);
+    } else {
+        gguf_add_text(k, "general.name", slash && slash[1] ? slash + 1 : from);
+        gguf_add_text(k, "general.type", "model");
+    }
+    if (given && !file_map(&f, given, e)) return false;
+    char *template = given ? mem_strndup((const char *)f.data, f.size) : NULL;
+    bool ok = tokenizer_export_gguf(r->tokenizer, k, n_ids, template, turn_end(&r->recipe), e) ||
+              fail_prefix(e, "%s: ", r->tokenizer_path);
+    file_unmap(&f);
+    free(template);
+    return ok;
+}
+
+// The model at a path of this format; of a .gguf that has its tokenizer too, `type` is that of its numbers.
+static bool save_as(const Run *r, const Format *f, const char *path, Dtype type, Err *e)
+{
+    bool is_gguf = f == &formats[FORMAT_GGUF];
+    GgufKeys k = {0};
+    cJSON *keys = is_gguf ? NULL : config_keys(r, e);
+    bool ok = is_gguf ? run_gguf_keys(r, &k, r->model.config.vocab_size, e) && gguf_save(&r->model, path, &k, type, e)
+                      : keys && f->save(&r->model, path, keys, e);
+    buf_free(&k.bytes);
     cJSON_Delete(keys);
     return ok;
+}
+
+bool run_write_model(const Run *r, const char *dir, Err *e)
+{
+    const Format *f = run_format(r);
+    if (r->model.adapter) return adapter_save(&r->model, dir, r->base_path, e) && save_tokenizer(r, dir, e);
+    return save_as(r, f, format_path(f, dir).text, DTYPE_F32, e) &&
+           (f == &formats[FORMAT_GGUF] || save_tokenizer(r, dir, e));
 }
 
 bool run_save_model(const Run *r, const char *dir, Err *e)
@@ -263,6 +305,7 @@ static bool export_tokenizer(const Run *r, const Format *f, const char *out, Err
     if (!f->is_folder && n > n_model)
         return fail(e, "%s: expected a tokenizer of at most %d ids, the model's vocab_size, found %d",
                     r->tokenizer_path, n_model, n);
+    if (f == &formats[FORMAT_GGUF]) return true;           // it is in the model's file
     if (f->is_folder) return from_bin ? tokenizer_export_folder(r->tokenizer, out, e) : save_tokenizer(r, out, e);
     char *dir = path_dir(out);
     Path path = path_in(dir, f->tokenizer_file);
@@ -277,18 +320,22 @@ bool run_export(Run *r, char **model_and_out, Err *e)
 {
     const char *model = model_and_out[0], *out = model_and_out[1];
     const Format *f = format_for(out);
+    const char *given = r->options.outtype, *type = given ? given : "f16";
+    if (given && f != &formats[FORMAT_GGUF])
+        return fail(e, "outtype: it is for a .gguf, and %s is none", out);
     if (f->is_folder ? holds_model(out) : file_exists(out)) return fail(e, "%s: there is a model already", out);
     r->options.model_name_or_path = mem_strdup(model);
     if (!run_find_model(r, model, e) || !run_load_model(r, &r->model, r->peft ? model : NULL, e) ||
         !run_open_tokenizer(r, model, e) || !run_check_vocabulary(r, &r->model.config, e)) return false;
     if (r->model.adapter) model_merge(&r->model);
-    cJSON *keys = config_keys(r, e);
+    Err none;                                              // a template that cannot be read names no end of a turn
+    if (f == &formats[FORMAT_GGUF] && run_open_template(r, &none)) r->recipe.template = r->template;
     Path stage = {""};
-    bool ok = keys && (!f->is_folder || open_stage(out, &stage, e));
+    bool ok = !f->is_folder || open_stage(out, &stage, e);
     const char *to = f->is_folder ? stage.text : out;
-    ok = ok && export_tokenizer(r, f, to, e) && f->save(&r->model, to, keys, e);
+    ok = ok && export_tokenizer(r, f, to, e) &&
+         save_as(r, f, to, strcmp(type, "f32") == 0 ? DTYPE_F32 : *type == 'f' ? DTYPE_F16 : DTYPE_Q8_0, e);
     if (f->is_folder) ok = publish_stage(out, stage.text, ok, e);
-    cJSON_Delete(keys);
     if (ok) printf("%s: %zu parameters\n", out, r->model.n_params);
     return ok;
 }
