@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-// Makes m->grads the part of the gradient that comes from the tokens of one role, or of all (N_ROLES). The batch has the
-// arrays of the room's, but neither its objective nor its noise.
+// Makes m->grads the part of the gradient that comes from the tokens of one role, or of all (N_ROLES). The batch has
+// the arrays of the room's, but neither its objective nor its noise.
 static void role_gradient(Model *m, Room *room, const Example *rows, size_t n, int role, size_t divisor)
 {
     Batch b = room->batch;

@@ -66,7 +66,7 @@ def trace(ids, roles):
     p = model(torch.tensor([ids])).logits[0, :-1].log_softmax(-1)
     at = p[range(len(ids) - 1), ids[1:]]
     said = []
-    while len(said) < 64 and said != ids[first:end]:
+    while len(said) < end - first + 16 and said != ids[first:end]:
         said.append(int(model(torch.tensor([ids[:first] + said])).logits[0, -1].argmax()))
         if said[-1] in tokenizer.all_special_ids:
             break
