@@ -92,11 +92,20 @@ bool run_open_output(Run *r, Err *e)
     if (ok && !r->model.adapter && run_format(r) == &formats[FORMAT_GGUF])
         ok = run_gguf_keys(r, &k, r->model.config.vocab_size, e);
     buf_free(&k.bytes);
-    return ok && (o->resume_from_checkpoint || file_put(run_log_path(r).text, "", 0, e));  // or resume_read cuts it
+    if (!ok || o->resume_from_checkpoint) return ok;       // resume_read has cut the logs
+    unlink(path_in(o->output_dir, TRACES_FILE).text);      // of an earlier run
+    return file_put(run_log_path(r).text, "", 0, e);
 }
 
-bool run_write_log(const Run *r, const cJSON *line, Err *e)
+void run_keep_line(Run *r, const cJSON *line)
 {
+    if (json_get(line, "eval_loss")) eval_curve_add(&r->curve, line);
+    if (json_get(line, "loss")) train_curve_add(&r->losses, line);
+}
+
+bool run_write_log(Run *r, const cJSON *line, Err *e)
+{
+    run_keep_line(r, line);
     char *text = cJSON_PrintUnformatted(line);
     size_t n = strlen(text);
     text[n] = '\n';                                        // in place of the NUL
@@ -105,10 +114,12 @@ bool run_write_log(const Run *r, const cJSON *line, Err *e)
     return ok;
 }
 
-cJSON *run_read_log(const Run *r, Err *e)
+cJSON *run_read_log(const Run *r, Err *e) { return run_read_lines(run_log_path(r).text, e); }
+
+cJSON *run_read_lines(const char *path, Err *e)
 {
     File f;
-    if (!file_map(&f, run_log_path(r).text, e)) return NULL;
+    if (!file_map(&f, path, e)) return NULL;
     bool ok = true;
     cJSON *lines = cJSON_CreateArray();
     const char *text = (const char *)f.data, *end = text + f.size, *next;
