@@ -496,7 +496,6 @@ static void add_training_loss(Buf *b, const Page *p)
 
 static void add_curves(Buf *b, const Page *p)
 {
-    const Comparison *c = p->comparison;
     buf_adds(b, "<section>\n<h2>What each role costs</h2>\n");
     add_roles(b, p, "loss", SHORT_LOSS);
     buf_adds(b, "<div class=\"why\">\n");

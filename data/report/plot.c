@@ -115,7 +115,7 @@ static void add_y_tick(Buf *b, const Scale *s, const Plot *p, double v)
 static void add_axes(Buf *b, const Scale *s, const Plot *p)
 {
     static const double parts[] = {1, 2, 5};
-    buf_adds(b, "<g class=\"axes\">");
+    buf_adds(b, "<g class=\"y\">");
     if (s->log) {
         int first = (int)floor(s->y0 / log(10)), last = (int)ceil(s->y1 / log(10));
         for (int i = first; i <= last; i++)
@@ -127,9 +127,11 @@ static void add_axes(Buf *b, const Scale *s, const Plot *p)
         double step = nice_step(s->y1 - s->y0);
         for (double v = ceil(s->y0 / step) * step; v <= s->y1 + 1e-9 * step; v += step) add_y_tick(b, s, p, v);
     }
+    buf_adds(b, "</g>\n<g>");
     double step = p->ticks ? 1 : fmax(nice_step(s->x1 - s->x0), 1);
     for (double v = ceil(s->x0 / step) * step; v <= s->x1 + 1e-9 * step; v += step) {
-        buf_addf(b, "<text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">", x_of(s, v), BOTTOM + 15);
+        buf_addf(b, "<text class=\"x\" data-x=\"%g\" x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">", v, x_of(s, v),
+                 BOTTOM + 15);
         if (p->ticks) buf_addf(b, "%s</text>", p->ticks[(size_t)v]);
         else buf_addf(b, "%g</text>", v);
     }
@@ -137,8 +139,8 @@ static void add_axes(Buf *b, const Scale *s, const Plot *p)
              (LEFT + RIGHT) / 2, BOTTOM + 31, p->x_title, LEFT, TOP, BOTTOM, RIGHT);
     double mark = s->log ? log(p->mark) : p->mark, y = y_of(s, p->mark);
     if (p->mark_name && mark > s->y0 && mark < s->y1)
-        buf_addf(b, "<path class=\"mark\" d=\"M%d %.1fH%d\"/><text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%s</text>",
-                 LEFT, y, RIGHT, RIGHT, y - 4, p->mark_name);
+        buf_addf(b, "<path class=\"mark\" data-y=\"%g\" d=\"M%d %.1fH%d\"/><text x=\"%d\" y=\"%.1f\" "
+                    "text-anchor=\"end\">%s</text>", p->mark, LEFT, y, RIGHT, RIGHT, y - 4, p->mark_name);
     buf_adds(b, "</g>\n");
 }
 
@@ -183,8 +185,8 @@ void plot_svg(Buf *out, const Plot *p, const char *at)
     if (at) buf_addf(out, "<svg %s viewBox=\"0 0 %d %d\">\n", at, WIDTH, HEIGHT);
     else {
         buf_addf(out, "<svg class=\"plot\" id=\"plot-%s\" viewBox=\"0 0 %d %d\" role=\"img\" aria-labelledby=\"%s-title "
-                      "%s-text\" data-range=\"%.9g %.9g %d %d\">\n<title id=\"%s-title\">",
-                 p->id, WIDTH, HEIGHT, p->id, p->id, s.log ? exp(s.y0) : s.y0, s.log ? exp(s.y1) : s.y1, s.log,
+                      "%s-text\" data-x=\"%s\" data-range=\"%.9g %.9g %d %d\">\n<title id=\"%s-title\">",
+                 p->id, WIDTH, HEIGHT, p->id, p->id, p->x_title, s.log ? exp(s.y0) : s.y0, s.log ? exp(s.y1) : s.y1, s.log,
                  p->percent, p->id);
         html_escape(out, p->title);
         buf_addf(out, "</title><desc id=\"%s-text\">", p->id);
