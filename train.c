@@ -297,7 +297,7 @@ static bool train(Run *r, Err *e)
     showcase_init(&show, r, 2);
     if (r->options.resume_from_checkpoint && r->n_eval) showcase_add_first(&show, r, &c);
     bool ok = train_run(r, &c, NULL, show.seen ? &show : NULL, 1, e);
-    if (ok && r->curve.n && !stop_signal) {
+    if (ok && !stop_signal) {
         ok = comparison_init(&alone, &r->options, "0", e);
         alone.guess = log(c.vocab_size);
         ok = ok && comparison_add(&alone, 0, 0, r, e);

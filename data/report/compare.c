@@ -97,6 +97,7 @@ void comparison_free(Comparison *c)
         free(c->runs[i].lines[LINES_EVAL]);
         free(c->runs[i].lines[LINES_TRAIN]);
         cJSON_Delete(c->runs[i].log);
+        cJSON_Delete(c->runs[i].traces);
     }
     free(c->runs);
     *c = (Comparison){0};
@@ -117,7 +118,10 @@ bool comparison_add(Comparison *c, size_t arm, size_t seed, const Run *r, Err *e
     }
     c->n_points = n[LINES_EVAL];
     c->n_train = n[LINES_TRAIN];
-    return true;
+    Path traces = path_in(r->options.output_dir, TRACES_FILE);
+    if (seed > 0 || !file_exists(traces.text)) return true;
+    run->traces = run_read_lines(traces.text, e);
+    return run->traces != NULL;
 }
 
 static const RunLog *run_of(const Comparison *c, size_t arm, size_t seed) { return &c->runs[arm * c->n_seeds + seed]; }
@@ -164,11 +168,23 @@ Spread comparison_spread(const Comparison *c, size_t arm, size_t point, Metric m
     return comparison_value(c, arm, LINES_EVAL, point, metric_table[metric].key);
 }
 
+const cJSON *comparison_line(const Comparison *c, size_t arm, LineKind kind, size_t i)
+{
+    const RunLog *run = run_of(c, arm, 0);                 // the first seed is whole if any is
+    return run->log && i < (kind == LINES_EVAL ? c->n_points : c->n_train) ? run->lines[kind][i] : NULL;
+}
+
 int64_t comparison_step(const Comparison *c, LineKind kind, size_t i)
 {
-    for (size_t k = 0; k < c->n_arms * c->n_seeds; k++)
-        if (c->runs[k].log) return (int64_t)json_get(c->runs[k].lines[kind][i], "step")->valuedouble;
-    return 0;
+    const cJSON *line = comparison_line(c, 0, kind, i);
+    return line ? (int64_t)json_get(line, "step")->valuedouble : 0;
+}
+
+const cJSON *comparison_trace(const Comparison *c, size_t arm, size_t point, size_t n)
+{
+    const cJSON *all = c->n_points ? run_of(c, arm, 0)->traces : NULL;
+    size_t rows = (size_t)cJSON_GetArraySize(all) / (c->n_points ? c->n_points : 1);
+    return n < rows ? cJSON_GetArrayItem(all, (int)(point * rows + n)) : NULL;
 }
 
 int64_t comparison_last_step(const Comparison *c)

@@ -21,6 +21,7 @@ typedef enum { LINES_EVAL, LINES_TRAIN } LineKind;
 typedef struct {
     cJSON *log;                                            // NULL: the run was not made, or was cut short
     const cJSON **lines[2];
+    cJSON *traces;                                         // of the first seed: the lines of trace.h; or NULL
 } RunLog;
 
 typedef struct {
@@ -48,7 +49,10 @@ typedef struct { double mean, deviation; } Spread;
 Spread comparison_spread(const Comparison *c, size_t arm, size_t point, Metric metric);
 // The same of any number of the log: `key` in the lines of its kind. NAN where it is not.
 Spread comparison_value(const Comparison *c, size_t arm, LineKind kind, size_t i, const char *key);
+const cJSON *comparison_line(const Comparison *c, size_t arm, LineKind kind, size_t i);    // of the first seed, or NULL
 int64_t comparison_step(const Comparison *c, LineKind kind, size_t i);  // the step of a line
+// How an arm's first run read the n-th row that it traced; NULL if it traced fewer.
+const cJSON *comparison_trace(const Comparison *c, size_t arm, size_t point, size_t n);
 int64_t comparison_last_step(const Comparison *c);         // of the last evaluation; where there is none, of training
 
 // The metric's title; in rows without answers the prompts are called text.

@@ -159,7 +159,7 @@ class Trace {
         this.tokens = all('[data-loss]', this.live).map(token => ({
             loss: numbers(token.dataset.loss), rank: numbers(token.dataset.rank), cells: all('i', token),
         }));
-        this.said = all('.said', arm.querySelector('.says'));
+        this.said = all('.history li', arm);
         arm.append(this.live);
     }
 
@@ -170,8 +170,7 @@ class Trace {
             cells[1].textContent = '#' + rank[i];
             cells[1].classList.toggle('first', rank[i] === 1);
         }
-        const says = this.live.querySelector('.says');
-        if (says) says.replaceChildren(...this.said[i].cloneNode(true).childNodes);
+        this.live.querySelector('.says').replaceChildren(...this.said[i].cloneNode(true).childNodes);
         this.live.querySelector('h5').hidden = true;
     }
 }

@@ -182,21 +182,22 @@ static void add_line(Buf *b, const Scale *s, const PlotLine *line)
 void plot_svg(Buf *out, const Plot *p, const char *at)
 {
     Scale s = scale_of(p);
+    double unit = p->percent ? 100 : 1;
+    char id[80];
+    snprintf(id, sizeof id, "%s%s", p->prefix ? p->prefix : "", p->id);
     if (at) buf_addf(out, "<svg %s viewBox=\"0 0 %d %d\">\n", at, WIDTH, HEIGHT);
     else {
-        buf_addf(out, "<svg class=\"plot\" id=\"plot-%s\" viewBox=\"0 0 %d %d\" role=\"img\" aria-labelledby=\"%s-title "
-                      "%s-text\" data-x=\"%s\" data-range=\"%.9g %.9g %d %d\">\n<title id=\"%s-title\">",
-                 p->id, WIDTH, HEIGHT, p->id, p->id, p->x_title, s.log ? exp(s.y0) : s.y0, s.log ? exp(s.y1) : s.y1, s.log,
-                 p->percent, p->id);
+        buf_addf(out, "<svg class=\"plot\" viewBox=\"0 0 %d %d\" role=\"img\" aria-labelledby=\"%s-title %s-text\" "
+                      "data-x=\"%s\" data-range=\"%.9g %.9g %d %d\">\n<title id=\"%s-title\">", WIDTH, HEIGHT, id, id,
+                 p->x_title, s.log ? exp(s.y0) : s.y0, s.log ? exp(s.y1) : s.y1, s.log, p->percent, id);
         html_escape(out, p->title);
-        buf_addf(out, "</title><desc id=\"%s-text\">", p->id);
+        buf_addf(out, "</title><desc id=\"%s-text\">", id);
         for (size_t i = 0; i < p->n_lines; i++) {
             const PlotLine *line = &p->lines[i];
-            double unit = p->percent ? 100 : 1, digits = p->percent ? 1 : 4;
             html_escape(out, line->name);
             if (line->n)
-                buf_addf(out, ": from %.*f to %.*f%s; ", (int)digits, unit * line->points[0].y, (int)digits,
-                         unit * line->points[line->n - 1].y, p->percent ? " %" : "");
+                buf_addf(out, ": from %.4g to %.4g%s; ", unit * line->points[0].y, unit * line->points[line->n - 1].y,
+                         p->percent ? " %" : "");
         }
         buf_adds(out, "</desc>\n");
     }

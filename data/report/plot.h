@@ -20,7 +20,7 @@ typedef struct {
 } PlotLine;
 
 typedef struct {
-    const char *id, *title, *x_title;
+    const char *id, *prefix, *title, *x_title;             // prefix (NULL: none): what comes before the id in the page
     bool percent;                                          // y is a share, and its axis begins at 0
     const char *const *ticks;                              // names of x = 0, 1, ...; NULL: x is a number
     double mark;                                           // a height with a thin line, if it is among the lines,
