@@ -5,6 +5,7 @@
 #include "data/report/page.h"
 #include "data/report/record.h"
 #include "data/report/report.h"
+#include "data/report/trace.h"
 #include "data/run/generate.h"
 #include "data/run/memory.h"
 #include "data/run/nonfinite.h"
@@ -164,7 +165,7 @@ static bool log_evaluation(Run *r, Training *t, Err *e)
     eval_add_json(line, &sums, false);
     if (!progress_note_best(&t->done, &r->options, line, e)) return cJSON_Delete(line), false;
     if (!t->label) report_evaluation(line);
-    return record_line(r, line, e);
+    return record_line(r, line, e) && trace_evaluation(r, t->done.step, e);
 }
 
 static bool save_checkpoint(Run *r, Training *t, Err *e)

@@ -1,6 +1,6 @@
 // What an evaluation says: the losses by role. The numbers to follow are transformers', of model/tiny on the 400
 // held-out rows of data/wordnet: tests/oracle/evaluation.py made them.
-#include "program.h"
+#include "small_run.h"
 
 #include "../data/run/output.h"
 
@@ -55,17 +55,69 @@ static void test_roles(void)
     cJSON_Delete(json);
 }
 
+// traces.jsonl of a run of one step: the rows that are short enough, before that step and after it.
+static void check_traces(void)
+{
+    Err e;
+    cJSON *lines = run_read_lines(in_output("out", "traces.jsonl"), &e);
+    const cJSON *want, *got = lines ? lines->child : NULL, *v;
+    CHECK_MSG(cJSON_GetArraySize(lines) == 32, "%d lines", cJSON_GetArraySize(lines));
+    cJSON_ArrayForEach(want, json_get(oracle, "traces")) {
+        if (!CHECK(got && number(got, "step") == 0 && number(got, "row") == number(want, "row"))) break;
+        const cJSON *loss = json_get(got, "loss")->child;
+        CHECK(cJSON_Compare(json_get(got, "rank"), json_get(want, "rank"), true));
+        cJSON_ArrayForEach(v, json_get(want, "loss")) {
+            double is = loss && cJSON_IsNumber(loss) ? loss->valuedouble : NAN;
+            CHECK(cJSON_IsNull(v) ? cJSON_IsNull(loss) : fabs(is - v->valuedouble) < 2e-5);
+            loss = loss ? loss->next : NULL;
+        }
+        CHECK(!loss);
+        CHECK_STR(json_string(got, "answer"), json_string(want, "answer"));
+        CHECK(cJSON_Compare(json_get(got, "exact"), json_get(want, "exact"), true));
+        got = got->next;
+    }
+    CHECK(got && number(got, "step") == 1 && number(got, "row") == number(lines->child, "row"));
+    cJSON_Delete(lines);
+}
+
+// An answer that the model gives: every token of it is its first choice, and the text is that of the row.
+static void test_exact_answers(void)
+{
+    Err e;
+    int exact = 0;
+    write_fixture();
+    CHECK_MSG(run("%s --max_steps=80", temp_path("config.json")) == 0, "%s", output);
+    cJSON *lines = run_read_lines(in_output("out", "traces.jsonl"), &e);
+    const cJSON *line, *rank;
+    cJSON_ArrayForEach(line, lines) {
+        bool first = true, row = number(line, "row") == 1;
+        int i = 0;
+        cJSON_ArrayForEach(rank, json_get(line, "rank")) {
+            first &= i < 24 || i > 28 || rank->valueint == 1;                // these five are " aaa</s>"
+            i++;
+        }
+        CHECK(first == (bool)cJSON_IsTrue(json_get(line, "exact")));
+        if (first) CHECK_STR(json_string(line, "answer"), row ? "bbb" : "aaa");
+        exact += first;
+    }
+    CHECK_MSG(exact > 2 && exact < cJSON_GetArraySize(lines), "%d of %d", exact, cJSON_GetArraySize(lines));
+    cJSON_Delete(lines);
+    remove_tree(temp_path("out"));
+}
+
 // A run's log has them too, at every evaluation.
 static void test_log(void)
 {
     if (!CHECK_MSG(run("configs/lesson_many.json --output_dir=%s --max_steps=1", temp_path("out")) == 0, "%s", output))
         return;
     CHECK(strstr(output, "eval_exact_match 0.0000\n"));    // the line for people has no roles
+    check_traces();
     cJSON *lines = read_lines(in_output("out", "log.jsonl"));
     check_numbers(lines->child, "by_role", 1e-6);
     CHECK(isfinite(number(lines->child->next->next, "eval_end_of_turn_loss")));        // of step 1
     check_records(temp_path("out"));
     cJSON_Delete(lines);
+    remove_tree(temp_path("out"));
 }
 
 // Which tokens end a turn: the tokenizer of the fixtures has one token a byte, and </s>.
@@ -120,6 +172,7 @@ int main(void)
     oracle = json_load("tests/fixtures/evaluation.json", &e);
     RUN(test_roles);
     RUN(test_log);
+    RUN(test_exact_answers);
     RUN(test_end_of_turn);
     RUN(test_curves);
     cJSON_Delete(oracle);

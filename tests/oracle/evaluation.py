@@ -59,8 +59,27 @@ def by_role(rows):
     return {k: float(v) for k, v in keys.items()}
 
 
+def trace(ids, roles):
+    """What the model says instead of the first answer that has something before it; of each token loss and rank."""
+    first = next(t for t in range(1, len(ids)) if roles[t] == "assistant")
+    end = next((t for t in range(first, len(ids)) if roles[t] != "assistant"), len(ids))
+    p = model(torch.tensor([ids])).logits[0, :-1].log_softmax(-1)
+    at = p[range(len(ids) - 1), ids[1:]]
+    said = []
+    while len(said) < 64 and said != ids[first:end]:
+        said.append(int(model(torch.tensor([ids[:first] + said])).logits[0, -1].argmax()))
+        if said[-1] in tokenizer.all_special_ids:
+            break
+    rank = 1 + (p > at[:, None]).sum(-1)
+    return {"loss": [None] + (-at).tolist(), "rank": [None] + rank.tolist(),
+            "answer": tokenizer.decode(said, skip_special_tokens=True).strip(), "exact": said == ids[first:end]}
+
+
 rows = list(read_rows())
 with torch.no_grad():
-    result = {"made_by": "tests/oracle/evaluation.py, torch " + torch.__version__, "by_role": by_role(rows)}
-json.dump(result, open(OUT, "w"), indent=1)
-open(OUT, "a").write("\n")
+    traced = [i for i, (ids, _) in enumerate(rows) if len(ids) <= 64][:16]
+    result = {"made_by": "tests/oracle/evaluation.py, torch " + torch.__version__, "by_role": by_role(rows),
+              "traces": [{"row": i, **trace(*rows[i])} for i in traced]}
+with open(OUT, "w") as f:                                  # a line for each of the longer parts
+    parts = ['"%s": %s' % (k, json.dumps(v).replace('}, {"row"', '},\n  {"row"')) for k, v in result.items()]
+    f.write("{" + ",\n ".join(parts) + "}\n")
