@@ -220,7 +220,7 @@ static void add_facts(const Page *p, const Config *config)
     put_count(p->vars, "vocab_size", (size_t)config->vocab_size);
     put(p->vars, "guess", "%.2f", c->guess);
     cJSON_AddNumberToObject(p->vars, "guess_value", c->guess);
-    put(p->vars, "chance", "%.1g", c->n_points ? exp(-comparison_spread(c, 0, 0, METRIC_ASSISTANT).mean) : 0);
+    put_count(p->vars, "chance", (size_t)fmin(exp(fmax(comparison_spread(c, 0, 0, METRIC_ASSISTANT).mean, 0)), 1e15));
     cJSON_AddNumberToObject(p->vars, "n_seeds", (double)comparison_whole_seeds(c));
     cJSON_AddNumberToObject(p->vars, "n_points", (double)c->n_points);
     cJSON_AddBoolToObject(p->vars, "named", c->named);
@@ -515,7 +515,7 @@ static void add_questions(const Page *p)
         const Question *q = &p->showcase->questions[i];
         cJSON *question = add_object(questions), *answers = cJSON_AddArrayToObject(question, "answers");
         Buf reference = {0};
-        answer_text(&reference, p->showcase->tokenizer, q->example->ids + q->first, q->end - q->first);
+        showcase_text(&reference, p->showcase->tokenizer, q->example->ids + q->first, q->end - q->first);
         add_prompt(question, p, q);
         if (q->end > q->first) put(question, "reference", "%s", reference.len ? reference.data : "");
         for (size_t k = 0; k <= p->comparison->n_arms; k++) {

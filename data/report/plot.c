@@ -66,7 +66,7 @@ bool plot_is_log(const Plot *p)
 
 typedef struct { double x0, x1, y0, y1; bool log; } Scale;
 
-// Bands are inside too, but on a logarithmic scale not what reaches below 0.
+// Bands are inside too, but of shares and on a logarithmic scale not what reaches below 0.
 static Scale scale_of(const Plot *p)
 {
     Scale s = {INFINITY, -INFINITY, p->low, p->high, plot_is_log(p)};
@@ -77,7 +77,7 @@ static Scale scale_of(const Plot *p)
             const PlotPoint *at = &p->lines[i].points[k];
             s.x0 = fmin(s.x0, at->x), s.x1 = fmax(s.x1, at->x);
             if (given || !isfinite(at->y)) continue;
-            if (!s.log || at->y > band(at)) s.y0 = fmin(s.y0, at->y - band(at));
+            if (at->y > band(at) || (!s.log && !p->percent)) s.y0 = fmin(s.y0, at->y - band(at));
             s.y1 = fmax(s.y1, at->y + band(at));
         }
     if (s.x1 <= s.x0) s.x1 = s.x0 + 1;
