@@ -47,8 +47,8 @@ static void write_fixture(void)
     temp_run("rows<b>&'.jsonl", rows.data,
              "'model_init': {'hidden_size': 16, 'intermediate_size': 32, 'num_hidden_layers': 1,"
              " 'num_attention_heads': 2, 'max_position_embeddings': 256, 'tie_word_embeddings': true},"
-             " 'eval_split': 0.25, 'max_steps': 4, 'learning_rate': 0.01, 'n_threads': 1, 'eval_steps': 2,"
-             " 'per_device_train_batch_size': 2, 'max_length': 256");
+             " 'eval_split': 0.25, 'max_steps': 4, 'learning_rate': 0.01, 'n_threads': 1, 'eval_steps': 2, "
+             " 'logging_steps': 1, 'per_device_train_batch_size': 2, 'max_length': 256");
     buf_free(&rows);
 }
 
@@ -92,25 +92,39 @@ static void check_well_formed(void)
             if (!CHECK_MSG(*name && depth < 64, "%.60s", p)) return;
             strcpy(names[depth++], name);
         }
-        p = end;
+        p = strcmp(name, "script") == 0 && !closing ? strstr(end, "</script>") : end;      // a script has no elements
+        if (!CHECK(p)) return;
     }
     CHECK_MSG(depth == 0, "<%s> is never closed", depth ? names[depth - 1] : "");
 }
 
-// The page loads nothing from elsewhere and has no scripts.
+// The page loads nothing from elsewhere, and has no script but its own at the very end, which is the one of its policy:
+// the hash that it must have is computed by openssl, where that is there.
 static void check_alone(void)
 {
-    static const char *const forbidden[] = {"<script", "http:", "https:", "src=", "href=\"", "url(", "@import", "<link",
-                                            "<img", "<iframe", "javascript:", "<i>a", "<b>&", "\xE2\x80\xAE"};
+    static const char *const forbidden[] = {
+        "<script>alert", "<script>document", "http:", "https:", "src=", "href=\"", "url(", "@import", "<link", "<img",
+        "<iframe", "javascript:", "<i>a", "<b>&", "\xE2\x80\xAE"};
     for (size_t i = 0; i < sizeof forbidden / sizeof *forbidden; i++) {
         const char *at = strstr(page.data, forbidden[i]);
         CHECK_MSG(!at || strcmp(forbidden[i], "src=") == 0, "%s in: %.80s", forbidden[i], at ? at : "");
     }
     CHECK(count("src=") == count("&lt;img src="));         // only in the rows' text
+    const char *script = strstr(page.data, "<script>"), *end = script ? strstr(script, "</script>") : NULL;
+    if (!CHECK(count("<script") == 1 && end && strcmp(end, "</script>\n</body>\n</html>") == 0)) return;
+    FILE *out = fopen(temp_path("page.js"), "w");
+    fwrite(script + 8, 1, (size_t)(end - script - 8), out);
+    fclose(out);
+    Buf command = {0};
+    buf_addf(&command, "openssl dgst -sha256 -binary %s | openssl base64 -A", temp_path("page.js"));
+    char want[100] = "script-src 'sha256-";
+    size_t n = strlen(want);
+    FILE *pipe = popen(command.data, "r");
+    n += fread(want + n, 1, sizeof want - n - 1, pipe);
+    if (pclose(pipe) == 0 && n > 40) CHECK_MSG(strstr(page.data, want), "%s", want);
+    buf_free(&command);
     CHECK(utf8_valid(page.data, page.len) == page.len);
 }
-
-static bool gnuplot_is_there(void) { return system("gnuplot --version >/dev/null 2>&1") == 0; }
 
 // The page shows the mean and the deviation over the seeds that compare.csv gives for the last step.
 static void check_number(const char *weight, int column, int last_step)
@@ -143,48 +157,41 @@ static void test_compare(void)
     check_well_formed();
     check_alone();
     static const char *const expected[] = {
-        "<html lang=\"en\">", "<h1>Masked against unmasked</h1>", "<h2>The curves</h2>",
+        "<html lang=\"en\">", "<h1>Loss on the answer only, or on every token?</h1>",
+        "<title>Masked against unmasked: ",
+        "<h2>Row 0 with its mask</h2>", "<h2>What each role costs</h2>", "<h2>The training loss</h2>",
         "<h2>Rows, token by token</h2>", "<h2>The same questions, answered</h2>", "<h2>The numbers</h2>",
         "<h2>The configuration</h2>", "<caption>", "./train compare", "rows&lt;b&gt;&amp;&#39;.jsonl",
         "Exact match", "box-sizing: border-box", "Segoe UI",
         "&lt;script&gt;document.title=&#39;ran&#39;&lt;/script&gt; &amp; &lt;/bdi&gt; &quot; [U+202E][U+0001]",
-        "&lt;img src=x onerror=alert(1)&gt;", "label -100 (masked), role user; loss before ",
-        "(supervised), role assistant"};
+        "&lt;img src=x onerror=alert(1)&gt;", "label -100 (masked), role user\"",
+        "(supervised), role assistant\"", "Which token ends a turn?", "Who shifts the labels?",
+        "Is the label mask the attention mask?", "User: Hello"};
     for (size_t i = 0; i < sizeof expected / sizeof *expected; i++) CHECK_MSG(has(expected[i]), "%s", expected[i]);
     for (int column = 3; column <= 4; column++) {
         check_number("0", column, 4);
         check_number("1", column, 4);
         check_number("1", column, 0);                      // from the table of all evaluations
     }
-    CHECK_MSG(count("<svg class=\"plot\"") == (gnuplot_is_there() ? 3 : 0), "%zu", count("<svg class=\"plot\""));
+    CHECK(file_exists(temp_path("out/curves.svg")));
 }
 
-// The same run again, in another folder. Without gnuplot only the curves are missing.
-static void test_without_gnuplot(void)
-{
-    Buf arguments = {0};
-    buf_addf(&arguments, "compare %s --output_dir=%s", temp_path("config.json"), temp_path("bare"));
-    CHECK_MSG(run_with("PATH=/nonexistent", arguments.data) == 0, "%s", output);
-    buf_free(&arguments);
-    if (!read_page("bare/report.html")) return;
-    check_well_formed();
-    check_alone();
-    CHECK(count("<svg class=\"plot\"") == 0 && has("The curves are missing") && has("gnuplot-nox"));
-    CHECK(has("<details open>"));
-    CHECK(has("<h2>The numbers</h2>") && has("One seed cannot show"));
-}
-
-// A single run has a page too. A run without held-out rows has none.
+// A single run has a page too; without held-out rows it is of the training loss.
 static void test_training(void)
 {
     const char *config = temp_path("config.json");
     CHECK_MSG(run("%s --output_dir=%s", config, temp_path("alone")) == 0, "%s", output);
-    CHECK_MSG(run("%s --output_dir=%s --eval_split=0", config, temp_path("blind")) == 0, "%s", output);
-    CHECK(!file_exists(temp_path("blind/report.html")));
+    CHECK(run("%s --output_dir=%s --eval_split=0 --logging_steps=1", config, temp_path("blind")) == 0);
     if (!read_page("alone/report.html")) return;
     check_well_formed();
     check_alone();
     CHECK(has("<h1>A training run</h1>") && has("Loss on held-out answers: from ") && has("trained"));
+    CHECK(!has("loss on every token") && has("(before training <b>"));
+    if (!read_page("blind/report.html")) return;
+    check_well_formed();
+    check_alone();
+    CHECK(has("the training loss is <b>") && has("No rows were held out") && !has("The same questions"));
+    CHECK(count("<svg class=\"plot\"") == 1 && has("aria-labelledby=\"loss-title"));
 }
 
 // Plain text has no questions and answers, and its loss is not called the loss on prompts.
@@ -219,9 +226,9 @@ static void test_arms(void)
     if (!read_page("arms/report.html")) return;
     check_well_formed();
     check_alone();
-    CHECK(has("<h1>A comparison of arms</h1>") && has("seeds for each arm") && has("Fast, 1: <code>{}</code>"));
+    CHECK(has("<h1>A comparison of arms</h1>") && has("Fast, 1: <code>{}</code>"));
     CHECK(has("slow &lt;b&gt;&amp; &quot;2&quot;: <code>{&quot;learning_rate&quot;:0.0001,&quot;max_grad"));
-    CHECK(!has("unmasked") && count("<svg class=\"plot\"") == (gnuplot_is_there() ? 3 : 0));
+    CHECK(!has("unmasked") && !has("every token"));
     if (read_page("arms/compare.csv"))
         CHECK(strncmp(page.data, "arm,seed,step,", 14) == 0 && has("\n\"slow <b>& \"\"2\"\"\",43,4,"));
 
@@ -321,7 +328,6 @@ int main(void)
     write_fixture();
     RUN(test_escaping);
     RUN(test_compare);
-    RUN(test_without_gnuplot);
     RUN(test_training);
     RUN(test_text);
     RUN(test_arms);

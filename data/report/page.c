@@ -113,7 +113,7 @@ static void add_models(const Page *p)
         if (k == 0 || c->n_arms == 1) continue;
         put(model, "id", "%s", arm_ids[k - 1]);
         put_stroke(model, k - 1);
-        if (c->named) put(model, "keys", "%s", c->arms[k - 1].text);
+        if (c->named) put(model, "changes", "%s", c->arms[k - 1].text);
     }
 }
 
@@ -252,12 +252,9 @@ static const struct { const char *key, *title, *note; LineKind kind; bool percen
     {"eval_end_of_turn_loss", "Loss on the end of turn", "nats per token", LINES_EVAL, false},
     {"eval_assistant_entropy", "Entropy on answers", "nats; how unsure the model is", LINES_EVAL, false},
     {"eval_user_entropy", "Entropy on the user's words", "nats; how unsure the model is", LINES_EVAL, false},
-    {"eval_assistant_gradient_share", "The answers' share of the gradient", "the rest is the prompts' share", LINES_EVAL,
-     true},
-    {"eval_gradient_cosine", "Cosine of the two parts of the gradient", "1: they agree; below 0: they oppose each other",
-     LINES_EVAL, false},
-    {"loss", "Training loss", "mean of the steps since the last point, over the targets that each run learns",
-     LINES_TRAIN, false}};
+    {"eval_assistant_gradient_share", "The answers' share of the gradient", "prompts have the rest", LINES_EVAL, true},
+    {"eval_gradient_cosine", "Cosine of the two parts", "1: they agree; below 0: they oppose", LINES_EVAL, false},
+    {"loss", "Training loss", "mean of the steps since the last point, over what each run learns", LINES_TRAIN, false}};
 
 // The numbers of the log under `key`. Of a very long run some points are left out, but never the last.
 static void add_series(PlotLine *line, const Comparison *c, size_t arm, LineKind kind, const char *key)
@@ -377,7 +374,8 @@ static bool add_figures(const Page *p, Err *e)
     add_roles(p);
     if (n_first) plot_picture(&picture, first, n_first);
     for (size_t i = 0; i < n_first; i++) plot_free(&first[i]);
-    bool ok = !n_first || file_put(path_in(p->run->options.output_dir, "curves.svg").text, picture.data, picture.len, e);
+    Path path = path_in(p->run->options.output_dir, "curves.svg");
+    bool ok = !n_first || file_put(path.text, picture.data, picture.len, e);
     buf_free(&picture);
     return ok;
 }
@@ -483,7 +481,8 @@ static void add_traces(const Page *p)
     for (size_t i = 0; i < 4; i++) {
         if (chosen[i] >= n) continue;
         size_t index = (size_t)json_get(comparison_trace(c, 0, 0, chosen[i]), "row")->valuedouble;
-        cJSON *row = add_row(rows, p, &p->run->eval[index], index, SIZE_MAX), *list = cJSON_AddArrayToObject(row, "arms");
+        cJSON *row = add_row(rows, p, &p->run->eval[index], index, SIZE_MAX);
+        cJSON *list = cJSON_AddArrayToObject(row, "arms");
         if (i >= 2) cJSON_AddNumberToObject(row, "alone", (double)(1 + arms[i - 2]));
         for (size_t k = 0; k < (c->n_arms > 1 ? 2 : 1); k++) add_arm(list, p, arms[k], chosen[i], points, n_points);
     }
@@ -572,7 +571,8 @@ bool page_report(const Run *r, const Config *c, const char *command, const Compa
     add_questions(&page);
     Path path = path_in(r->options.output_dir, "report.html");
     Template *t = template_parse(page_html, strlen(page_html), "page.html", e);
-    bool ok = t && add_figures(&page, e) && template_render(t, vars, &b, NULL, e) && file_put(path.text, b.data, b.len, e);
+    bool ok = t && add_figures(&page, e) && template_render(t, vars, &b, NULL, e) &&
+              file_put(path.text, b.data, b.len, e);
     if (ok) printf("the report is %s\n", path.text);
     template_free(t);
     cJSON_Delete(vars);

@@ -1,6 +1,6 @@
-/* The page is complete without this script. It adds what needs a reader's hand: values under the pointer, lines on and
-   off, another scale, and the slider over the steps of training. All numbers come from attributes that page.c and plot.c
-   wrote: data-points, data-range, data-loss, data-rank. */
+/* The page is complete without this script. It adds what needs a reader's hand: values under the pointer, lines on
+   and off, another scale, and the slider over the steps of training. All numbers come from attributes that plot.c and
+   page.html wrote: data-points, data-range, data-loss, data-rank. */
 'use strict';
 const all = (what, inside = document) => [...inside.querySelectorAll(what)];
 const numbers = text => text.trim().split(/\s+/).map(Number);
@@ -28,8 +28,9 @@ class Plot {
         const points = this.lines.flatMap(line => line.points);
         this.xs = [...new Set(points.map(p => p[0]))].sort((a, b) => a - b);
         this.least = Math.min(...points.map(p => p[1]).filter(y => y > 0));
-        this.guide = document.createElementNS('http://www.w3.org/2000/svg', 'path');
+        this.guide = svg.querySelector('.axis').cloneNode();
         this.guide.setAttribute('class', 'guide');
+        this.guide.setAttribute('d', '');
         svg.append(this.guide);
         this.tip = make('div', {class: 'tip', hidden: ''});
         svg.parentElement.append(this.tip);
@@ -114,8 +115,8 @@ class Plot {
         for (const line of this.lines) {
             line.curve.setAttribute('d', 'M' + line.points.map(p => xy(p, 0)).join('L'));
             const back = [...line.points].reverse();
-            if (line.band)
-                line.band.setAttribute('points', [...line.points.map(p => xy(p, 1)), ...back.map(p => xy(p, -1))].join(' '));
+            const edge = [...line.points.map(p => xy(p, 1)), ...back.map(p => xy(p, -1))];
+            if (line.band) line.band.setAttribute('points', edge.join(' '));
         }
         this.svg.querySelector('.y').innerHTML = this.ticks().map(v => {
             const y = this.y(v).toFixed(1);
@@ -177,7 +178,8 @@ class Trace {
 
 function addSlider(place) {
     const steps = numbers(place.dataset.steps), traces = all('.trace').map(arm => new Trace(arm));
-    const slider = make('input', {type: 'range', min: 0, max: steps.length - 1, value: steps.length - 1, id: 'at-step'});
+    const last = steps.length - 1;
+    const slider = make('input', {type: 'range', min: 0, max: last, value: last, id: 'at-step'});
     const label = make('label', {for: 'at-step'});
     const show = () => {
         label.textContent = `after step ${steps[slider.value]}`;
