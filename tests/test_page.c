@@ -209,6 +209,187 @@ static void test_text(void)
     CHECK(has("Loss on held-out text: from ") && !has("prompts") && !has("<h2>The same questions"));
 }
 
+// ---- the numbers --------------------------------------------------------------------------------------------------
+
+// The i-th line with `key` of the log (or the traces) of the arm's run with a seed; i < 0: the last one. The caller
+// deletes it.
+static cJSON *logged(const char *file, int arm, int seed, const char *key, int i)
+{
+    char path[600], line[1 << 14];
+    cJSON *found = NULL;
+    Err e;
+    snprintf(path, sizeof path, "%s/numbers/weight-%d/seed-%d/%s", temp_dir, arm, seed, file);
+    FILE *f = fopen(path, "r");
+    for (int n = 0; f && fgets(line, sizeof line, f);) {
+        cJSON *json = json_parse(line, strlen(line), path, 1, &e);
+        if (!json_get(json, key) || (i >= 0 && n++ != i)) cJSON_Delete(json);
+        else cJSON_Delete(found), found = json;
+    }
+    if (f) fclose(f);
+    return found;
+}
+
+static double number(cJSON *line, const char *key)         // takes the line over
+{
+    const cJSON *v = json_get(line, key);
+    double value = cJSON_IsNumber(v) ? v->valuedouble : NAN;
+    cJSON_Delete(line);
+    return value;
+}
+
+// The points of a line of a plot are the means and deviations of the key over the two seeds' logs. Returns how many.
+static int check_line(const char *plot, const char *line, const char *key, int arm)
+{
+    char find[100];
+    snprintf(find, sizeof find, "aria-labelledby=\"%s-title ", plot);
+    const char *p = strstr(page.data, find), *end = p ? strstr(p, "</svg>") : NULL;
+    snprintf(find, sizeof find, "<g data-line=\"%s\"", line);
+    p = p ? strstr(p, find) : NULL;
+    if (!CHECK_MSG(p && p < end, "no line %s of %s", line, plot)) return 0;
+    p = strstr(p, "data-points=\"") + strlen("data-points=\"");
+    int n = 0;
+    for (double x, y, d; sscanf(p, "%lf %lf %lf", &x, &y, &d) == 3; n++) {
+        double step = number(logged("log.jsonl", arm, 42, key, n), "step");
+        double a = number(logged("log.jsonl", arm, 42, key, n), key);
+        double b = number(logged("log.jsonl", arm, 43, key, n), key);
+        CHECK_MSG(x == step && fabs(y - (a + b) / 2) <= 1e-5 * fabs(y) + 1e-12 &&
+                      fabs(d - fabs(a - b) / sqrt(2)) <= 1e-3 * d + 1e-9,
+                  "%s %s: %g %g %g, in the logs %g %g %g", plot, line, x, y, d, step, a, b);
+        p += strcspn(p, ",\"");
+        if (*p++ != ',') return n + 1;
+    }
+    return n;
+}
+
+static bool check_near(double got, double want, double tolerance)
+{
+    return CHECK_MSG(fabs(got - want) <= tolerance, "%.9g, expected %.9g", got, want);
+}
+
+static const char *const roles[] = {"assistant", "user", "system", "template"};
+
+// All curves have the numbers of the logs; on the page the roles make up the whole.
+static void check_curves(void)
+{
+    static const char *const keys[] = {
+        "eval_assistant_loss", "eval_prompt_loss", "eval_exact_match", "eval_assistant_entropy", "eval_user_entropy",
+        "loss"};
+    for (int arm = 0; arm < 2; arm++) {
+        char id[8], plot[16];
+        snprintf(id, sizeof id, "arm%d", arm);
+        snprintf(plot, sizeof plot, "roles-%s", id);
+        for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+            CHECK(check_line(keys[i], id, keys[i], arm) == (strncmp(keys[i], "eval", 4) == 0 ? 5 : 4));
+        double prompt = 0, n_prompt = 0;
+        for (size_t i = 0; i < 4; i++) {
+            char loss[48], tokens[48];
+            snprintf(loss, sizeof loss, "eval_%s_loss", roles[i]);
+            snprintf(tokens, sizeof tokens, "eval_%s_tokens", roles[i]);
+            if (i != 3) CHECK(check_line(plot, roles[i], loss, arm) == 5);
+            double count = number(logged("log.jsonl", arm, 42, tokens, -1), tokens);
+            double value = number(logged("log.jsonl", arm, 42, loss, -1), loss);
+            if (isnan(count)) continue;
+            if (i > 0) prompt += count * value, n_prompt += count;
+        }
+        double want = number(logged("log.jsonl", arm, 42, "eval_prompt_loss", -1), "eval_prompt_loss");
+        check_near(prompt / n_prompt, want, 1e-6);
+    }
+}
+
+// The tokens of the slider: their last losses are those of traces.jsonl, and of all held-out rows together they are the
+// loss on answers in the table.
+static void check_slider(void)
+{
+    double nll[2] = {0};
+    int n[2] = {0}, n_rows = 0;
+    const char *p = page.data;
+    for (; (p = strstr(p, "<h3>Held-out row ")); n_rows++) {
+        int row = atoi(p + strlen("<h3>Held-out row "));
+        const char *next = strstr(p + 1, "<h3>"), *end = next ? next : page.data + page.len;
+        for (int arm = 0; arm < 2; arm++) {
+            cJSON *trace = logged("traces.jsonl", arm, 42, "rank", 8 + row);   // 4 evaluations of two rows come before
+            const cJSON *loss = json_get(trace, "loss"), *rank = json_get(trace, "rank");
+            for (int i = 1; i < cJSON_GetArraySize(loss); i++) {
+                double last_loss = NAN, last_rank = NAN;
+                p = strstr(p, "data-loss=\"");
+                if (!CHECK(p && p < end)) break;
+                sscanf(p, "data-loss=\"%*f %*f %*f %*f %lf \" data-rank=\"%*f %*f %*f %*f %lf \"", &last_loss,
+                       &last_rank);
+                check_near(last_loss, cJSON_GetArrayItem(loss, i)->valuedouble, 0.0501);
+                check_near(last_rank, cJSON_GetArrayItem(rank, i)->valuedouble, 0);
+                p = strstr(p, "><b class=\"");
+                if (strncmp(p, "><b class=\"assistant", 20) != 0) continue;
+                nll[arm] += cJSON_GetArrayItem(loss, i)->valuedouble;
+                n[arm]++;
+            }
+            cJSON_Delete(trace);
+        }
+    }
+    CHECK(n_rows == 2);
+    for (int arm = 0; arm < 2; arm++) {
+        double want = number(logged("log.jsonl", arm, 42, "eval_assistant_loss", -1), "eval_assistant_loss");
+        check_near(nll[arm] / n[arm], want, 1e-5);
+    }
+}
+
+// Short rows, so that the page has all held-out ones over training.
+static const char *short_rows(const char *name, int n)
+{
+    Buf rows = {0};
+    for (int i = 0; i < n; i++)
+        buf_addf(&rows, quoted("{'messages': [%s{'role': 'user', 'content': 'q%c'},"
+                               " {'role': 'assistant', 'content': 'a%c'}]}\n"),
+                 i % 2 ? quoted("{'role': 'system', 'content': 'be'}, ") : "", 'a' + i, 'a' + i);
+    const char *path = temp_text(name, rows.data);
+    buf_free(&rows);
+    return path;
+}
+
+static void test_numbers(void)
+{
+    char text[100];
+    const char *rows = short_rows("short.jsonl", 8);
+    CHECK_MSG(run("compare %s --output_dir=%s --dataset_name=%s --seeds=2 --eval_steps=1", temp_path("config.json"),
+                  temp_path("numbers"), rows) == 0, "%s", output);
+    if (!read_page("numbers/report.html")) return;
+    check_well_formed();
+    check_curves();
+    check_slider();
+    double first = (number(logged("log.jsonl", 0, 42, "eval_loss", 0), "eval_assistant_loss") +
+                    number(logged("log.jsonl", 0, 43, "eval_loss", 0), "eval_assistant_loss")) / 2;
+    CHECK(has("worse than a guess") == (first > log(259)));
+    snprintf(text, sizeof text, "Before training the loss on answers is %.2f:", first);
+    CHECK_MSG(has(text) == (first > log(259)), "%s", text);
+    for (int arm = 0; arm < 2; arm++) {                    // the answer to the question of the heading
+        double a = number(logged("log.jsonl", arm, 42, "eval_loss", -1), "eval_assistant_loss");
+        double b = number(logged("log.jsonl", arm, 43, "eval_loss", -1), "eval_assistant_loss");
+        snprintf(text, sizeof text, "<b>%.4f</b> <span>± %.4f</span>", (a + b) / 2, fabs(a - b) / sqrt(2));
+        CHECK_MSG(has(text), "%s", text);
+    }
+}
+
+// The page of several weights has each metric over the weight, and how many tokens are in answers and outside: of the 6
+// rows that are trained on, as inspect counts them, without the first token of each, which is never predicted.
+static void test_weights(void)
+{
+    char text[100];
+    int tokens = 0, learned = 0;
+    const char *config = temp_path("config.json");
+    CHECK(run("inspect %s --dataset_name=%s --eval_split=0 --json", config, short_rows("six.jsonl", 6)) == 0);
+    const char *summary = strstr(output, "{\"summary\":");
+    if (!CHECK(summary)) return;
+    sscanf(strstr(summary, "\"tokens\":"), "\"tokens\":%d,\"supervised\":%d", &tokens, &learned);
+    CHECK_MSG(run("compare %s --output_dir=%s --dataset_name=%s --prompt_loss_weights=0,0.1,1", config,
+                  temp_path("weights"), short_rows("short.jsonl", 8)) == 0, "%s", output);
+    if (!read_page("weights/report.html")) return;
+    check_well_formed();
+    check_alone();
+    CHECK(has("weight-eval_assistant_loss-title") && has("weight-eval_exact_match-title"));
+    CHECK(has("data-x=\"1\" x=\"191.0\" y=\"195\" text-anchor=\"middle\">0.1<"));
+    snprintf(text, sizeof text, "<b>%d</b> tokens in answers and <b>%d</b> outside", learned, tokens - learned - 6);
+    CHECK_MSG(has(text), "%s", text);
+}
+
 // Arms that differ in other keys than the mask. A name may have any characters; each run is one of ./train.
 static void test_arms(void)
 {
@@ -330,6 +511,8 @@ int main(void)
     RUN(test_compare);
     RUN(test_training);
     RUN(test_text);
+    RUN(test_numbers);
+    RUN(test_weights);
     RUN(test_arms);
     RUN(test_bad_arms);
     RUN(test_nothing_to_compare);
