@@ -147,7 +147,7 @@ static void add_axes(Buf *b, const Scale *s, const Plot *p)
 static void add_band(Buf *b, const Scale *s, const PlotLine *line)
 {
     bool any = false;
-    for (size_t i = 0; i < line->n; i++) any = any || (isfinite(line->points[i].y) && band(&line->points[i]) > 0);
+    for (size_t i = 0; i < line->n; i++) any = any || !isnan(line->points[i].deviation);
     if (!any) return;
     buf_addf(b, "<polygon fill=\"%s\" points=\"", plot_colour(line->style));
     for (size_t i = 0; i < 2 * line->n; i++) {             // along the upper edge, and back along the lower one
