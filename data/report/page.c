@@ -253,6 +253,8 @@ static const struct { const char *key, *title, *note; LineKind kind; bool percen
     {"eval_assistant_entropy", "Entropy on answers", "nats; how unsure the model is", LINES_EVAL, false},
     {"eval_user_entropy", "Entropy on the user's words", "nats; how unsure the model is", LINES_EVAL, false},
     {"eval_assistant_gradient_share", "The answers' share of the gradient", "prompts have the rest", LINES_EVAL, true},
+    {"eval_assistant_gradient_norm", "Norm of the answers' part", "on 32 held-out rows", LINES_EVAL, false},
+    {"eval_prompt_gradient_norm", "Norm of the prompts' part", "on the same rows", LINES_EVAL, false},
     {"eval_gradient_cosine", "Cosine of the two parts", "1: they agree; below 0: they oppose", LINES_EVAL, false},
     {"loss", "Training loss", "mean of the steps since the last point, over what each run learns", LINES_TRAIN, false}};
 
