@@ -1,6 +1,6 @@
 # sft.c
 #   make            builds ./train
-#   make deps       installs what the build needs (with apt-get, dnf or brew), and gnuplot for the curves of reports
+#   make deps       installs what the build needs (with apt-get, dnf or brew)
 #   make demo       the lesson, in two minutes: shows a row and its mask, trains two models, draws their curves
 #   make base       makes the bundled base model again from WordNet, in build/base/ (15 minutes)
 #   make test       builds and runs all tests; prints how many bad inputs were refused, and how many tests passed,
@@ -75,7 +75,7 @@ COMPILE  = $(CC) $(STRICT) $(OPENMP) $(WERROR) $(CFLAGS) $(SANITIZE) $$(pkg-conf
 LINK     = $(CC) $(SANITIZE) -o $@ $^ $$(pkg-config --libs $(PKGS)) $(OPENMP_LIBS) -lm
 
 PARTS   := $(patsubst %.c,%,$(wildcard model/*.c tokenizer/*.c data/*/*.c))
-STRINGS := $(subst page.,page_,$(wildcard data/report/page.css data/report/page.js)) data/run/trl_keys_txt \
+STRINGS := data/report/page_html data/report/page_css data/report/page_js data/run/trl_keys_txt \
            model/adapter_config_json
 OBJECTS := $(PARTS:%=$(BUILD)/%.o) $(STRINGS:%=$(BUILD)/%.o)
 T        =
@@ -213,14 +213,6 @@ NEEDED   = command -v $(CC) >/dev/null && command -v pkg-config >/dev/null && pk
 AS_ROOT  = $$([ $$(id -u) = 0 ] || echo sudo)
 COMPILER = $(if $(findstring clang,$(CC)),clang libomp-dev,gcc libc6-dev)
 
-# Reports without gnuplot have no curves. make tries to install it once, without a password, and goes on if it cannot.
-ASKED    = build/asked-for-gnuplot
-IF_ROOT  = $$([ $$(id -u) = 0 ] || echo sudo -n)
-GNUPLOT  = if command -v apt-get; then p="$(IF_ROOT) env DEBIAN_FRONTEND=noninteractive apt-get"; \
-             $$p install -qy gnuplot-nox || { $$p update -q && $$p install -qy gnuplot-nox; }; \
-           elif command -v dnf; then $(IF_ROOT) dnf install -y gnuplot-minimal; \
-           else brew install gnuplot; fi
-
 deps:
 	@if $(NEEDED); then :; \
 	elif command -v apt-get >/dev/null; then \
@@ -236,10 +228,6 @@ deps:
 	    $$(pkg-config --exists libcjson 2>/dev/null || echo cjson); \
 	else echo "please install a C compiler with OpenMP, pkg-config, OpenBLAS and cJSON (on a Mac with Homebrew:" \
 	  "https://brew.sh)"; exit 1; fi
-	@[ -e $(ASKED) ] || command -v gnuplot >/dev/null || { \
-	  mkdir -p $(dir $(ASKED)); \
-	  { $(GNUPLOT); } >$(ASKED) 2>&1 </dev/null || \
-	  echo "gnuplot could not be installed ($(ASKED) says why): reports will have their tables but no curves"; }
 
 clean:
 	rm -rf build train

@@ -299,10 +299,10 @@ static bool train(Run *r, Err *e)
     showcase_init(&show, r, 2);
     if (r->options.resume_from_checkpoint && r->n_eval) showcase_add_first(&show, r, &c);
     bool ok = train_run(r, &c, NULL, show.seen ? &show : NULL, 1, e);
-    if (ok && r->curve.n && !stop_signal) {
+    if (ok && !stop_signal) {
         ok = comparison_init(&alone, &r->options, "0", e);
         alone.guess = log(c.vocab_size);
-        if (ok) comparison_add(&alone, 0, 0, &r->curve);
+        ok = ok && comparison_add(&alone, 0, 0, r, e);
         if (ok) comparison_warn(stdout, &alone);
         ok = ok && page_report(r, &c, "./train", &alone, &show, e);
         comparison_free(&alone);
@@ -336,9 +336,9 @@ static bool compare_run(const Options *base, Comparison *c, size_t arm, size_t s
          train_run(&r, &config, label, seed == 0 ? show : NULL, 1 + arm, e);
     if (ok && !stop_signal) {
         if (seed == 0) ok = run_save_model(&r, o->output_dir, e);
-        comparison_add(c, arm, seed, &r.curve);
+        ok = ok && comparison_add(c, arm, seed, &r, e);
         progress_clear();
-        comparison_print_run(stdout, c, arm, seed);
+        if (ok) comparison_print_run(stdout, c, arm, seed);
     }
     run_free(&r);
     return ok;
@@ -354,7 +354,7 @@ static bool compare_report(const Run *r, const Config *config, const Comparison 
     }
     for (Metric m = 0; m < N_METRICS; m++) comparison_plot(stdout, c, m);
     comparison_table(stdout, c);
-    comparison_verdict(&verdict, c);
+    comparison_verdict(&verdict, c, false);
     printf("\n%s\n", verdict.len ? verdict.data : "");
     Path csv = path_in(r->options.output_dir, "compare.csv");
     bool ok = comparison_write_csv(c, csv.text, e) && page_report(r, config, "./train compare", c, show, e);

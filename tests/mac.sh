@@ -19,7 +19,6 @@ END
 stand_in bin/brew <<END
 if [ "\$1" = --prefix ]; then echo "$mac/brew"; else echo "brew \$*"; fi
 END
-stand_in bin/gnuplot </dev/null
 # Apple's clang is also called gcc, and refuses -fopenmp, if it does not come from -Xpreprocessor.
 stand_in bin/gcc <<'END'
 case "$*" in

@@ -47,8 +47,8 @@ static void write_fixture(void)
     temp_run("rows<b>&'.jsonl", rows.data,
              "'model_init': {'hidden_size': 16, 'intermediate_size': 32, 'num_hidden_layers': 1,"
              " 'num_attention_heads': 2, 'max_position_embeddings': 256, 'tie_word_embeddings': true},"
-             " 'eval_split': 0.25, 'max_steps': 4, 'learning_rate': 0.01, 'n_threads': 1, 'eval_steps': 2,"
-             " 'per_device_train_batch_size': 2, 'max_length': 256");
+             " 'eval_split': 0.25, 'max_steps': 4, 'learning_rate': 0.01, 'n_threads': 1, 'eval_steps': 2, "
+             " 'logging_steps': 1, 'per_device_train_batch_size': 2, 'max_length': 256");
     buf_free(&rows);
 }
 
@@ -92,25 +92,39 @@ static void check_well_formed(void)
             if (!CHECK_MSG(*name && depth < 64, "%.60s", p)) return;
             strcpy(names[depth++], name);
         }
-        p = end;
+        p = strcmp(name, "script") == 0 && !closing ? strstr(end, "</script>") : end;      // a script has no elements
+        if (!CHECK(p)) return;
     }
     CHECK_MSG(depth == 0, "<%s> is never closed", depth ? names[depth - 1] : "");
 }
 
-// The page loads nothing from elsewhere and has no scripts.
+// The page loads nothing from elsewhere, and has no script but its own at the very end, which is the one of its policy:
+// the hash that it must have is computed by openssl, where that is there.
 static void check_alone(void)
 {
-    static const char *const forbidden[] = {"<script", "http:", "https:", "src=", "href=\"", "url(", "@import", "<link",
-                                            "<img", "<iframe", "javascript:", "<i>a", "<b>&", "\xE2\x80\xAE"};
+    static const char *const forbidden[] = {
+        "<script>alert", "<script>document", "http:", "https:", "src=", "href=\"", "url(", "@import", "<link", "<img",
+        "<iframe", "javascript:", "<i>a", "<b>&", "\xE2\x80\xAE"};
     for (size_t i = 0; i < sizeof forbidden / sizeof *forbidden; i++) {
         const char *at = strstr(page.data, forbidden[i]);
         CHECK_MSG(!at || strcmp(forbidden[i], "src=") == 0, "%s in: %.80s", forbidden[i], at ? at : "");
     }
     CHECK(count("src=") == count("&lt;img src="));         // only in the rows' text
+    const char *script = strstr(page.data, "<script>"), *end = script ? strstr(script, "</script>") : NULL;
+    if (!CHECK(count("<script") == 1 && end && strcmp(end, "</script>\n</body>\n</html>") == 0)) return;
+    FILE *out = fopen(temp_path("page.js"), "w");
+    fwrite(script + 8, 1, (size_t)(end - script - 8), out);
+    fclose(out);
+    Buf command = {0};
+    buf_addf(&command, "openssl dgst -sha256 -binary %s | openssl base64 -A", temp_path("page.js"));
+    char want[100] = "script-src 'sha256-";
+    size_t n = strlen(want);
+    FILE *pipe = popen(command.data, "r");
+    n += fread(want + n, 1, sizeof want - n - 1, pipe);
+    if (pclose(pipe) == 0 && n > 40) CHECK_MSG(strstr(page.data, want), "%s", want);
+    buf_free(&command);
     CHECK(utf8_valid(page.data, page.len) == page.len);
 }
-
-static bool gnuplot_is_there(void) { return system("gnuplot --version >/dev/null 2>&1") == 0; }
 
 // The page shows the mean and the deviation over the seeds that compare.csv gives for the last step.
 static void check_number(const char *weight, int column, int last_step)
@@ -143,48 +157,41 @@ static void test_compare(void)
     check_well_formed();
     check_alone();
     static const char *const expected[] = {
-        "<html lang=\"en\">", "<h1>Masked against unmasked</h1>", "<h2>The curves</h2>",
+        "<html lang=\"en\">", "<h1>Loss on the answer only, or on every token?</h1>",
+        "<title>Masked against unmasked: ",
+        "<h2>Row 0 with its mask</h2>", "<h2>What each role costs</h2>", "<h2>The training loss</h2>",
         "<h2>Rows, token by token</h2>", "<h2>The same questions, answered</h2>", "<h2>The numbers</h2>",
         "<h2>The configuration</h2>", "<caption>", "./train compare", "rows&lt;b&gt;&amp;&#39;.jsonl",
         "Exact match", "box-sizing: border-box", "Segoe UI",
         "&lt;script&gt;document.title=&#39;ran&#39;&lt;/script&gt; &amp; &lt;/bdi&gt; &quot; [U+202E][U+0001]",
-        "&lt;img src=x onerror=alert(1)&gt;", "label -100 (masked), role user; loss before ",
-        "(supervised), role assistant"};
+        "&lt;img src=x onerror=alert(1)&gt;", "label -100 (masked), role user\"",
+        "(supervised), role assistant\"", "Which token ends a turn?", "Who shifts the labels?",
+        "Is the label mask the attention mask?", "User: Hello"};
     for (size_t i = 0; i < sizeof expected / sizeof *expected; i++) CHECK_MSG(has(expected[i]), "%s", expected[i]);
     for (int column = 3; column <= 4; column++) {
         check_number("0", column, 4);
         check_number("1", column, 4);
         check_number("1", column, 0);                      // from the table of all evaluations
     }
-    CHECK_MSG(count("<svg class=\"plot\"") == (gnuplot_is_there() ? 3 : 0), "%zu", count("<svg class=\"plot\""));
+    CHECK(file_exists(temp_path("out/curves.svg")));
 }
 
-// The same run again, in another folder. Without gnuplot only the curves are missing.
-static void test_without_gnuplot(void)
-{
-    Buf arguments = {0};
-    buf_addf(&arguments, "compare %s --output_dir=%s", temp_path("config.json"), temp_path("bare"));
-    CHECK_MSG(run_with("PATH=/nonexistent", arguments.data) == 0, "%s", output);
-    buf_free(&arguments);
-    if (!read_page("bare/report.html")) return;
-    check_well_formed();
-    check_alone();
-    CHECK(count("<svg class=\"plot\"") == 0 && has("The curves are missing") && has("gnuplot-nox"));
-    CHECK(has("<details open>"));
-    CHECK(has("<h2>The numbers</h2>") && has("One seed cannot show"));
-}
-
-// A single run has a page too. A run without held-out rows has none.
+// A single run has a page too; without held-out rows it is of the training loss.
 static void test_training(void)
 {
     const char *config = temp_path("config.json");
     CHECK_MSG(run("%s --output_dir=%s", config, temp_path("alone")) == 0, "%s", output);
-    CHECK_MSG(run("%s --output_dir=%s --eval_split=0", config, temp_path("blind")) == 0, "%s", output);
-    CHECK(!file_exists(temp_path("blind/report.html")));
+    CHECK(run("%s --output_dir=%s --eval_split=0 --logging_steps=1", config, temp_path("blind")) == 0);
     if (!read_page("alone/report.html")) return;
     check_well_formed();
     check_alone();
     CHECK(has("<h1>A training run</h1>") && has("Loss on held-out answers: from ") && has("trained"));
+    CHECK(!has("loss on every token") && has("(before training <b>"));
+    if (!read_page("blind/report.html")) return;
+    check_well_formed();
+    check_alone();
+    CHECK(has("the training loss is <b>") && has("No rows were held out") && !has("The same questions"));
+    CHECK(count("<svg class=\"plot\"") == 1 && has("aria-labelledby=\"loss-title"));
 }
 
 // Plain text has no questions and answers, and its loss is not called the loss on prompts.
@@ -200,6 +207,187 @@ static void test_text(void)
     check_well_formed();
     check_alone();
     CHECK(has("Loss on held-out text: from ") && !has("prompts") && !has("<h2>The same questions"));
+}
+
+// ---- the numbers --------------------------------------------------------------------------------------------------
+
+// The i-th line with `key` of the log (or the traces) of the arm's run with a seed; i < 0: the last one. The caller
+// deletes it.
+static cJSON *logged(const char *file, int arm, int seed, const char *key, int i)
+{
+    char path[600], line[1 << 14];
+    cJSON *found = NULL;
+    Err e;
+    snprintf(path, sizeof path, "%s/numbers/weight-%d/seed-%d/%s", temp_dir, arm, seed, file);
+    FILE *f = fopen(path, "r");
+    for (int n = 0; f && fgets(line, sizeof line, f);) {
+        cJSON *json = json_parse(line, strlen(line), path, 1, &e);
+        if (!json_get(json, key) || (i >= 0 && n++ != i)) cJSON_Delete(json);
+        else cJSON_Delete(found), found = json;
+    }
+    if (f) fclose(f);
+    return found;
+}
+
+static double number(cJSON *line, const char *key)         // takes the line over
+{
+    const cJSON *v = json_get(line, key);
+    double value = cJSON_IsNumber(v) ? v->valuedouble : NAN;
+    cJSON_Delete(line);
+    return value;
+}
+
+// The points of a line of a plot are the means and deviations of the key over the two seeds' logs. Returns how many.
+static int check_line(const char *plot, const char *line, const char *key, int arm)
+{
+    char find[100];
+    snprintf(find, sizeof find, "aria-labelledby=\"%s-title ", plot);
+    const char *p = strstr(page.data, find), *end = p ? strstr(p, "</svg>") : NULL;
+    snprintf(find, sizeof find, "<g data-line=\"%s\"", line);
+    p = p ? strstr(p, find) : NULL;
+    if (!CHECK_MSG(p && p < end, "no line %s of %s", line, plot)) return 0;
+    p = strstr(p, "data-points=\"") + strlen("data-points=\"");
+    int n = 0;
+    for (double x, y, d; sscanf(p, "%lf %lf %lf", &x, &y, &d) == 3; n++) {
+        double step = number(logged("log.jsonl", arm, 42, key, n), "step");
+        double a = number(logged("log.jsonl", arm, 42, key, n), key);
+        double b = number(logged("log.jsonl", arm, 43, key, n), key);
+        CHECK_MSG(x == step && fabs(y - (a + b) / 2) <= 1e-5 * fabs(y) + 1e-12 &&
+                      fabs(d - fabs(a - b) / sqrt(2)) <= 1e-3 * d + 1e-9,
+                  "%s %s: %g %g %g, in the logs %g %g %g", plot, line, x, y, d, step, a, b);
+        p += strcspn(p, ",\"");
+        if (*p++ != ',') return n + 1;
+    }
+    return n;
+}
+
+static bool check_near(double got, double want, double tolerance)
+{
+    return CHECK_MSG(fabs(got - want) <= tolerance, "%.9g, expected %.9g", got, want);
+}
+
+static const char *const roles[] = {"assistant", "user", "system", "template"};
+
+// All curves have the numbers of the logs; on the page the roles make up the whole.
+static void check_curves(void)
+{
+    static const char *const keys[] = {
+        "eval_assistant_loss", "eval_prompt_loss", "eval_exact_match", "eval_assistant_entropy", "eval_user_entropy",
+        "loss"};
+    for (int arm = 0; arm < 2; arm++) {
+        char id[8], plot[16];
+        snprintf(id, sizeof id, "arm%d", arm);
+        snprintf(plot, sizeof plot, "roles-%s", id);
+        for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+            CHECK(check_line(keys[i], id, keys[i], arm) == (strncmp(keys[i], "eval", 4) == 0 ? 5 : 4));
+        double prompt = 0, n_prompt = 0;
+        for (size_t i = 0; i < 4; i++) {
+            char loss[48], tokens[48];
+            snprintf(loss, sizeof loss, "eval_%s_loss", roles[i]);
+            snprintf(tokens, sizeof tokens, "eval_%s_tokens", roles[i]);
+            if (i != 3) CHECK(check_line(plot, roles[i], loss, arm) == 5);
+            double count = number(logged("log.jsonl", arm, 42, tokens, -1), tokens);
+            double value = number(logged("log.jsonl", arm, 42, loss, -1), loss);
+            if (isnan(count)) continue;
+            if (i > 0) prompt += count * value, n_prompt += count;
+        }
+        double want = number(logged("log.jsonl", arm, 42, "eval_prompt_loss", -1), "eval_prompt_loss");
+        check_near(prompt / n_prompt, want, 1e-6);
+    }
+}
+
+// The tokens of the slider: their last losses are those of traces.jsonl, and of all held-out rows together they are the
+// loss on answers in the table.
+static void check_slider(void)
+{
+    double nll[2] = {0};
+    int n[2] = {0}, n_rows = 0;
+    const char *p = page.data;
+    for (; (p = strstr(p, "<h3>Held-out row ")); n_rows++) {
+        int row = atoi(p + strlen("<h3>Held-out row "));
+        const char *next = strstr(p + 1, "<h3>"), *end = next ? next : page.data + page.len;
+        for (int arm = 0; arm < 2; arm++) {
+            cJSON *trace = logged("traces.jsonl", arm, 42, "rank", 8 + row);   // 4 evaluations of two rows come before
+            const cJSON *loss = json_get(trace, "loss"), *rank = json_get(trace, "rank");
+            for (int i = 1; i < cJSON_GetArraySize(loss); i++) {
+                double last_loss = NAN, last_rank = NAN;
+                p = strstr(p, "data-loss=\"");
+                if (!CHECK(p && p < end)) break;
+                sscanf(p, "data-loss=\"%*f %*f %*f %*f %lf \" data-rank=\"%*f %*f %*f %*f %lf \"", &last_loss,
+                       &last_rank);
+                check_near(last_loss, cJSON_GetArrayItem(loss, i)->valuedouble, 0.0501);
+                check_near(last_rank, cJSON_GetArrayItem(rank, i)->valuedouble, 0);
+                p = strstr(p, "><b class=\"");
+                if (strncmp(p, "><b class=\"assistant", 20) != 0) continue;
+                nll[arm] += cJSON_GetArrayItem(loss, i)->valuedouble;
+                n[arm]++;
+            }
+            cJSON_Delete(trace);
+        }
+    }
+    CHECK(n_rows == 2);
+    for (int arm = 0; arm < 2; arm++) {
+        double want = number(logged("log.jsonl", arm, 42, "eval_assistant_loss", -1), "eval_assistant_loss");
+        check_near(nll[arm] / n[arm], want, 1e-5);
+    }
+}
+
+// Short rows, so that the page has all held-out ones over training.
+static const char *short_rows(const char *name, int n)
+{
+    Buf rows = {0};
+    for (int i = 0; i < n; i++)
+        buf_addf(&rows, quoted("{'messages': [%s{'role': 'user', 'content': 'q%c'},"
+                               " {'role': 'assistant', 'content': 'a%c'}]}\n"),
+                 i % 2 ? quoted("{'role': 'system', 'content': 'be'}, ") : "", 'a' + i, 'a' + i);
+    const char *path = temp_text(name, rows.data);
+    buf_free(&rows);
+    return path;
+}
+
+static void test_numbers(void)
+{
+    char text[100];
+    const char *rows = short_rows("short.jsonl", 8);
+    CHECK_MSG(run("compare %s --output_dir=%s --dataset_name=%s --seeds=2 --eval_steps=1", temp_path("config.json"),
+                  temp_path("numbers"), rows) == 0, "%s", output);
+    if (!read_page("numbers/report.html")) return;
+    check_well_formed();
+    check_curves();
+    check_slider();
+    double first = (number(logged("log.jsonl", 0, 42, "eval_loss", 0), "eval_assistant_loss") +
+                    number(logged("log.jsonl", 0, 43, "eval_loss", 0), "eval_assistant_loss")) / 2;
+    CHECK(has("worse than a guess") == (first > log(259)));
+    snprintf(text, sizeof text, "Before training the loss on answers is %.2f:", first);
+    CHECK_MSG(has(text) == (first > log(259)), "%s", text);
+    for (int arm = 0; arm < 2; arm++) {                    // the answer to the question of the heading
+        double a = number(logged("log.jsonl", arm, 42, "eval_loss", -1), "eval_assistant_loss");
+        double b = number(logged("log.jsonl", arm, 43, "eval_loss", -1), "eval_assistant_loss");
+        snprintf(text, sizeof text, "<b>%.4f</b> <span>± %.4f</span>", (a + b) / 2, fabs(a - b) / sqrt(2));
+        CHECK_MSG(has(text), "%s", text);
+    }
+}
+
+// The page of several weights has each metric over the weight, and how many tokens are in answers and outside: of the 6
+// rows that are trained on, as inspect counts them, without the first token of each, which is never predicted.
+static void test_weights(void)
+{
+    char text[100];
+    int tokens = 0, learned = 0;
+    const char *config = temp_path("config.json");
+    CHECK(run("inspect %s --dataset_name=%s --eval_split=0 --json", config, short_rows("six.jsonl", 6)) == 0);
+    const char *summary = strstr(output, "{\"summary\":");
+    if (!CHECK(summary)) return;
+    sscanf(strstr(summary, "\"tokens\":"), "\"tokens\":%d,\"supervised\":%d", &tokens, &learned);
+    CHECK_MSG(run("compare %s --output_dir=%s --dataset_name=%s --prompt_loss_weights=0,0.1,1", config,
+                  temp_path("weights"), short_rows("short.jsonl", 8)) == 0, "%s", output);
+    if (!read_page("weights/report.html")) return;
+    check_well_formed();
+    check_alone();
+    CHECK(has("weight-eval_assistant_loss-title") && has("weight-eval_exact_match-title"));
+    CHECK(has("data-x=\"1\" x=\"191.0\" y=\"195\" text-anchor=\"middle\">0.1<"));
+    snprintf(text, sizeof text, "<b>%d</b> tokens in answers and <b>%d</b> outside", learned, tokens - learned - 6);
+    CHECK_MSG(has(text), "%s", text);
 }
 
 // Arms that differ in other keys than the mask. A name may have any characters; each run is one of ./train.
@@ -219,9 +407,9 @@ static void test_arms(void)
     if (!read_page("arms/report.html")) return;
     check_well_formed();
     check_alone();
-    CHECK(has("<h1>A comparison of arms</h1>") && has("seeds for each arm") && has("Fast, 1: <code>{}</code>"));
+    CHECK(has("<h1>A comparison of arms</h1>") && has("Fast, 1: <code>{}</code>"));
     CHECK(has("slow &lt;b&gt;&amp; &quot;2&quot;: <code>{&quot;learning_rate&quot;:0.0001,&quot;max_grad"));
-    CHECK(!has("unmasked") && count("<svg class=\"plot\"") == (gnuplot_is_there() ? 3 : 0));
+    CHECK(!has("unmasked") && !has("every token"));
     if (read_page("arms/compare.csv"))
         CHECK(strncmp(page.data, "arm,seed,step,", 14) == 0 && has("\n\"slow <b>& \"\"2\"\"\",43,4,"));
 
@@ -321,9 +509,10 @@ int main(void)
     write_fixture();
     RUN(test_escaping);
     RUN(test_compare);
-    RUN(test_without_gnuplot);
     RUN(test_training);
     RUN(test_text);
+    RUN(test_numbers);
+    RUN(test_weights);
     RUN(test_arms);
     RUN(test_bad_arms);
     RUN(test_nothing_to_compare);

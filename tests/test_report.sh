@@ -1,7 +1,7 @@
 #!/bin/sh
 # A report in a real browser: Debian's chromium, without a window. Usage: test_report.sh TRAIN
 # A copy of the page, without its policy against scripts, gets a script of ours that measures it. So this tests the
-# escaping, not the policy.
+# escaping, not the policy. SHOTS=DIR keeps a picture of each look, and a PDF, for the eyes.
 train=$1
 chromium=$(command -v chromium || command -v chromium-browser || command -v google-chrome)
 if [ -z "$chromium" ]; then
@@ -45,6 +45,7 @@ if ! "$train" compare "$dir/config.json" --seeds=2 >"$dir/log" 2>&1; then
 fi
 
 cat >"$dir/probe.js" <<'EOF'
+{
 let errors = 0, alerts = 0;
 addEventListener('error', () => errors++, true);
 addEventListener('securitypolicyviolation', () => errors++);
@@ -65,6 +66,29 @@ function contrast(e) {
 const all = (what, inside = document) => [...inside.querySelectorAll(what)];
 const hasText = e => [...e.childNodes].some(n => n.nodeType === 3 && n.data.trim());
 const isCurve = l => +getComputedStyle(l).strokeWidth.replace('px', '') === 2 && l.getTotalLength() > 150;
+const visible = what => all(what).filter(e => e.getClientRects().length);
+const count = (list, test) => list.filter(test).length + '/' + list.length;
+// What the script adds: it moves the slider to both ends, points at a curve, takes a line out, changes a scale.
+function use() {
+    const slider = document.querySelector('.slider input'), svg = document.querySelector('svg.plot');
+    if (!slider) return 'none';
+    const losses = () => all('.live [data-loss]').map(t => t.querySelector('i').textContent);
+    const want = at => all('.live [data-loss]').map(t => (+t.dataset.loss.trim().split(' ')[at]).toFixed(1));
+    const moved = [slider.min, slider.max].every(at => {
+        slider.value = at;
+        slider.dispatchEvent(new Event('input'));
+        return losses().join() === want(+at).join() && document.querySelector('.slider label').textContent;
+    });
+    const box = svg.getBoundingClientRect(), y = svg.querySelector('.curve').getAttribute('d');
+    svg.dispatchEvent(new PointerEvent('pointermove', {clientX: box.right - 5, clientY: box.top + 50}));
+    const tip = svg.parentElement.querySelector('.tip'), last = document.querySelector('.final tbody tr:nth-child(2) td');
+    const points = !tip.hidden && tip.textContent.includes(last.querySelector('span').textContent);
+    document.querySelector('.legend button').click();
+    const off = visible('[data-line=arm0] .curve').length === 0;
+    document.querySelector('.legend button').click();
+    svg.parentElement.querySelector('.scale button').click();
+    return [moved, points, off, y !== svg.querySelector('.curve').getAttribute('d')].join();
+}
 const isNamed = e => e.getAttribute('aria-label') ||
     document.getElementById((e.getAttribute('aria-labelledby') || '').split(' ')[0]);
 addEventListener('load', () => {
@@ -77,9 +101,11 @@ addEventListener('load', () => {
         '\x3c!-- [U+0001]'];
     const result = {
         ran: document.title === 'ran' || alerts > 0, errors, width: innerWidth, overflow: root.scrollWidth - innerWidth,
-        plots: plots.filter(p => p.getBoundingClientRect().width > 250 && p.getBBox().width > 250).length,
-        lines: plots.filter(p => all('path', p).filter(isCurve).length === 2).length,
-        bands: plots.filter(p => all('polygon', p).length >= 2).length,
+        screen: document.querySelector('header').getBoundingClientRect().bottom <= innerHeight,
+        plots: count(plots, p => p.getBoundingClientRect().width > 200 && p.getBBox().width > 250),
+        lines: count(all('header svg.plot'), p => all('path', p).filter(isCurve).length === 2),
+        bands: count(all('header svg.plot'), p => all('polygon', p).length === 2),
+        stills: visible('.still').length, traces: all('.trace').length, use: use(),
         shown: hostile.every(text => page.includes(text)),
         dark: matchMedia('(prefers-color-scheme: dark)').matches && light(background(document.body)) < 0.1,
         unnamed: all('svg[role=img], [role=region]').filter(e => !isNamed(e)).length,
@@ -91,11 +117,14 @@ addEventListener('load', () => {
     root.setAttribute('data-probe', report);
     if (parent !== window) parent.postMessage(report, '*');
 });
+}
 EOF
-awk -v probe="$dir/probe.js" '
-    /Content-Security-Policy/ { next }
+probe='
+    /Content-Security-Policy/ { getline; next }
     /^<head>$/ { print; print "<script>"; while ((getline line < probe) > 0) print line; print "</script>"; next }
-    { print }' "$dir/out/report.html" >"$dir/probed.html"
+    { print }'
+awk -v probe="$dir/probe.js" "$probe" "$dir/out/report.html" >"$dir/probed.html"
+sed '/^<script>/,/^<\/script>/d' "$dir/out/report.html" | awk -v probe="$dir/probe.js" "$probe" >"$dir/bare.html"
 
 # Chromium's windows are never narrower than 500 pixels, but a frame in one may be.
 cat >"$dir/phone.html" <<'EOF'
@@ -117,6 +146,8 @@ look() {
     name=$1 file=$2
     shift 2
     browse --window-size=1200,900 "$@" --dump-dom "file://$dir/$file"
+    [ -z "$SHOTS" ] || timeout 120 "$chromium" --headless --no-sandbox --disable-gpu --user-data-dir="$dir/profile" \
+        --window-size="${SIZE:-1280,6000}" "$@" --screenshot="$SHOTS/$name.png" "file://$dir/$file" 2>/dev/null
     found=" $(sed -n '1,/<html/s/.*data-probe="\([^"]*\)".*/\1/p' "$dir/dom.html") "
     check "$name: it loads" -n "$(echo "$found" | grep plots=)"
     check "$name: nothing on the console" -z "$(grep -i 'CONSOLE' "$dir/console")"
@@ -129,12 +160,17 @@ common() {
     check "$1: nothing is wider than the window" "$(value overflow)" -le 0
     check "$1: contrast of all text" "$(value contrast)" = good
     check "$1: regions, pictures and tables have names" "$(value unnamed)$(value twice)$(value headless)" = 000
-    command -v gnuplot >/dev/null || return
-    check "$1: three curves with two lines and two bands" "$(value plots)$(value lines)$(value bands)" = 333
+    plots=$(value plots)
+    check "$1: all curves are drawn" "${plots%/*}" = "${plots#*/}"
+    check "$1: the first two have two lines and two bands" "$(value lines) $(value bands)" = "2/2 2/2"
+    check "$1: question, answer and two curves on the first screen" "$(value screen)" = true
 }
 
 look light probed.html
 common light
+traces=$(value traces)
+check "light: the slider, values under the pointer, a line off, another scale" "$(value use)" = true,true,true,true
+check "light: the slider stands for the stills" "$traces $(value stills)" = "4 0"
 check "light: it is light" "$(value dark)" = false
 look dark probed.html --blink-settings=preferredColorScheme=0
 common dark
@@ -143,9 +179,18 @@ look phone phone.html
 check "phone: 390 pixels" "$(value width)" = 390
 common phone
 
-# The page as it is: its own policy must not forbid what it needs.
+look bare bare.html
+common bare
+check "without script: three stills of each row and arm, no slider" "$(value stills) $(value use)" = "$((3 * traces)) none"
+
+# The page as it is: its own policy must not forbid what it needs, and must not let other scripts run.
 browse --dump-dom "file://$dir/out/report.html"
 check "as it is: nothing on the console" -z "$(grep -i 'CONSOLE' "$dir/console")"
+check "as it is: its script ran" -n "$(grep -o '<input type="range"' "$dir/dom.html")"
+sed 's/^<body>$/<body><script>document.title = "ran"<\/script>/' "$dir/out/report.html" >"$dir/foreign.html"
+browse --dump-dom "file://$dir/foreign.html"
+check "as it is: a foreign script does not run" -z "$(grep '<title>ran' "$dir/dom.html")"
+[ -z "$SHOTS" ] || browse --no-pdf-header-footer --print-to-pdf="$SHOTS/print.pdf" "file://$dir/out/report.html"
 
 echo "$passed passed, $failed failed, 0 skipped"
 [ $failed = 0 ]

@@ -1,6 +1,8 @@
 // compare: see compare.h.
 #include "compare.h"
 
+#include "../run/output.h"
+
 #include <ctype.h>
 #include <math.h>
 #include <stdlib.h>
@@ -24,6 +26,7 @@ static bool add_weights(Comparison *c, const char *weights, Err *e)
         if (w == 0 || w == 1) snprintf(a->name, sizeof a->name, w == 0 ? "masked" : "unmasked");
         else snprintf(a->name, sizeof a->name, "weight %g", w);
         strcpy(a->slug, a->name);
+        strcpy(a->label, w == 0 ? "loss on the answer only" : w == 1 ? "loss on every token" : a->name);
         snprintf(a->folder, sizeof a->folder, "weight-%g", w);
         a->keys = cJSON_CreateObject();
         cJSON_AddNumberToObject(a->keys, "prompt_loss_weight", w);
@@ -56,6 +59,7 @@ static bool add_arm(Comparison *c, const Options *o, const cJSON *arm, Err *e)
     c->n_arms++;
     if ((int)length > c->width) c->width = (int)length;
     strcpy(a->name, name);
+    strcpy(a->label, name);
     strcpy(a->folder, a->slug);
     a->keys = cJSON_Duplicate(arm, true);
     cJSON_DeleteItemFromObjectCaseSensitive(a->keys, "name");
@@ -82,42 +86,51 @@ bool comparison_init(Comparison *c, const Options *o, const char *weights, Err *
     *c = (Comparison){.n_seeds = (size_t)o->seeds, .first_seed = o->seed, .named = o->arms != NULL,
                       .width = 14};
     if (!(c->named ? add_arms(c, o, e) : add_weights(c, weights, e))) return comparison_free(c), false;
-    c->done = mem_alloc(c->n_arms * c->n_seeds, sizeof *c->done);
+    c->runs = mem_alloc(c->n_arms * c->n_seeds, sizeof *c->runs);
     return true;
 }
 
 void comparison_free(Comparison *c)
 {
     for (size_t i = 0; i < c->n_arms; i++) cJSON_Delete(c->arms[i].keys), cJSON_free(c->arms[i].text);
-    free(c->steps);
-    free(c->points);
-    free(c->done);
+    for (size_t i = 0; c->runs && i < c->n_arms * c->n_seeds; i++) {
+        free(c->runs[i].lines[LINES_EVAL]);
+        free(c->runs[i].lines[LINES_TRAIN]);
+        cJSON_Delete(c->runs[i].log);
+        cJSON_Delete(c->runs[i].traces);
+    }
+    free(c->runs);
     *c = (Comparison){0};
 }
 
-static EvalPoint *points_of(const Comparison *c, size_t arm, size_t seed)
+bool comparison_add(Comparison *c, size_t arm, size_t seed, const Run *r, Err *e)
 {
-    return c->points + (arm * c->n_seeds + seed) * c->n_points;
+    RunLog *run = &c->runs[arm * c->n_seeds + seed];
+    size_t n[2] = {0}, most;
+    run->log = run_read_log(r, e);
+    if (!run->log) return false;
+    most = (size_t)cJSON_GetArraySize(run->log);
+    for (LineKind k = LINES_EVAL; k <= LINES_TRAIN; k++) {
+        const cJSON *line;
+        run->lines[k] = mem_alloc(most, sizeof *run->lines[k]);
+        cJSON_ArrayForEach(line, run->log)
+            if (json_get(line, k == LINES_EVAL ? "eval_loss" : "loss")) run->lines[k][n[k]++] = line;
+    }
+    c->n_points = n[LINES_EVAL];
+    c->n_train = n[LINES_TRAIN];
+    Path traces = path_in(r->options.output_dir, TRACES_FILE);
+    if (seed > 0 || !file_exists(traces.text)) return true;
+    run->traces = run_read_lines(traces.text, e);
+    return run->traces != NULL;
 }
 
-void comparison_add(Comparison *c, size_t arm, size_t seed, const EvalCurve *curve)
-{
-    size_t n = curve->n;
-    if (!c->points) {
-        c->n_points = n;
-        c->steps = mem_alloc(n, sizeof *c->steps);
-        c->points = mem_alloc(c->n_arms * c->n_seeds * n, sizeof *c->points);
-        for (size_t i = 0; i < n; i++) c->steps[i] = curve->points[i].step;
-    }
-    for (size_t i = 0; i < n && i < c->n_points; i++) points_of(c, arm, seed)[i] = curve->points[i];
-    c->done[arm * c->n_seeds + seed] = true;
-}
+static const RunLog *run_of(const Comparison *c, size_t arm, size_t seed) { return &c->runs[arm * c->n_seeds + seed]; }
 
 // Was every arm run with this seed? Other seeds are left out of all means: arms stay comparable if runs were cut short.
 static bool seed_is_whole(const Comparison *c, size_t seed)
 {
     for (size_t a = 0; a < c->n_arms; a++)
-        if (!c->done[a * c->n_seeds + seed]) return false;
+        if (!run_of(c, a, seed)->log) return false;
     return true;
 }
 
@@ -128,20 +141,56 @@ size_t comparison_whole_seeds(const Comparison *c)
     return n;
 }
 
-Spread comparison_spread(const Comparison *c, size_t arm, size_t point, Metric metric)
+static double number_of(const RunLog *run, LineKind kind, size_t i, const char *key)
+{
+    const cJSON *v = json_get(run->lines[kind][i], key);
+    return cJSON_IsNumber(v) ? v->valuedouble : NAN;
+}
+
+Spread comparison_value(const Comparison *c, size_t arm, LineKind kind, size_t i, const char *key)
 {
     double sum = 0, squares = 0;
     size_t n = comparison_whole_seeds(c);
-    if (n == 0) return (Spread){NAN, NAN};
+    if (n == 0 || i >= (kind == LINES_EVAL ? c->n_points : c->n_train)) return (Spread){NAN, NAN};
     for (size_t s = 0; s < c->n_seeds; s++)
-        if (seed_is_whole(c, s)) sum += points_of(c, arm, s)[point].value[metric];
+        if (seed_is_whole(c, s)) sum += number_of(run_of(c, arm, s), kind, i, key);
     double mean = sum / (double)n;
     for (size_t s = 0; s < c->n_seeds; s++) {
         if (!seed_is_whole(c, s)) continue;
-        double d = points_of(c, arm, s)[point].value[metric] - mean;
+        double d = number_of(run_of(c, arm, s), kind, i, key) - mean;
         squares += d * d;
     }
     return (Spread){mean, n > 1 ? sqrt(squares / (double)(n - 1)) : NAN};
+}
+
+Spread comparison_spread(const Comparison *c, size_t arm, size_t point, Metric metric)
+{
+    return comparison_value(c, arm, LINES_EVAL, point, metric_table[metric].key);
+}
+
+const cJSON *comparison_line(const Comparison *c, size_t arm, LineKind kind, size_t i)
+{
+    const RunLog *run = run_of(c, arm, 0);                 // the first seed is whole if any is
+    return run->log && i < (kind == LINES_EVAL ? c->n_points : c->n_train) ? run->lines[kind][i] : NULL;
+}
+
+int64_t comparison_step(const Comparison *c, LineKind kind, size_t i)
+{
+    const cJSON *line = comparison_line(c, 0, kind, i);
+    return line ? (int64_t)json_get(line, "step")->valuedouble : 0;
+}
+
+const cJSON *comparison_trace(const Comparison *c, size_t arm, size_t point, size_t n)
+{
+    const cJSON *all = c->n_points ? run_of(c, arm, 0)->traces : NULL;
+    size_t rows = (size_t)cJSON_GetArraySize(all) / (c->n_points ? c->n_points : 1);
+    return n < rows ? cJSON_GetArrayItem(all, (int)(point * rows + n)) : NULL;
+}
+
+int64_t comparison_last_step(const Comparison *c)
+{
+    if (c->n_points) return comparison_step(c, LINES_EVAL, c->n_points - 1);
+    return c->n_train ? comparison_step(c, LINES_TRAIN, c->n_train - 1) : 0;
 }
 
 // ---- files --------------------------------------------------------------------------------------------------------
@@ -163,12 +212,12 @@ bool comparison_write_csv(const Comparison *c, const char *path, Err *e)
     buf_addc(&b, '\n');
     for (size_t a = 0; a < c->n_arms; a++)
         for (size_t s = 0; s < c->n_seeds; s++)
-            for (size_t i = 0; i < c->n_points && c->done[a * c->n_seeds + s]; i++) {
+            for (size_t i = 0; i < c->n_points && run_of(c, a, s)->log; i++) {
                 long long seed = c->first_seed + (int64_t)s;
                 add_first_cell(&b, c, &c->arms[a]);
-                buf_addf(&b, ",%lld,%lld", seed, (long long)c->steps[i]);
+                buf_addf(&b, ",%lld,%lld", seed, (long long)comparison_step(c, LINES_EVAL, i));
                 for (Metric m = 0; m < N_METRICS; m++) {
-                    double v = points_of(c, a, s)[i].value[m];
+                    double v = number_of(run_of(c, a, s), LINES_EVAL, i, metric_table[m].key);
                     if (isnan(v)) buf_addc(&b, ',');
                     else buf_addf(&b, ",%.9g", v);
                 }
@@ -229,8 +278,8 @@ static void print_grid(FILE *out, const Comparison *c, char grid[PLOT_HEIGHT][PL
     }
     fprintf(out, "%8s +", "");
     for (int x = 0; x < PLOT_WIDTH; x++) fputc('-', out);
-    fprintf(out, "\n%10s%-*lld%lld steps;", "", PLOT_WIDTH - 4, (long long)c->steps[0],
-            (long long)c->steps[c->n_points - 1]);
+    fprintf(out, "\n%10s%-*lld%lld steps;", "", PLOT_WIDTH - 4,
+            (long long)comparison_step(c, LINES_EVAL, 0), (long long)comparison_last_step(c));
     for (size_t a = 0; a < c->n_arms; a++) fprintf(out, "  %c: %s", (char)('A' + a), c->arms[a].name);
     fprintf(out, "\n");
 }
@@ -266,10 +315,11 @@ static void print_cell(FILE *out, Spread s, size_t width)
 
 void comparison_print_run(FILE *out, const Comparison *c, size_t arm, size_t seed)
 {
-    const EvalPoint *last = &c->points[(arm * c->n_seeds + seed + 1) * c->n_points - 1];
     fprintf(out, "%-*s seed %lld:", c->width, c->arms[arm].name, (long long)c->first_seed + (long long)seed);
-    for (Metric m = 0; m < N_METRICS; m++)
-        if (!isnan(last->value[m])) fprintf(out, "  %s %.4f", metric_table[m].key, last->value[m]);
+    for (Metric m = 0; m < N_METRICS; m++) {
+        double last = number_of(run_of(c, arm, seed), LINES_EVAL, c->n_points - 1, metric_table[m].key);
+        if (!isnan(last)) fprintf(out, "  %s %.4f", metric_table[m].key, last);
+    }
     fprintf(out, "\n");
     fflush(out);
 }
@@ -281,7 +331,8 @@ void comparison_table(FILE *out, const Comparison *c)
     fprintf(out, "\n");
     for (size_t row = 0; row <= c->n_arms; row++) {        // before the first step all arms are the same model
         size_t arm = row ? row - 1 : 0, i = row ? c->n_points - 1 : 0;
-        fprintf(out, "%-*s %8lld", c->width, row ? c->arms[arm].name : "before", (long long)c->steps[i]);
+        fprintf(out, "%-*s %8lld", c->width, row ? c->arms[arm].name : "before",
+                (long long)comparison_step(c, LINES_EVAL, i));
         for (Metric m = 0; m < N_METRICS; m++)
             print_cell(out, comparison_spread(c, arm, i, m), strlen(metric_table[m].key));
         fprintf(out, "\n");
@@ -297,8 +348,10 @@ const char *metric_text(Metric metric, double value, char out[32])
     return out;
 }
 
+static const char *arm_name(const Arm *a, bool label) { return label ? a->label : a->name; }
+
 // One sentence on one metric. The difference counts as seen when it is larger than both arms' deviations together.
-static void compare_arms(Buf *out, const Comparison *c, size_t other, Metric metric)
+static void compare_arms(Buf *out, const Comparison *c, size_t other, Metric metric, bool labels)
 {
     char first_value[32], other_value[32], both[32];
     Spread x = comparison_spread(c, 0, c->n_points - 1, metric);
@@ -307,8 +360,8 @@ static void compare_arms(Buf *out, const Comparison *c, size_t other, Metric met
     bool percent = metric_table[metric].as_percent;
     if (isnan(difference)) return;
     buf_addf(out, "%s: %s for %s against %s for %s", comparison_title(c, metric),
-             metric_text(metric, x.mean, first_value), c->arms[0].name, metric_text(metric, y.mean, other_value),
-             c->arms[other].name);
+             metric_text(metric, x.mean, first_value), arm_name(&c->arms[0], labels),
+             metric_text(metric, y.mean, other_value), arm_name(&c->arms[other], labels));
     snprintf(both, sizeof both, percent ? "%.1f points" : "%.4f", percent ? 100 * spread : spread);
     if (isnan(spread)) buf_adds(out, ".\n");
     else if (fabs(difference) > spread)
@@ -326,11 +379,11 @@ static void compare_ends(Buf *out, const Comparison *c, Metric metric)
     double last = comparison_spread(c, 0, c->n_points - 1, metric).mean;
     if (isnan(first) || isnan(last)) return;
     buf_addf(out, "%s: from %s to %s in %lld steps.\n", comparison_title(c, metric), metric_text(metric, first, from),
-             metric_text(metric, last, to), (long long)(c->steps[c->n_points - 1] - c->steps[0]));
+             metric_text(metric, last, to), (long long)(comparison_last_step(c) - comparison_step(c, LINES_EVAL, 0)));
 }
 
 // By the loss on answers; where rows have none, on text.
-static void add_warnings(Buf *out, const Comparison *c)
+static void add_warnings(Buf *out, const Comparison *c, bool labels)
 {
     for (size_t a = 0; a < c->n_arms && c->n_points > 1; a++) {
         char from[32], to[32];
@@ -341,7 +394,7 @@ static void add_warnings(Buf *out, const Comparison *c)
         bool rose = last > 1.02 * first, guessing = c->guess > 0 && last > 1.02 * c->guess;
         if (!rose && !guessing) continue;
         buf_addf(out, "Warning: %s%sthe loss ended at %s, %s %s: the learning rate is too large%s.\n",
-                 c->n_arms > 1 ? c->arms[a].name : "", c->n_arms > 1 ? ": " : "",
+                 c->n_arms > 1 ? arm_name(&c->arms[a], labels) : "", c->n_arms > 1 ? ": " : "",
                  metric_text(metric, last, to), rose ? "and began at" : "and that of a guess is",
                  metric_text(metric, rose ? first : c->guess, from),
                  rose ? ", the run blew up" : ", or the run too short");
@@ -351,17 +404,17 @@ static void add_warnings(Buf *out, const Comparison *c)
 void comparison_warn(FILE *out, const Comparison *c)
 {
     Buf text = {0};
-    add_warnings(&text, c);
+    add_warnings(&text, c, false);
     if (text.len) fputs(text.data, out);
     buf_free(&text);
 }
 
-void comparison_verdict(Buf *out, const Comparison *c)
+void comparison_verdict(Buf *out, const Comparison *c, bool labels)
 {
-    add_warnings(out, c);
+    add_warnings(out, c, labels);
     for (size_t i = 0; i < N_METRICS && c->n_arms == 1; i++) compare_ends(out, c, metric_order[i]);
     for (size_t a = 1; a < c->n_arms; a++)
-        for (size_t i = 0; i < N_METRICS; i++) compare_arms(out, c, a, metric_order[i]);
+        for (size_t i = 0; i < N_METRICS; i++) compare_arms(out, c, a, metric_order[i], labels);
     if (c->n_arms > 1 && comparison_whole_seeds(c) == 1)
         buf_adds(out, "One seed cannot show how much of this is chance: --seeds=5 shows the standard deviation.\n");
 }

@@ -1,22 +1,22 @@
-// page: see page.h. Colour is never the only sign: a supervised token has a solid frame, a loss its number, an arm its
-// dashes.
+// page: see page.h. C collects the numbers and draws the curves; page.html says where they stand and what they mean. It
+// is a template in the language of chat templates, and all texts that it gets are HTML already.
 #include "page.h"
 
+#include "../rows/turn.h"
 #include "plot.h"
 #include "report.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
-extern const char page_css[];                             // page.css as a string: the Makefile makes it
+extern const char page_html[], page_css[], page_js[];     // files of these names as strings: the Makefile makes them
 
 typedef struct {
-    const char *command;
-    const Options *options;
+    const Run *run;
     const Comparison *comparison;
     const Showcase *showcase;
-    Summary train, eval;
-    size_t n_params;
+    cJSON *vars;                                           // of the template
 } Page;
 
 // ---- text ---------------------------------------------------------------------------------------------------------
@@ -48,452 +48,536 @@ void html_escape(Buf *out, const char *text)
     }
 }
 
+// Adds a text to an object, as HTML.
+static void put(cJSON *to, const char *key, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+static void put(cJSON *to, const char *key, const char *fmt, ...)
+{
+    Buf html = {0};
+    va_list args;
+    va_start(args, fmt);
+    int n = vsnprintf(NULL, 0, fmt, args);
+    va_end(args);
+    char *text = mem_alloc((size_t)n + 1, 1);
+    va_start(args, fmt);
+    vsnprintf(text, (size_t)n + 1, fmt, args);
+    va_end(args);
+    html_escape(&html, text);
+    cJSON_AddStringToObject(to, key, html.len ? html.data : "");
+    buf_free(&html);
+    free(text);
+}
+
+static cJSON *add_object(cJSON *list)
+{
+    cJSON *object = cJSON_CreateObject();
+    cJSON_AddItemToArray(list, object);
+    return object;
+}
+
+// 1234567 as 1,234,567
+static void put_count(cJSON *to, const char *key, size_t count)
+{
+    char digits[32], text[48];
+    size_t n = (size_t)snprintf(digits, sizeof digits, "%zu", count), k = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (i && (n - i) % 3 == 0) text[k++] = ',';
+        text[k++] = digits[i];
+    }
+    put(to, key, "%.*s", (int)k, text);
+}
+
+// ---- the models ---------------------------------------------------------------------------------------------------
+
 // Model 0 is the one before training, 1 + a that of arm a. A single arm is a run of its own.
 static const char *model_name(const Page *p, size_t model)
 {
     const Comparison *c = p->comparison;
-    return model == 0 ? "before" : c->n_arms == 1 && !c->named ? "trained" : c->arms[model - 1].name;
+    return model == 0 ? "before training" : c->n_arms == 1 && !c->named ? "trained" : c->arms[model - 1].label;
 }
 
-static size_t n_models(const Page *p) { return 1 + p->comparison->n_arms; }
-
-// Its name, and before it a line as the plots draw its arm.
-static void add_model(Buf *b, const Page *p, size_t model)
+static void put_stroke(cJSON *to, size_t style)
 {
-    if (model && p->comparison->n_arms > 1)
-        buf_addf(b, "<svg class=\"swatch\" viewBox=\"0 0 28 8\" aria-hidden=\"true\"><line x1=\"1\" y1=\"4\" x2=\"27\" "
-                    "y2=\"4\" stroke=\"%s\" stroke-width=\"3\" stroke-dasharray=\"%s\"/></svg>",
-                 plot_colour(model - 1), plot_dashes(model - 1));
-    html_escape(b, model_name(p, model));
+    put(to, "colour", "%s", plot_colour(style));
+    put(to, "dashes", "%s", plot_dashes(style));
 }
 
-// Models from `first` on, each between the same tags.
-static void add_models(Buf *b, const Page *p, size_t first, const char *before, const char *after)
+static const char *const arm_ids[MAX_ARMS] = {"arm0", "arm1", "arm2", "arm3", "arm4", "arm5", "arm6", "arm7"};
+
+static void add_models(const Page *p)
 {
-    for (size_t k = first; k < n_models(p); k++) {
-        buf_adds(b, before);
-        add_model(b, p, k);
-        buf_adds(b, after);
+    const Comparison *c = p->comparison;
+    cJSON *models = cJSON_AddArrayToObject(p->vars, "models");
+    for (size_t k = 0; k <= c->n_arms; k++) {
+        cJSON *model = add_object(models);
+        put(model, "name", "%s", model_name(p, k));
+        if (k == 0 || c->n_arms == 1) continue;
+        put(model, "id", "%s", arm_ids[k - 1]);
+        put_stroke(model, k - 1);
+        if (c->named) put(model, "changes", "%s", c->arms[k - 1].text);
     }
 }
 
-// ---- tables -------------------------------------------------------------------------------------------------------
-
-typedef struct {
-    const char *class, *caption;
-    const char *label;                                     // for screen readers; a table with a label scrolls sideways
-    const char *const *columns;                            // their names, then NULL; one with a "<" stands to the left
-    size_t first_model;                                    // it and those after it have the last columns; 0: all models
-} Table;
-
-// The caller adds the rows, then calls end_table.
-static void begin_table(Buf *b, const Page *p, const Table *t)
-{
-    if (t->label) buf_addf(b, "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"%s\">\n", t->label);
-    buf_adds(b, "<table");
-    if (t->class) buf_addf(b, " class=\"%s\"", t->class);
-    buf_addf(b, ">\n<caption>%s</caption>\n<thead><tr>", t->caption);
-    for (const char *const *name = t->columns; *name; name++) {
-        bool left = **name == '<';
-        buf_addf(b, "<th scope=\"col\"%s>%s</th>", left ? " class=\"left\"" : "", *name + left);
-    }
-    add_models(b, p, t->first_model, "<th scope=\"col\">", "</th>");
-    buf_adds(b, "</tr></thead>\n<tbody>\n");
-}
-
-static void end_table(Buf *b, const Table *t) { buf_addf(b, "</tbody>\n</table>\n%s", t->label ? "</div>\n" : ""); }
-
-// ---- head ---------------------------------------------------------------------------------------------------------
-
-static void add_found(Buf *b, const Page *p)
+// The sentences of the verdict, and apart from them those that are a warning.
+static void add_found(const Page *p)
 {
     Buf verdict = {0};
-    comparison_verdict(&verdict, p->comparison);
-    buf_adds(b, "<ul class=\"found\">\n");
+    cJSON *lists[] = {cJSON_AddArrayToObject(p->vars, "found"), cJSON_AddArrayToObject(p->vars, "warnings")};
+    comparison_verdict(&verdict, p->comparison, true);
     for (char *line = verdict.data, *end; line && (end = strchr(line, '\n')); line = end + 1) {    // each ends its line
         *end = 0;
-        buf_adds(b, "<li>");
-        html_escape(b, line);
-        buf_adds(b, "</li>\n");
+        put(add_object(lists[strncmp(line, "Warning", 7) == 0]), "text", "%s", line);
     }
-    buf_adds(b, "</ul>\n");
     buf_free(&verdict);
 }
 
-// 1234567 as 1,234,567
-static void add_fact(Buf *b, const char *name, size_t value, const char *more)
+// ---- numbers ------------------------------------------------------------------------------------------------------
+
+static void add_spread(cJSON *row, Metric m, Spread s)
 {
-    char digits[32];
-    size_t n = (size_t)snprintf(digits, sizeof digits, "%zu", value);
-    buf_addf(b, "<div><dt>%s</dt><dd>", name);
-    for (size_t i = 0; i < n; i++) {
-        if (i && (n - i) % 3 == 0) buf_addc(b, ',');
-        buf_addc(b, digits[i]);
+    char text[32];
+    cJSON *cell = add_object(row);
+    if (!isnan(s.mean)) put(cell, "mean", "%s", metric_text(m, s.mean, text));
+    if (!isnan(s.deviation)) put(cell, "deviation", "%s", metric_text(m, s.deviation, text));
+}
+
+// Which arm ended best? And is the first of two better by more than both deviations (1), worse (-1), or neither (0)?
+static void add_winner(cJSON *to, const Comparison *c, Metric m)
+{
+    double sign = metric_table[m].as_percent ? 1 : -1;
+    size_t best = 0, last = c->n_points - 1;
+    Spread x = comparison_spread(c, 0, last, m), y = comparison_spread(c, c->n_arms - 1, last, m);
+    double gain = sign * (x.mean - y.mean), spread = x.deviation + y.deviation;
+    for (size_t a = 1; a < c->n_arms; a++)
+        if (sign * (comparison_spread(c, a, last, m).mean - comparison_spread(c, best, last, m).mean) > 0) best = a;
+    cJSON_AddNumberToObject(to, "best", (double)best);
+    cJSON_AddNumberToObject(to, "better", gain > spread ? 1 : -gain > spread ? -1 : 0);
+}
+
+// For each metric that the run has: all its evaluations.
+static void add_metrics(const Page *p)
+{
+    const Comparison *c = p->comparison;
+    cJSON *metrics = cJSON_AddArrayToObject(p->vars, "metrics");
+    for (size_t k = 0; k < N_METRICS && c->n_points; k++) {
+        Metric m = metric_order[k];
+        if (isnan(comparison_spread(c, 0, c->n_points - 1, m).mean)) continue;
+        cJSON *metric = add_object(metrics), *points = cJSON_AddArrayToObject(metric, "points");
+        put(metric, "key", "%s", metric_table[m].key);
+        put(metric, "title", "%s", comparison_title(c, m));
+        add_winner(metric, c, m);
+        for (size_t i = 0; i < c->n_points; i++) {
+            cJSON *point = add_object(points), *cells = cJSON_AddArrayToObject(point, "arms");
+            cJSON_AddNumberToObject(point, "step", (double)comparison_step(c, LINES_EVAL, i));
+            for (size_t a = 0; a < c->n_arms; a++) add_spread(cells, m, comparison_spread(c, a, i, m));
+        }
     }
-    buf_addf(b, "%s</dd></div>\n", more);
 }
 
-static void add_facts(Buf *b, const Page *p)
+// The means of all numbers of a line of the log: the value as text with two digits, and as a number.
+static void add_line(cJSON *to, const Page *p, size_t arm, LineKind kind, size_t i)
 {
-    const Comparison *c = p->comparison;
-    const Summary *t = &p->train;
-    char part[32];
-    buf_adds(b, "<dl class=\"facts\">\n");
-    add_fact(b, "parameters", p->n_params, "");
-    add_fact(b, "training rows", t->rows - t->dropped, "");
-    snprintf(part, sizeof part, " (%.1f %%)", t->tokens ? 100.0 * (double)t->supervised / (double)t->tokens : 0);
-    add_fact(b, "tokens with a label", t->supervised, part);
-    add_fact(b, "held-out rows", p->eval.rows, "");
-    add_fact(b, "steps", (size_t)c->steps[c->n_points - 1], "");
-    const char *seeds = c->n_arms == 1 ? "seeds" : c->named ? "seeds for each arm" : "seeds for each weight";
-    add_fact(b, seeds, comparison_whole_seeds(c), "");
-    buf_adds(b, "</dl>\n");
-}
-
-// The page needs no script and nothing from elsewhere: its policy forbids both.
-static void add_head(Buf *b, const Page *p)
-{
-    const Comparison *c = p->comparison;
-    bool many = c->n_arms > 1;
-    const char *title = c->named ? "A comparison of arms" : many ? "Masked against unmasked" : "A training run";
-    buf_addf(b, "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
-                "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
-                "<meta http-equiv=\"Content-Security-Policy\" "
-                "content=\"default-src 'none'; style-src 'unsafe-inline'\">\n"
-                "<title>%s: ", title);
-    html_escape(b, p->options->dataset_name);
-    buf_addf(b, "</title>\n<style>\n%s</style>\n</head>\n<body>\n<header>\n<p class=\"soft small mono\">", page_css);
-    html_escape(b, p->command);
-    buf_addf(b, "</p>\n<h1>%s</h1>\n", title);
-    add_found(b, p);
-    if (many)
-        buf_addf(b, "<p class=\"soft\">Every run starts from the same model and sees the same rows. Runs with the same "
-                    "seed also see them in the same order; these differ in %s. All "
-                    "runs are evaluated on the same tokens of the same held-out rows.</p>\n",
-                 c->named ? "the keys of their arms only" :
-                            "one number only, the weight in the loss of tokens that are not the assistant's. It is 0 "
-                            "in the masked run and 1 in the unmasked run");
-    if (c->named) buf_adds(b, "<ul class=\"found\">\n");
-    for (size_t a = 0; c->named && a < c->n_arms; a++) {
-        buf_adds(b, "<li>");
-        add_model(b, p, 1 + a);
-        buf_adds(b, ": <code>");
-        html_escape(b, c->arms[a].text);
-        buf_adds(b, "</code></li>\n");
+    const cJSON *line = comparison_line(p->comparison, arm, kind, i);
+    for (const cJSON *v = line ? line->child : NULL; v; v = v->next) {
+        double mean = comparison_value(p->comparison, arm, kind, i, v->string).mean;
+        if (isnan(mean)) continue;
+        cJSON *number = cJSON_AddObjectToObject(to, v->string);
+        put(number, "text", "%.2f", mean);
+        cJSON_AddNumberToObject(number, "value", mean);
     }
-    if (c->named) buf_adds(b, "</ul>\n");
-    add_facts(b, p);
-    buf_adds(b, "</header>\n<main>\n");
 }
 
-// ---- the curves ---------------------------------------------------------------------------------------------------
-
-static bool has_metric(const Comparison *c, Metric m)
-{
-    return !isnan(comparison_spread(c, 0, c->n_points - 1, m).mean);
-}
-
-static bool add_plot(Buf *b, const Page *p, Metric m)
+static void add_lines(const Page *p)
 {
     const Comparison *c = p->comparison;
-    Buf figure = {0}, ends = {0};
+    add_line(cJSON_AddObjectToObject(p->vars, "first"), p, 0, c->n_points ? LINES_EVAL : LINES_TRAIN, 0);
+    cJSON *last = cJSON_AddArrayToObject(p->vars, "last");
+    for (size_t a = 0; a < c->n_arms; a++)
+        add_line(add_object(last), p, a, c->n_points ? LINES_EVAL : LINES_TRAIN,
+                 (c->n_points ? c->n_points : c->n_train) - 1);
+}
+
+static void add_facts(const Page *p, const Config *config)
+{
+    const Run *r = p->run;
+    const Comparison *c = p->comparison;
+    Summary train = dataset_summary(r->data.examples, r->n_train, r->tokenizer);
+    size_t learned = 0, left_out = 0, rows = train.rows - train.dropped;
+    double tokens = train.tokens ? (double)train.tokens : 1;
+    int end = turn_end(&r->recipe);
+    for (size_t i = 0; i < r->n_train; i++) {
+        learned += r->data.examples[i].n_learned;
+        left_out += r->data.examples[i].n_left_out;
+    }
+    put_count(p->vars, "parameters", params_count(config));
+    put_count(p->vars, "rows", rows);
+    put_count(p->vars, "labels", train.supervised);
+    put(p->vars, "labels_percent", "%.1f", 100 * (double)train.supervised / tokens);
+    put_count(p->vars, "held_out", r->n_eval);
+    put_count(p->vars, "steps", (size_t)comparison_last_step(c));
+    put_count(p->vars, "learned", learned);
+    put_count(p->vars, "left_out", left_out);
+    put(p->vars, "ratio", "%.2g", left_out ? (double)learned / (double)left_out : INFINITY);
+    put_count(p->vars, "vocab_size", (size_t)config->vocab_size);
+    put(p->vars, "guess", "%.2f", c->guess);
+    cJSON_AddNumberToObject(p->vars, "guess_value", c->guess);
+    put_count(p->vars, "chance", (size_t)fmin(exp(fmax(comparison_spread(c, 0, 0, METRIC_ASSISTANT).mean, 0)), 1e15));
+    cJSON_AddNumberToObject(p->vars, "n_seeds", (double)comparison_whole_seeds(c));
+    cJSON_AddNumberToObject(p->vars, "n_points", (double)c->n_points);
+    cJSON_AddBoolToObject(p->vars, "named", c->named);
+    if (end < 0) return;
+    put(p->vars, "end", "%s", tokenizer_piece(r->tokenizer, end));
+    cJSON_AddNumberToObject(p->vars, "end_id", end);
+    put_count(p->vars, "end_rows", rows - train.symptoms[NO_END_LEARNED].rows);
+}
+
+static void add_config(const Page *p)
+{
+    const Options *o = &p->run->options;
+    cJSON *json = options_json(o), *keys = cJSON_AddArrayToObject(p->vars, "keys");
+    for (const cJSON *v = json->child; v; v = v->next) {
+        // A run that was resumed has the page of one that was never stopped.
+        if (!options_given(o, v->string) || strcmp(v->string, "resume_from_checkpoint") == 0) continue;
+        char *value = cJSON_PrintUnformatted(v);
+        cJSON *key = add_object(keys);
+        put(key, "key", "%s", v->string);
+        put(key, "value", "%s", cJSON_IsString(v) ? v->valuestring : value);
+        cJSON_free(value);
+    }
+    cJSON_Delete(json);
+}
+
+// ---- curves -------------------------------------------------------------------------------------------------------
+
+static const struct { const char *key, *title, *note; LineKind kind; bool percent; } curves[] = {
+    {"eval_end_of_turn_loss", "Loss on the end of turn", "nats per token", LINES_EVAL, false},
+    {"eval_assistant_entropy", "Entropy on answers", "nats; how unsure the model is", LINES_EVAL, false},
+    {"eval_user_entropy", "Entropy on the user's words", "nats; how unsure the model is", LINES_EVAL, false},
+    {"eval_assistant_gradient_share", "The answers' share of the gradient", "prompts have the rest", LINES_EVAL, true},
+    {"eval_assistant_gradient_norm", "Norm of the answers' part", "on 32 held-out rows", LINES_EVAL, false},
+    {"eval_prompt_gradient_norm", "Norm of the prompts' part", "on the same rows", LINES_EVAL, false},
+    {"eval_gradient_cosine", "Cosine of the two parts", "1: they agree; below 0: they oppose", LINES_EVAL, false},
+    {"loss", "Training loss", "mean of the steps since the last point, over what each run learns", LINES_TRAIN, false}};
+
+// The numbers of the log under `key`. Of a very long run some points are left out, but never the last.
+static void add_series(PlotLine *line, const Comparison *c, size_t arm, LineKind kind, const char *key)
+{
+    enum { MOST = 500 };
+    size_t n = kind == LINES_EVAL ? c->n_points : c->n_train, stride = n / MOST + 1;
+    for (size_t i = n ? (n - 1) % stride : 0; i < n; i += stride) {
+        Spread s = comparison_value(c, arm, kind, i, key);
+        plot_point(line, (double)comparison_step(c, kind, i), s.mean, s.deviation);
+    }
+}
+
+// Takes the plot over. What has no line is not there.
+static void add_figure(cJSON *to, Plot *plot, const char *note)
+{
+    if (plot_is_drawn(plot)) {
+        Buf svg = {0};
+        cJSON *figure = cJSON_IsArray(to) ? add_object(to) : cJSON_AddObjectToObject(to, plot->id);
+        plot_svg(&svg, plot, NULL);
+        put(figure, "title", "%s", plot->title);
+        put(figure, "note", "%s", note);
+        cJSON_AddBoolToObject(figure, "log", plot_is_log(plot));
+        cJSON_AddStringToObject(figure, "svg", svg.data);
+        buf_free(&svg);
+    }
+    plot_free(plot);
+}
+
+// A line for each arm.
+static Plot plot_arms(const Page *p, const char *title, LineKind kind, const char *key, bool percent)
+{
+    Plot plot = {.id = key, .title = title, .x_title = "steps", .percent = percent};
+    for (size_t a = 0; a < p->comparison->n_arms; a++)
+        add_series(plot_line(&plot, arm_ids[a], model_name(p, 1 + a), a), p->comparison, a, kind, key);
+    return plot;
+}
+
+static Plot plot_metric(const Page *p, Metric m)
+{
+    const Comparison *c = p->comparison;
+    Plot plot = plot_arms(p, comparison_title(c, m), LINES_EVAL, metric_table[m].key, metric_table[m].as_percent);
+    if (!plot.percent) plot.mark = c->guess, plot.mark_name = "a guess";
+    return plot;
+}
+
+// What came of each weight of the prompt.
+static Plot plot_weights(const Page *p, Metric m, const char *const *ticks)
+{
+    const Comparison *c = p->comparison;
+    Plot plot = {.id = metric_table[m].key, .title = comparison_title(c, m), .x_title = "prompt_loss_weight",
+                 .percent = metric_table[m].as_percent, .prefix = "weight-", .ticks = ticks};
+    PlotLine *line = plot_line(&plot, "weight", "after the last step", 0);
     for (size_t a = 0; a < c->n_arms; a++) {
-        char from[32], to[32];
-        metric_text(m, comparison_spread(c, a, 0, m).mean, from);
-        metric_text(m, comparison_spread(c, a, c->n_points - 1, m).mean, to);
-        buf_adds(&ends, a ? "; " : "");
-        html_escape(&ends, model_name(p, 1 + a));
-        buf_addf(&ends, ": from %s to %s", from, to);
+        Spread s = comparison_spread(c, a, c->n_points - 1, m);
+        plot_point(line, (double)a, s.mean, s.deviation);
     }
-    buf_addf(&figure, "<figure>\n<figcaption>%s <span>%s%s</span></figcaption>\n", comparison_title(c, m),
-             metric_table[m].note, comparison_is_steep(c, m) ? "; log scale" : "");
-    bool ok = plot_svg(&figure, c, m, comparison_title(c, m), ends.data);
-    if (ok) buf_addf(b, "%s</figure>\n", figure.data);
-    buf_free(&figure);
-    buf_free(&ends);
+    return plot;
+}
+
+// What the log calls a role, or the end tokens of the assistant; and its stroke.
+static const struct { const char *key, *name; size_t style; } parts[] = {
+    {"assistant", "assistant", 2}, {"end_of_turn", "its end of turn", 7}, {"user", "user", 4}, {"system", "system", 3},
+    {"tool", "tool", 6}, {"template", "template", 5}, {"text", "text", 5}};
+
+// For each arm the loss of each role, on the same axis.
+static void add_roles(const Page *p)
+{
+    const Comparison *c = p->comparison;
+    cJSON *figures = cJSON_AddArrayToObject(p->vars, "role_figures"), *roles = cJSON_AddArrayToObject(p->vars, "roles");
+    double low = INFINITY, high = -INFINITY;
+    Plot plots[MAX_ARMS];
+    for (size_t a = 0; a < c->n_arms; a++) {
+        plots[a] = (Plot){.id = arm_ids[a], .prefix = "roles-", .title = model_name(p, 1 + a), .x_title = "steps"};
+        for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+            char key[48];
+            snprintf(key, sizeof key, "eval_%s_loss", parts[i].key);
+            if (isnan(comparison_value(c, 0, LINES_EVAL, c->n_points - 1, key).mean)) continue;
+            add_series(plot_line(&plots[a], parts[i].key, parts[i].name, parts[i].style), c, a, LINES_EVAL, key);
+            if (a > 0) continue;
+            cJSON *role = add_object(roles);
+            put(role, "id", "%s", parts[i].key);
+            put(role, "name", "%s", parts[i].name);
+            put_stroke(role, parts[i].style);
+        }
+        plot_range(&plots[a], &plots[a].low, &plots[a].high);
+        low = fmin(low, plots[a].low), high = fmax(high, plots[a].high);
+    }
+    for (size_t a = 0; a < c->n_arms; a++) {
+        plots[a].low = low, plots[a].high = high;
+        add_figure(figures, &plots[a], "nats per token");
+    }
+}
+
+// All figures; and curves.svg with those of the first screen.
+static bool add_figures(const Page *p, Err *e)
+{
+    const Comparison *c = p->comparison;
+    cJSON *plots = cJSON_AddObjectToObject(p->vars, "plots"), *weights = cJSON_AddArrayToObject(p->vars, "weights");
+    const char *ticks[MAX_ARMS];
+    Plot first[2], plot;
+    size_t n_first = 0;
+    Buf picture = {0};
+    for (size_t a = 0; a < c->n_arms; a++) ticks[a] = c->arms[a].folder + (c->named ? 0 : strlen("weight-"));
+    for (size_t i = 0; i < N_METRICS; i++) {
+        Metric m = metric_order[i];
+        plot = plot_metric(p, m);
+        if (plot_is_drawn(&plot) && n_first < 2) first[n_first++] = plot_metric(p, m);
+        add_figure(plots, &plot, metric_table[m].note);
+        if (c->named || c->n_arms < 3) continue;
+        plot = plot_weights(p, m, ticks);
+        add_figure(weights, &plot, "after the last step");
+    }
+    for (size_t i = 0; i < sizeof curves / sizeof *curves; i++) {
+        plot = plot_arms(p, curves[i].title, curves[i].kind, curves[i].key, curves[i].percent);
+        add_figure(plots, &plot, curves[i].note);
+    }
+    add_roles(p);
+    if (n_first) plot_picture(&picture, first, n_first);
+    for (size_t i = 0; i < n_first; i++) plot_free(&first[i]);
+    Path path = path_in(p->run->options.output_dir, "curves.svg");
+    bool ok = !n_first || file_put(path.text, picture.data, picture.len, e);
+    buf_free(&picture);
     return ok;
 }
 
-static void add_spread(Buf *b, Metric m, Spread s)
+// ---- rows ---------------------------------------------------------------------------------------------------------
+
+// A row with the first `most` of its tokens.
+static cJSON *add_row(cJSON *rows, const Page *p, const Example *ex, size_t index, size_t most)
 {
-    char mean[32], deviation[32];
-    if (isnan(s.mean)) return buf_adds(b, "<td>–</td>");
-    buf_addf(b, "<td><span>%s</span>", metric_text(m, s.mean, mean));
-    if (!isnan(s.deviation)) buf_addf(b, " <span class=\"soft\">± %s</span>", metric_text(m, s.deviation, deviation));
-    buf_adds(b, "</td>");
+    cJSON *row = add_object(rows), *tokens = cJSON_AddArrayToObject(row, "tokens");
+    cJSON_AddNumberToObject(row, "index", (double)index);
+    cJSON_AddNumberToObject(row, "line", (double)ex->line);
+    cJSON_AddNumberToObject(row, "more", ex->n > most ? (double)(ex->n - most) : 0);
+    for (size_t i = 0; i < ex->n && i < most; i++) {
+        Buf text = {0};
+        cJSON *token = add_object(tokens);
+        report_token_cell(&text, ex, i, p->showcase->tokenizer);
+        put(token, "text", "%s", text.len ? text.data : "");
+        put(token, "role", "%s", role_names[ex->roles[i]]);
+        cJSON_AddNumberToObject(token, "id", ex->ids[i]);
+        cJSON_AddNumberToObject(token, "label", ex->labels[i]);
+        cJSON_AddBoolToObject(token, "learn", ex->labels[i] != IGNORE);
+        buf_free(&text);
+    }
+    return row;
 }
 
-static void add_points(Buf *b, const Page *p, bool open)
+static void put_loss(cJSON *to, double nll)
+{
+    put(to, "loss", "%.1f", nll);
+    cJSON_AddNumberToObject(to, "heat", nll < 7 ? fmax(floor(nll), 0) : 7);
+}
+
+// Held-out rows with the loss of each model at the end. Of the first arm: the masked tokens that end a turn.
+static void add_rows(const Page *p)
+{
+    int end = turn_end(&p->run->recipe);
+    double low = INFINITY, high = -INFINITY;
+    cJSON *rows = cJSON_AddArrayToObject(p->vars, "rows_read");
+    for (size_t k = 0; k < p->showcase->n_rows; k++) {
+        const ShownRow *shown = &p->showcase->rows[k];
+        const Example *ex = shown->example;
+        cJSON *row = add_row(rows, p, ex, shown->index, SIZE_MAX), *token = json_get(row, "tokens")->child;
+        for (size_t i = 0; i < ex->n; i++, token = token->next) {
+            cJSON *models = cJSON_AddArrayToObject(token, "models");
+            for (size_t m = 0; m <= p->comparison->n_arms && i; m++)
+                put_loss(add_object(models), (double)shown->nll[m * ex->n + i]);
+            double nll = (double)shown->nll[ex->n + i];
+            if (i && ex->ids[i] == end && ex->labels[i] == IGNORE) low = fmin(low, nll), high = fmax(high, nll);
+        }
+    }
+    if (!(low < 0.1)) return;
+    put(p->vars, "end_low", "%.1f", low);
+    put(p->vars, "end_high", "%.1f", high);
+}
+
+// ---- rows over training -------------------------------------------------------------------------------------------
+
+enum { MOST_STEPS = 41, N_STILLS = 3 };                    // steps of the slider; those in print: first, middle, last
+
+static void put_said(cJSON *to, const cJSON *trace)
+{
+    put(to, "said", "%s", json_string(trace, "answer"));
+    cJSON_AddBoolToObject(to, "exact", cJSON_IsTrue(json_get(trace, "exact")));
+}
+
+// The n-th row that was traced, as an arm read it at all steps of the slider.
+static void add_arm(cJSON *arms, const Page *p, size_t arm, size_t n, const size_t points[], size_t n_points)
 {
     const Comparison *c = p->comparison;
-    buf_addf(b, "<details%s>\n<summary>Every evaluation as a table</summary>\n", open ? " open" : "");
-    for (Metric m = 0; m < N_METRICS; m++) {
-        if (!has_metric(c, m)) continue;
-        char label[80];
-        snprintf(label, sizeof label, "%s at each evaluation", comparison_title(c, m));
-        Table t = {.caption = comparison_title(c, m), .label = label, .columns = (const char *[]){"<step", NULL},
-                   .first_model = 1};
-        begin_table(b, p, &t);
-        for (size_t i = 0; i < c->n_points; i++) {
-            buf_addf(b, "<tr><th scope=\"row\">%lld</th>", (long long)c->steps[i]);
-            for (size_t a = 0; a < c->n_arms; a++) add_spread(b, m, comparison_spread(c, a, i, m));
-            buf_adds(b, "</tr>\n");
+    cJSON *to = add_object(arms), *steps = cJSON_AddArrayToObject(to, "steps");
+    cJSON_AddNumberToObject(to, "model", (double)(1 + arm));
+    for (size_t k = 0; k < n_points; k++) {
+        const cJSON *trace = comparison_trace(c, arm, points[k], n), *loss = json_get(trace, "loss")->child,
+                    *rank = json_get(trace, "rank")->child;
+        cJSON *step = add_object(steps), *tokens = cJSON_AddArrayToObject(step, "tokens");
+        cJSON_AddNumberToObject(step, "step", (double)comparison_step(c, LINES_EVAL, points[k]));
+        put_said(step, trace);
+        for (; loss && rank; loss = loss->next, rank = rank->next) {
+            cJSON *token = add_object(tokens);
+            put_loss(token, cJSON_IsNumber(loss) ? loss->valuedouble : NAN);
+            cJSON_AddNumberToObject(token, "rank", cJSON_IsNumber(rank) ? rank->valuedouble : 0);
         }
-        end_table(b, &t);
     }
-    buf_adds(b, "</details>\n");
 }
 
-static void add_curves(Buf *b, const Page *p)
+// Rows over training, for the first arm and the last: two short ones, and one for each arm that alone is right in it.
+static void add_traces(const Page *p)
 {
     const Comparison *c = p->comparison;
-    bool many = c->n_arms > 1, drawn = false;
-    Buf plots = {0};
-    for (size_t i = 0; i < N_METRICS; i++)
-        if (has_metric(c, metric_order[i]) && add_plot(&plots, p, metric_order[i])) drawn = true;
-    buf_adds(b, "<section>\n<h2>The curves</h2>\n");
-    if (drawn && many) {
-        buf_adds(b, "<ul class=\"legend\">\n");
-        add_models(b, p, 1, "<li>", "</li>\n");
-        buf_adds(b, "</ul>\n");
+    size_t arms[] = {0, c->n_arms - 1}, alone[] = {SIZE_MAX, SIZE_MAX}, points[MOST_STEPS], n = 0;
+    size_t n_points = c->n_points < MOST_STEPS ? c->n_points : MOST_STEPS;
+    cJSON *rows = cJSON_AddArrayToObject(p->vars, "traces");
+    for (size_t k = 0; k < n_points; k++) points[k] = n_points > 1 ? k * (c->n_points - 1) / (n_points - 1) : 0;
+    for (; comparison_trace(c, 0, 0, n); n++) {
+        bool exact[2];
+        for (int k = 0; k < 2; k++)
+            exact[k] = cJSON_IsTrue(json_get(comparison_trace(c, arms[k], c->n_points - 1, n), "exact"));
+        for (int k = 0; k < 2; k++)
+            if (n >= 2 && exact[k] && !exact[1 - k] && alone[k] == SIZE_MAX) alone[k] = n;
     }
-    if (drawn) buf_addf(b, "<div class=\"plots\">\n%s</div>\n", plots.data);
-    else if (c->n_points < 2) buf_adds(b, "<p class=\"note\">No curves: there was only one evaluation.</p>\n");
-    else buf_adds(b, "<p class=\"note\">The curves are missing because gnuplot, which draws them, was not found or "
-                     "failed. Install it (the package is gnuplot-nox, gnuplot or gnuplot-minimal) and run the same "
-                     "command again. The numbers are below.</p>\n");
-    if (drawn && comparison_whole_seeds(c) > 1)
-        buf_addf(b, "<p class=\"soft small\">Lines are means over %zu seeds. Each band shows one standard deviation "
-                    "above and below its line.</p>\n", comparison_whole_seeds(c));
-    add_points(b, p, !drawn);
-    buf_adds(b, "</section>\n");
-    buf_free(&plots);
-}
-
-// ---- tokens -------------------------------------------------------------------------------------------------------
-
-static void add_token_text(Buf *b, const Page *p, const Example *ex, size_t i)
-{
-    Buf text = {0};
-    report_token_cell(&text, ex, i, p->showcase->tokenizer);
-    html_escape(b, text.data ? text.data : "");
-    buf_free(&text);
-}
-
-static float nll_of(const ShownRow *row, size_t model, size_t i) { return row->nll[model * row->example->n + i]; }
-
-// One card: the token in its role's colour, framed if it is supervised, and below it each model's loss on it.
-static void add_token(Buf *b, const Page *p, const ShownRow *row, size_t i)
-{
-    const Example *ex = row->example;
-    bool learns = ex->labels[i] != IGNORE;
-    buf_addf(b, "<span class=\"tok %s\" title=\"position %zu, id %d, label %d (%s), role %s", learns ? "learn" : "mask",
-             i, ex->ids[i], ex->labels[i], learns ? "supervised" : "masked", role_names[ex->roles[i]]);
-    for (size_t k = 0; k < n_models(p) && i > 0; k++) {
-        buf_adds(b, k ? ", " : "; loss ");
-        html_escape(b, model_name(p, k));
-        buf_addf(b, " %.4f", (double)nll_of(row, k, i));
+    const size_t chosen[] = {0, 1, alone[0], alone[1]};
+    for (size_t i = 0; i < 4; i++) {
+        if (chosen[i] >= n) continue;
+        size_t index = (size_t)json_get(comparison_trace(c, 0, 0, chosen[i]), "row")->valuedouble;
+        cJSON *row = add_row(rows, p, &p->run->eval[index], index, SIZE_MAX);
+        cJSON *list = cJSON_AddArrayToObject(row, "arms");
+        if (i >= 2) cJSON_AddNumberToObject(row, "alone", (double)(1 + arms[i - 2]));
+        for (size_t k = 0; k < (c->n_arms > 1 ? 2 : 1); k++) add_arm(list, p, arms[k], chosen[i], points, n_points);
     }
-    buf_addf(b, "\"><b class=\"%s\"><bdi dir=\"auto\">", role_names[ex->roles[i]]);
-    add_token_text(b, p, ex, i);
-    buf_adds(b, "</bdi></b>");
-    for (size_t k = 0; k < n_models(p); k++) {
-        double nll = (double)nll_of(row, k, i);
-        if (i) buf_addf(b, "<i class=\"h%d\">%.1f</i>", nll >= 7 ? 7 : nll > 0 ? (int)nll : 0, nll);
-        else buf_adds(b, "<i>–</i>");
-    }
-    buf_adds(b, "</span>\n");
-}
-
-static void add_token_table(Buf *b, const Page *p, const ShownRow *row)
-{
-    const Example *ex = row->example;
-    char label[64], caption[128];
-    snprintf(label, sizeof label, "Tokens of held-out row %zu", row->index);
-    snprintf(caption, sizeof caption, "%s, with the loss of each model", label);
-    Table t = {.caption = caption, .label = label,
-               .columns = (const char *[]){"<position", "<token", "id", "label", "<role", "<status", NULL}};
-    buf_addf(b, "<details>\n<summary>The same %zu tokens as a table</summary>\n", ex->n);
-    begin_table(b, p, &t);
-    for (size_t i = 0; i < ex->n; i++) {
-        buf_addf(b, "<tr><th scope=\"row\">%zu</th><td class=\"left mono\"><bdi dir=\"auto\">", i);
-        add_token_text(b, p, ex, i);
-        buf_addf(b, "</bdi></td><td>%d</td><td>%d</td><td class=\"left\">%s</td><td class=\"left\">%s</td>", ex->ids[i],
-                 ex->labels[i], role_names[ex->roles[i]], ex->labels[i] != IGNORE ? "supervised" : "masked");
-        for (size_t k = 0; k < n_models(p); k++) {
-            if (i) buf_addf(b, "<td>%.4f</td>", (double)nll_of(row, k, i));
-            else buf_adds(b, "<td>–</td>");
-        }
-        buf_adds(b, "</tr>\n");
-    }
-    end_table(b, &t);
-    buf_adds(b, "</details>\n");
-}
-
-static void add_row(Buf *b, const Page *p, const ShownRow *row)
-{
-    const Example *ex = row->example;
-    size_t learned = 0;
-    for (size_t i = 0; i < ex->n; i++) learned += ex->labels[i] != IGNORE;
-    buf_addf(b, "<h3>Held-out row %zu (line %zu): %zu tokens, %zu of them supervised</h3>\n"
-                "<div class=\"tokens\" role=\"img\" "
-                "aria-label=\"The row as coloured tokens, each with its losses; a table of the same tokens follows\">\n"
-                "<span class=\"tok key\"><b>token</b>", row->index, ex->line, ex->n, learned);
-    add_models(b, p, 0, "<i>", "</i>");
-    buf_adds(b, "</span>\n");
-    for (size_t i = 0; i < ex->n; i++) add_token(b, p, row, i);
-    buf_adds(b, "</div>\n");
-    add_token_table(b, p, row);
-}
-
-static void add_rows(Buf *b, const Page *p)
-{
-    bool used[N_ROLES] = {false};
-    if (!p->showcase->n_rows) return;
-    for (size_t r = 0; r < p->showcase->n_rows; r++) {
-        const Example *ex = p->showcase->rows[r].example;
-        for (size_t i = 0; i < ex->n; i++) used[ex->roles[i]] = true;
-    }
-    buf_adds(b, "<section>\n<h2>Rows, token by token</h2>\n<p>This is a row as the trainer sees it: tokens, each with "
-                "a role. A supervised token has a label; all other tokens have none. Below each token "
-                "is its loss, in nats, for each model: how much the token surprised the model. Point at a token for "
-                "its id and label.</p>\n<ul class=\"chips\">\n<li class=\"soft\">role</li>\n");
-    for (int r = 0; r < N_ROLES; r++)
-        if (used[r]) buf_addf(b, "<li class=\"%s\">%s</li>\n", role_names[r], role_names[r]);
-    buf_adds(b, "</ul>\n<ul class=\"chips\">\n<li class=\"tok learn\"><b>supervised</b></li>\n"
-                "<li class=\"tok mask\">masked (label -100)</li>\n<li class=\"soft\">loss</li>\n");
-    for (int h = 0; h < 8; h++) buf_addf(b, "<li class=\"h%d\">%d%s</li>\n", h, h, h == 7 ? " or more" : "");
-    buf_adds(b, "</ul>\n");
-    for (size_t r = 0; r < p->showcase->n_rows; r++) add_row(b, p, &p->showcase->rows[r]);
-    buf_adds(b, "</section>\n");
 }
 
 // ---- questions ----------------------------------------------------------------------------------------------------
 
-static void add_answer(Buf *b, const char *text)
-{
-    buf_adds(b, "<dd class=\"said\" dir=\"auto\"><bdi dir=\"auto\">");
-    html_escape(b, text);
-    buf_adds(b, "</bdi>");
-}
-
-// What the model is given: the text of the tokens before the answer. The template's parts are set in another type.
-static void add_prompt(Buf *b, const Page *p, const Question *q)
+// What the models are given: the text before the answer, the template's parts apart from the others.
+static void add_prompt(cJSON *to, const Page *p, const Question *q)
 {
     const Example *ex = q->example;
-    buf_adds(b, "<p class=\"said\" dir=\"auto\">");
+    cJSON *parts_of = cJSON_AddArrayToObject(to, "prompt");
     for (size_t i = 0, end; i < q->first; i = end) {
         bool template = ex->roles[i] == ROLE_TEMPLATE;
         Buf text = {0};
         for (end = i; end < q->first && (ex->roles[end] == ROLE_TEMPLATE) == template; end++) {}
         report_added_text(&text, ex->ids, i, end, p->showcase->tokenizer);
-        buf_adds(b, template ? "<bdi class=\"mono soft\">" : "<bdi dir=\"auto\">");
-        html_escape(b, text.data ? text.data : "");
-        buf_adds(b, "</bdi>");
+        cJSON *part = add_object(parts_of);
+        put(part, "text", "%s", text.len ? text.data : "");
+        cJSON_AddBoolToObject(part, "template", template);
         buf_free(&text);
     }
-    buf_adds(b, "</p>\n");
 }
 
-static void add_question(Buf *b, const Page *p, const Question *q)
+static void add_questions(const Page *p)
 {
-    Buf reference = {0};
-    showcase_text(&reference, p->showcase->tokenizer, q->example->ids + q->first, q->end - q->first);
-    buf_adds(b, "<li>\n");
-    add_prompt(b, p, q);
-    buf_adds(b, "<dl class=\"answers\">\n<div><dt>reference</dt>");
-    add_answer(b, reference.data);
-    buf_adds(b, "</dd></div>\n");
-    for (size_t k = 0; k < n_models(p); k++) {
-        buf_adds(b, "<div><dt>");
-        add_model(b, p, k);
-        buf_adds(b, "</dt>");
-        add_answer(b, q->answers[k] && *q->answers[k] ? q->answers[k] : "(nothing)");
-        if (q->exact[k]) buf_adds(b, " <span class=\"exact\">✓ exact</span>");
-        buf_adds(b, "</dd></div>\n");
+    cJSON *questions = cJSON_AddArrayToObject(p->vars, "questions");
+    for (size_t i = 0; i < p->showcase->n_questions; i++) {
+        const Question *q = &p->showcase->questions[i];
+        cJSON *question = add_object(questions), *answers = cJSON_AddArrayToObject(question, "answers");
+        Buf reference = {0};
+        showcase_text(&reference, p->showcase->tokenizer, q->example->ids + q->first, q->end - q->first);
+        add_prompt(question, p, q);
+        if (q->end > q->first) put(question, "reference", "%s", reference.len ? reference.data : "");
+        for (size_t k = 0; k <= p->comparison->n_arms; k++) {
+            cJSON *answer = add_object(answers);
+            put(answer, "said", "%s", q->answers[k] ? q->answers[k] : "");
+            cJSON_AddBoolToObject(answer, "exact", q->exact[k]);
+        }
+        buf_free(&reference);
     }
-    buf_adds(b, "</dl>\n</li>\n");
-    buf_free(&reference);
 }
 
-static void add_questions(Buf *b, const Page *p)
-{
-    if (!p->showcase->n_questions) return;
-    buf_adds(b, "<section>\n<h2>The same questions, answered</h2>\n<p>No run was trained on these held-out questions. "
-                "Each model answers with its most likely tokens, one after the other, until the token that ends a turn."
-                "</p>\n<ol class=\"asked\">\n");
-    for (size_t i = 0; i < p->showcase->n_questions; i++) add_question(b, p, &p->showcase->questions[i]);
-    buf_adds(b, "</ol>\n</section>\n");
-}
+// ---- the page -----------------------------------------------------------------------------------------------------
 
-// ---- numbers and configuration ------------------------------------------------------------------------------------
-
-static void add_numbers(Buf *b, const Page *p)
+// The page's policy forbids all that comes from elsewhere, and all scripts but its own: it has that one's SHA-256, in
+// base 64.
+static void put_hash(cJSON *to)
 {
-    const Comparison *c = p->comparison;
-    char caption[128];
-    const char *columns[N_METRICS + 2] = {"<model"};
-    size_t n = 1;
-    for (Metric m = 0; m < N_METRICS; m++)
-        if (has_metric(c, m)) columns[n++] = comparison_title(c, m);
-    snprintf(caption, sizeof caption, "Before training, and after %lld steps%s", (long long)c->steps[c->n_points - 1],
-             comparison_whole_seeds(c) > 1 ? ": mean ± standard deviation over seeds" : "");
-    Table t = {.class = "final", .caption = caption, .label = "Final numbers", .columns = columns,
-               .first_model = n_models(p)};
-    buf_adds(b, "<section>\n<h2>The numbers</h2>\n");
-    begin_table(b, p, &t);
-    for (size_t k = 0; k < n_models(p); k++) {
-        size_t arm = k ? k - 1 : 0, i = k ? c->n_points - 1 : 0;
-        buf_adds(b, "<tr><th scope=\"row\">");
-        add_model(b, p, k);
-        buf_adds(b, "</th>");
-        for (Metric m = 0; m < N_METRICS; m++)
-            if (has_metric(c, m)) add_spread(b, m, comparison_spread(c, arm, i, m));
-        buf_adds(b, "</tr>\n");
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    char hex[68], hash[45];
+    sha256_hex(page_js, strlen(page_js), hex);
+    memcpy(hex + 64, "00", 3);                             // 66 digits of 4 bits are 44 of 6 bits
+    for (int i = 0; i < 22; i++) {
+        unsigned bits = 0;
+        sscanf(hex + 3 * i, "%3x", &bits);
+        hash[2 * i] = digits[bits >> 6];
+        hash[2 * i + 1] = digits[bits & 63];
     }
-    end_table(b, &t);
-    buf_adds(b, "</section>\n");
-}
-
-static void add_config(Buf *b, const Page *p)
-{
-    cJSON *json = options_json(p->options);
-    Table t = {.class = "config", .caption = "Keys that were set; all others have their default values",
-               .columns = (const char *[]){"<key", "<value", NULL}, .first_model = n_models(p)};
-    buf_adds(b, "<section>\n<h2>The configuration</h2>\n");
-    begin_table(b, p, &t);
-    for (const cJSON *v = json->child; v; v = v->next) {
-        // A run that was resumed has the page of one that was never stopped.
-        if (!options_given(p->options, v->string) || strcmp(v->string, "resume_from_checkpoint") == 0) continue;
-        char *value = cJSON_PrintUnformatted(v);
-        buf_addf(b, "<tr><th scope=\"row\" class=\"mono\">%s</th><td class=\"mono\"><bdi>", v->string);
-        html_escape(b, cJSON_IsString(v) ? v->valuestring : value);
-        buf_adds(b, "</bdi></td></tr>\n");
-        cJSON_free(value);
-    }
-    end_table(b, &t);
-    buf_adds(b, "</section>\n");
-    cJSON_Delete(json);
+    hash[43] = '=';                                        // the last of them has nothing of the hash
+    hash[44] = 0;
+    put(to, "hash", "%s", hash);
 }
 
 bool page_report(const Run *r, const Config *c, const char *command, const Comparison *comparison, const Showcase *show,
                  Err *e)
 {
-    const Page page = {.command = command, .options = &r->options, .comparison = comparison, .showcase = show,
-                       .train = dataset_summary(r->data.examples, r->n_train, r->tokenizer),
-                       .eval = dataset_summary(r->eval, r->n_eval, r->tokenizer), .n_params = params_count(c)};
+    cJSON *vars = cJSON_CreateObject();
+    const Page page = {r, comparison, show, vars};
     Buf b = {0};
-    add_head(&b, &page);
-    add_curves(&b, &page);
-    add_rows(&b, &page);
-    add_questions(&b, &page);
-    add_numbers(&b, &page);
-    add_config(&b, &page);
-    buf_adds(&b, "</main>\n<footer class=\"soft small\"><p>Written by sft.c, which trains small Llamas in C. This file "
-                 "is complete: it loads nothing and runs no script.</p></footer>\n</body>\n</html>\n");
+    const Example *first = dataset_summary(r->data.examples, r->n_train, r->tokenizer).first;
+    put(vars, "command", "%s", command);
+    put(vars, "dataset", "%s", r->options.dataset_name);
+    put_hash(vars);
+    cJSON_AddStringToObject(vars, "css", page_css);
+    cJSON_AddStringToObject(vars, "js", page_js);
+    add_models(&page);
+    add_found(&page);
+    add_metrics(&page);
+    add_lines(&page);
+    add_facts(&page, c);
+    add_config(&page);
+    add_row(cJSON_AddArrayToObject(vars, "mask"), &page, first, first->row, 200);
+    add_rows(&page);
+    add_traces(&page);
+    add_questions(&page);
     Path path = path_in(r->options.output_dir, "report.html");
-    bool ok = file_put(path.text, b.data, b.len, e);
+    Template *t = template_parse(page_html, strlen(page_html), "page.html", e);
+    bool ok = t && add_figures(&page, e) && template_render(t, vars, &b, NULL, e) &&
+              file_put(path.text, b.data, b.len, e);
     if (ok) printf("the report is %s\n", path.text);
+    template_free(t);
+    cJSON_Delete(vars);
     buf_free(&b);
     return ok;
 }

@@ -1,4 +1,4 @@
-// page: report.html: what was run and what came of it, as one file that needs nothing else: no network, no script.
+// page: report.html: what was run and what came of it, as one file that loads nothing and is complete without a script.
 #ifndef PAGE_H
 #define PAGE_H
 
@@ -7,8 +7,8 @@
 #include "showcase.h"
 
 // Writes output_dir/report.html of a run (a comparison of one arm) or of a comparison. `command`: what was run, as
-// "./train compare". In the showcase, model 1 + a is that of arm a. The curves are drawn by gnuplot; where that is not
-// installed the page says so and keeps its tables.
+// "./train compare". In the showcase, model 1 + a is that of arm a. And output_dir/curves.svg: the curves of the page's
+// first screen.
 bool page_report(const Run *r, const Config *c, const char *command, const Comparison *comparison, const Showcase *show,
                  Err *e);
 

@@ -1,142 +1,238 @@
-// plot: see plot.h. gnuplot reads a script from its stdin and writes SVG to its stdout. A page does not need what comes
-// before the end of its <defs> (an XML prologue, symbols that are not used): that is left out.
+// plot: see plot.h.
 #include "plot.h"
 
-#include <fcntl.h>
+#include "page.h"
+
 #include <math.h>
-#include <spawn.h>
+#include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
-extern char **environ;
+enum { WIDTH = 350, HEIGHT = 215, LEFT = 44, RIGHT = 338, TOP = 8, BOTTOM = 180 };
 
-enum { WIDTH = 350, HEIGHT = 215, N_COLOURS = 4, N_DASHES = 4 };
+static const struct { const char *colour, *dashes; } styles[N_STYLES] = {
+    {"#0072b2", "none"}, {"#d55e00", "7 4"}, {"#008a64", "2 3"}, {"#b0619a", "9 3 2 3"},
+    {"#5a6fd6", "none"}, {"#6b7a85", "7 4"}, {"#96591f", "2 3"}, {"#7a6a00", "9 3 2 3"}};
 
-static const char *const colours[N_COLOURS] = {"#0072b2", "#d55e00", "#008a64", "#b0619a"};
-static const char *const dashes[N_DASHES] = {"none", "7 4", "2 3", "9 3 2 3"};
-static const char *const gnuplot_dashes[N_DASHES] = {"1", "(14,8)", "(4,6)", "(18,6,4,6)"};   // half pixels, at lw 2
+const char *plot_colour(size_t style) { return styles[style % N_STYLES].colour; }
+const char *plot_dashes(size_t style) { return styles[style % N_STYLES].dashes; }
 
-const char *plot_colour(size_t arm) { return colours[arm % N_COLOURS]; }
-const char *plot_dashes(size_t arm) { return dashes[arm % N_DASHES]; }
-
-// ---- the script ---------------------------------------------------------------------------------------------------
-
-// A mean and the ends of its band, in the plot's units.
-typedef struct { double low, mean, high; } Stroke;
-
-static Stroke stroke_at(const Comparison *c, size_t arm, size_t point, Metric metric)
+void plot_free(Plot *p)
 {
-    Spread s = comparison_spread(c, arm, point, metric);
-    double d = isnan(s.deviation) ? 0 : s.deviation;
-    if (!metric_table[metric].as_percent) return (Stroke){s.mean - d, s.mean, s.mean + d};
-    return (Stroke){100 * fmax(s.mean - d, 0), 100 * s.mean, 100 * fmin(s.mean + d, 1)};       // per cent
+    for (size_t i = 0; i < p->n_lines; i++) free(p->lines[i].points);
+    *p = (Plot){0};
 }
 
-static void add_data(Buf *script, const Comparison *c, size_t arm, Metric metric)
+PlotLine *plot_line(Plot *p, const char *id, const char *name, size_t style)
 {
-    buf_addf(script, "$arm%zu << EOD\n", arm);
-    for (size_t i = 0; i < c->n_points; i++) {
-        Stroke s = stroke_at(c, arm, i, metric);
-        buf_addf(script, "%lld %.9g %.9g %.9g\n", (long long)c->steps[i], s.mean, s.low, s.high);
-    }
-    buf_adds(script, "EOD\n");
+    PlotLine *line = &p->lines[p->n_lines++];
+    *line = (PlotLine){.id = id, .name = name, .style = style};
+    return line;
 }
 
-// The y axis holds lines and bands. A share has an axis that begins at 0.
-static void add_range(Buf *script, const Comparison *c, Metric metric)
+void plot_point(PlotLine *line, double x, double y, double deviation)
 {
-    double low = INFINITY, high = -INFINITY;
-    for (size_t a = 0; a < c->n_arms; a++)
-        for (size_t i = 0; i < c->n_points; i++) {
-            Stroke s = stroke_at(c, a, i, metric);
-            low = fmin(low, s.low);
-            high = fmax(high, s.high);
+    ARRAY_ROOM(line->points, line->n, line->cap);
+    line->points[line->n++] = (PlotPoint){x, y, deviation};
+}
+
+// ---- scales -------------------------------------------------------------------------------------------------------
+
+static double band(const PlotPoint *p) { return isnan(p->deviation) ? 0 : p->deviation; }
+
+bool plot_is_drawn(const Plot *p)
+{
+    for (size_t i = 0; i < p->n_lines; i++)
+        for (size_t k = 1; k < p->lines[i].n; k++)
+            if (isfinite(p->lines[i].points[k - 1].y) && isfinite(p->lines[i].points[k].y)) return true;
+    return false;
+}
+
+void plot_range(const Plot *p, double *low, double *high)
+{
+    *low = INFINITY, *high = -INFINITY;
+    for (size_t i = 0; i < p->n_lines; i++)
+        for (size_t k = 0; k < p->lines[i].n; k++) {
+            double y = p->lines[i].points[k].y;
+            if (isfinite(y)) *low = fmin(*low, y), *high = fmax(*high, y);
         }
-    double room = high > low ? 0.06 * (high - low) : 1;
-    if (comparison_is_steep(c, metric) && low > 0)
-        buf_addf(script, "set logscale y\nset ytics (0.001,0.002,0.005,0.01,0.02,0.05,0.1,0.2,0.5,1,2,5,10,20,50)\n"
-                         "set yrange [%.9g:%.9g]\n", low / 1.1, high * 1.1);
-    else if (metric_table[metric].as_percent)
-        buf_addf(script, "set yrange [0:%.9g]\nset format y \"%%g %%%%\"\n", high > 0 ? fmin(high + room, 100) : 100);
-    else buf_addf(script, "set yrange [%.9g:%.9g]\n", fmax(low - room, 0), high + room);
 }
 
-static void add_script(Buf *script, const Comparison *c, Metric metric)
+bool plot_is_log(const Plot *p)
 {
-    buf_addf(script,
-             "set terminal svg name \"%s\" size %d,%d dynamic font \"sans-serif,12\"\n"
-             "set border 3 lc rgb \"#808080\"\nset tics nomirror out scale 0.5\n"
-             "set grid ytics lt 1 lc rgb \"#808080\"\nunset key\n"
-             "set xrange [%lld:%lld]\nset xlabel \"steps\" offset 0,0.4\n"
-             "set lmargin 7\nset rmargin 2.5\nset tmargin 0.7\nset bmargin 3\n",
-             metric_table[metric].key, WIDTH, HEIGHT, (long long)c->steps[0], (long long)c->steps[c->n_points - 1]);
-    add_range(script, c, metric);
-    for (size_t a = 0; a < c->n_arms; a++) add_data(script, c, a, metric);
-    buf_adds(script, "plot ");
-    for (size_t a = 0; comparison_whole_seeds(c) > 1 && a < c->n_arms; a++)
-        buf_addf(script, "$arm%zu using 1:3:4 with filledcurves fs transparent solid 0.22 noborder lc rgb \"%s\" "
-                         "title \"%s\", ", a, plot_colour(a), c->arms[a].slug);
-    for (size_t a = 0; a < c->n_arms; a++)
-        buf_addf(script, "%s$arm%zu using 1:2 with lines lw 2 dt %s lc rgb \"%s\" title \"%s\"", a ? ", " : "", a,
-                 gnuplot_dashes[a % N_DASHES], plot_colour(a), c->arms[a].slug);
-    buf_adds(script, "\n");
+    double low = p->low, high = p->high;
+    if (low == high) plot_range(p, &low, &high);
+    return !p->percent && low > 0 && high > 8 * low;
 }
 
-// ---- gnuplot ------------------------------------------------------------------------------------------------------
+typedef struct { double x0, x1, y0, y1; bool log; } Scale;
 
-static pid_t start_gnuplot(int input, int output)
+// Bands are inside too, but of shares and on a logarithmic scale not what reaches below 0.
+static Scale scale_of(const Plot *p)
 {
-    char *arguments[] = {"gnuplot", "-d", NULL};           // -d: no settings of the user's own
-    posix_spawn_file_actions_t files;
-    pid_t child = -1;
-    posix_spawn_file_actions_init(&files);
-    posix_spawn_file_actions_adddup2(&files, input, STDIN_FILENO);
-    posix_spawn_file_actions_adddup2(&files, output, STDOUT_FILENO);
-    posix_spawn_file_actions_addopen(&files, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
-    if (posix_spawnp(&child, arguments[0], &files, NULL, arguments, environ) != 0) child = -1;
-    posix_spawn_file_actions_destroy(&files);
-    return child;
+    Scale s = {INFINITY, -INFINITY, p->low, p->high, plot_is_log(p)};
+    bool given = p->low != p->high;
+    if (!given) plot_range(p, &s.y0, &s.y1);
+    for (size_t i = 0; i < p->n_lines; i++)
+        for (size_t k = 0; k < p->lines[i].n; k++) {
+            const PlotPoint *at = &p->lines[i].points[k];
+            s.x0 = fmin(s.x0, at->x), s.x1 = fmax(s.x1, at->x);
+            if (given || !isfinite(at->y)) continue;
+            if (at->y > band(at) || (!s.log && !p->percent)) s.y0 = fmin(s.y0, at->y - band(at));
+            s.y1 = fmax(s.y1, at->y + band(at));
+        }
+    if (s.x1 <= s.x0) s.x1 = s.x0 + 1;
+    double room = s.y1 > s.y0 ? 0.06 * (s.y1 - s.y0) : s.y1 != 0 ? 0.1 * fabs(s.y1) : 0.01;
+    if (s.log) s.y0 = log(s.y0 / 1.1), s.y1 = log(s.y1 * 1.1);
+    else if (p->percent) s.y0 = fmin(s.y0, 0), s.y1 = s.y1 > 1 ? s.y1 : fmin(s.y1 + room, 1);
+    else s.y0 = s.y0 >= 0 ? fmax(s.y0 - room, 0) : s.y0 - room, s.y1 += room;
+    return s;
 }
 
-// The script goes in and the picture comes out through files without a name, so that neither waits for the other.
-static bool run_gnuplot(Buf *svg, const Buf *script)
+static double x_of(const Scale *s, double x) { return LEFT + (RIGHT - LEFT) * (x - s->x0) / (s->x1 - s->x0); }
+
+static double y_of(const Scale *s, double y)
 {
-    FILE *input = tmpfile(), *output = tmpfile();
-    bool ok = input && output && fwrite(script->data, 1, script->len, input) == script->len && fflush(input) == 0;
-    int status = -1;
-    if (ok) {
-        rewind(input);
-        pid_t child = start_gnuplot(fileno(input), fileno(output));
-        ok = child > 0 && waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0;
+    double v = s->log ? log(fmax(y, 1e-300)) : y;
+    return fmin(fmax(BOTTOM - (BOTTOM - TOP) * (v - s->y0) / (s->y1 - s->y0), TOP), BOTTOM);
+}
+
+// 1, 2 or 5 times a power of ten: the least that makes at most five steps of the range.
+static double nice_step(double range)
+{
+    double power = pow(10, floor(log10(range / 5))), part = range / 5 / power;
+    return power * (part <= 1 ? 1 : part <= 2 ? 2 : part <= 5 ? 5 : 10);
+}
+
+static void add_y_tick(Buf *b, const Scale *s, const Plot *p, double v)
+{
+    double y = y_of(s, v);
+    buf_addf(b, "<path class=\"gridline\" d=\"M%d %.1fH%d\"/><text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%g%s</text>",
+             LEFT, y, RIGHT, LEFT - 5, y + 4, (p->percent ? 100 : 1) * (fabs(v) < 1e-12 ? 0 : v),
+             p->percent ? "%" : "");
+}
+
+// On a logarithmic scale: 1, 2 and 5 times the powers of ten, or the powers alone if these are many.
+static void add_axes(Buf *b, const Scale *s, const Plot *p)
+{
+    static const double parts[] = {1, 2, 5};
+    buf_adds(b, "<g class=\"y\">");
+    if (s->log) {
+        int first = (int)floor(s->y0 / log(10)), last = (int)ceil(s->y1 / log(10));
+        for (int i = first; i <= last; i++)
+            for (int k = 0; k < (last - first > 3 ? 1 : 3); k++) {
+                double v = parts[k] * pow(10, i);
+                if (log(v) >= s->y0 && log(v) <= s->y1) add_y_tick(b, s, p, v);
+            }
+    } else {
+        double step = nice_step(s->y1 - s->y0);
+        for (double v = ceil(s->y0 / step) * step; v <= s->y1 + 1e-9 * step; v += step) add_y_tick(b, s, p, v);
     }
-    if (ok) rewind(output);
-    char part[4096];
-    for (size_t n; ok && (n = fread(part, 1, sizeof part, output)) > 0;) buf_add(svg, part, n);
-    if (input) fclose(input);
-    if (output) fclose(output);
-    return ok;
+    buf_adds(b, "</g>\n<g>");
+    double step = p->ticks ? 1 : fmax(nice_step(s->x1 - s->x0), 1);
+    for (double v = ceil(s->x0 / step) * step; v <= s->x1 + 1e-9 * step; v += step) {
+        buf_addf(b, "<text class=\"x\" data-x=\"%g\" x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">", v, x_of(s, v),
+                 BOTTOM + 15);
+        if (p->ticks) buf_addf(b, "%s</text>", p->ticks[(size_t)v]);
+        else buf_addf(b, "%g</text>", v);
+    }
+    buf_addf(b, "<text x=\"%d\" y=\"%d\" text-anchor=\"middle\">%s</text><path class=\"axis\" d=\"M%d %dV%dH%d\"/>",
+             (LEFT + RIGHT) / 2, BOTTOM + 31, p->x_title, LEFT, TOP, BOTTOM, RIGHT);
+    double mark = s->log ? log(p->mark) : p->mark, y = y_of(s, p->mark);
+    if (p->mark_name && mark > s->y0 && mark < s->y1)
+        buf_addf(b, "<path class=\"mark\" data-y=\"%g\" d=\"M%d %.1fH%d\"/><text x=\"%d\" y=\"%.1f\" "
+                    "text-anchor=\"end\">%s</text>", p->mark, LEFT, y, RIGHT, RIGHT, y - 4, p->mark_name);
+    buf_adds(b, "</g>\n");
 }
 
-bool plot_svg(Buf *out, const Comparison *c, Metric metric, const char *title, const char *description)
+static void add_band(Buf *b, const Scale *s, const PlotLine *line)
 {
-    double low, high;
-    if (c->n_points < 2 || !comparison_range(c, metric, &low, &high)) return false;
-    Buf script = {0}, svg = {0};
-    add_script(&script, c, metric);
-    bool ok = run_gnuplot(&svg, &script);
-    const char *begin = ok && svg.data ? strstr(svg.data, "</defs>") : NULL;
-    const char *end = begin ? strstr(begin, "</svg>") : NULL;
-    if (end) {
-        const char *name = metric_table[metric].key;
-        buf_addf(out, "<svg class=\"plot\" viewBox=\"0 0 %d %d\" role=\"img\" aria-labelledby=\"%s-title %s-text\">\n"
-                      "<title id=\"%s-title\">%s</title><desc id=\"%s-text\">%s</desc>\n<g>\n",
-                 WIDTH, HEIGHT, name, name, name, title, name, description);
-        begin += strlen("</defs>");
-        buf_add(out, begin, (size_t)(end - begin));        // closes the <g>: gnuplot opened its own before <defs>
-        buf_adds(out, "</svg>\n");
+    bool any = false;
+    for (size_t i = 0; i < line->n; i++) any = any || !isnan(line->points[i].deviation);
+    if (!any) return;
+    buf_addf(b, "<polygon fill=\"%s\" points=\"", plot_colour(line->style));
+    for (size_t i = 0; i < 2 * line->n; i++) {             // along the upper edge, and back along the lower one
+        const PlotPoint *p = &line->points[i < line->n ? i : 2 * line->n - 1 - i];
+        double y = p->y + (i < line->n ? band(p) : -band(p));
+        if (isfinite(p->y)) buf_addf(b, "%.1f,%.1f ", x_of(s, p->x), y_of(s, y));
     }
-    buf_free(&script);
-    buf_free(&svg);
-    return end != NULL;
+    buf_adds(b, "\"/>");
+}
+
+static void add_line(Buf *b, const Scale *s, const PlotLine *line)
+{
+    bool pen = false;
+    buf_addf(b, "<g data-line=\"%s\" data-name=\"", line->id);
+    html_escape(b, line->name);
+    buf_adds(b, "\" data-points=\"");
+    for (size_t i = 0; i < line->n; i++) {
+        const PlotPoint *p = &line->points[i];
+        if (isfinite(p->y)) buf_addf(b, "%.6g %.6g %.4g%s", p->x, p->y, band(p), i + 1 < line->n ? "," : "");
+    }
+    buf_adds(b, "\">");
+    add_band(b, s, line);
+    buf_adds(b, "<path class=\"curve\" d=\"");
+    for (size_t i = 0; i < line->n; i++) {
+        const PlotPoint *p = &line->points[i];
+        if (isfinite(p->y)) buf_addf(b, "%c%.1f %.1f", pen ? 'L' : 'M', x_of(s, p->x), y_of(s, p->y));
+        pen = isfinite(p->y);
+    }
+    buf_addf(b, "\" stroke=\"%s\" stroke-dasharray=\"%s\"/></g>\n", plot_colour(line->style), plot_dashes(line->style));
+}
+
+void plot_svg(Buf *out, const Plot *p, const char *at)
+{
+    Scale s = scale_of(p);
+    double unit = p->percent ? 100 : 1;
+    char id[80];
+    snprintf(id, sizeof id, "%s%s", p->prefix ? p->prefix : "", p->id);
+    if (at) buf_addf(out, "<svg %s viewBox=\"0 0 %d %d\">\n", at, WIDTH, HEIGHT);
+    else {
+        buf_addf(out, "<svg class=\"plot\" viewBox=\"0 0 %d %d\" role=\"img\" aria-labelledby=\"%s-title %s-text\" "
+                      "data-x=\"%s\" data-range=\"%.9g %.9g %d %d\">\n<title id=\"%s-title\">", WIDTH, HEIGHT, id, id,
+                 p->x_title, s.log ? exp(s.y0) : s.y0, s.log ? exp(s.y1) : s.y1, s.log, p->percent, id);
+        html_escape(out, p->title);
+        buf_addf(out, "</title><desc id=\"%s-text\">", id);
+        for (size_t i = 0; i < p->n_lines; i++) {
+            const PlotLine *line = &p->lines[i];
+            html_escape(out, line->name);
+            if (line->n)
+                buf_addf(out, ": from %.4g to %.4g%s; ", unit * line->points[0].y, unit * line->points[line->n - 1].y,
+                         p->percent ? " %" : "");
+        }
+        buf_adds(out, "</desc>\n");
+    }
+    add_axes(out, &s, p);
+    for (size_t i = 0; i < p->n_lines; i++) add_line(out, &s, &p->lines[i]);
+    buf_adds(out, "</svg>\n");
+}
+
+void plot_picture(Buf *out, const Plot *plots, size_t n)
+{
+    enum { GAP = 20, HEAD = 62 };
+    size_t width = n * WIDTH + (n + 1) * GAP, height = HEAD + HEIGHT + GAP, x = GAP;
+    buf_addf(out, "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %zu %zu\" width=\"%zu\" "
+                  "height=\"%zu\">\n<style>svg { --bg: #fdfdfb; --fg: #1c1e21; --line: #d9dcd8; --soft: #575d65 }\n"
+                  "@media (prefers-color-scheme: dark) { svg { --bg: #15171a; --fg: #e7e8e9; --line: #363b41; "
+                  "--soft: #a9b0b8 } }\n"
+                  "rect { fill: var(--bg) } text { fill: var(--fg); font: 12px sans-serif } path { fill: none }\n"
+                  ".gridline { stroke: var(--line) } .axis, .mark { stroke: var(--soft) } "
+                  ".mark { stroke-dasharray: 1 3 }\n"
+                  ".curve { stroke-width: 2 } polygon { opacity: .22 } .name { font-weight: bold }</style>\n"
+                  "<rect width=\"%zu\" height=\"%zu\" rx=\"8\"/>\n", width, height, width, height, width, height);
+    for (size_t i = 0; i < plots->n_lines; i++) {
+        const PlotLine *line = &plots->lines[i];
+        buf_addf(out, "<path class=\"curve\" d=\"M%zu 24h28\" stroke=\"%s\" stroke-dasharray=\"%s\"/><text x=\"%zu\" "
+                      "y=\"28\">", x, plot_colour(line->style), plot_dashes(line->style), x + 34);
+        html_escape(out, line->name);
+        buf_adds(out, "</text>\n");
+        x += 60 + 7 * strlen(line->name);
+    }
+    for (size_t i = 0; i < n; i++) {
+        char at[80];
+        x = GAP + i * (WIDTH + GAP);
+        snprintf(at, sizeof at, "x=\"%zu\" y=\"%d\" width=\"%d\" height=\"%d\"", x, HEAD, WIDTH, HEIGHT);
+        buf_addf(out, "<text class=\"name\" x=\"%zu\" y=\"%d\">%s</text>\n", x, HEAD - 8, plots[i].title);
+        plot_svg(out, &plots[i], at);
+    }
+    buf_adds(out, "</svg>\n");
 }

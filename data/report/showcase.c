@@ -38,6 +38,13 @@ static void choose_row(Showcase *s, const Run *r, bool rich, size_t limit)
     s->rows[s->n_rows++] = (ShownRow){ex, best, mem_alloc(s->n_models * ex->n, sizeof(float))};
 }
 
+static void add_question(Showcase *s, Question q)
+{
+    q.answers = mem_alloc(s->n_models, sizeof *q.answers);
+    q.exact = mem_alloc(s->n_models, sizeof *q.exact);
+    s->questions[s->n_questions++] = q;
+}
+
 static void choose_questions(Showcase *s, const Run *r)
 {
     for (size_t i = 0; i < r->n_eval && s->n_questions < MAX_QUESTIONS; i++) {
@@ -46,10 +53,30 @@ static void choose_questions(Showcase *s, const Run *r)
         if (ex->dropped || !showcase_find_answer(ex, 0, &q.first, &q.end)) continue;
         if (q.first == 0 || q.first > MAX_PROMPT) continue;
         if (ex->truncated && q.end == ex->n) continue;     // its answer was cut
-        q.answers = mem_alloc(s->n_models, sizeof *q.answers);
-        q.exact = mem_alloc(s->n_models, sizeof *q.exact);
-        s->questions[s->n_questions++] = q;
+        add_question(s, q);
     }
+}
+
+// A greeting, which rows like the training rows seldom have. None where the template refuses it or makes it long.
+static void add_hello(Showcase *s, const Run *r)
+{
+    cJSON *messages = cJSON_CreateArray();
+    Encoding hello = {0};
+    Buf text = {0};
+    Err e;
+    message_add(messages, "user", "Hello");
+    if (s->n_questions && r->template && conversation_text(&text, &r->recipe, NULL, messages, true, &e) && text.len &&
+        recipe_encode(&r->recipe, text.data, text.len, false, &hello, &e) && hello.n <= MAX_PROMPT &&
+        (!r->recipe.max_length || hello.n <= r->recipe.max_length)) {
+        s->hello = (Example){.n = hello.n, .ids = hello.ids, .roles = mem_alloc(hello.n, 1)};
+        for (size_t i = 0; i < hello.n; i++)
+            s->hello.roles[i] = tokenizer_is_special(r->tokenizer, hello.ids[i]) ? ROLE_TEMPLATE : ROLE_USER;
+        add_question(s, (Question){.example = &s->hello, .first = hello.n, .end = hello.n});
+        hello.ids = NULL;                                  // they are the example's now
+    }
+    encoding_free(&hello);
+    buf_free(&text);
+    cJSON_Delete(messages);
 }
 
 void showcase_init(Showcase *s, const Run *r, size_t n_models)
@@ -59,6 +86,7 @@ void showcase_init(Showcase *s, const Run *r, size_t n_models)
     choose_row(s, r, false, SHORT_ROW);
     choose_row(s, r, true, LONG_ROW);
     choose_questions(s, r);
+    add_hello(s, r);
 }
 
 void showcase_free(Showcase *s)
@@ -69,6 +97,7 @@ void showcase_free(Showcase *s)
         free(s->questions[i].answers);
         free(s->questions[i].exact);
     }
+    example_free(&s->hello);
     free(s->seen);
     *s = (Showcase){0};
 }
@@ -106,13 +135,13 @@ bool showcase_answer(Buf *out, Sampler *sampler, const Example *ex, size_t first
         int id = sampler_choose(sampler, 0, 1, NULL);
         if (same == n && same < reference && ex->ids[first + same] == id) same++;
         said[n++] = id;
-        bool ends = same == reference || id == tokenizer_eos(t) || tokenizer_is_special(t, id);
+        bool ends = (same && same == reference) || id == tokenizer_eos(t) || tokenizer_is_special(t, id);
         if (ends || sampler->n_cached == sampler->capacity) break;
         sampler_feed(sampler, id);
     }
     showcase_text(out, t, said, n);
     free(said);
-    return same == reference;
+    return same && same == reference;
 }
 
 bool showcase_add(Showcase *s, size_t model, const Model *m, Room *room, Err *e)

@@ -26,7 +26,8 @@ typedef struct {
     size_t n_models, n_rows, n_questions;
     bool *seen;                                            // (n_models)
     ShownRow rows[MAX_SHOWN_ROWS];                         // a short one, and one with more in it
-    Question questions[MAX_QUESTIONS];
+    Question questions[MAX_QUESTIONS + 1];                 // of the held-out rows, and "Hello"
+    Example hello;                                         // without an answer
 } Showcase;
 
 // Chooses from r's held-out rows. The tokenizer and the rows are borrowed: r must outlive the showcase.
