@@ -1,9 +1,48 @@
-// inspect: the reason of each token's label; and the page of --html.
+// inspect: the reason of each token's label; what other trainers learn of the same tokens, as their own code says it
+// (tests/oracle/labels.py); and the page of --html.
 #include "program.h"
 
 #include "../data/report/explore.h"
 
-// ---- rows ----
+#include <sys/stat.h>
+
+// ---- other trainers -----------------------------------------------------------------------------------------------
+
+// model/tiny's tokenizer with a case's added tokens and EOS, in the folder "tokenizer". NULL is a failed test.
+static Tokenizer *case_tokenizer(const cJSON *c)
+{
+    Err e;
+    cJSON *json = json_load("model/tiny/tokenizer.json", &e),
+          *config = json_load("model/tiny/tokenizer_config.json", &e);
+    const cJSON *added = json_get(json, "added_tokens"), *eos = json_get(c, "eos_token"), *v;
+    int id = 1024;
+    cJSON_ArrayForEach(v, json_get(c, "added")) {
+        cJSON *token = cJSON_Duplicate(added->child->next, true);
+        cJSON_ReplaceItemInObject(token, "id", cJSON_CreateNumber(id++));
+        cJSON_ReplaceItemInObject(token, "content", cJSON_CreateString(v->valuestring));
+        cJSON_AddItemToArray((cJSON *)added, token);
+    }
+    if (cJSON_IsString(eos)) cJSON_ReplaceItemInObject(config, "eos_token", cJSON_CreateString(eos->valuestring));
+    mkdir(temp_path("tokenizer"), 0777);
+    CHECK(json_save(json, temp_path("tokenizer/tokenizer.json"), &e));
+    CHECK(json_save(config, temp_path("tokenizer/tokenizer_config.json"), &e));
+    cJSON_Delete(json);
+    cJSON_Delete(config);
+    Tokenizer *t = tokenizer_load(temp_path("tokenizer"), &e);
+    CHECK_MSG(t, "%s", e.text);
+    return t;
+}
+
+static Template *load_template(const char *path)
+{
+    File f;
+    Err e;
+    if (!CHECK_MSG(file_map(&f, path, &e), "%s", e.text)) exit(1);
+    Template *t = template_parse((const char *)f.data, f.size, path, &e);
+    CHECK_MSG(t, "%s", e.text);
+    file_unmap(&f);
+    return t;
+}
 
 static Recipe recipe_of(const Tokenizer *t, const Template *template)
 {
@@ -19,6 +58,102 @@ static bool explain(Explained *x, Dataset *d, const cJSON *row, const Recipe *r)
     temp_text("row.jsonl", text);
     cJSON_free(text);
     return CHECK_MSG(dataset_open(d, temp_path("row.jsonl"), &e) && explain_row(x, d, 0, r, &e), "%s", e.text);
+}
+
+static bool same_labels(const bool *learned, size_t n, const cJSON *positions)
+{
+    const cJSON *p = positions->child;
+    for (size_t i = 0; i < n; i++) {
+        bool want = p && p->valuedouble == (double)i;
+        if (want) p = p->next;
+        if (learned[i] != want) return false;
+    }
+    return !p;
+}
+
+static void check_case(const cJSON *c, size_t line, size_t *n_right)
+{
+    char path[64] = "model/tiny/chat_template.jinja";
+    const char *name = json_string(c, "template");
+    if (name) snprintf(path, sizeof path, "configs/templates/%s.jinja", name);
+    Tokenizer *t = case_tokenizer(c);
+    Template *template = load_template(path);
+    Recipe r = recipe_of(t, template);
+    Explained x;
+    Dataset d;
+    cJSON *row = cJSON_CreateObject();
+    cJSON_AddItemReferenceToObject(row, "messages", (cJSON *)json_get(c, "messages"));
+    if (explain(&x, &d, row, &r)) {
+        const cJSON *ids = json_get(c, "input_ids"), *id = ids->child;
+        size_t n = explained_tokens(&x);
+        bool *learned = mem_alloc(n, sizeof *learned), same = n == (size_t)cJSON_GetArraySize(ids);
+        for (size_t i = 0; same && i < n; i++, id = id->next) same = x.ex.ids[i] == id->valueint;
+        CHECK_MSG(same, "line %zu: other tokens", line);
+        for (size_t i = 0; same && i < N_TOOLS; i++) {
+            const cJSON *want = json_get(json_get(c, "learned"), tools[i].name);
+            Err e = {""};
+            CHECK_MSG((want != NULL) == (tools[i].checked != NULL), "%s: checked?", tools[i].name);
+            if (!want) continue;
+            bool ok = tool_labels(learned, &tools[i], &x, &e);
+            ok = CHECK_MSG(ok && same_labels(learned, n, want), "line %zu: %s: %s", line, tools[i].name, e.text);
+            *n_right += ok;
+        }
+        free(learned);
+    }
+    explained_free(&x);
+    dataset_free(&d);
+    cJSON_Delete(row);
+    template_free(template);
+    tokenizer_free(t);
+}
+
+static void test_tools(void)
+{
+    Dataset cases;
+    Err e;
+    size_t n_right = 0;
+    if (!CHECK_MSG(dataset_open(&cases, "tests/fixtures/labels.jsonl", &e), "%s", e.text)) return;
+    for (size_t i = 0; i < cases.n; i++) {
+        cJSON *c = dataset_row(&cases, i, &e);
+        check_case(c, i + 1, &n_right);
+        cJSON_Delete(c);
+    }
+    CHECK_MSG(cases.n == 11 && n_right == 66, "%zu rows, %zu sets of labels", cases.n, n_right);
+    dataset_free(&cases);
+}
+
+// What a rule cannot say, it refuses with the reason.
+static void test_tools_refuse(void)
+{
+    static const char source[] = "{{ bos_token }}{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}";
+    static const struct { size_t tool; const char *row, *why; } cases[] = {
+        {0, "{'messages': [{'role': 'user', 'content': 'a'}, {'role': 'assistant', 'content': 'b'}]}",
+         "the template has no generation blocks"},
+        {3, "{'messages': [{'role': 'user', 'content': 'a'}, {'role': 'assistant', 'content': 'b'}]}",
+         "a template without a generation prompt"},
+        {2, "{'messages': [{'role': 'user', 'content': 'a'}, {'role': 'assistant', 'content': 'b', 'tool_calls':"
+            " [{'function': {'name': 'f', 'arguments': {}}}]}]}", "without tool calls"},
+        {4, "{'messages': [{'role': 'user', 'content': 'a'}, {'role': 'user', 'content': 'b'},"
+            " {'role': 'assistant', 'content': 'b'}]}", "questions and answers in turn"},
+        {6, "{'messages': [{'role': 'assistant', 'content': 'b'}]}", "questions and answers in turn"},
+        {1, "{'text': 'plain'}", "the row has no messages"},
+    };
+    Err e;
+    Tokenizer *t = tokenizer_load("model/tiny", &e);
+    Template *template = template_parse(source, strlen(source), "test", &e);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        Recipe r = recipe_of(t, template);
+        bool learned[64];
+        Explained x;
+        Dataset d;
+        cJSON *row = cJSON_Parse(quoted(cases[i].row));
+        if (explain(&x, &d, row, &r)) CHECK_FAILS(tool_labels(learned, &tools[cases[i].tool], &x, &e), e, cases[i].why);
+        explained_free(&x);
+        dataset_free(&d);
+        cJSON_Delete(row);
+    }
+    template_free(template);
+    tokenizer_free(t);
 }
 
 // ---- reasons ------------------------------------------------------------------------------------------------------
@@ -185,6 +320,14 @@ static void test_page(void)
                  "<small>3</small><small>-100</small></span></div></div>\n<div class=\"run\"><p>"
                  "the assistant&#39;s turn 1</p><div class=\"tokens\"><span class=\"t assistant learn\""));
     CHECK(count("<p>the end of the assistant&#39;s turn 1</p>") == 2);
+    // Row 2 has no messages: two tables of trainers, with all of them. axolotl does not know <|end|> as EOS.
+    for (size_t i = 0; i < N_TOOLS; i++) {
+        char cell[80];
+        snprintf(cell, sizeof cell, "<tr><td>%s</td>", tools[i].name);
+        CHECK_MSG(count(cell) == 2, "%s", cell);
+    }
+    CHECK(count("; checked against TRL 1.16</td>") == 4 && count("; by its source</td>") == 2);
+    CHECK(count("<del class=\"t assistant less\"") == 2 && count("<td>1 (1 fewer)</td>") == 1);
     // The padded batch: what stands behind row 2 is padding.
     CHECK(strstr(page.data, "\n  [0 233 5 4 0 0 ") && strstr(page.data, "\n  [1 1 1 1 0 0 ") &&
           strstr(page.data, "\n  [-100 233 -100 4 -100 -100 ") && strstr(page.data, "\nattention_mask (3, "));
@@ -206,6 +349,8 @@ static void test_page_options(void)
 int main(void)
 {
     temp_begin();
+    RUN(test_tools);
+    RUN(test_tools_refuse);
     RUN(test_reasons);
     RUN(test_page);
     RUN(test_page_options);

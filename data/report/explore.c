@@ -4,6 +4,7 @@
 #include "page.h"
 #include "report.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 extern const char explore_css[], explore_html[];           // explore.css and .html: the Makefile makes strings of them
@@ -69,6 +70,42 @@ static void add_tokens(Buf *b, const Explained *x)
     buf_adds(b, "</div></div></div>\n");
 }
 
+// What `learned` has, and what it lacks of this program's labels; the rest is left out. Then both in numbers.
+static void add_learned(Buf *b, const Explained *x, const bool *learned)
+{
+    size_t n = 0, more = 0, less = 0;
+    for (size_t i = 0; i < x->ex.n; i++) {
+        bool here = is_learned(x, i), same = learned[i] == here;
+        if (i && (learned[i] || here) && !learned[i - 1] && !is_learned(x, i - 1)) buf_adds(b, "<i>…</i>");
+        if (learned[i] || here)
+            add_token(b, x, i, same ? "span" : here ? "del" : "ins", same ? "learn" : here ? "less" : "more", "");
+        n += learned[i];
+        more += learned[i] && !here;
+        less += !learned[i] && here;
+    }
+    buf_addf(b, "</div></td><td>%zu%s", n, more || less ? "" : " (the same)");
+    if (more) buf_addf(b, " (%zu more)", more);
+    if (less) buf_addf(b, " (%zu fewer)", less);
+}
+
+static void add_tools(Buf *b, const Explained *x)
+{
+    bool *learned = mem_alloc(explained_tokens(x), sizeof *learned);
+    buf_adds(b, "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Other trainers\">\n<table>\n<thead>"
+                "<tr><th>trainer</th><th>learns</th><th>tokens</th><th>how</th></tr></thead>\n<tbody>\n");
+    for (size_t i = 0; i < N_TOOLS; i++) {
+        const Tool *t = &tools[i];
+        Err why;
+        buf_addf(b, "<tr><td>%s</td><td><div class=\"tokens\">", t->name);
+        if (tool_labels(learned, t, x, &why)) add_learned(b, x, learned);
+        else html_escape(b, why.text), buf_adds(b, "</div></td><td>–");
+        buf_addf(b, "</td><td class=\"soft\">%s; %s%s</td></tr>\n", t->how,
+                 t->checked ? "checked against " : "by its source", t->checked ? t->checked : "");
+    }
+    buf_adds(b, "</tbody>\n</table>\n</div>\n");
+    free(learned);
+}
+
 static void add_row(Buf *b, const Explained *x)
 {
     size_t n = 0;
@@ -78,6 +115,7 @@ static void add_row(Buf *b, const Explained *x)
     add_visible(b, x->origin.chat.text.data, x->origin.chat.text.len);
     buf_adds(b, "</p>\n<div class=\"row\">");
     add_tokens(b, x);
+    if (x->origin.messages) add_tools(b, x);
     buf_adds(b, "</section>\n");
 }
 
