@@ -130,7 +130,7 @@ static void test_tools_refuse(void)
         {0, "{'messages': [{'role': 'user', 'content': 'a'}, {'role': 'assistant', 'content': 'b'}]}",
          "the template has no generation blocks"},
         {3, "{'messages': [{'role': 'user', 'content': 'a'}, {'role': 'assistant', 'content': 'b'}]}",
-         "a template without a generation prompt"},
+         "a template of this kind"},
         {2, "{'messages': [{'role': 'user', 'content': 'a'}, {'role': 'assistant', 'content': 'b', 'tool_calls':"
             " [{'function': {'name': 'f', 'arguments': {}}}]}]}", "without tool calls"},
         {4, "{'messages': [{'role': 'user', 'content': 'a'}, {'role': 'user', 'content': 'b'},"

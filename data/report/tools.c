@@ -37,21 +37,6 @@ static size_t learn(bool *learned, const Encoding *t, Span s)
     return i;
 }
 
-// All messages but the last one, with a generation prompt if that is an answer: tokens and length in bytes.
-static bool encode_prompt(Encoding *out, size_t *length, const Explained *x, Err *e)
-{
-    cJSON *head = cJSON_Duplicate(x->origin.messages, true), *last = head->child->prev;
-    bool answered = message_is_assistant(last);
-    Buf text = {0};
-    cJSON_Delete(cJSON_DetachItemViaPointer(head, last));
-    bool ok = conversation_text(&text, x->recipe, x->row, head, answered, e) &&
-              recipe_encode(x->recipe, text.data, text.len, false, out, e);
-    *length = text.len;
-    buf_free(&text);
-    cJSON_Delete(head);
-    return ok;
-}
-
 // ---- rules --------------------------------------------------------------------------------------------------------
 
 // trl/trainer/sft_trainer.py: whatever a generation block prints, also where the message has weight 0.
@@ -63,16 +48,25 @@ static bool trl_assistant(bool *learned, const Explained *x, Err *e)
     return true;
 }
 
+// All tokens behind those of all messages but the last one, with a generation prompt if that is an answer; or, with
+// to_difference, from the first token on that differs from those.
 static bool behind_prompt(bool *learned, const Explained *x, bool to_difference, Err *e)
 {
     const Encoding *t = &x->origin.tokens;
+    cJSON *head = cJSON_Duplicate(x->origin.messages, true), *last = head->child->prev;
+    bool answered = message_is_assistant(last);
     Encoding p = {0};
-    size_t length, same = 0;
-    bool ok = encode_prompt(&p, &length, x, e);
-    while (to_difference && same < p.n && same < t->n && p.ids[same] == t->ids[same]) same++;
-    if (to_difference && x->origin.n_prompt) same = x->origin.n_prompt;        // the row itself has a completion
-    for (size_t i = to_difference ? same : p.n; ok && i < t->n; i++) learned[i] = true;
+    Buf text = {0};
+    size_t from = 0;
+    cJSON_Delete(cJSON_DetachItemViaPointer(head, last));
+    bool ok = conversation_text(&text, x->recipe, x->row, head, answered, e) &&
+              recipe_encode(x->recipe, text.data, text.len, false, &p, e);
+    while (from < p.n && from < t->n && p.ids[from] == t->ids[from]) from++;
+    if (x->origin.n_prompt) from = x->origin.n_prompt;     // the row itself says what its completion is
+    for (size_t i = to_difference ? from : p.n; ok && i < t->n; i++) learned[i] = true;
     encoding_free(&p);
+    buf_free(&text);
+    cJSON_Delete(head);
     return ok;
 }
 
@@ -104,21 +98,23 @@ static bool axolotl(bool *learned, const Explained *x, Err *e) { return contents
 // nanochat/tokenizer.py, render_conversation. In its own template the token that ends a turn follows the content.
 static bool nanochat(bool *learned, const Explained *x, Err *e) { return contents(learned, x, ANY_ADDED, e); }
 
-// llamafactory/data/template.py, parse_template: what stands around the last answer, but for the generation prompt,
-// belongs to every answer.
+static bool fail_template(Err *e) { return fail(e, "not worked out for a template of this kind"); }
+
+// llamafactory/data/template.py, parse_template: what stands behind one answer belongs to every answer. Here that is
+// what stands behind the last one.
 static bool llama_factory(bool *learned, const Explained *x, Err *e)
 {
-    const Buf *text = &x->origin.chat.text;
-    Encoding p = {0};
+    const Buf *text = &x->origin.chat.text, *h = &x->header;
     Span s, last = {0, 0};
-    size_t length = 0;
-    bool ok = is_plain(&x->origin, e) && encode_prompt(&p, &length, x, e) &&
-              (!strstr(text->data, "<think>") || fail(e, "not worked out for a template that thinks"));
-    for (size_t m = 0; ok && next_answer(&x->origin, &m, &s); m++) last = s;
-    for (size_t m = 0; ok && last.begin >= length && next_answer(&x->origin, &m, &s); m++)
-        learn(learned, &x->origin.tokens, (Span){s.begin - (last.begin - length), s.end + text->len - last.end});
-    encoding_free(&p);
-    return ok;
+    if (!is_plain(&x->origin, e)) return false;
+    for (size_t m = 0; next_answer(&x->origin, &m, &s); m++) last = s;
+    size_t tail = text->len - last.end;
+    for (size_t m = 0; next_answer(&x->origin, &m, &s); m++) {
+        if (!h->len || s.begin < h->len || memcmp(text->data + s.begin - h->len, h->data, h->len) != 0 ||
+            memcmp(text->data + s.end, text->data + last.end, tail) != 0) return fail_template(e);
+        learn(learned, &x->origin.tokens, (Span){s.begin, s.end + tail});
+    }
+    return true;
 }
 
 // unsloth_zoo/dataset_utils.py, get_chat_template_parts: before an answer stands the generation prompt, and before a
@@ -133,18 +129,20 @@ static bool find_markers(Encoding *question, Encoding *answer, const Explained *
     bool ok = conversation_text(&text, x->recipe, x->row, probe, false, e);
     char *q = ok ? strstr(text.data, said[0]) : NULL, *a = q ? strstr(q, said[1]) : NULL,
          *next = a ? strstr(a, said[2]) : NULL;
-    ok = next && header->len && (size_t)(a - q) >= strlen(said[0]) + header->len &&
+    ok = next && header->len && !strstr(header->data, "<think>") && (size_t)(a - q) >= strlen(said[0]) + header->len &&
          memcmp(a - header->len, header->data, header->len) == 0;
     if (ok) {
         *(a - header->len) = *next = 0;
         const char *end = q + strlen(said[0]), *begin = a + strlen(said[1]);
         while (*end && strncmp(begin, end, strlen(end)) == 0) begin += strlen(end);
         ok = recipe_encode(x->recipe, begin, strlen(begin), false, question, e) && question->n &&
-             recipe_encode(x->recipe, header->data, header->len, false, answer, e);
+             recipe_encode(x->recipe, header->data, header->len, false, answer, e) &&
+             tokenizer_is_added(x->recipe->tokenizer, question->ids[0]) &&
+             tokenizer_is_added(x->recipe->tokenizer, answer->ids[0]);
     }
     buf_free(&text);
     cJSON_Delete(probe);
-    return ok || fail(e, "not worked out for a template without a generation prompt");
+    return ok || fail_template(e);
 }
 
 static bool starts(const Encoding *t, size_t at, const Encoding *part, size_t n)
@@ -171,7 +169,7 @@ static bool unsloth(bool *learned, const Explained *x, Err *e)
     }
     encoding_free(&q);
     encoding_free(&a);
-    return ok;
+    return ok && (memchr(learned, true, t->n) || fail(e, "no labels: the tokens that begin an answer are not found"));
 }
 
 const Tool tools[N_TOOLS] = {
