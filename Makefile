@@ -75,7 +75,7 @@ COMPILE  = $(CC) $(STRICT) $(OPENMP) $(WERROR) $(CFLAGS) $(SANITIZE) $$(pkg-conf
 LINK     = $(CC) $(SANITIZE) -o $@ $^ $$(pkg-config --libs $(PKGS)) $(OPENMP_LIBS) -lm
 
 PARTS   := $(patsubst %.c,%,$(wildcard model/*.c tokenizer/*.c data/*/*.c))
-STRINGS := data/report/page_html data/report/page_css data/report/page_js data/run/trl_keys_txt \
+STRINGS := $(subst .,_,$(wildcard $(addprefix data/report/*.,css js html))) data/run/trl_keys_txt \
            model/adapter_config_json
 OBJECTS := $(PARTS:%=$(BUILD)/%.o) $(STRINGS:%=$(BUILD)/%.o)
 T        =
@@ -106,7 +106,11 @@ define TO_STRING
 	@{ echo 'extern const char $(basename $(@F))[];'; echo 'const char $(basename $(@F))[] ='; \
 	   LC_ALL=C sed -e '/^ *\/\*.*\*\/$$/d' -e 's/[\\"?]/\\&/g' -e 's/.*/    "&\\n"/' $< && echo '    "";'; } >$@
 endef
-$(BUILD)/data/report/page_%.c: data/report/page.% Makefile
+$(BUILD)/data/report/%_css.c: data/report/%.css Makefile
+	$(TO_STRING)
+$(BUILD)/data/report/%_js.c: data/report/%.js Makefile
+	$(TO_STRING)
+$(BUILD)/data/report/%_html.c: data/report/%.html Makefile
 	$(TO_STRING)
 $(BUILD)/data/run/%_txt.c: data/run/%.txt Makefile
 	$(TO_STRING)

@@ -199,6 +199,17 @@ static void decode_llama2c(const Tokenizer *t, const int *ids, size_t n, bool sk
     }
 }
 
+void tokenizer_bytes(const Tokenizer *t, int id, Buf *out)
+{
+    const char *piece = tokenizer_piece(t, id);
+    size_t n = t->vocab.len[id];
+    int byte = byte_piece(piece, n);
+    if (t->is_added[id]) buf_add(out, piece, n);
+    else if (t->byte_level) add_piece_bytes(out, piece, piece + n);
+    else if (byte >= 0) buf_addc(out, (char)byte);
+    else replace_in_piece(piece, n, &(Step){.from = SPACE_MARK, .n_from = 3}, " ", out);
+}
+
 void tokenizer_decode(const Tokenizer *t, const int *ids, size_t n, bool skip_special, Buf *out)
 {
     for (size_t i = 0; i < n; i++) assert(ids[i] >= 0 && (size_t)ids[i] < t->vocab.n_ids);

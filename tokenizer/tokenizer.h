@@ -51,6 +51,9 @@ void tokenizer_decode(const Tokenizer *t, const int *ids, size_t n, bool skip_sp
 
 // The piece as the vocabulary spells it, for tables ("Ġthe", "▁the", "<0x0A>"), "" for an id without one; borrowed.
 const char *tokenizer_piece(const Tokenizer *t, int id);
+// The bytes that the token stands for, also where they are no whole character. Appends. A space may be one that the
+// tokenizer put before the text.
+void tokenizer_bytes(const Tokenizer *t, int id, Buf *out);
 int tokenizer_id(const Tokenizer *t, const char *piece);  // -1 if there is none; "<s>" and "</s>" of tokenizer.bin too
 bool tokenizer_is_special(const Tokenizer *t, int id);
 bool tokenizer_is_added(const Tokenizer *t, int id);      // found whole in a text; may be special or not

@@ -313,30 +313,35 @@ static size_t count_supervised(const Example *ex)
     return n;
 }
 
-static void report_token(FILE *out, const Example *ex, size_t i, const Tokenizer *t, bool colour)
+static void report_token(FILE *out, const Explained *x, size_t i, const Tokenizer *t, bool colour)
 {
-    Buf text = {0}, cell = {0};
+    const Example *ex = &x->ex;
+    Buf text = {0}, cell = {0}, why = {0};
     bool learns = ex->labels[i] != IGNORE;
     if (t) report_token_cell(&text, ex, i, t);
     fit(&cell, text.data ? text.data : "", 24);
+    explain_token(&why, x, i);
     const char *on = !colour ? "" : learns ? "\033[32m" : "\033[2m", *off = colour ? "\033[0m" : "";
-    fprintf(out, "%s%-6zu%s  %-8d  %-8d  %-6g  %-10s %s%s\n", on, i, cell.data, ex->ids[i], ex->labels[i],
-            (double)ex->weights[i], role_names[ex->roles[i]], learns ? "LEARNS" : "MASKED", off);
+    fprintf(out, "%s%-6zu%s  %-8d  %-8d  %-6g  %-10s %s %s%s\n", on, i, cell.data, ex->ids[i], ex->labels[i],
+            (double)ex->weights[i], role_names[ex->roles[i]], learns ? "LEARNS" : "MASKED", why.data, off);
+    buf_free(&why);
     buf_free(&text);
     buf_free(&cell);
 }
 
-void report_row(FILE *out, const Example *ex, size_t row, const Tokenizer *t, bool colour)
+void report_row(FILE *out, const Explained *x, const Tokenizer *t, bool colour)
 {
-    size_t supervised = count_supervised(ex);
-    fprintf(out, "row %zu (line %zu)%s%s\n", row, ex->line, ex->truncated ? ", truncated" : "",
+    const Example *ex = &x->ex;
+    size_t supervised = count_supervised(ex), cut = explained_tokens(x) - ex->n;
+    fprintf(out, "row %zu (line %zu)%s%s\n", ex->row, ex->line, ex->truncated ? ", truncated" : "",
             ex->dropped ? ", dropped: the mask leaves nothing to learn" : "");
     Buf text = {0}, learned = {0};
     if (t) row_text(&text, ex, false, t);
     if (t) fprintf(out, "text: %s\n\n", text.data);
-    fprintf(out, "%-6s%-24s  %-8s  %-8s  %-6s  %-10s %s\n", "pos", "token", "input_id", "label", "weight", "role",
-            "status");
-    for (size_t i = 0; i < ex->n; i++) report_token(out, ex, i, t, colour);
+    fprintf(out, "%-6s%-24s  %-8s  %-8s  %-6s  %-10s %s %s\n", "pos", "token", "input_id", "label", "weight", "role",
+            "status", "why");
+    for (size_t i = 0; i < ex->n; i++) report_token(out, x, i, t, colour);
+    if (cut) fprintf(out, "(%zu more tokens are cut by max_length)\n", cut);
     if (t) row_text(&learned, ex, true, t);
     fprintf(out, "\nsupervised text: %s\n", t ? learned.data : "(no tokenizer)");
     fprintf(out, "total tokens: %zu\nmasked: %zu\nsupervised: %zu\nshare supervised: %.1f %%\n%s\n", ex->n,
@@ -354,23 +359,23 @@ static int pad_id(const Tokenizer *t)
     return id < 0 ? 0 : id;
 }
 
-void report_padded(FILE *out, const Example *examples, size_t n, const Tokenizer *t)
+void report_padded(Buf *out, const Example *examples, size_t n, const Tokenizer *t)
 {
     static const char *const names[] = {"input_ids", "attention_mask", "labels"};
     size_t width = 0;
     int pad = pad_id(t);
     for (size_t i = 0; i < n; i++) width = examples[i].n > width ? examples[i].n : width;
-    fprintf(out, "as a padded batch (pad id %d; the trainer itself lays rows end to end and pads nothing):\n", pad);
+    buf_addf(out, "as a padded batch (pad id %d; the trainer itself lays rows end to end and pads nothing):\n", pad);
     for (int part = 0; part < 3; part++) {
-        fprintf(out, "%s (%zu, %zu)\n", names[part], n, width);
+        buf_addf(out, "%s (%zu, %zu)\n", names[part], n, width);
         for (size_t i = 0; i < n; i++) {
             const Example *ex = &examples[i];
             for (size_t k = 0; k < width; k++) {
                 bool real = k < ex->n;
                 int values[] = {real ? ex->ids[k] : pad, real, real ? ex->labels[k] : IGNORE};
-                fprintf(out, "%s%d", k ? " " : "  [", values[part]);
+                buf_addf(out, "%s%d", k ? " " : "  [", values[part]);
             }
-            fprintf(out, "]\n");
+            buf_adds(out, "]\n");
         }
     }
 }
@@ -408,19 +413,13 @@ static cJSON *summary_json(const Summary *s)
 bool report_json(const Dataset *data, const Recipe *recipe, size_t first, size_t end, Err *e)
 {
     Summary s = dataset_summary(data->examples, data->n, recipe->tokenizer);
-    Buf text = {0};
     bool ok = true;
     for (size_t i = first; i < end && ok; i++) {
-        Example again;                                     // for its text, which the data set does not keep
-        cJSON *row = dataset_row(data, i, e);
-        ok = row && example_build(&again, &text, row, recipe, e);
-        if (ok) {
-            json_print(example_json(&data->examples[i], i, text.data));
-            example_free(&again);
-        }
-        cJSON_Delete(row);
+        Explained x;                                       // for its text, which the data set does not keep
+        ok = explain_row(&x, data, i, recipe, e);
+        if (ok) json_print(example_json(&x.ex, i, x.origin.chat.text.data ? x.origin.chat.text.data : ""));
+        explained_free(&x);
     }
-    buf_free(&text);
     if (ok) json_print(summary_json(&s));
     return ok;
 }
@@ -430,19 +429,30 @@ bool report_inspect(Run *r, Err *e)
     const Options *o = &r->options;
     Config c;
     if (!run_open_inputs(r, false, &c, e)) return false;
-    size_t n = r->data.n, first = 0, end = o->json ? n : 1;
+    size_t n = r->data.n, first = 0, end = o->json ? n : 1, on_page = n < 8 ? n : 8;
     if (o->rows > 0) end = (size_t)o->rows < n ? (size_t)o->rows : n;
     if (o->row >= 0) {
         if ((size_t)o->row >= n) return fail(e, "row: expected 0 to %zu, found %lld", n - 1, (long long)o->row);
         first = (size_t)o->row;
         end = first + 1;
     }
+    if (o->rows > 0 || o->row >= 0) on_page = end;
+    if (o->html && !explore_page(r, first, on_page, o->html, e)) return false;
     if (o->json) return report_json(&r->data, &r->recipe, first, end, e);
     Summary s = dataset_summary(r->data.examples, r->data.n, r->tokenizer);
     report_summary(stdout, o->dataset_name, &s, &r->recipe);
     printf("\n");
-    for (size_t i = first; i < end; i++)
-        report_row(stdout, &r->data.examples[i], i, r->tokenizer, isatty(STDOUT_FILENO));
-    if (end - first > 1) report_padded(stdout, r->data.examples + first, end - first, r->tokenizer);
+    if (o->html) return printf("rows %zu to %zu are in %s\n", first, on_page - 1, o->html), true;
+    for (size_t i = first; i < end; i++) {
+        Explained x;
+        bool ok = explain_row(&x, &r->data, i, &r->recipe, e);
+        if (ok) report_row(stdout, &x, r->tokenizer, isatty(STDOUT_FILENO));
+        explained_free(&x);
+        if (!ok) return false;
+    }
+    Buf batch = {0};
+    if (end - first > 1) report_padded(&batch, r->data.examples + first, end - first, r->tokenizer);
+    fputs(batch.data ? batch.data : "", stdout);
+    buf_free(&batch);
     return true;
 }

@@ -91,16 +91,35 @@ bool conversation_text(Buf *out, const Recipe *recipe, const cJSON *row, const c
     return ok;
 }
 
+// What a generation prompt prints after a user's message; empty if nothing.
+static void header_elsewhere(Buf *header, Renderer *r)
+{
+    cJSON *messages = cJSON_CreateArray();
+    Buf without = {0}, with = {0};
+    Err ignored;
+    size_t at = 0;
+    message_add(messages, "user", "x");
+    buf_clear(header);
+    if (render(r, messages, false, &without, NULL, &ignored) && render(r, messages, true, &with, NULL, &ignored)) {
+        while (at < without.len && at < with.len && without.data[at] == with.data[at]) at++;
+        buf_add(header, with.data + at, with.len - at);    // a tail may stand in place of the prompt, and share a "<|"
+    }
+    cJSON_Delete(messages);
+    buf_free(&without);
+    buf_free(&with);
+}
+
+void conversation_header(Buf *out, const Recipe *recipe, const cJSON *row)
+{
+    Renderer r;
+    Err ignored;
+    buf_clear(out);
+    if (renderer_init(&r, recipe, row, &ignored)) header_elsewhere(out, &r);
+    renderer_free(&r);
+}
+
 // ---- where messages stand -----------------------------------------------------------------------------------------
 
-// What a message says: its content, a part of that, or the name of a tool that it calls.
-typedef struct {
-    const char *text;
-    size_t message;
-    Role role;
-    bool call, seen;
-    size_t begin, end;                                     // in the text, once it is seen
-} Saying;
 typedef struct { Saying *items; size_t n, cap; } Sayings;
 
 // Notes one text of a message, and puts a marker in its place: two characters for private use, and its number.
@@ -210,12 +229,11 @@ static void find_by_search(Sayings *s, const Buf *text)
     }
 }
 
-// Where what message i says begins and ends in the text; false if it is not there.
-static bool find_message(const Sayings *s, size_t i, size_t *begin, size_t *end)
+bool conversation_find(const Conversation *c, size_t i, size_t *begin, size_t *end)
 {
     bool seen = false;
-    for (size_t k = 0; k < s->n; k++) {
-        const Saying *saying = &s->items[k];
+    for (size_t k = 0; k < c->n_said; k++) {
+        const Saying *saying = &c->said[k];
         if (saying->message != i || !saying->seen || saying->begin == saying->end) continue;
         if (!seen || saying->begin < *begin) *begin = saying->begin;
         if (!seen || saying->end > *end) *end = saying->end;
@@ -243,29 +261,10 @@ static bool is_prefix(const Buf *a, const Buf *b) { return a->len <= b->len && m
 
 static bool same(const Buf *a, const Buf *b) { return a->len == b->len && is_prefix(a, b); }
 
-// What a generation prompt prints after a user's message; empty if nothing.
-static void header_elsewhere(Buf *header, Renderer *r)
-{
-    cJSON *messages = cJSON_CreateArray();
-    Buf without = {0}, with = {0};
-    Err ignored;
-    size_t at = 0;
-    message_add(messages, "user", "x");
-    buf_clear(header);
-    if (render(r, messages, false, &without, NULL, &ignored) && render(r, messages, true, &with, NULL, &ignored)) {
-        while (at < without.len && at < with.len && without.data[at] == with.data[at]) at++;
-        buf_add(header, with.data + at, with.len - at);    // a tail may stand in place of the prompt, and share a "<|"
-    }
-    cJSON_Delete(messages);
-    buf_free(&without);
-    buf_free(&with);
-}
-
 typedef struct {
     Renderer *renderer;
     const Recipe *recipe;
     const cJSON *messages;
-    const Sayings *sayings;
     Buf before, after, header;
 } Search;
 
@@ -288,7 +287,7 @@ static bool span_begin(Search *s, Conversation *c, size_t i, size_t *begin, Err 
     if (prefix && !nothing) return true;
     header_elsewhere(&s->header, s->renderer);
     size_t content = 0, end = 0, n = s->header.len;
-    bool there = find_message(s->sayings, i, &content, &end) && content <= s->after.len &&
+    bool there = conversation_find(c, i, &content, &end) && content <= s->after.len &&
                  memcmp(s->after.data, c->text.data, content) == 0;
     for (size_t at = content; there && n && at >= *begin + n; at--)
         if (memcmp(s->after.data + at - n, s->header.data, n) == 0) {
@@ -319,7 +318,7 @@ static bool span_end(Search *s, Conversation *c, size_t i, size_t *end, Err *e)
     while (ok && n < a.n && n < b.n && a.ids[n] == b.ids[n] && a.end[n] == b.end[n]) n++;
     *end = n ? a.end[n - 1] : 0;
     size_t tail = s->after.len - *end;
-    ok = ok && find_message(s->sayings, i, &content, &content_end) && content_end <= *end && tail <= c->text.len &&
+    ok = ok && conversation_find(c, i, &content, &content_end) && content_end <= *end && tail <= c->text.len &&
          memcmp(s->after.data + *end, c->text.data + c->text.len - tail, tail) == 0;
     encoding_free(&a);
     encoding_free(&b);
@@ -414,6 +413,7 @@ void conversation_free(Conversation *c)
 {
     buf_free(&c->text);
     free(c->roles);
+    free(c->said);
     spans_free(&c->assistant);
     free(c->off);
     *c = (Conversation){0};
@@ -433,8 +433,10 @@ bool conversation_render(Conversation *c, const Recipe *recipe, const cJSON *row
         if (!sure) find_by_search(&sayings, &c->text);
         for (size_t i = 0; i < sayings.n; i++)
             if (sayings.items[i].call && !sayings.items[i].seen) c->notes |= NOTE_CALLS_LOST;
+        c->said = sayings.items;
+        c->n_said = sayings.n;
         if (!template_has_generation(r.template)) {
-            Search s = {.renderer = &r, .recipe = recipe, .messages = messages, .sayings = &sayings};
+            Search s = {.renderer = &r, .recipe = recipe, .messages = messages};
             Err why;
             if (!spans_by_rendering(c, &s, &why)) {
                 c->assistant.n = 0;
@@ -447,7 +449,6 @@ bool conversation_render(Conversation *c, const Recipe *recipe, const cJSON *row
         mark_roles(c, messages, &sayings, sure);
         ok = ok && mark_off(c, messages, e);
     }
-    free(sayings.items);
     renderer_free(&r);
     return ok;
 }

@@ -36,9 +36,20 @@ enum {
     NOTE_EQUAL_KEYS = 32                                   // an object has a key twice
 };
 
+// What a message says: its content, a part of that, or the name of a tool that it calls.
+typedef struct {
+    const char *text;                                      // borrowed from the messages
+    size_t message;
+    Role role;
+    bool call, seen;
+    size_t begin, end;                                     // in the conversation's text, once it is seen
+} Saying;
+
 typedef struct {
     Buf text;
     unsigned char *roles;                                  // (text.len)
+    Saying *said;                                          // (n_said), in the order of the messages
+    size_t n_said;
     Spans assistant;                                       // in the order of the text, but for nested blocks
     bool *off;                                             // (assistant.n): its message has weight 0
     bool by_rendering;                                     // the template has no generation blocks
@@ -51,6 +62,10 @@ void conversation_free(Conversation *c);                   // accepts {0}
 // documents and chat_template_kwargs are variables too.
 bool conversation_render(Conversation *c, const Recipe *r, const cJSON *row, const cJSON *messages, bool need_spans,
                          Err *e);
+// Where what message i says begins and ends in the text; false if it is not there.
+bool conversation_find(const Conversation *c, size_t i, size_t *begin, size_t *end);
+// What a generation prompt prints after a user's message, in `out`; empty if nothing.
+void conversation_header(Buf *out, const Recipe *r, const cJSON *row);
 // The text alone. Replaces what `out` holds. `row` NULL: no variables of a row.
 bool conversation_text(Buf *out, const Recipe *r, const cJSON *row, const cJSON *messages, bool add_generation_prompt,
                        Err *e);

@@ -12,19 +12,20 @@ typedef struct {
     const cJSON *row;
     Example *ex;
     Conversation chat;                                     // of any row with a text
+    cJSON *messages;                                       // as the template got them
     Encoding tokens;
     bool *is_assistant, *off;                              // (tokens.n): in a span; in one whose message has weight 0
     unsigned char *mask;                                   // (tokens.n): Mask
     size_t n_prompt;                                       // tokens of the prompt (prompt + completion rows)
 } Draft;
 
-static void draft_free(Draft *d)
+void origin_free(Origin *t)
 {
-    conversation_free(&d->chat);
-    encoding_free(&d->tokens);
-    free(d->is_assistant);
-    free(d->off);
-    free(d->mask);
+    conversation_free(&t->chat);
+    cJSON_Delete(t->messages);
+    encoding_free(&t->tokens);
+    free(t->is_assistant);
+    *t = (Origin){0};
 }
 
 void example_free(Example *ex)
@@ -176,7 +177,7 @@ static bool build_messages(Draft *d, cJSON *messages, const char *key, Err *e)
         ok = fail(e, "completion_only_loss: expected prompt and completion, found %s: use assistant_only_loss", key);
     ok = ok && conversation_render(&d->chat, r, d->row, messages, masked, e) &&
          recipe_encode(r, d->chat.text.data, d->chat.text.len, false, &d->tokens, e);
-    cJSON_Delete(messages);
+    d->messages = messages;
     return ok && fill_from_messages(d, masked, false, e);
 }
 
@@ -223,7 +224,7 @@ static bool build_prompt_messages(Draft *d, const cJSON *prompt, const cJSON *co
     buf_free(&head);
     cJSON_Delete(asked);
     cJSON_Delete(answer);
-    cJSON_Delete(all);
+    d->messages = all;
     return ok;
 }
 
@@ -412,7 +413,7 @@ static void truncate_example(Example *ex, const unsigned char *mask, size_t max_
     ex->dropped = ex->n_learned == 0 && !(ex->n > 0 && mask[0] == LEARNED);
 }
 
-bool example_build(Example *ex, Buf *text, const cJSON *row, const Recipe *recipe, Err *e)
+bool example_build(Example *ex, Origin *origin, const cJSON *row, const Recipe *recipe, Err *e)
 {
     Draft d = {.recipe = recipe, .row = row, .ex = ex};
     *ex = (Example){0};
@@ -423,10 +424,10 @@ bool example_build(Example *ex, Buf *text, const cJSON *row, const Recipe *recip
     if (ex->unused_column) ex->notes |= NOTE_UNUSED_COLUMN;
     ex->spans_by_rendering = d.chat.by_rendering;
     memcpy(ex->unknown_role, d.chat.unknown_role, sizeof ex->unknown_role);
-    if (text) {
-        buf_clear(text);
-        buf_add(text, d.chat.text.data, d.chat.text.len);
-    }
-    draft_free(&d);
+    Origin t = {d.chat, d.messages, d.tokens, d.is_assistant, d.n_prompt};
+    if (origin) *origin = t;
+    else origin_free(&t);
+    free(d.off);
+    free(d.mask);
     return ok;
 }

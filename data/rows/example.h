@@ -46,9 +46,20 @@ void example_free(Example *ex);                            // accepts {0}
 // Tokens of n bytes of text, all of them in the model's vocabulary. The caller frees `out`.
 bool recipe_encode(const Recipe *r, const char *text, size_t n, bool add_special_tokens, Encoding *out, Err *e);
 
+// How a row became its example, for those who ask why. Spans and roles in `chat` are of bytes.
+typedef struct {
+    Conversation chat;                                     // of any row with a text
+    cJSON *messages;                                       // as the template got them; NULL: the row has none
+    Encoding tokens;                                       // all of them, also those that max_length cut off
+    bool *is_assistant;                                    // (tokens.n): in a span; NULL: nobody asked for spans
+    size_t n_prompt;                                       // tokens of the prompt (prompt + completion rows)
+} Origin;
+void origin_free(Origin *t);                               // accepts {0}
+
 // Builds the example of one row: labels first, then the cut at max_length (from the start on), then "dropped" if
-// no token that the mask selects is left. `text`, if not NULL, is replaced by the text that was tokenized ("" for
-// input_ids rows). An error names no place: the caller knows file and line. Safe in parallel.
-bool example_build(Example *ex, Buf *text, const cJSON *row, const Recipe *recipe, Err *e);
+// no token that the mask selects is left. `origin`: NULL, or where to keep how it was done, for the caller to free,
+// also after a failure. The arrays of `ex` then also have the tokens that were cut off. An error names no place: the
+// caller knows file and line. Safe in parallel.
+bool example_build(Example *ex, Origin *origin, const cJSON *row, const Recipe *recipe, Err *e);
 
 #endif
