@@ -38,7 +38,8 @@ static void test_runs(void)
             continue;
         }
         CHECK_MSG(status == 0, "%s: %s", name, output);
-        CHECK(run("eval configs/hunt/%s.json --json --model_name_or_path=%s", name_of(twin_of(i)), temp_path(name)) == 0);
+        status = run("eval configs/hunt/%s.json --json --model_name_or_path=%s", name_of(twin_of(i)), temp_path(name));
+        CHECK_MSG(status == 0, "%s: %s", name, output);
         judged[i] = last_line();
         remove_tree(temp_path(name));
     }
