@@ -7,6 +7,7 @@
 #   make test       builds and runs all tests; prints how many bad inputs were refused, and how many tests passed,
 #                   failed and were skipped. T=test_ops runs only this program, T="test_ops test_train" these two.
 #   make test-report   opens a report in a browser and measures it (needs chromium)
+#   make test-readme   runs the commands of README.md, configs/lab.md and configs/hunt/README.md (some minutes)
 #   make test-crash    kills a run 50 times and resumes it
 #   make test-faults   runs with a disk that fails, or fills up, at every single write
 #   make parity     trains with TRL and with ./train, compares them, and goes to TRL's folder and back: of
@@ -180,6 +181,11 @@ test-report: deps
 	@$(MAKE) --no-print-directory $(BUILD)/train
 	@sh tests/test_report.sh $(BUILD)/train
 
+# What README.md and the pages of configs/ tell to run, and what they say it prints.
+test-readme: deps
+	@$(MAKE) --no-print-directory -j 2 train
+	@sh tests/test_readme.sh $(BUILD)
+
 # test_train kills and resumes a run 50 times.
 test-crash: deps
 	@$(MAKE) --no-print-directory -j 2 build-tests T=test_train
@@ -249,6 +255,7 @@ deps:
 clean:
 	rm -rf build train
 
-.PHONY: train demo base test test-report test-crash test-faults build-tests parity bench check deps tools fuzz clean
+.PHONY: train demo base test test-report test-readme test-crash test-faults build-tests parity bench check deps tools \
+        fuzz clean
 .SECONDARY:
 .DELETE_ON_ERROR:
