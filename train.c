@@ -159,10 +159,9 @@ static bool was_evaluated(const Run *r, int64_t step)
 static bool log_evaluation(Run *r, Training *t, Err *e)
 {
     if (!r->n_eval || was_evaluated(r, t->done.step)) return true;
-    EvalSums sums = evaluate(&r->model, &r->room, r->eval, r->n_eval);
+    EvalSums sums = evaluate(&r->model, &r->room, r->eval, r->n_eval, r->tokenizer);
     cJSON *line = progress_line(&t->done, &t->plan);
     eval_add_json(line, &sums, false);
-    eval_curve_add(&r->curve, line);
     if (!progress_note_best(&t->done, &r->options, line, e)) return cJSON_Delete(line), false;
     if (!t->label) report_evaluation(line);
     return record_line(r, line, e);
@@ -211,16 +210,6 @@ static bool take_best_model(Run *r, const Training *t, const Config *c, Err *e)
     return ok;
 }
 
-// A resumed run shows the curve of the whole run: the log, cut back to the checkpoint, has its beginning.
-static bool recall_evaluations(Run *r, Err *e)
-{
-    cJSON *lines = run_read_log(r, e);
-    const cJSON *line;
-    cJSON_ArrayForEach(line, lines) if (json_get(line, "eval_loss")) eval_curve_add(&r->curve, line);
-    cJSON_Delete(lines);
-    return lines != NULL;
-}
-
 // Model, optimizer and the memory that the rows need. If a checkpoint's model is damaged, the message names the
 // checkpoint before it.
 static bool open_trainee(Run *r, const Training *t, const Config *c, const char *checkpoint, Err *e)
@@ -248,8 +237,7 @@ static bool open_training(Run *r, Training *t, const Config *c, Err *e)
     cJSON *state = checkpoint ? resume_open(r, checkpoint, e) : NULL;
     bool ok = (state || !o->resume_from_checkpoint) && training_init(t, r, e) && open_trainee(r, t, c, checkpoint, e);
     if (ok && checkpoint)
-        ok = resume_read(r, &t->done, state, checkpoint, e) && check_place(t, o, checkpoint, e) &&
-             recall_evaluations(r, e);
+        ok = resume_read(r, &t->done, state, checkpoint, e) && check_place(t, o, checkpoint, e);
     else ok = ok && resume_remove_after(o, -1, e);
     ok = ok && run_open_output(r, e) && record_open(r, e);
     if (ok && checkpoint) {
@@ -418,7 +406,7 @@ static bool eval(Run *r, Err *e)
         !room_init(&r->room, &r->options, &c, max, WORK_LOSS, e)) return false;
     Summary summary = dataset_summary(r->eval, r->n_eval, r->tokenizer);
     if (!summary.first) return fail(e, "nothing to evaluate: the mask selects no token of the %zu rows", r->n_eval);
-    EvalSums sums = evaluate(&r->model, &r->room, r->eval, r->n_eval);
+    EvalSums sums = evaluate(&r->model, &r->room, r->eval, r->n_eval, r->tokenizer);
     if (o->json) {
         cJSON *json = cJSON_CreateObject();
         eval_add_json(json, &sums, true);

@@ -135,7 +135,7 @@ static inline void check_events(const char *path, const cJSON *lines)
 // Every number of the log is in the column of its name, in full, and the other cells are empty.
 static inline void check_csv(const char *path, const cJSON *lines)
 {
-    char head[1024], row[1024];
+    char head[4096], row[4096];
     FILE *f = fopen(path, "r");
     const cJSON *line;
     if (!CHECK_MSG(f && fgets(head, sizeof head, f), "%s: nothing there", path)) return;

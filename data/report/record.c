@@ -12,10 +12,13 @@
 // ---- log.csv ------------------------------------------------------------------------------------------------------
 
 // The columns, in this order: every key that a line of log.jsonl may have. What a line has not stays empty.
+#define OF(part) ",eval_" part "_loss,eval_" part "_tokens,eval_" part "_accuracy,eval_" part "_entropy"
 static const char columns[] =
     "step,epoch,loss,grad_norm,learning_rate,num_tokens,mean_token_accuracy,entropy,supervised_tokens,"
-    "tokens_per_second,eval_loss,eval_assistant_loss,eval_prompt_loss,eval_mean_token_accuracy,eval_exact_match,"
-    "train_loss,train_runtime,train_samples_per_second,train_tokens_per_second";
+    "tokens_per_second,eval_loss,eval_assistant_loss,eval_prompt_loss,eval_mean_token_accuracy,eval_exact_match"
+    OF("system") OF("user") ",eval_assistant_tokens,eval_assistant_accuracy,eval_assistant_entropy"
+    OF("tool") OF("template") OF("text") OF("end_of_turn")
+    ",train_loss,train_runtime,train_samples_per_second,train_tokens_per_second";
 
 static void add_row(Buf *out, const cJSON *line)
 {
@@ -129,14 +132,14 @@ static bool write_both(const Run *r, const Buf *rows, const Buf *events,
            (!has_viewer(r) || write(file.text, events->data, events->len, e));
 }
 
-bool record_open(const Run *r, Err *e)
+bool record_open(Run *r, Err *e)
 {
     cJSON *lines = run_read_log(r, e);
     const cJSON *line;
     Buf rows = {0}, events = {0};
     buf_addf(&rows, "%s\n", columns);
     add_record(&events, NULL);
-    cJSON_ArrayForEach(line, lines) add_row(&rows, line), add_record(&events, line);
+    cJSON_ArrayForEach(line, lines) add_row(&rows, line), add_record(&events, line), run_keep_line(r, line);
     run_remove_unfinished(r->events_dir);
     bool ok = lines && (!has_viewer(r) || dir_make(r->events_dir, e)) && write_both(r, &rows, &events, file_put, e);
     buf_free(&rows), buf_free(&events);
@@ -144,7 +147,7 @@ bool record_open(const Run *r, Err *e)
     return ok;
 }
 
-bool record_line(const Run *r, cJSON *line, Err *e)
+bool record_line(Run *r, cJSON *line, Err *e)
 {
     Buf row = {0}, event = {0};
     add_row(&row, line);

@@ -296,8 +296,10 @@ void report_evaluation(const cJSON *line)
 {
     progress_clear();
     printf("step %lld: ", (long long)json_get(line, "step")->valuedouble);
-    for (const cJSON *v = json_get(line, "eval_loss"); v; v = v->next)
+    for (const cJSON *v = json_get(line, "eval_loss"), *last = json_get(line, "eval_exact_match"); v; v = v->next) {
         if (cJSON_IsNumber(v)) printf(" %s %.4f", v->string, v->valuedouble);
+        if (v == last) break;                              // what follows is by role
+    }
     printf("\n");
     fflush(stdout);
 }

@@ -17,7 +17,7 @@ void report_overlap(FILE *out, const Run *r);
 // For each line of the log one on stdout, where there is no line of progress on a terminal; and a warning if, at the
 // end of the run, its loss is worse than that of a guess: the logarithm of the vocabulary's size, or INFINITY for none.
 void report_loss(const Progress *p, int64_t n_steps, double guess);
-void report_evaluation(const cJSON *line);                 // a line of the log: its metrics
+void report_evaluation(const cJSON *line);                 // a line of the log: its metrics over all roles
 // On a terminal, one line on stderr that each step overwrites; nothing elsewhere. `label` (NULL: none) comes first.
 void progress_show(const Progress *p, int64_t n_steps, const char *label);
 void progress_clear(void);                                 // ends that line, before something else is printed

@@ -208,6 +208,14 @@ static bool token_is_blank(const Tokenizer *t, int id)
     return blank;
 }
 
+bool example_ends_turn(const Example *ex, size_t i, const Tokenizer *t)
+{
+    if (!t || ex->roles[i] != ROLE_ASSISTANT || !tokenizer_is_special(t, ex->ids[i])) return false;
+    for (i++; i < ex->n && ex->roles[i] == ROLE_ASSISTANT; i++)
+        if (!token_is_blank(t, ex->ids[i])) return false;
+    return true;
+}
+
 // Is the end of each turn learned? Of each run of labels, the last token that is no white space must be special: only a
 // special token can be told from text. A run that goes on as text, with no special token behind it, is no turn's end.
 static bool ends_learned(const Example *ex, const Tokenizer *t)

@@ -37,6 +37,9 @@ typedef enum {
     N_SYMPTOMS
 } Symptom;
 
+// Does token i end an answer? It is special, the assistant's, and the last one of the answer that is no white space.
+bool example_ends_turn(const Example *ex, size_t i, const Tokenizer *t);       // t NULL: false
+
 // Counts over n examples, for the start-up report.
 typedef struct {
     size_t rows, dropped, truncated;

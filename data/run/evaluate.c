@@ -33,11 +33,19 @@ static void count_answers(EvalSums *sums, const Room *r)
     const Batch *b = &r->batch;
     for (size_t s = 0, m = 0; s < b->S; s++)
         for (bool inside = false, exact = false; m < b->M && b->at[m] < b->starts[s + 1]; m++) {
-            bool assistant = r->roles[m] == ROLE_ASSISTANT;
+            bool assistant = r->roles[m] == ROLE_ASSISTANT || r->roles[m] == END_OF_TURN;
             if (assistant && !inside) sums->answers++, sums->exact++, exact = true;
             if (assistant && exact && !r->losses[m].correct) sums->exact--, exact = false;
             inside = assistant;
         }
+}
+
+static void add_target(PartSums *part, const TokenLoss *loss)
+{
+    part->nll += (double)loss->nll;
+    part->entropy += (double)loss->entropy;
+    part->n++;
+    part->correct += loss->correct;
 }
 
 // Adds the losses of the batch to the sums.
@@ -47,9 +55,9 @@ static void evaluate_batch(EvalSums *sums, const Model *model, Room *r)
     if (b->M == 0) return;
     model_loss(model, &r->work, b, r->losses);
     for (size_t m = 0; m < b->M; m++) {
-        double w = (double)b->weight[m], nll = (double)r->losses[m].nll;
-        sums->nll[r->roles[m]] += nll;
-        sums->n[r->roles[m]]++;
+        double w = (double)b->weight[m];
+        add_target(&sums->parts[r->roles[m]], &r->losses[m]);
+        if (r->roles[m] == END_OF_TURN) add_target(&sums->parts[ROLE_ASSISTANT], &r->losses[m]);
         sums->weighted_loss += w * (double)r->losses[m].loss;
         sums->weight += w;
         sums->weighted_correct += w * r->losses[m].correct;
@@ -57,7 +65,7 @@ static void evaluate_batch(EvalSums *sums, const Model *model, Room *r)
     count_answers(sums, r);
 }
 
-EvalSums evaluate(const Model *m, Room *room, const Example *rows, size_t n)
+EvalSums evaluate(const Model *m, Room *room, const Example *rows, size_t n, const Tokenizer *t)
 {
     EvalSums sums = {.rows = n};
     Batch *b = &room->batch;
@@ -70,8 +78,8 @@ EvalSums evaluate(const Model *m, Room *room, const Example *rows, size_t n)
             evaluate_batch(&sums, m, room);
             batch_clear(b);
         }
-        // an evaluation's targets are tokens 1 .. n-1
-        memcpy(room->roles + b->M, rows[i].roles + 1, example_size(&rows[i], BATCH_EVAL).targets);
+        for (size_t k = 1; k < rows[i].n; k++)             // an evaluation's targets are tokens 1 .. n-1
+            room->roles[b->M + k - 1] = example_ends_turn(&rows[i], k, t) ? END_OF_TURN : rows[i].roles[k];
         batch_add(b, &rows[i], BATCH_EVAL);
     }
     evaluate_batch(&sums, m, room);
@@ -92,13 +100,13 @@ const Metric metric_order[N_METRICS] = {METRIC_ASSISTANT, METRIC_EXACT, METRIC_P
 
 typedef struct { double sum, count; } Ratio;               // a mean before its division
 
-static Ratio role_loss(const EvalSums *s, int role) { return (Ratio){s->nll[role], (double)s->n[role]}; }
+static Ratio part_loss(const PartSums *p) { return (Ratio){p->nll, (double)p->n}; }
 
 static Ratio prompt_loss(const EvalSums *s)                // every role but the assistant
 {
     Ratio prompt = {0};
     for (int r = 0; r < N_ROLES; r++)
-        if (r != ROLE_ASSISTANT) prompt.sum += s->nll[r], prompt.count += (double)s->n[r];
+        if (r != ROLE_ASSISTANT) prompt.sum += s->parts[r].nll, prompt.count += (double)s->parts[r].n;
     return prompt;
 }
 
@@ -113,30 +121,43 @@ void eval_curve_add(EvalCurve *curve, const cJSON *line)
     }
 }
 
+void train_curve_add(TrainCurve *curve, const cJSON *line)
+{
+    ARRAY_ROOM(curve->points, curve->n, curve->cap);
+    curve->points[curve->n++] =
+        (LossPoint){(int64_t)json_get(line, "step")->valuedouble, json_get(line, "loss")->valuedouble};
+}
+
 static double mean(Ratio r) { return r.count > 0 ? r.sum / r.count : NAN; }
+
+static const char *part_name(int part) { return part == END_OF_TURN ? "end_of_turn" : role_names[part]; }
+
+static void add_part(cJSON *json, const PartSums *p, int part)
+{
+    static const char *const names[] = {"loss", "tokens", "accuracy", "entropy"};
+    double n = (double)p->n, values[] = {p->nll / n, n, (double)p->correct / n, p->entropy / n};
+    for (int i = part == ROLE_ASSISTANT; i < 4; i++) {     // eval_assistant_loss is there already
+        char key[48];
+        snprintf(key, sizeof key, "eval_%s_%s", part_name(part), names[i]);
+        json_add_numbers(json, (JsonNumber[]){{key, values[i]}, {NULL, 0}});
+    }
+}
 
 void eval_add_json(cJSON *json, const EvalSums *s, bool counts)
 {
     const JsonNumber means[] = {
         {"eval_loss", mean((Ratio){s->weighted_loss, s->weight})},
-        {"eval_assistant_loss", mean(role_loss(s, ROLE_ASSISTANT))}, {"eval_prompt_loss", mean(prompt_loss(s))},
+        {"eval_assistant_loss", mean(part_loss(&s->parts[ROLE_ASSISTANT]))}, {"eval_prompt_loss", mean(prompt_loss(s))},
         {"eval_mean_token_accuracy", mean((Ratio){s->weighted_correct, s->weight})},
         {"eval_exact_match", mean((Ratio){(double)s->exact, (double)s->answers})}, {NULL, 0}};
     json_add_numbers(json, means);
-    if (!counts) return;
     const JsonNumber numbers[] = {
         {"eval_rows", (double)s->rows}, {"eval_truncated", (double)s->truncated},
         {"eval_dropped", (double)s->dropped}, {"eval_tokens", s->weight},
-        {"eval_assistant_tokens", (double)s->n[ROLE_ASSISTANT]}, {"eval_prompt_tokens", prompt_loss(s).count},
-        {NULL, 0}};
-    json_add_numbers(json, numbers);
-    for (int r = 0; r < N_ROLES; r++) {
-        char loss[40], tokens[40];
-        if (r == ROLE_ASSISTANT || !s->n[r]) continue;
-        snprintf(loss, sizeof loss, "eval_%s_loss", role_names[r]);
-        snprintf(tokens, sizeof tokens, "eval_%s_tokens", role_names[r]);
-        json_add_numbers(json, (JsonNumber[]){{loss, mean(role_loss(s, r))}, {tokens, (double)s->n[r]}, {NULL, 0}});
-    }
+        {"eval_prompt_tokens", prompt_loss(s).count}, {NULL, 0}};
+    if (counts) json_add_numbers(json, numbers);
+    for (int i = 0; i < N_PARTS; i++)
+        if (s->parts[i].n || i == ROLE_ASSISTANT) add_part(json, &s->parts[i], i);
 }
 
 static void print_ratio(const char *name, Ratio r, const char *of)
@@ -147,14 +168,16 @@ static void print_ratio(const char *name, Ratio r, const char *of)
 void eval_print(const EvalSums *s)
 {
     print_ratio("eval_loss", (Ratio){s->weighted_loss, s->weight}, "tokens");
-    print_ratio("eval_assistant_loss", role_loss(s, ROLE_ASSISTANT), "tokens");
+    print_ratio("eval_assistant_loss", part_loss(&s->parts[ROLE_ASSISTANT]), "tokens");
     print_ratio("eval_prompt_loss", prompt_loss(s), "tokens");
-    for (int r = 0; r < N_ROLES; r++) {
-        char name[32];
-        snprintf(name, sizeof name, "  %s", role_names[r]);
-        if (r != ROLE_ASSISTANT && role_loss(s, r).count < prompt_loss(s).count)
-            print_ratio(name, role_loss(s, r), "tokens");
-    }
     if (s->weight > 0) printf("  %-22s %8.4f\n", "mean_token_accuracy", s->weighted_correct / s->weight);
     print_ratio("exact_match", (Ratio){(double)s->exact, (double)s->answers}, "answers");
+    printf("  by role (end_of_turn: a part of assistant)\n  %-22s %8s %8s %8s %8s\n", "", "loss", "tokens", "accuracy",
+           "entropy");
+    for (int i = 0; i < N_PARTS; i++) {
+        const PartSums *p = &s->parts[i];
+        double n = (double)p->n;
+        if (p->n) printf("    %-20s %8.4f %8zu %8.4f %8.4f\n", part_name(i), p->nll / n, p->n, (double)p->correct / n,
+                         p->entropy / n);
+    }
 }

@@ -3,6 +3,7 @@
 #define EVALUATE_H
 
 #include "../rows/batch.h"
+#include "../rows/dataset.h"
 #include "options.h"
 
 // The memory that a model needs besides itself to compute batches of rows.
@@ -10,16 +11,21 @@ typedef struct {
     Work work;
     Batch batch;
     TokenLoss *losses;                                     // (work.max.targets)
-    unsigned char *roles;                                  // (work.max.targets): of the targets of an evaluation
+    unsigned char *roles;                                  // (work.max.targets): of the targets of an evaluation, or
+                                                           // END_OF_TURN
 } Room;
 // Takes label_smoothing_factor, loss_type and neftune_noise_alpha of the options.
 bool room_init(Room *room, const Options *o, const Config *c, BatchSize max, WorkKind kind, Err *e);
 void room_free(Room *room);                                // accepts {0}
 
-// Losses of an evaluation by role: sums over tokens, divided once.
+// The tokens that end the assistant's turns (example_ends_turn): a part of ROLE_ASSISTANT that is counted once more.
+enum { END_OF_TURN = N_ROLES, N_PARTS };
+
+// Sums of an evaluation over tokens, divided once: over the predicted tokens of each role, and over all of them.
+typedef struct { double nll, entropy; size_t n, correct; } PartSums;
 typedef struct {
-    double nll[N_ROLES], weighted_loss, weight, weighted_correct;
-    size_t n[N_ROLES];                                     // predicted tokens of the role
+    PartSums parts[N_PARTS];
+    double weighted_loss, weight, weighted_correct;
     size_t answers, exact;                                 // the assistant's turns; how many of them greedy decoding
                                                            // gives: each token is the model's first choice
     size_t rows, truncated, dropped;                       // of the data set
@@ -43,14 +49,22 @@ typedef struct { int64_t step; double value[N_METRICS]; } EvalPoint;
 typedef struct { EvalPoint *points; size_t n, cap; } EvalCurve;
 void eval_curve_add(EvalCurve *curve, const cJSON *line);  // a line of the log, with its step, of an evaluation
 
+// The training loss of a run, a point for each line of the log that has one: the mean of the steps since the line
+// before. It is the loss over the run's own mask: the losses of arms with different masks cannot be compared.
+typedef struct { int64_t step; double loss; } LossPoint;
+typedef struct { LossPoint *points; size_t n, cap; } TrainCurve;
+void train_curve_add(TrainCurve *curve, const cJSON *line);
+
 // eval_loss (the training objective), eval_assistant_loss, eval_prompt_loss (everything that is not the assistant's),
-// eval_mean_token_accuracy, eval_exact_match; with `counts` also the number of tokens of each, and the loss of each
-// role. A metric without tokens is null.
+// eval_mean_token_accuracy, eval_exact_match; with `counts` also the number of rows and tokens; then, for each role and
+// for end_of_turn, eval_ROLE_loss, eval_ROLE_tokens, eval_ROLE_accuracy and eval_ROLE_entropy. A metric without tokens
+// is null. Of a role without tokens, except the assistant, the keys are absent.
 void eval_add_json(cJSON *json, const EvalSums *sums, bool counts);
 void eval_print(const EvalSums *sums);
 
 // The losses of all rows that are not dropped, in batches of as many rows as fit into the room. The tokens do not
-// depend on the run's mask: the same rows and weights give the same bits in every run.
-EvalSums evaluate(const Model *m, Room *room, const Example *rows, size_t n);
+// depend on the run's mask: the same rows and weights give the same bits in every run. The tokenizer (NULL: none) says
+// which tokens end a turn.
+EvalSums evaluate(const Model *m, Room *room, const Example *rows, size_t n, const Tokenizer *t);
 
 #endif

@@ -27,6 +27,7 @@ void run_free(Run *r)
 {
     if (r->lock > 0) close(r->lock);
     free(r->curve.points);
+    free(r->losses.points);
     optim_free(&r->optim);
     room_free(&r->room);
     model_free(&r->model);

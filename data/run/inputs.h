@@ -26,6 +26,7 @@ typedef struct {
     Optim optim;
     int lock;                                              // on output_dir, once it is claimed; else 0
     EvalCurve curve;                                       // the evaluations so far
+    TrainCurve losses;                                     // and the training losses
     char *events_dir;                                      // of the event file: output_dir/runs/train, if not given
 } Run;
 

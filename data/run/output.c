@@ -91,8 +91,15 @@ bool run_open_output(Run *r, Err *e)
     return ok && (o->resume_from_checkpoint || file_put(run_log_path(r).text, "", 0, e));  // or resume_read cuts it
 }
 
-bool run_write_log(const Run *r, const cJSON *line, Err *e)
+void run_keep_line(Run *r, const cJSON *line)
 {
+    if (json_get(line, "eval_loss")) eval_curve_add(&r->curve, line);
+    if (json_get(line, "loss")) train_curve_add(&r->losses, line);
+}
+
+bool run_write_log(Run *r, const cJSON *line, Err *e)
+{
+    run_keep_line(r, line);
     char *text = cJSON_PrintUnformatted(line);
     size_t n = strlen(text);
     text[n] = '\n';                                        // in place of the NUL
