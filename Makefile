@@ -1,8 +1,8 @@
 # sft.c
 #   make            builds ./train
 #   make deps       installs what the build needs (with apt-get, dnf or brew), and gnuplot for the curves of reports
-#   make demo       the lesson, in two minutes: shows a row and its mask, trains two models, draws their curves, and says
-#                   the same words to both
+#   make demo       the lesson, in two minutes: shows a row and its mask, trains two models, draws their curves, and
+#                   says the same words to both
 #   make base       makes the bundled base model again from WordNet, in build/base/ (15 minutes)
 #   make test       builds and runs all tests; prints how many bad inputs were refused, and how many tests passed,
 #                   failed and were skipped. T=test_ops runs only this program, T="test_ops test_train" these two.
@@ -126,7 +126,7 @@ demo: deps
 	./train inspect configs/lesson_many.json --row=41
 	@printf '== Two runs that differ in nothing but the mask, with two seeds each: one to two minutes.\n\n'
 	./train compare configs/lesson_many.json --seeds=2 --overwrite_output_dir=true
-	@printf '\n== The same words, said to both models. weight-0 had its loss on the answer only, weight-1 on every token.\n'
+	@printf '\n== The same words, said to both: weight-0 had its loss on the answer only, weight-1 on every token.\n'
 	@for said in Hello dog 'Tell me a story.'; do for weight in 0 1; do \
 	  printf '\n./train chat build/lesson_many/weight-%s/seed-42 --prompt="%s" --temperature=0\n' $$weight "$$said"; \
 	  ./train chat build/lesson_many/weight-$$weight/seed-42 --prompt="$$said" --temperature=0 || exit; done; done

@@ -1,13 +1,13 @@
 #!/bin/sh
 # Runs the commands that README.md, configs/lab.md and configs/hunt/README.md give, in their order, in a copy of the
-# tree, and compares what they print with the page. Usage: test_readme.sh BUILD [PAGE ...]; BUILD has the objects of make.
+# tree, and compares what they print with the page. Usage: test_readme.sh BUILD [PAGE ...]: BUILD has make's objects.
 #
 # A block of code whose first line is a command is run, line by line. After a line "$ COMMAND" comes what it prints:
-# every line of the page must be in the output, in this order, and a line "…" says that some are left out. Stable is all
-# but the digits of numbers with a point: other processors round differently, and so these may differ by a quarter, or by
-# 0.05. What chat and sample print differs more: stable is whether a line is one word or several. In a row of a table
-# every `./train ...` is run; the last one's output must hold the row's other code, or a line of several words, if the
-# row ends with a text in quotes.
+# every line of the page must be in the output, in this order, and a line "…" says that some are left out. Numbers with
+# a point may differ by a quarter, or by 0.05: other processors round differently. What chat and sample print differs
+# more: a line of one word must be one word, and a line of several words must be several. In a row of a table every
+# `./train ...` is run. The output of the last one must hold the row's other code, or a line of several words if the row
+# ends with a text in quotes.
 cd "$(dirname "$0")/.." || exit 1
 build=$1
 shift
@@ -17,7 +17,7 @@ mkdir -p "$dir/tree/build" "$dir/commands"
 cp -Rp Makefile train.c train model data tokenizer tests configs README.md "$dir/tree" || exit 1
 cp -Rp "$build" build/asked-for-* "$dir/tree/build" 2>/dev/null
 
-# Every command gets a number N, and up to four files: N.run, N.place, N.lines (what it prints), N.holds (a part of that).
+# Every command gets a number N and two to four files: N.run, N.place, N.lines (what it prints), N.holds (a part of it).
 awk -v out="$dir/commands/" '
     function command(text) {
         close(name)
