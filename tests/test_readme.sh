@@ -6,8 +6,8 @@
 # every line of the page must be in the output, in this order, and a line "…" says that some are left out. Numbers with
 # a point may differ by a quarter, or by 0.05: other processors round differently. What chat and sample print differs
 # more: a line of one word must be one word, and a line of several words must be several. In a row of a table every
-# `./train ...` is run. The output of the last one must hold the row's other code, or a line of several words if the row
-# ends with a text in quotes.
+# `./train ...` is run; the code behind it must be in its output. If the row ends with a text in quotes, the last command
+# must print a line of several words.
 cd "$(dirname "$0")/.." || exit 1
 build=$1
 shift
@@ -31,6 +31,7 @@ awk -v out="$dir/commands/" '
     inside && shown { if ($0 != "") print >(name ".lines"); next }
     inside && runs && !/^ *(#|$)/ { command($0); next }
     !inside && /^\|.*`\.\/train / {
+        gsub(/\\\|/, "|")                                   # as a table writes |
         parts = split($0, part, "`")
         for (i = 2; i <= parts; i += 2)
             if (part[i] ~ /^\.\/train /) { command(part[i]); ran = i }
