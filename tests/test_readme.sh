@@ -6,8 +6,8 @@
 # every line of the page must be in the output, in this order, and a line "…" says that some are left out. Numbers with
 # a point may differ by a quarter, or by 0.05: other processors round differently. What chat and sample print differs
 # more: a line of one word must be one word, and a line of several words must be several. In a row of a table every
-# more: a line of one word must be one word, a line of several words must be several. In a row of a table every
-# must print a line of several words.
+# `./train ...` is run, and the code behind it must be in its output. If the row ends with a text in quotes, the last
+# command must print a line of several words.
 cd "$(dirname "$0")/.." || exit 1
 build=$1
 shift
