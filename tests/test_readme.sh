@@ -2,12 +2,12 @@
 # Runs the commands that README.md, configs/lab.md and configs/hunt/README.md give, in their order, in a copy of the
 # tree, and compares what they print with the page. Usage: test_readme.sh BUILD [PAGE ...]: BUILD has make's objects.
 #
-# A block of code whose first line is a command is run, line by line. After a line "$ COMMAND" comes what it prints:
-# every line of the page must be in the output, in this order, and a line "…" says that some are left out. Numbers with
-# a point may differ by a quarter, or by 0.05: other processors round differently. What chat and sample print differs
-# more: a line of one word must be one word, and a line of several words must be several. In a row of a table every
-# `./train ...` is run, and the code behind it must be in its output. If the row ends with a text in quotes, the last
-# command must print a line of several words.
+# A block of code that names no language (text, json) holds commands, one on each line. After a line "$ COMMAND" comes
+# what it prints: every line of the page must be in the output, in this order, and a line "…" says that some are left
+# out. Numbers with a point may differ by a quarter, or by 0.05: other processors round differently. What chat and
+# sample print differs more: a line of one word must be one word, and a line of several words must be several. In a row
+# of a table every `./train ...` is run, and the code behind it must be in its output. If the row ends with a text in
+# quotes, the last command must print a line of several words.
 cd "$(dirname "$0")/.." || exit 1
 build=$1
 shift
@@ -26,7 +26,12 @@ awk -v out="$dir/commands/" '
         print FILENAME ":" FNR >(name ".place")
     }
     /^```/ { inside = !inside && /^```$/; first = inside; next }
-    inside && first { first = 0; runs = /^(\.\/train|make|sed|mv|cmp|grep) /; shown = /^\$ / }
+    inside && first {
+        first = 0
+        runs = /^(\.\/train |make|sed |cp |cmp |grep )/
+        shown = /^\$ /
+        if (!runs && !shown) command("echo not a command, and the block names no language; false")
+    }
     inside && shown && /^\$ / { command(substr($0, 3)); next }
     inside && shown { if ($0 != "") print >(name ".lines"); next }
     inside && runs && !/^ *(#|$)/ { command($0); next }
