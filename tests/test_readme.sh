@@ -25,7 +25,7 @@ awk -v out="$dir/commands/" '
         print text >(name ".run")
         print FILENAME ":" FNR >(name ".place")
     }
-    /^```/ { inside = !inside && /^```$/; first = inside; next }
+    /^```/ { fenced = !fenced; inside = first = fenced && /^```$/; next }
     inside && first {
         first = 0
         runs = /^(\.\/train |make|sed |cp |cmp |grep )/
@@ -35,7 +35,7 @@ awk -v out="$dir/commands/" '
     inside && shown && /^\$ / { command(substr($0, 3)); next }
     inside && shown { if ($0 != "") print >(name ".lines"); next }
     inside && runs && !/^ *(#|$)/ { command($0); next }
-    !inside && /^\|.*`\.\/train / {
+    !fenced && /^\|.*`\.\/train / {
         gsub(/\\\|/, "|")                                   # as a table writes |
         parts = split($0, part, "`")
         for (i = 2; i <= parts; i += 2)
