@@ -1,11 +1,13 @@
 # sft.c
 #   make            builds ./train
 #   make deps       installs what the build needs (with apt-get, dnf or brew)
-#   make demo       the lesson, in two minutes: shows a row and its mask, trains two models, draws their curves
+#   make demo       the lesson, in two minutes: shows a row and its mask, trains two models, draws their curves, and
+#                   says the same words to both
 #   make base       makes the bundled base model again from WordNet, in build/base/ (15 minutes)
 #   make test       builds and runs all tests; prints how many bad inputs were refused, and how many tests passed,
 #                   failed and were skipped. T=test_ops runs only this program, T="test_ops test_train" these two.
 #   make test-report   opens a report in a browser and measures it (needs chromium)
+#   make test-readme   runs the commands of README.md, configs/lab.md and configs/hunt/README.md (some minutes)
 #   make test-crash    kills a run 50 times and resumes it
 #   make test-faults   runs with a disk that fails, or fills up, at every single write
 #   make parity     trains with TRL and with ./train, compares them, and goes to TRL's folder and back: of
@@ -128,6 +130,10 @@ demo: deps
 	./train inspect configs/lesson_many.json --row=41
 	@printf '== Two runs that differ in nothing but the mask, with two seeds each: one to two minutes.\n\n'
 	./train compare configs/lesson_many.json --seeds=2 --overwrite_output_dir=true
+	@printf '\n== The same words, said to both: weight-0 had its loss on the answer only, weight-1 on every token.\n'
+	@for said in Hello dog 'Tell me a story.'; do for weight in 0 1; do \
+	  printf '\n./train chat build/lesson_many/weight-%s/seed-42 --prompt="%s" --temperature=0\n' $$weight "$$said"; \
+	  ./train chat build/lesson_many/weight-$$weight/seed-42 --prompt="$$said" --temperature=0 || exit; done; done
 	@printf '\n== Now open %s/build/lesson_many/report.html in a browser.\n' "$$PWD"
 
 base: deps
@@ -178,6 +184,11 @@ $(BUILD)/%.so: tests/faults/%.c Makefile
 test-report: deps
 	@$(MAKE) --no-print-directory $(BUILD)/train
 	@sh tests/test_report.sh $(BUILD)/train
+
+# What README.md and the pages of configs/ tell to run, and what they say it prints.
+test-readme: deps
+	@$(MAKE) --no-print-directory -j 2 train
+	@sh tests/test_readme.sh $(BUILD)
 
 # test_train kills and resumes a run 50 times.
 test-crash: deps
@@ -236,6 +247,7 @@ deps:
 clean:
 	rm -rf build train
 
-.PHONY: train demo base test test-report test-crash test-faults build-tests parity bench check deps tools fuzz clean
+.PHONY: train demo base test test-report test-readme test-crash test-faults build-tests parity bench check deps tools \
+        fuzz clean
 .SECONDARY:
 .DELETE_ON_ERROR:
