@@ -9,9 +9,10 @@
 
 enum { BIN_MAGIC = 0x616B3432, V0_HEADER = 7 * 4, V1_HEADER = 256 };   // "ak42"
 
-static const TensorId v0_order[N_TENSORS] = {TOK_EMB, ATT_NORM, WQ, WK, WV, WO, FFN_NORM, W1, W2, W3,
+enum { BIN_TENSORS = CLASSIFIER + 1 };
+static const TensorId v0_order[BIN_TENSORS] = {TOK_EMB, ATT_NORM, WQ, WK, WV, WO, FFN_NORM, W1, W2, W3,
                                              FINAL_NORM, CLASSIFIER};
-static const TensorId v1_order[N_TENSORS] = {ATT_NORM, FFN_NORM, FINAL_NORM, TOK_EMB, WQ, WK, WV, WO,
+static const TensorId v1_order[BIN_TENSORS] = {ATT_NORM, FFN_NORM, FINAL_NORM, TOK_EMB, WQ, WK, WV, WO,
                                              W1, W2, W3, CLASSIFIER};
 
 typedef struct { size_t header, rope_tables; const TensorId *order; } BinLayout;
@@ -55,7 +56,7 @@ static bool bin_load(Model *m, const char *path, Err *e)
     if (!file_map(&f, path, e)) return false;
     bool ok = bin_header(&f, &c, &layout, e) && model_init(m, &c, e);
     const unsigned char *from = f.data + (ok ? layout.header : 0);
-    for (int i = 0; ok && i < N_TENSORS; i++) {
+    for (int i = 0; ok && i < BIN_TENSORS; i++) {
         TensorId id = layout.order[i];
         if (id == CLASSIFIER) from += 4 * layout.rope_tables;
         for (size_t l = 0, bytes = 4 * tensor_size(&c, id); l < tensor_count(&c, id); l++, from += bytes)
@@ -77,6 +78,9 @@ static bool bin_config(Config *c, const char *path, Err *e)
 
 static bool bin_fits(const Config *c, Err *e)
 {
+    if (c->family > MISTRAL || c->o_bias)
+        return fail(e, "a .bin file can hold a Llama without biases, found %s%s: export it to a folder",
+                    families[c->family].architecture, c->o_bias ? " with attention_bias" : "");
     if (c->n_heads * c->head_dim != c->dim)
         return fail(e, "a .bin file has no place for head_dim: expected %d (dim / n_heads), found %d",
                     c->dim / c->n_heads, c->head_dim);
@@ -96,7 +100,7 @@ static bool bin_save(const Model *m, const char *path, const cJSON *other_keys, 
     FileWriter w;
     if (!bin_fits(c, e)) return fail_prefix(e, "%s: ", path);
     if (!file_create(&w, path, e) || !file_write(&w, header, sizeof header, e)) return false;
-    for (int i = 0; i < N_TENSORS; i++) {
+    for (int i = 0; i < BIN_TENSORS; i++) {
         TensorId id = v0_order[i];
         for (int part = 0; id == CLASSIFIER && part < 2; part++)       // the tables of cosines, then of sines
             for (size_t j = 0; j < (size_t)c->seq_len * (size_t)c->head_dim / 2; j++)
@@ -123,10 +127,50 @@ static bool get_float(float *out, const cJSON *json, const char *key, double abs
     return ok;
 }
 
+const Family families[N_FAMILIES] = {
+    [LLAMA]   = {"llama",   "LlamaForCausalLM",   .seq_len = 2048,   .rope_theta = 1e4},
+    [MISTRAL] = {"mistral", "MistralForCausalLM", .seq_len = 131072, .rope_theta = 1e4, .n_kv_heads = 8,
+                 .window = 4096},
+    [QWEN2]   = {"qwen2",   "Qwen2ForCausalLM",   .seq_len = 32768,  .rope_theta = 1e4, .n_kv_heads = 32,
+                 .window = 4096},
+    [QWEN3]   = {"qwen3",   "Qwen3ForCausalLM",   .seq_len = 32768,  .rope_theta = 1e4, .n_kv_heads = 32,
+                 .window = 4096, .head_dim = 128},
+    [SMOLLM3] = {"smollm3", "SmolLM3ForCausalLM", .seq_len = 32768,  .rope_theta = 2e6, .n_kv_heads = 4, .tied = true},
+};
+
+// The family that a key names, by its model_type or its architecture; N_FAMILIES where the key says nothing.
+static bool find_family(FamilyId *id, const char *key, const char *name, bool is_type, Err *e)
+{
+    Buf known = {0};
+    for (*id = 0; name && *id < N_FAMILIES; ++*id) {
+        const char *its = is_type ? families[*id].model_type : families[*id].architecture;
+        if (strcmp(its, name) == 0) break;
+        buf_addf(&known, "%s%s", *id ? ", " : "", its);
+    }
+    bool ok = !name || *id < N_FAMILIES || fail(e, "%s: expected one of %s, found %s", key, known.data, name);
+    if (!name) *id = N_FAMILIES;
+    buf_free(&known);
+    return ok;
+}
+
+// model_type comes first, as in transformers.
+static bool get_family(Config *c, const cJSON *json, Err *e)
+{
+    const cJSON *list = json_get(json, "architectures");
+    const char *name = cJSON_IsArray(list) ? cJSON_GetStringValue(list->child) : NULL;
+    FamilyId by_name;
+    if (!find_family(&by_name, "architectures", name, false, e) ||
+        !find_family(&c->family, "model_type", json_string(json, "model_type"), true, e)) return false;
+    if (c->family == N_FAMILIES) c->family = by_name == N_FAMILIES ? LLAMA : by_name;
+    if (by_name == N_FAMILIES || by_name == c->family) return true;
+    return fail(e, "architectures: expected %s, which model_type %s means, found %s", families[c->family].architecture,
+                families[c->family].model_type, families[by_name].architecture);
+}
+
 // What another value of would need code that is not here.
 static bool check_fixed(const cJSON *json, Err *e)
 {
-    static const char *const must_be_off[] = {"attention_bias", "mlp_bias", "quantization_config", "attention_dropout"};
+    static const char *const must_be_off[] = {"mlp_bias", "quantization_config", "attention_dropout"};
     for (size_t i = 0; i < sizeof must_be_off / sizeof *must_be_off; i++) {
         const cJSON *v = json_get(json, must_be_off[i]);
         if (!json_is_absent(v) && !cJSON_IsFalse(v) && !(cJSON_IsNumber(v) && v->valuedouble == 0))
@@ -139,18 +183,6 @@ static bool check_fixed(const cJSON *json, Err *e)
     return true;
 }
 
-static bool check_architecture(const cJSON *json, Err *e)
-{
-    const cJSON *list = json_get(json, "architectures");
-    const char *name = cJSON_IsArray(list) ? cJSON_GetStringValue(list->child) : NULL,
-               *type = json_string(json, "model_type");
-    if (name && strcmp(name, "LlamaForCausalLM") != 0 && strcmp(name, "MistralForCausalLM") != 0)
-        return fail(e, "architectures: expected LlamaForCausalLM or MistralForCausalLM, found %s", name);
-    if (type && strcmp(type, "llama") != 0 && strcmp(type, "mistral") != 0)
-        return fail(e, "model_type: expected llama or mistral, found %s", type);
-    return true;
-}
-
 // transformers 4 has rope_theta and rope_scaling; 5 has both inside rope_parameters. Where a file has all, rope_scaling
 // comes before rope_parameters, and the object's own rope_theta before the one at the top.
 static bool get_rope(Config *c, const cJSON *json, Err *e)
@@ -158,7 +190,7 @@ static bool get_rope(Config *c, const cJSON *json, Err *e)
     const char *where = "rope_scaling", *later = "rope_parameters";
     const cJSON *rope = json_get(json, where), *v;
     if (json_is_absent(rope) || (cJSON_IsObject(rope) && !rope->child)) rope = json_get(json, where = later);
-    if (!get_float(&c->rope_theta, json, "rope_theta", 10000, e)) return false;
+    if (!get_float(&c->rope_theta, json, "rope_theta", families[c->family].rope_theta, e)) return false;
     if (json_is_absent(rope)) return true;
     if (!cJSON_IsObject(rope)) return fail(e, "%s: expected an object, found %s", where, json_kind(rope));
     cJSON_ArrayForEach(v, rope)
@@ -184,6 +216,51 @@ static bool get_rope(Config *c, const cJSON *json, Err *e)
     return true;
 }
 
+// The layers without RoPE: those with a 0 in no_rope_layers, or else each no_rope_layer_interval-th.
+static bool get_no_rope(Config *c, const cJSON *json, Err *e)
+{
+    static const char key[] = "no_rope_layers", interval_key[] = "no_rope_layer_interval";
+    const cJSON *list = json_get(json, key), *v = cJSON_IsArray(list) ? list->child : NULL;
+    bool listed = !json_is_absent(list);
+    int interval = 0;
+    char room[32];
+    if (c->family != SMOLLM3)
+        return !listed || fail(e, "%s: expected none for model_type %s", key, families[c->family].model_type);
+    if (!get_size(&interval, json, interval_key, 4, e)) return false;
+    for (int l = 0; l < c->n_layers; l++, v = v ? v->next : NULL) {
+        if (listed && !json_is_int(v, 0, 1))
+            return fail(e, "%s: expected 0 or 1 for each of %d layers, found %s", key, c->n_layers,
+                        json_found(v, room));
+        c->no_rope[l] = listed ? v->valuedouble == 0 : (l + 1) % interval == 0;
+    }
+    return true;
+}
+
+// Attention here is always full. A model with a window is used up to it, where the two are the same.
+static bool get_window(Config *c, const cJSON *json, Err *e)
+{
+    static const char key[] = "sliding_window";
+    const cJSON *types = json_get(json, "layer_types"), *v;
+    bool slides = c->family == MISTRAL, listed = !json_is_absent(types), use = false;
+    int window = families[c->family].window, first = 0;
+    if (!json_get_flag(&use, json, NULL, "use_sliding_window", false, e) ||
+        !json_get_int(&first, json, NULL, "max_window_layers", 0, INT32_MAX, 28, e)) return false;
+    cJSON_ArrayForEach(v, types) {
+        const char *type = cJSON_GetStringValue(v);
+        if (!type || (strcmp(type, "full_attention") != 0 && strcmp(type, "sliding_attention") != 0))
+            return fail(e, "layer_types: expected full_attention or sliding_attention, found %s",
+                        type ? type : json_kind(v));
+        slides |= *type == 's';
+    }
+    bool qwen = c->family == QWEN2 || c->family == QWEN3;
+    for (int l = 0; use && !listed && l < c->n_layers; l++) slides |= qwen ? l >= first : c->no_rope[l];
+    if (!slides || cJSON_IsNull(json_get(json, key))) return true;
+    if (!get_size(&window, json, key, window || !listed ? window : JSON_REQUIRED, e)) return false;
+    c->windowed = window && window < c->seq_len;
+    if (c->windowed) c->seq_len = window;
+    return true;
+}
+
 // The RoPE table is made for seq_len positions, which no file backs: it may be as large as the weights, or 64 MB.
 static bool check_seq_len(const Config *c, Err *e)
 {
@@ -196,30 +273,28 @@ static bool check_seq_len(const Config *c, Err *e)
 
 static bool parse_config(Config *c, const cJSON *json, Err *e)
 {
-    const char *type = json_string(json, "model_type"), *kv_heads = "num_key_value_heads";
-    bool mistral = type && strcmp(type, "mistral") == 0;
-    int window = 0;
+    static const char kv_heads[] = "num_key_value_heads", head_dim[] = "head_dim";
     *c = (Config){0};
     if (!cJSON_IsObject(json)) return fail(e, "expected an object, found %s", json_kind(json));
-    if (!json_get_flag(&c->tied, json, NULL, "tie_word_embeddings", false, e) ||
-        !check_architecture(json, e) || !check_fixed(json, e) ||
+    if (!get_family(c, json, e)) return false;
+    const Family *f = &families[c->family];
+    c->qk_norm = c->family == QWEN3;
+    if (!json_get_flag(&c->tied, json, NULL, "tie_word_embeddings", f->tied, e) ||
+        !json_get_flag(&c->o_bias, json, NULL, "attention_bias", false, e) || !check_fixed(json, e) ||
         !get_size(&c->dim, json, "hidden_size", JSON_REQUIRED, e) ||
         !get_size(&c->hidden_dim, json, "intermediate_size", JSON_REQUIRED, e) ||
         !get_size(&c->n_layers, json, "num_hidden_layers", JSON_REQUIRED, e) ||
         !get_size(&c->n_heads, json, "num_attention_heads", JSON_REQUIRED, e) ||
-        !get_size(&c->n_kv_heads, json, kv_heads, mistral && !json_get(json, kv_heads) ? 8 : c->n_heads, e) ||
+        !get_size(&c->n_kv_heads, json, kv_heads, f->n_kv_heads && !json_get(json, kv_heads) ? f->n_kv_heads
+                                                                                             : c->n_heads, e) ||
         !get_size(&c->vocab_size, json, "vocab_size", JSON_REQUIRED, e) ||
-        !get_size(&c->seq_len, json, "max_position_embeddings", mistral ? 131072 : 2048, e) ||
+        !get_size(&c->seq_len, json, "max_position_embeddings", f->seq_len, e) ||
         !get_float(&c->norm_eps, json, "rms_norm_eps", 1e-6, e) || !get_rope(c, json, e)) return false;
-    if (json_is_absent(json_get(json, "head_dim")) && c->dim % c->n_heads)
+    c->qkv_bias = c->o_bias || c->family == QWEN2;
+    if (json_is_absent(json_get(json, head_dim)) && !f->head_dim && c->dim % c->n_heads)
         return fail(e, "hidden_size: expected a multiple of num_attention_heads (%d), found %d", c->n_heads, c->dim);
-    if (!get_size(&c->head_dim, json, "head_dim", c->dim / c->n_heads, e)) return false;
-    // Attention here is always full: a Mistral may be used up to its window, where the two are the same.
-    if (mistral && !cJSON_IsNull(json_get(json, "sliding_window")) &&
-        !get_size(&window, json, "sliding_window", 4096, e)) return false;
-    c->windowed = window && window < c->seq_len;
-    if (c->windowed) c->seq_len = window;
-    return config_check(c, e) && check_seq_len(c, e);
+    return get_size(&c->head_dim, json, head_dim, f->head_dim ? f->head_dim : c->dim / c->n_heads, e) &&
+           config_check(c, e) && get_no_rope(c, json, e) && get_window(c, json, e) && check_seq_len(c, e);
 }
 
 bool config_from_json(Config *c, const cJSON *json, const char *where, Err *e)
@@ -235,6 +310,7 @@ bool config_check_keys(const cJSON *json, const char *where, Err *e)
         "sliding_window", "rope_theta", "rope_scaling", "rope_parameters", "rope_type", "type", "factor",
         "low_freq_factor", "high_freq_factor", "original_max_position_embeddings", "partial_rotary_factor",
         "model_type", "architectures", "attention_bias", "mlp_bias", "attention_dropout", "quantization_config",
+        "use_sliding_window", "max_window_layers", "layer_types", "no_rope_layers", "no_rope_layer_interval",
         // These change nothing here: the ids are the tokenizer's, and weights are F32.
         "bos_token_id", "eos_token_id", "pad_token_id", "dtype", "torch_dtype", "transformers_version", "use_cache",
     };
@@ -335,8 +411,8 @@ static bool folder_config(Config *c, const char *folder, Err *e)
     return ok;
 }
 
-// Interleaved row 2i + j of each head is Hugging Face's row i + j * D/2. Copies matrix rows from one order to the
-// other.
+// Interleaved row 2i + j of each head is Hugging Face's row i + j * D/2. Copies rows from one order to the other; those
+// of a vector are its elements.
 static void rope_reorder(float *to, const float *from, size_t rows, size_t columns, size_t head_dim, bool to_halves)
 {
     for (size_t r = 0; r < rows; r++) {
@@ -410,7 +486,7 @@ void entries_read(const Shards *s, const Entries *p, float *arena)
         if (!t) continue;                                  // never: entries_check has found it
         float *halves = part->head_dim ? mem_alloc(t->count, sizeof *halves) : NULL;
         safetensors_read(file, t, 0, t->count, halves ? halves : arena + part->at);
-        if (halves) rope_reorder(arena + part->at, halves, t->shape[0], t->shape[1], part->head_dim, false);
+        if (halves) rope_reorder(arena + part->at, halves, t->shape[0], t->count / t->shape[0], part->head_dim, false);
         free(halves);
         safetensors_forget(file, t);
     }
@@ -426,7 +502,7 @@ bool entries_save(const Entries *p, const float *arena, const char *folder, cons
         const size_t *shape = part->tensor.shape, count = shape[0] * (part->tensor.n_dims == 2 ? shape[1] : 1);
         const float *from = arena + part->at;
         float *halves = part->head_dim ? mem_alloc(count, sizeof *halves) : NULL;
-        if (halves) rope_reorder(halves, from, shape[0], shape[1], part->head_dim, true);
+        if (halves) rope_reorder(halves, from, shape[0], count / shape[0], part->head_dim, true);
         ok = file_write(&w, halves ? halves : from, 4 * count, e);
         free(halves);
     }
@@ -500,12 +576,25 @@ static void add_rope_scaling(cJSON *json, const Config *c)
     cJSON_AddNumberToObject(scaling, "original_max_position_embeddings", shortest(c->rope_scaling.original_seq_len));
 }
 
+// What an absent key would leave to the family's defaults.
+static void add_of_family(cJSON *json, const Config *c)
+{
+    const Family *f = &families[c->family];
+    add_missing(json, "architectures", cJSON_CreateStringArray(&f->architecture, 1));
+    add_missing(json, "model_type", cJSON_CreateString(f->model_type));
+    if (c->o_bias) add_missing(json, "attention_bias", cJSON_CreateTrue());
+    if (c->family == MISTRAL) add_missing(json, "sliding_window", cJSON_CreateNull());
+    if (c->family != SMOLLM3 || json_get(json, "no_rope_layer_interval")) return;
+    cJSON *list = cJSON_CreateArray();
+    for (int l = 0; l < c->n_layers; l++) cJSON_AddItemToArray(list, cJSON_CreateNumber(!c->no_rope[l]));
+    add_missing(json, "no_rope_layers", list);
+}
+
 // What tells the weights' shapes is written anew; any other key that is there already stays as it is.
 static void config_to_json(const Config *c, cJSON *json)
 {
-    const char *name = "LlamaForCausalLM", *dtype = json_get(json, "dtype") ? "dtype" : "torch_dtype";
-    add_missing(json, "architectures", cJSON_CreateStringArray(&name, 1));
-    add_missing(json, "model_type", cJSON_CreateString("llama"));
+    const char *dtype = json_get(json, "dtype") ? "dtype" : "torch_dtype";
+    add_of_family(json, c);
     add_missing(json, "hidden_act", cJSON_CreateString("silu"));
     add_missing(json, "max_position_embeddings", cJSON_CreateNumber(c->seq_len));
     add_missing(json, "rms_norm_eps", cJSON_CreateNumber(shortest(c->norm_eps)));

@@ -49,7 +49,18 @@ bool entries_check(const Shards *s, const Entries *p, const char *where, Err *e)
 void entries_read(const Shards *s, const Entries *p, float *arena);      // after entries_check
 bool entries_save(const Entries *p, const float *arena, const char *folder, const char *name, const char *more, Err *e);
 
-// A Config from transformers' LlamaConfig names: config.json, or the option model_init. `where` goes into messages.
+// A family of models, and what a key that is absent from its config.json means (transformers 5.23, configuration_*.py).
+// To add one: its name in transformer.h, its row here, and what it differs in as a row of the tensor table.
+typedef struct {
+    const char *model_type, *architecture;
+    int seq_len;
+    double rope_theta;
+    int n_kv_heads, head_dim, window;                      // 0: n_heads; dim / n_heads; none
+    bool tied;
+} Family;
+extern const Family families[N_FAMILIES];
+
+// A Config from transformers' names: config.json, or the option model_init. `where` goes into messages.
 bool config_from_json(Config *c, const cJSON *json, const char *where, Err *e);
 // Refuses keys that mean nothing here, with the nearest one that does: for what people write, not for files.
 bool config_check_keys(const cJSON *json, const char *where, Err *e);

@@ -41,15 +41,15 @@ bool diagnose_weights(const Model *m, Place *place)
     if (bad_adapter(m, m->trained, "weights", place)) return true;
     if (bad_tensor(m, m->params, "weights", TOK_EMB, 0, place)) return true;
     for (size_t l = 0; l < (size_t)m->config.n_layers; l++)
-        for (TensorId id = ATT_NORM; id <= W2; id++)
-            if (bad_tensor(m, m->params, "weights", id, l, place)) return true;
+        for (TensorId id = ATT_NORM; id < N_TENSORS; id++)
+            if (tensor_table[id].per_layer && bad_tensor(m, m->params, "weights", id, l, place)) return true;
     return bad_tensor(m, m->params, "weights", FINAL_NORM, 0, place) ||
            bad_tensor(m, m->params, "weights", CLASSIFIER, 0, place);
 }
 
 bool diagnose_gradients(const Model *m, Place *place)
 {
-    static const TensorId order[] = {W2, W1, W3, FFN_NORM, WO, WQ, WK, WV, ATT_NORM};
+    static const TensorId order[] = {W2, W1, W3, FFN_NORM, BO, WO, Q_NORM, K_NORM, BQ, BK, BV, WQ, WK, WV, ATT_NORM};
     if (m->adapter) return bad_adapter(m, m->grads, "gradient", place);
     if (bad_tensor(m, m->grads, "gradient", CLASSIFIER, 0, place)) return true;
     if (bad_tensor(m, m->grads, "gradient", FINAL_NORM, 0, place)) return true;
@@ -73,7 +73,7 @@ static const char *bad_operation(const Model *m, const Work *w, const Batch *b, 
     if (!all_finite(y, N * C)) return "input_layernorm";
     if (!all_finite(acts->qkv, M * s->HD + N * 2 * s->KD)) return "queries, keys and values";
     // A mean of finite values by finite scores is finite.
-    if (!all_finite(acts->att, M * s->HD)) return "attention scores";
+    if (!all_finite(acts->att, M * s->HD)) return m->config.qk_norm ? "q_norm, k_norm, scores" : "attention scores";
     if (!all_finite(acts->x_att, M * C)) return "attention output (o_proj)";
     rmsnorm_forward(y, rstd, acts->x_att, model_param(m, FFN_NORM, l), m->config.norm_eps, M, C);
     if (!all_finite(y, M * C)) return "post_attention_layernorm";

@@ -162,7 +162,7 @@ static bool branch_open(Branch *b, const Model *m, const Work *w, Products p, Te
     const Lora *l = lora_at(a, id, p.layer);
     bool targets = p.layer + 1 == m->shape.L && p.first != WK;         // the tile's rows are targets, not tokens
     *b = (Branch){.r = l->r, .in = columns_of(&m->config, id), .out = rows_of(&m->config, id),
-                  .index = lora_index(id, p.layer), .scale = l->scale, .p = a->dropout, .A = m->trained + l->a,
+                  .index = p.layer * (CLASSIFIER + 1) + id, .scale = l->scale, .p = a->dropout, .A = m->trained + l->a,
                   .B = m->trained + l->b};
     if (!l->r) return false;
     if (w && w->drops) b->keys = w->keys + (targets ? w->max.tokens : 0) + t.n;

@@ -331,6 +331,35 @@ void rmsnorm_backward(float *dx, float *dw, const float *add, const float *dy, c
     }
 }
 
+void head_norm_forward(float *y, const float *x, size_t stride, const float *w, float eps, size_t N, size_t heads,
+                       size_t D)
+{
+    float rstd;
+    for (size_t n = 0; n < N; n++)
+        for (size_t at = n * stride, end = at + heads * D; at < end; at += D)
+            rmsnorm_forward(y + at, &rstd, x + at, w, eps, 1, D);
+}
+
+void head_norm_backward(float *dy, float *dw, const float *x, size_t stride, const float *w, float eps, size_t N,
+                        size_t heads, size_t D)
+{
+    float *y = mem_alloc(2 * D, sizeof *y), *dw_head = y + D, rstd;    // y is not used: only rstd is
+    memset(dw, 0, D * sizeof *dw);
+    for (size_t n = 0; n < N; n++)
+        for (size_t at = n * stride, end = at + heads * D; at < end; at += D) {
+            rmsnorm_forward(y, &rstd, x + at, w, eps, 1, D);
+            rmsnorm_backward(dy + at, dw_head, NULL, dy + at, x + at, w, &rstd, 1, D);
+            for (size_t d = 0; d < D; d++) dw[d] += dw_head[d];
+        }
+    free(y);
+}
+
+void bias_forward(float *y, const float *b, size_t N, size_t C)
+{
+    for (size_t n = 0; b && n < N; n++)
+        for (size_t c = 0; c < C; c++) y[n * C + c] += b[c];
+}
+
 // ---- RoPE ---------------------------------------------------------------------------------------------------------
 
 void rope(float *x, size_t stride, const float *cos_sin, const int *position, size_t N, size_t heads, size_t D,

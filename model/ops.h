@@ -1,4 +1,4 @@
-// ops: the arithmetic of a Llama, each operation as a forward/backward pair. The only file that knows cblas.
+// ops: the arithmetic of the models, each operation as a forward/backward pair. The only file that knows cblas.
 //
 // Letters:  N tokens of the batch, its rows laid end to end, without padding     S rows
 //           M positions that go on (a subset of N, in order)                     T tokens of one row
@@ -27,8 +27,8 @@
 // The same bits for any number of threads: all these sizes depend on the shapes alone. Each output element belongs to
 // one piece of work, and one thread computes that piece, in an order that the shapes decide.
 //
-// rmsnorm, rope and swiglu are one thread's work, and linear_rows is for the inside of a tile: their caller shares out
-// the tiles. All other operations have a parallel loop of their own.
+// rmsnorm, head_norm, bias, rope and swiglu are one thread's work, and linear_rows is for the inside of a tile: their
+// caller shares out the tiles. All other operations have a parallel loop of their own.
 #ifndef OPS_H
 #define OPS_H
 
@@ -100,10 +100,20 @@ void embedding_backward(float *dtable, const float *dx, const int *ids, size_t N
 void rmsnorm_forward(float *y, float *rstd,                          // (N, C), (N)
                      const float *x, const float *w, float eps, size_t N, size_t C);
 // dx = add + rstd * (w*dy - x * rstd^2 * mean_c(x*w*dy)), without `add` where it is NULL;   dw = sum_n dy * x * rstd
-// dx may be x or add
+// dx may be x, dy or add
 void rmsnorm_backward(float *dx, float *dw,                          // (N, C), (C)
                       const float *add, const float *dy, const float *x, const float *w, const float *rstd,
                       size_t N, size_t C);
+
+// The same for each head of queries or keys, with one w (D) for all of them (QK-norm: Henry et al. 2020, with RMSNorm
+// as Qwen3 has it). Rows of y and x are `stride` floats apart. y may be x
+void head_norm_forward(float *y, const float *x, size_t stride, const float *w, float eps, size_t N, size_t heads,
+                       size_t D);
+// In place: dy becomes dx. dw is assigned
+void head_norm_backward(float *dy, float *dw, const float *x, size_t stride, const float *w, float eps, size_t N,
+                        size_t heads, size_t D);
+// y += b in each row, nothing where b is NULL
+void bias_forward(float *y, const float *b, size_t N, size_t C);     // (N, C), (C)
 
 // Turns each pair (x[2i], x[2i+1]) of each head by the angle of its position: the complex product with
 // cos + i sin (Su et al. 2021, on interleaved pairs as llama2.c). sign = -1 turns back, which is the backward.

@@ -108,7 +108,7 @@ void optim_step(Optim *o, Model *m, double lr, double grad_scale)
     o->grad_scale = (float)grad_scale;
 #pragma omp parallel
     for (TensorId id = 0; id < (whole ? 1 : N_TENSORS); id++) {
-        float decay = whole || tensor_table[id].decay ? o->weight_decay : 0;
+        float decay = whole || tensor_table[id].rows != SIZE_ONE ? o->weight_decay : 0;
         for (size_t l = 0; l < (whole ? 1 : tensor_count(c, id)); l++) {
             size_t at = whole ? 0 : tensor_offset(c, id, l), end = whole ? m->n_trained : at + tensor_size(c, id);
 #pragma omp for schedule(static) nowait

@@ -99,10 +99,19 @@ void sampler_feed(Sampler *s, int token)
         linear_forward(kv, NULL, s->norm, model_param(m, WK, l), 1, C, 2 * KD);
         add_branches(m, s->q, s->norm, WQ, WQ, l);
         add_branches(m, kv, s->norm, WK, WV, l);
+        bias_forward(s->q, model_bias(m, BQ, l), 1, HD);   // of a Qwen2; bk and bv are neighbours too
+        bias_forward(kv, model_bias(m, BK, l), 1, 2 * KD);
+        if (m->config.qk_norm) {                           // a Qwen3 norms each head of queries and keys
+            head_norm_forward(s->q, s->q, HD, model_param(m, Q_NORM, l), eps, 1, H, D);
+            head_norm_forward(kv, kv, 2 * KD, model_param(m, K_NORM, l), eps, 1, K, D);
+        }
 
-        // RoPE: each pair of numbers in queries and keys is turned by an angle that grows with the position
-        rope(s->q, HD, m->cos_sin, &position, 1, H, D, 1);
-        rope(kv, 2 * KD, m->cos_sin, &position, 1, K, D, 1);
+        // RoPE: each pair of numbers in queries and keys is turned by an angle that grows with the position. Some
+        // layers of a SmolLM3 have none
+        if (!m->config.no_rope[l]) {
+            rope(s->q, HD, m->cos_sin, &position, 1, H, D, 1);
+            rope(kv, 2 * KD, m->cos_sin, &position, 1, K, D, 1);
+        }
 
         // attention: each query head looks at all positions so far; H/K query heads share a key/value head
         for (size_t h = 0; h < H; h++) {
@@ -112,6 +121,7 @@ void sampler_feed(Sampler *s, int token)
         // x = x + att wo^T
         linear_forward(s->x, s->x, s->att, model_param(m, WO, l), 1, HD, C);
         add_branches(m, s->x, s->att, WO, WO, l);
+        bias_forward(s->x, model_bias(m, BO, l), 1, C);
 
         // the ffn: x = x + (silu(g) * u) w2^T, where g = norm(x) w1^T and u = norm(x) w3^T, one product again
         rmsnorm_forward(s->norm, &rstd, s->x, model_param(m, FFN_NORM, l), eps, 1, C);

@@ -13,21 +13,29 @@
 // ---- the tensor table ---------------------------------------------------------------------------------------------
 
 #define LAYER(name) "model.layers.%d." name ".weight"
+#define BIAS(name) "model.layers.%d.self_attn." name ".bias"
 const TensorInfo tensor_table[N_TENSORS] = {
-    [TOK_EMB]    = {"tok_emb",    "model.embed_tokens.weight",       SIZE_VOCAB,  SIZE_DIM,    false, true,  false},
-    [ATT_NORM]   = {"att_norm",   LAYER("input_layernorm"),          SIZE_ONE,    SIZE_DIM,    true,  false, false},
-    [WQ]         = {"wq",         LAYER("self_attn.q_proj"),         SIZE_QUERY,  SIZE_DIM,    true,  true,  true},
-    [WK]         = {"wk",         LAYER("self_attn.k_proj"),         SIZE_KV,     SIZE_DIM,    true,  true,  true},
-    [WV]         = {"wv",         LAYER("self_attn.v_proj"),         SIZE_KV,     SIZE_DIM,    true,  true,  false},
-    [WO]         = {"wo",         LAYER("self_attn.o_proj"),         SIZE_DIM,    SIZE_QUERY,  true,  true,  false},
-    [FFN_NORM]   = {"ffn_norm",   LAYER("post_attention_layernorm"), SIZE_ONE,    SIZE_DIM,    true,  false, false},
-    [W1]         = {"w1",         LAYER("mlp.gate_proj"),            SIZE_HIDDEN, SIZE_DIM,    true,  true,  false},
-    [W3]         = {"w3",         LAYER("mlp.up_proj"),              SIZE_HIDDEN, SIZE_DIM,    true,  true,  false},
-    [W2]         = {"w2",         LAYER("mlp.down_proj"),            SIZE_DIM,    SIZE_HIDDEN, true,  true,  false},
-    [FINAL_NORM] = {"final_norm", "model.norm.weight",               SIZE_ONE,    SIZE_DIM,    false, false, false},
-    [CLASSIFIER] = {"classifier", "lm_head.weight",                  SIZE_VOCAB,  SIZE_DIM,    false, true,  false},
+    [TOK_EMB]    = {"tok_emb",    "model.embed_tokens.weight",       SIZE_VOCAB,  SIZE_DIM,    ALWAYS,   false, false},
+    [ATT_NORM]   = {"att_norm",   LAYER("input_layernorm"),          SIZE_ONE,    SIZE_DIM,    ALWAYS,    true, false},
+    [WQ]         = {"wq",         LAYER("self_attn.q_proj"),         SIZE_QUERY,  SIZE_DIM,    ALWAYS,    true, true},
+    [WK]         = {"wk",         LAYER("self_attn.k_proj"),         SIZE_KV,     SIZE_DIM,    ALWAYS,    true, true},
+    [WV]         = {"wv",         LAYER("self_attn.v_proj"),         SIZE_KV,     SIZE_DIM,    ALWAYS,    true, false},
+    [WO]         = {"wo",         LAYER("self_attn.o_proj"),         SIZE_DIM,    SIZE_QUERY,  ALWAYS,    true, false},
+    [FFN_NORM]   = {"ffn_norm",   LAYER("post_attention_layernorm"), SIZE_ONE,    SIZE_DIM,    ALWAYS,    true, false},
+    [W1]         = {"w1",         LAYER("mlp.gate_proj"),            SIZE_HIDDEN, SIZE_DIM,    ALWAYS,    true, false},
+    [W3]         = {"w3",         LAYER("mlp.up_proj"),              SIZE_HIDDEN, SIZE_DIM,    ALWAYS,    true, false},
+    [W2]         = {"w2",         LAYER("mlp.down_proj"),            SIZE_DIM,    SIZE_HIDDEN, ALWAYS,    true, false},
+    [FINAL_NORM] = {"final_norm", "model.norm.weight",               SIZE_ONE,    SIZE_DIM,    ALWAYS,   false, false},
+    [CLASSIFIER] = {"classifier", "lm_head.weight",                  SIZE_VOCAB,  SIZE_DIM,    UNTIED,   false, false},
+    [BQ]         = {"bq",         BIAS("q_proj"),                    SIZE_ONE,    SIZE_QUERY,  QKV_BIAS,  true, true},
+    [BK]         = {"bk",         BIAS("k_proj"),                    SIZE_ONE,    SIZE_KV,     QKV_BIAS,  true, true},
+    [BV]         = {"bv",         BIAS("v_proj"),                    SIZE_ONE,    SIZE_KV,     QKV_BIAS,  true, false},
+    [BO]         = {"bo",         BIAS("o_proj"),                    SIZE_ONE,    SIZE_DIM,    O_BIAS,    true, false},
+    [Q_NORM]     = {"q_norm",     LAYER("self_attn.q_norm"),         SIZE_ONE,    SIZE_HEAD,   QK_NORM,   true, true},
+    [K_NORM]     = {"k_norm",     LAYER("self_attn.k_norm"),         SIZE_ONE,    SIZE_HEAD,   QK_NORM,   true, true},
 };
 #undef LAYER
+#undef BIAS
 
 Shape config_shape(const Config *c)
 {
@@ -39,14 +47,16 @@ Shape config_shape(const Config *c)
 size_t config_size(const Config *c, Size size)
 {
     const Shape s = config_shape(c);
-    const size_t sizes[] = {[SIZE_ONE] = 1,    [SIZE_DIM] = s.C,    [SIZE_QUERY] = s.HD,
-                            [SIZE_KV] = s.KD,  [SIZE_HIDDEN] = s.F, [SIZE_VOCAB] = s.V};
+    const size_t sizes[] = {[SIZE_ONE] = 1,    [SIZE_DIM] = s.C,    [SIZE_QUERY] = s.HD, [SIZE_KV] = s.KD,
+                            [SIZE_HEAD] = s.D, [SIZE_HIDDEN] = s.F, [SIZE_VOCAB] = s.V};
     return sizes[size];
 }
 
 size_t tensor_count(const Config *c, TensorId id)
 {
-    return tensor_table[id].per_layer ? (size_t)c->n_layers : !(id == CLASSIFIER && c->tied);
+    const bool has[] = {[ALWAYS] = true, [UNTIED] = !c->tied, [QKV_BIAS] = c->qkv_bias, [O_BIAS] = c->o_bias,
+                        [QK_NORM] = c->qk_norm};
+    return !has[tensor_table[id].present] ? 0 : tensor_table[id].per_layer ? (size_t)c->n_layers : 1;
 }
 
 size_t tensor_size(const Config *c, TensorId id)
@@ -54,16 +64,18 @@ size_t tensor_size(const Config *c, TensorId id)
     return config_size(c, tensor_table[id].rows) * config_size(c, tensor_table[id].columns);
 }
 
+// The embedding, the layers, then what follows them; each group in the order of the table.
 size_t tensor_offset(const Config *c, TensorId id, size_t layer)
 {
+    bool inside = tensor_table[id].per_layer;
     size_t before = 0, one_layer = 0;
-    for (TensorId t = 0; t < id; t++) {
-        bool other_layers_too = tensor_table[t].per_layer && !tensor_table[id].per_layer;
-        before += tensor_size(c, t) * (other_layers_too ? (size_t)c->n_layers : 1);
+    for (TensorId t = 0; t < N_TENSORS; t++) {
+        size_t size = tensor_count(c, t) ? tensor_size(c, t) : 0;
+        if (tensor_table[t].per_layer) one_layer += size;
+        if (t < id && tensor_table[t].per_layer == inside) before += size;
     }
-    for (TensorId t = 0; t < N_TENSORS; t++)
-        if (tensor_table[t].per_layer) one_layer += tensor_size(c, t);
-    return before + (tensor_table[id].per_layer ? layer * one_layer : 0);
+    if (inside) return tensor_size(c, TOK_EMB) + layer * one_layer + before;
+    return before + (id == TOK_EMB ? 0 : (size_t)c->n_layers * one_layer);
 }
 
 void tensor_hf_name(TensorId id, size_t layer, char out[96])
@@ -84,8 +96,8 @@ size_t params_count(const Config *c)
 bool config_check(const Config *c, Err *e)
 {
     const struct { const char *name; int value, max; } sizes[] = {
-        {"dim", c->dim, 1 << 16},            {"hidden_dim", c->hidden_dim, 1 << 18}, {"n_layers", c->n_layers, 1 << 10},
-        {"n_heads", c->n_heads, 1 << 12},    {"n_kv_heads", c->n_kv_heads, 1 << 12}, {"head_dim", c->head_dim, 1 << 12},
+        {"dim", c->dim, 1 << 16}, {"hidden_dim", c->hidden_dim, 1 << 18}, {"n_layers", c->n_layers, MAX_LAYERS},
+        {"n_heads", c->n_heads, 1 << 12}, {"n_kv_heads", c->n_kv_heads, 1 << 12}, {"head_dim", c->head_dim, 1 << 12},
         {"vocab_size", c->vocab_size, 1 << 22}, {"seq_len", c->seq_len, 1 << 22},
     };
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
@@ -207,12 +219,12 @@ void model_randomize(Model *m, uint64_t seed)
     const Config *c = &m->config;
     Rng rng = rng_seed(seed);
     for (TensorId id = 0; id < N_TENSORS; id++) {
-        bool residual = id == WO || id == W2;
+        bool residual = id == WO || id == W2, vector = tensor_table[id].rows == SIZE_ONE;
         double std = residual ? 0.02 / sqrt(2.0 * c->n_layers) : 0.02;
         for (size_t l = 0; l < tensor_count(c, id); l++) {
             float *w = model_param(m, id, l);
             for (size_t i = 0, n = tensor_size(c, id); i < n; i++)
-                w[i] = tensor_table[id].rows == SIZE_ONE ? 1 : (float)(std * rng_normal(&rng));
+                w[i] = !vector ? (float)(std * rng_normal(&rng)) : id >= BQ && id <= BO ? 0 : 1;
         }
     }
 }
@@ -232,7 +244,7 @@ typedef struct { float *base; size_t used; } Layout;
 
 static float *take(Layout *to, size_t n)
 {
-    float *p = to->base ? to->base + to->used : NULL;
+    float *p = to->base && n ? to->base + to->used : NULL;
     to->used += (n + 15) / 16 * 16;
     return p;
 }
@@ -271,6 +283,7 @@ static void lay_out(Work *w, const Config *c, Layout *to)
     w->rstd = take(to, N);
     w->y = take(to, N * s.F);
     w->attention = take(to, attention_scratch(w->max.row, s.D));
+    w->qkv = take(to, c->qk_norm ? N * (s.HD + 2 * s.KD) : 0);
     if (w->kind == WORK_LOSS) return;
     w->dx = take(to, N * C);
     w->dout = take(to, N * C);
@@ -281,6 +294,8 @@ static void lay_out(Work *w, const Config *c, Layout *to)
     w->dqkv = take(to, N * (s.HD + 2 * s.KD));
     w->dw_tiles = take(to, tile_count(N, C) * C);
     w->partial = take(to, linear_scratch(slice, C));
+    w->dqk_tiles = take(to, c->qk_norm ? tile_count(N, C) * 2 * s.D : 0);
+    w->ones = take(to, c->qkv_bias || c->o_bias ? N : 0);
 }
 
 size_t work_size(const Config *c, BatchSize max, WorkKind kind)
@@ -303,6 +318,7 @@ bool work_init(Work *w, const Config *c, BatchSize max, WorkKind kind, Err *e)
     w->query_starts = mem_alloc(max.rows + 1, sizeof *w->query_starts);
     w->order = mem_alloc(max.rows, sizeof *w->order);
     lay_out(w, c, &(Layout){.base = w->floats});
+    for (size_t i = 0; w->ones && i < max.tokens; i++) w->ones[i] = 1;
     return true;
 }
 
@@ -386,24 +402,54 @@ typedef struct {
     TensorId id, last;                                     // the neighbours: from WQ or WK to WQ or WV
     const int *position;                                   // (N)
     float *norm;                                           // (N, C)
+    float *linear;                                         // (N, out): norm(x) w^T + bias; y itself without qk_norm
 } Projection;
 
-// y (N, out) = rope(norm(x) w^T)
+// What the attention takes of a tile of the linears' output: y = rope(norm(linear)). Values stay as they are.
+static void heads_forward(const Model *m, const Projection *p, float *y, Tile t)
+{
+    size_t D = m->shape.D, H = p->id == WQ ? m->shape.H : 0, out = p->out;
+    float *y_t = y + t.n * out, eps = m->config.norm_eps;
+    const float *x = p->linear + t.n * out;
+    if (m->config.qk_norm) {
+        memcpy(y_t, x, t.R * out * sizeof *y);
+        head_norm_forward(y_t, x, out, model_param(m, Q_NORM, p->layer), eps, t.R, H, D);
+        head_norm_forward(y_t + H * D, x + H * D, out, model_param(m, K_NORM, p->layer), eps, t.R, p->heads - H, D);
+    }
+    if (!m->config.no_rope[p->layer]) rope(y_t, out, m->cos_sin, p->position + t.n, t.R, p->heads, D, 1);
+}
+
+// dy becomes the gradient of the linears' output.
+static void heads_backward(const Model *m, const Work *w, const Projection *p, float *dy, Tile t)
+{
+    size_t D = m->shape.D, H = p->id == WQ ? m->shape.H : 0, out = p->out;
+    float *dy_t = dy + t.n * out, *dw = w->dqk_tiles + t.i * 2 * D, eps = m->config.norm_eps;
+    const float *x = p->linear + t.n * out;
+    if (!m->config.no_rope[p->layer]) rope(dy_t, out, m->cos_sin, p->position + t.n, t.R, p->heads, D, -1);
+    if (!m->config.qk_norm) return;
+    head_norm_backward(dy_t, dw, x, out, model_param(m, Q_NORM, p->layer), eps, t.R, H, D);
+    head_norm_backward(dy_t + H * D, dw + D, x + H * D, out, model_param(m, K_NORM, p->layer), eps, t.R, p->heads - H,
+                       D);
+}
+
+// y (N, out) = rope(norm(norm(x) w^T + bias)): bias, the second norm and rope where the layer has them
 static void project(const Model *m, Work *w, const Projection *p, float *y, const float *x)
 {
-    size_t N = p->N, C = m->shape.C, D = m->shape.D, out = p->out;
+    size_t N = p->N, C = m->shape.C, out = p->out;
     const float *norm_w = model_param(m, ATT_NORM, p->layer), *qkv_w = model_param(m, p->id, p->layer);
     FOR_EACH_TILE(t, N, C) {
-        float *norm = p->norm + t.n * C, *y_t = y + t.n * out;
+        float *norm = p->norm + t.n * C, *linear = p->linear + t.n * out;
         rmsnorm_forward(norm, w->rstd + t.n, x + t.n * C, norm_w, m->config.norm_eps, t.R, C);
-        linear_rows(y_t, NULL, norm, qkv_w, t, C, out);
-        lora_forward(m, w, (Products){p->id, p->last, p->layer, out}, t, y_t, norm);
-        rope(y_t, out, m->cos_sin, p->position + t.n, t.R, p->heads, D, 1);
+        linear_rows(linear, NULL, norm, qkv_w, t, C, out);
+        lora_forward(m, w, (Products){p->id, p->last, p->layer, out}, t, linear, norm);
+        bias_forward(linear, model_bias(m, BQ + p->id - WQ, p->layer), t.R, out);
+        heads_forward(m, p, y, t);
     }
 }
 
 // dx = add + the gradient of x that follows from dy. `add` may be NULL: then it is left out. dx may be x. The norm's
-// gradient goes to m->grads. rope turns dy back, and p->norm is computed again: the gradient of the weights needs both.
+// gradient goes to m->grads. dy becomes the gradient of the linear, and p->norm is computed again: the gradient of the
+// weights needs both.
 // With an adapter dx is computed only if something below is trained.
 static void project_backward(Model *m, Work *w, const Projection *p, float *dx, const float *add, float *dy,
                              const float *x, float beta)
@@ -415,17 +461,19 @@ static void project_backward(Model *m, Work *w, const Projection *p, float *dx, 
         const float *x_t = x + t.n * C, *add_t = add ? add + t.n * C : NULL;
         float *norm = p->norm + t.n * C, *rstd = w->rstd + t.n, *dnorm = w->dnorm + t.n * C, *dy_t = dy + t.n * out;
         float *dx_t = dx + t.n * C, *dw = w->dw_tiles + t.i * C;
-        rope(dy_t, out, m->cos_sin, p->position + t.n, t.R, p->heads, D, -1);        // y = rope(y)
-        if (goes_on) linear_rows_backward(dnorm, dy_t, qkv_w, t, C, out);            // y = norm w^T
+        heads_backward(m, w, p, dy, t);                                              // heads_forward
+        if (goes_on) linear_rows_backward(dnorm, dy_t, qkv_w, t, C, out);            // linear = norm w^T
         rmsnorm_forward(norm, rstd, x_t, norm_w, m->config.norm_eps, t.R, C);
         lora_backward(m, w, (Products){p->id, p->last, p->layer, out}, t, goes_on ? dnorm : NULL, dy_t, norm);
         if (!goes_on) continue;
         rmsnorm_backward(dx_t, dw, add_t, dnorm, x_t, norm_w, rstd, t.R, C);         // norm = rmsnorm(x)
     }
     tiles_sum(m, w, ATT_NORM, p->id, p->last, p->layer, N, beta);
+    if (m->config.qk_norm && !m->adapter)
+        rows_sum(model_grad(m, Q_NORM, p->layer), w->dqk_tiles, (N - 1) / tile_rows(N, C) + 1, 2 * D, 2 * D, beta);
 }
 
-// out = x_att + swiglu(norm(x_att) w1|w3^T) w2^T,   x_att = x + att wo^T:   all (M, C)
+// out = x_att + swiglu(norm(x_att) w1|w3^T) w2^T,   x_att = x + att wo^T + bias:   all (M, C)
 static void after_attention(const Model *m, Work *w, const LayerActs *acts, float *out, const float *x, size_t layer,
                             size_t M)
 {
@@ -436,6 +484,7 @@ static void after_attention(const Model *m, Work *w, const LayerActs *acts, floa
         float *gu = acts->gu + t.n * 2 * F, *y = w->y + t.n * F;
         linear_rows(x_att, x + t.n * C, acts->att + t.n * HD, model_param(m, WO, layer), t, HD, C);
         lora_forward(m, w, (Products){WO, WO, layer, C}, t, x_att, acts->att + t.n * HD);
+        bias_forward(x_att, model_bias(m, BO, layer), t.R, C);
         rmsnorm_forward(norm, w->rstd + t.n, x_att, norm_w, m->config.norm_eps, t.R, C);
         linear_rows(gu, NULL, norm, model_param(m, W1, layer), t, C, 2 * F);         // w1|w3 at once
         lora_forward(m, w, (Products){W1, W3, layer, 2 * F}, t, gu, norm);
@@ -489,6 +538,7 @@ typedef struct {
     size_t M;
     const size_t *at;                                      // (M); NULL: M is N, all positions
     size_t kv;                                             // where k|v begin in the block
+    float *block;                                          // what the attention takes
     Projection to_q, to_kv;                                // to q|k|v; in the last layer to q, and to k|v
     AttentionShape attention;
 } Queries;
@@ -499,11 +549,13 @@ static Queries layer_queries(const Model *m, const Work *w, const Batch *b, size
     bool all = layer + 1 < s->L;
     const int *position = all ? w->position : w->query_position;
     size_t M = all ? b->N : b->M, kv_out = 2 * s->KD, q_out = s->HD + (all ? kv_out : 0);
+    size_t kv = all ? s->HD : M * s->HD;
+    float *linear = w->acts[layer].qkv;
     return (Queries){
-        .M = M, .at = all ? NULL : b->at, .kv = all ? s->HD : M * s->HD,
-        .to_q = {.N = M, .layer = layer, .out = q_out, .heads = s->H + (all ? s->K : 0), .id = WQ,
+        .M = M, .at = all ? NULL : b->at, .kv = kv, .block = w->qkv ? w->qkv : linear,
+        .to_q = {.N = M, .layer = layer, .out = q_out, .heads = s->H + (all ? s->K : 0), .id = WQ, .linear = linear,
                  .last = all ? WV : WQ, .position = position, .norm = all ? w->norm_att : w->norm_q},
-        .to_kv = {.N = b->N, .layer = layer, .out = kv_out, .heads = s->K, .id = WK, .last = WV,
+        .to_kv = {.N = b->N, .layer = layer, .out = kv_out, .heads = s->K, .id = WK, .last = WV, .linear = linear + kv,
                   .position = w->position, .norm = w->norm_att},
         .attention = {.S = b->S, .key_starts = b->starts, .query_starts = all ? b->starts : w->query_starts,
                       .query_position = position, .order = w->order, .H = s->H, .K = s->K, .D = s->D,
@@ -517,7 +569,7 @@ static void layer_forward(const Model *m, Work *w, const Batch *b, size_t layer)
     const LayerActs *acts = &w->acts[layer];
     const Queries query = layer_queries(m, w, b, layer);
     const float *x = acts->x;
-    float *q = acts->qkv, *kv = q + query.kv, *out = layer + 1 < m->shape.L ? w->acts[layer + 1].x : w->out;
+    float *q = query.block, *kv = q + query.kv, *out = layer + 1 < m->shape.L ? w->acts[layer + 1].x : w->out;
     if (query.at) {
         float *x_at = acts->x_att;                         // x at the targets, until it becomes x_at + att wo^T
         project(m, w, &query.to_kv, kv, x);
@@ -536,11 +588,14 @@ static void layer_backward(Model *m, Work *w, const Batch *b, size_t layer, floa
     const Queries query = layer_queries(m, w, b, layer);
     const Projection *to_q = &query.to_q, *to_kv = &query.to_kv;
     size_t M = query.M, C = m->shape.C, F = m->shape.F, HD = m->shape.HD;
-    float *dq = w->dqkv, *dkv = dq + query.kv;
-    const float *q = acts->qkv, *kv = q + query.kv;
+    float *dq = w->dqkv, *dkv = dq + query.kv, *q = query.block, *kv = q + query.kv;
 
     after_attention_backward(m, w, acts, dout, layer, M, beta);                      // after_attention(..., out, x...)
     if (!trains_below(m, WO, layer)) return;
+    if (m->config.qk_norm) {                               // another layer's are there
+        FOR_EACH_TILE(t, M, C) heads_forward(m, to_q, q, t);
+        if (query.at) FOR_EACH_TILE(t, b->N, C) heads_forward(m, to_kv, kv, t);
+    }
     attention_backward(dq, dkv, w->datt, acts->att, acts->lse, q, kv, &query.attention, w->attention);  // ..._forward
     if (query.at) {
         float *x_at = w->dx_q, *dx_at = w->dx_q;           // the first becomes the second
@@ -551,7 +606,8 @@ static void layer_backward(Model *m, Work *w, const Batch *b, size_t layer, floa
     } else project_backward(m, w, to_q, dx, w->dx_att, dq, acts->x, beta);           // project(..., q, x)
     if (m->adapter) return;
 
-    WeightGradient weights[5] = {
+    const float *ones = w->ones;                           // a bias is a weight whose input is 1
+    WeightGradient weights[8] = {
         {model_grad(m, W1, layer), acts->gu, w->norm_ffn, M, C, 2 * F},              // dW1|W3 += dgu^T norm_ffn
         {model_grad(m, W2, layer), dout, w->y, M, F, C},                             // dW2 += dout^T y
         {model_grad(m, WQ, layer), dq, to_q->norm, M, C, to_q->out},                 // dWq|Wk|Wv += dq|dk|dv^T norm
@@ -560,6 +616,10 @@ static void layer_backward(Model *m, Work *w, const Batch *b, size_t layer, floa
     size_t n = 4;
     if (query.at)                                          // the third is dWq alone; dWk|Wv += dk|dv^T norm
         weights[n++] = (WeightGradient){model_grad(m, WK, layer), dkv, to_kv->norm, to_kv->N, C, to_kv->out};
+    if (m->config.o_bias) weights[n++] = (WeightGradient){model_grad(m, BO, layer), w->dx_att, ones, M, 1, C};
+    if (m->config.qkv_bias) weights[n++] = (WeightGradient){model_grad(m, BQ, layer), dq, ones, M, 1, to_q->out};
+    if (m->config.qkv_bias && query.at)
+        weights[n++] = (WeightGradient){model_grad(m, BK, layer), dkv, ones, to_kv->N, 1, to_kv->out};
     linear_backward_weights(weights, n, beta);
 }
 

@@ -1,6 +1,6 @@
-// transformer: a Llama's shape, THE table of its tensors, and its loss and gradient over ragged rows.
+// transformer: a model's shape, THE table of its tensors, and its loss and gradient over ragged rows.
 // It sees numbers only: no text, no roles. Allocation, checkpoint order, names and shapes, weight decay, tests and
-// printing all walk the table.
+// printing all walk the table. What families of models differ in is in the table and in Config: there is one forward.
 //
 // To read the model for the first time, begin with model/sample.c. sampler_feed there is the reference: the whole
 // forward for one token, on one page. transformer.c is the fast version: the same operations for all tokens of a batch,
@@ -13,11 +13,18 @@
 #include "ops.h"
 
 // ---- shape --------------------------------------------------------------------------------------------------------
+typedef enum { LLAMA, MISTRAL, QWEN2, QWEN3, SMOLLM3, N_FAMILIES } FamilyId;   // their names: checkpoint.h
+enum { MAX_LAYERS = 1 << 10 };
+
 // Names as in llama2.c; from rope_theta on as in transformers' LlamaConfig.
 typedef struct {
     int dim, hidden_dim, n_layers, n_heads, n_kv_heads, head_dim, vocab_size, seq_len;
+    FamilyId family;
     bool tied;                                             // the classifier is tok_emb
-    bool windowed;                                         // seq_len is a Mistral's sliding_window
+    bool windowed;                                         // seq_len is the model's sliding_window
+    bool qkv_bias, o_bias;                                 // wq, wk, wv have a bias; wo has one
+    bool qk_norm;                                          // each head of q and k goes through an RMSNorm before RoPE
+    bool no_rope[MAX_LAYERS];                              // the layers without RoPE
     float rope_theta, norm_eps;
     // rope_scaling of type "llama3"; factor 0 means none
     struct { float factor, low_freq_factor, high_freq_factor, original_seq_len; } rope_scaling;
@@ -34,22 +41,28 @@ Shape config_shape(const Config *c);
 bool config_check(const Config *c, Err *e);
 
 // ---- the tensor table ---------------------------------------------------------------------------------------------
-typedef enum { TOK_EMB, ATT_NORM, WQ, WK, WV, WO, FFN_NORM, W1, W3, W2, FINAL_NORM, CLASSIFIER, N_TENSORS } TensorId;
-typedef enum { SIZE_ONE, SIZE_DIM, SIZE_QUERY, SIZE_KV, SIZE_HIDDEN, SIZE_VOCAB } Size;
+// First the tensors of a Llama, then what only other models have. The key of an adapter's dropout depends on the first
+// twelve numbers.
+typedef enum { TOK_EMB, ATT_NORM, WQ, WK, WV, WO, FFN_NORM, W1, W3, W2, FINAL_NORM, CLASSIFIER,
+               BQ, BK, BV, BO, Q_NORM, K_NORM, N_TENSORS } TensorId;
+typedef enum { SIZE_ONE, SIZE_DIM, SIZE_QUERY, SIZE_KV, SIZE_HEAD, SIZE_HIDDEN, SIZE_VOCAB } Size;
+typedef enum { ALWAYS, UNTIED, QKV_BIAS, O_BIAS, QK_NORM } Presence;
 
 typedef struct {
     const char *name, *hf_name;                            // "%d" in hf_name is the layer's number
-    Size rows, columns;                                    // the shape; rows SIZE_ONE: a vector
-    bool per_layer, decay;                                 // decay: weight_decay applies
-    bool heads_of_pairs;                                   // rows are RoPE pairs: Hugging Face stores them as halves
+    Size rows, columns;                                    // the shape; rows SIZE_ONE: a vector, without weight decay
+    Presence present;                                      // in which models
+    bool per_layer;
+    bool heads_of_pairs;                                   // rows (of a vector: elements) are RoPE pairs: Hugging Face
+                                                           // stores them as halves
 } TensorInfo;
 extern const TensorInfo tensor_table[N_TENSORS];
 
 size_t config_size(const Config *c, Size s);
-size_t tensor_count(const Config *c, TensorId id);         // how many there are: n_layers, 1, or 0 (tied classifier)
+size_t tensor_count(const Config *c, TensorId id);         // how many there are: n_layers, 1, or 0
 size_t tensor_size(const Config *c, TensorId id);          // floats in one of them
 // Where tensor `id` of `layer` begins in an arena of parameters or gradients. Layers follow each other; inside a layer
-// wq|wk|wv and w1|w3 are neighbours: each group can be used as one matrix.
+// wq|wk|wv, w1|w3, bq|bk|bv and q_norm|k_norm are neighbours: each group can be used as one tensor.
 size_t tensor_offset(const Config *c, TensorId id, size_t layer);
 size_t params_count(const Config *c);                      // floats in an arena
 void tensor_hf_name(TensorId id, size_t layer, char out[96]);          // Hugging Face's name of one
@@ -104,13 +117,19 @@ typedef struct {
 // Allocates the parameters (uninitialised) and the RoPE table. False when memory is short.
 bool model_init(Model *m, const Config *c, Err *e);
 bool model_init_grads(Model *m, Err *e);                   // the gradients too (uninitialised), for model_gradient
-// Normal(0, 0.02); wo and w2, which write into the residual stream, smaller by 1/sqrt(2 n_layers); norms 1.
+// Normal(0, 0.02); wo and w2, which write into the residual stream, smaller by 1/sqrt(2 n_layers); norms 1; biases 0
 void model_randomize(Model *m, uint64_t seed);
 void model_free(Model *m);                                 // accepts {0}
 
 static inline float *model_param(const Model *m, TensorId id, size_t layer)
 {
     return m->params + tensor_offset(&m->config, id, layer);
+}
+
+// NULL where the model has no such bias.
+static inline const float *model_bias(const Model *m, TensorId id, size_t layer)
+{
+    return tensor_count(&m->config, id) ? model_param(m, id, layer) : NULL;
 }
 
 // Of a model without an adapter.
@@ -133,7 +152,8 @@ typedef enum {
 
 typedef struct {
     float *x;                                              // (N, C): the layer's input
-    float *qkv, *att, *lse;                                // queries, keys and values; (M, H*D), (M, H)
+    float *qkv, *att, *lse;                                // queries, keys and values, with qk_norm as they are before
+                                                           // it; (M, H*D), (M, H)
     float *x_att;                                          // (M, C): after attention
     float *gu;                                             // (M, 2*F)
 } LayerActs;                                               // M is N in every layer but the last
@@ -149,11 +169,14 @@ typedef struct {
     float *logits;                                         // (slice, V): of some targets at a time
     // Scratch of a layer: results that the backward computes again.
     float *norm_att, *norm_q, *norm_ffn, *rstd, *y;        // (N, C), (M, C), (N, C), (N), (N, F)
+    float *qkv;                                            // what the attention takes; NULL without qk_norm
     float *attention;                                      // attention_scratch()
     // Gradients of activations, not for WORK_LOSS: between layers, then inside of one.
     float *dout, *dx;                                      // (N, C), (N, C)
     float *dx_att, *dx_q, *dnorm, *datt, *dqkv;            // (N, C), (M, C), (N, C), (N, H*D), (N, (H + 2*K)*D)
     float *dw_tiles, *partial;                             // (tile_count(N, C), C): a norm's; linear_scratch()
+    float *dqk_tiles;                                      // (tile_count(N, C), 2*D): q_norm|k_norm's; NULL without
+    float *ones;                                           // (N): the input whose weight is a bias; NULL without
     // Of the current batch: place in the row of each token and each target, first target of each row; order of rows.
     int *position, *query_position;                        // (N), (M)
     size_t *query_starts, *order;                          // (S+1); (S): the rows by length, the longest first

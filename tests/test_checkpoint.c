@@ -688,9 +688,9 @@ static void odd_safetensors_are_read(void)
 
 // One key of a good config.json set to another value; NULL: left out.
 static const struct { const char *key, *value, *message; } bad_configs[] = {
-    {"architectures", "['GPT2LMHeadModel']", "or MistralForCausalLM, found GPT2LMHeadModel"},
-    {"model_type", "'qwen2'", "model_type: expected llama or mistral, found qwen2"},
-    {"attention_bias", "true", "attention_bias is not supported"},
+    {"architectures", "['GPT2LMHeadModel']", "SmolLM3ForCausalLM, found GPT2LMHeadModel"},
+    {"model_type", "'gemma3'", "model_type: expected one of llama, mistral, qwen2, qwen3, smollm3, found gemma3"},
+    {"attention_bias", "true", "tensors missing: model.layers.0.self_attn.q_proj.bias"},
     {"mlp_bias", "true", "mlp_bias is not supported"},
     {"quantization_config", "{'bits': 4}", "quantization_config is not supported"},
     {"hidden_act", "'gelu'", "hidden_act: expected 'silu', found 'gelu'"},

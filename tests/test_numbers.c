@@ -221,7 +221,11 @@ static void test_bad_weights(void)
         Model m;
         char name[100], want[200];
         make_model(&m);
-        size_t layer = tensor_count(&m.config, id) - 1;
+        size_t count = tensor_count(&m.config, id), layer = count - 1;
+        if (count == 0) {                                  // a Llama has no biases
+            model_free(&m);
+            continue;
+        }
         model_param(&m, id, layer)[tensor_size(&m.config, id) - 1] = id % 2 ? NAN : -INFINITY;
         save_model(&m);
         model_free(&m);
