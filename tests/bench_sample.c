@@ -44,11 +44,11 @@ int main(int argc, char **argv)
     for (int round = 0; round <= rounds; round++) {        // the first one is not counted
         sampler_reset(&s);
         double start = now_seconds();
-        for (size_t i = 0; i < n; i++) sampler_feed(&s, ids[i]);
+        sampler_feed(&s, ids, n);
         double middle = now_seconds();
         for (size_t i = n; i < n + more; i++) {
             ids[i] = sampler_choose(&s, 0, 1, NULL);
-            sampler_feed(&s, ids[i]);
+            sampler_feed(&s, &ids[i], 1);
         }
         double end = now_seconds();
         int at = round ? round - 1 : 0;

@@ -104,14 +104,14 @@ static void answer(Question *q, size_t model, Sampler *sampler, const Tokenizer 
     int said[MAX_ANSWER];
     size_t n = 0, same = 0, reference = q->end - q->first;
     sampler_reset(sampler);
-    for (size_t i = 0; i < q->first; i++) sampler_feed(sampler, ids[i]);
+    sampler_feed(sampler, ids, q->first);
     while (n < MAX_ANSWER) {
         int id = sampler_choose(sampler, 0, 1, NULL);
         if (same == n && same < reference && ids[q->first + same] == id) same++;
         said[n++] = id;
         bool ends = same == reference || id == tokenizer_eos(t) || tokenizer_is_special(t, id);
         if (ends || sampler->n_cached == sampler->capacity) break;
-        sampler_feed(sampler, id);
+        sampler_feed(sampler, &id, 1);
     }
     Buf text = {0};
     showcase_text(&text, t, said, n);
