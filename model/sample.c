@@ -1,4 +1,4 @@
-// sample: see sample.h. sampler_feed is the reference for transformer.c: the whole forward, for one token.
+// sample: see sample.h. sampler_feed is the reference for transformer.c: the whole forward, on one page.
 #include "sample.h"
 
 #include "exp.h"
@@ -65,8 +65,8 @@ void sampler_free(Sampler *s)
 
 void sampler_reset(Sampler *s) { s->n_cached = 0; }
 
-// Tokens of a prompt at a time: products are large then, and scratch is not. Multiplications: threads for fewer cost more
-// than they save.
+// Tokens of a prompt that go in at a time: with these, products are large, and scratch is not.
+// Multiplications: threads for fewer cost more than they save.
 enum { MOST_ROWS = 512, WORTH_THREADS = 1 << 16 };
 
 // att (D) = softmax(q k^T / sqrt(D)) v: one query head and the n cached positions, which are `stride` floats apart
@@ -76,7 +76,7 @@ static void attend(float *att, const float *q, const float *keys, const float *v
     float max = -INFINITY, sum = 0, scale = 1 / sqrtf((float)D);
     for (size_t t = 0; t < n; t++) {
         float dot = 0;
-#pragma omp simd reduction(+ : dot)
+#pragma omp simd reduction(+ : dot) simdlen(8)
         for (size_t d = 0; d < D; d++) dot += q[d] * keys[t * stride + d];
         scores[t] = dot * scale;
         max = scores[t] > max ? scores[t] : max;
@@ -90,16 +90,27 @@ static void attend(float *att, const float *q, const float *keys, const float *v
     }
 }
 
-// The same for the n > 1 queries of a prompt: query i sees the keys up to its own position.
-static void attend_all(Sampler *s, const float *cache, size_t n)
+// Each query head looks at all positions up to its own; H/K query heads share a key/value head. The n queries of a
+// prompt go to the fast attention; the one of a text that is generated has its keys read just once.
+static void attention(Sampler *s, const float *cache, size_t n)
 {
     const Shape z = s->model->shape;
-    const AttentionShape shape = {.S = 1, .key_starts = (size_t[]){0, s->n_cached}, .query_starts = (size_t[]){0, n},
-                                  .query_position = s->position, .order = (size_t[]){0}, .H = z.H, .K = z.K, .D = z.D,
-                                  .longest_row = s->n_cached, .q_stride = z.HD, .kv_stride = 2 * z.KD};
-    float *scratch = mem_grow(NULL, attention_scratch(s->n_cached, z.D), sizeof *scratch);
-    attention_forward(s->att, s->unused, s->q, cache, &shape, scratch);
-    free(scratch);
+    if (n > 1) {
+        const AttentionShape shape = {
+            .S = 1, .key_starts = (size_t[]){0, s->n_cached}, .query_starts = (size_t[]){0, n}, .order = (size_t[]){0},
+            .query_position = s->position, .H = z.H, .K = z.K, .D = z.D, .longest_row = s->n_cached, .q_stride = z.HD,
+            .kv_stride = 2 * z.KD};
+        float *scratch = mem_grow(NULL, attention_scratch(s->n_cached, z.D), sizeof *scratch);
+        attention_forward(s->att, s->unused, s->q, cache, &shape, scratch);
+        free(scratch);
+        return;
+    }
+#pragma omp parallel for if (s->n_cached * z.HD > WORTH_THREADS)
+    for (size_t h = 0; h < z.H; h++) {
+        const float *keys = cache + h / (z.H / z.K) * z.D;
+        attend(s->att + h * z.D, s->q + h * z.D, keys, keys + z.KD, s->n_cached, 2 * z.KD, z.D,
+               s->scores + h * s->capacity);
+    }
 }
 
 // y (n, ...) += what an adapter, if there is one, has beside the products of the tensors first .. last
@@ -109,16 +120,22 @@ static void add_branches(const Model *m, float *y, size_t stride, const float *x
     lora_forward(m, NULL, (Products){first, last, layer, stride}, (Tile){.R = n}, y, x);
 }
 
-// The whole forward, for the n tokens that follow the cached ones: n is 1 where text is generated, more for a prompt.
-// C model dim, F ffn size, H query heads, K key/value heads, D head size; HD = H * D, KD = K * D.
+// C model dim, F ffn size, V vocabulary, H query heads, K key/value heads, D head size; HD = H * D, KD = K * D.
 // Arguments of the operations: outputs, then inputs, then sizes (ops.h).
-static void feed(Sampler *s, const int *tokens, size_t n)
+void sampler_feed(Sampler *s, const int *tokens, size_t n)
 {
+    for (; n > MOST_ROWS; tokens += MOST_ROWS, n -= MOST_ROWS) sampler_feed(s, tokens, MOST_ROWS);
     const Model *m = s->model;
-    size_t C = m->shape.C, F = m->shape.F, H = m->shape.H, K = m->shape.K, D = m->shape.D;
+    size_t C = m->shape.C, F = m->shape.F, V = m->shape.V, H = m->shape.H, K = m->shape.K, D = m->shape.D;
     size_t HD = m->shape.HD, KD = m->shape.KD, first = s->n_cached;
-    float eps = m->config.norm_eps, *rstd = s->unused;     // only a backward pass needs it
-    for (size_t i = 0; i < n; i++) s->position[i] = (int)(first + i);
+    float eps = m->config.norm_eps;
+    assert(n > 0 && first + n <= s->capacity);
+    sampler_rows(s, n);
+    float *rstd = s->unused;                               // only a backward pass needs it
+    for (size_t i = 0; i < n; i++) {
+        assert(tokens[i] >= 0 && (size_t)tokens[i] < V);
+        s->position[i] = (int)(first + i);
+    }
     s->n_cached += n;
 
     // the tokens' embeddings begin the residual stream x
@@ -146,15 +163,8 @@ static void feed(Sampler *s, const int *tokens, size_t n)
             rope(kv, 2 * KD, m->cos_sin, s->position, n, K, D, 1);
         }
 
-        // attention: each query head looks at all positions so far; H/K query heads share a key/value head
-        if (n > 1) attend_all(s, cache, n);
-        else
-#pragma omp parallel for if (s->n_cached * HD > WORTH_THREADS)
-            for (size_t h = 0; h < H; h++) {
-                const float *keys = cache + h / (H / K) * D;
-                float *scores = s->scores + h * s->capacity;
-                attend(s->att + h * D, s->q + h * D, keys, keys + KD, s->n_cached, 2 * KD, D, scores);
-            }
+        // att = softmax(q k^T / sqrt(D)) v, over all positions so far
+        attention(s, cache, n);
         // x = x + att wo^T
         linear_forward(s->x, s->x, s->att, model_param(m, WO, l), n, HD, C);
         add_branches(m, s->x, C, s->att, n, WO, WO, l);
@@ -168,23 +178,9 @@ static void feed(Sampler *s, const int *tokens, size_t n)
         linear_forward(s->x, s->x, s->y, model_param(m, W2, l), n, F, C);
         add_branches(m, s->x, C, s->y, n, W2, W2, l);
     }
-}
-
-
-void sampler_feed(Sampler *s, const int *tokens, size_t n)
-{
-    const Model *m = s->model;
-    size_t C = m->shape.C, rows = 0;
-    float rstd;
-    assert(n > 0 && s->n_cached + n <= s->capacity);
-    for (size_t i = 0; i < n; i += rows) {
-        rows = n - i < MOST_ROWS ? n - i : MOST_ROWS;
-        sampler_rows(s, rows);
-        feed(s, tokens + i, rows);
-    }
     // the last norm, and a logit for every token that may follow the last one
-    rmsnorm_forward(s->norm, &rstd, s->x + (rows - 1) * C, model_param(m, FINAL_NORM, 0), m->config.norm_eps, 1, C);
-    linear_forward(s->logits, NULL, s->norm, model_classifier(m), 1, C, m->shape.V);
+    rmsnorm_forward(s->norm, rstd, s->x + (n - 1) * C, model_param(m, FINAL_NORM, 0), eps, 1, C);
+    linear_forward(s->logits, NULL, s->norm, model_classifier(m), 1, C, V);
 }
 
 typedef struct { float p; int id; } Candidate;
@@ -198,11 +194,14 @@ static int by_probability(const void *a, const void *b)
 static int choose_top_p(const float *p, size_t V, float top_p, double coin)
 {
     Candidate *all = mem_alloc(V, sizeof *all);
-    for (size_t i = 0; i < V; i++) all[i] = (Candidate){p[i], (int)i};
-    qsort(all, V, sizeof *all, by_probability);
     double total = 0, sum = 0;
-    size_t n = 0;
-    while (n < V && total < (double)top_p) total += (double)all[n++].p;
+    size_t n = 0, candidates = 0;
+    // Tokens below this one together do not reach 1 - top_p: none of them is kept, and they need not be sorted.
+    float least = (1 - top_p) / (float)V;
+    for (size_t i = 0; i < V; i++)
+        if (p[i] >= least) all[candidates++] = (Candidate){p[i], (int)i};
+    qsort(all, candidates, sizeof *all, by_probability);
+    while (n < candidates && total < (double)top_p) total += (double)all[n++].p;
     int id = all[n ? n - 1 : 0].id;
     for (size_t i = 0; i < n; i++)
         if ((sum += (double)all[i].p) > coin * total) { id = all[i].id; break; }
@@ -215,10 +214,13 @@ int sampler_choose(Sampler *s, float temperature, float top_p, Rng *rng)
     size_t V = s->model->shape.V, best = 0;
     float *p = s->logits;
     double sum = 0, seen = 0;
-    for (size_t i = 1; i < V; i++) best = p[i] > p[best] ? i : best;
+    float max = p[0];
+#pragma omp simd reduction(max : max)
+    for (size_t i = 1; i < V; i++) max = p[i] > max ? p[i] : max;
+    while (best + 1 < V && p[best] != max) best++;
     if (temperature == 0) return (int)best;
-    float max = p[best];
-    for (size_t i = 0; i < V; i++) sum += (double)(p[i] = expf((p[i] - max) / temperature));
+#pragma omp simd reduction(+ : sum)
+    for (size_t i = 0; i < V; i++) sum += (double)(p[i] = exp_inline((p[i] - max) / temperature));
     for (size_t i = 0; i < V; i++) p[i] = (float)((double)p[i] / sum);
     double coin = rng_uniform(rng);
     if (top_p > 0 && top_p < 1) return choose_top_p(p, V, top_p, coin);

@@ -21,8 +21,8 @@ bool sampler_reserve(Sampler *s, size_t capacity, Err *e);
 void sampler_free(Sampler *s);                             // accepts {0}
 void sampler_reset(Sampler *s);                            // forgets the positions
 
-// Appends n tokens, at least one; they must fit: n_cached + n <= capacity. s->logits then say what follows the last one.
-// A prompt goes in as a whole: each weight is then read once for many tokens.
+// Appends n tokens, at least one; there must be room: n_cached + n <= capacity. s->logits (V) then say what follows the
+// last one. A prompt that comes in one call takes less time: each weight is read once for many tokens.
 void sampler_feed(Sampler *s, const int *tokens, size_t n);
 
 // A token from s->logits: the most likely one at temperature 0, else from softmax(logits / temperature), of which
