@@ -183,7 +183,8 @@ static size_t task_columns(size_t n, size_t multiplications, size_t tasks)
     return rounded_part(n, most < 1 ? 1 : most < tasks ? most : tasks);
 }
 
-enum { WORTH_SHARING = 1 << 19 };      // multiplications: threads for fewer cost more than they save
+// Multiplications: threads for fewer cost more than they save. One row takes longer for each, to read w from memory.
+enum { WORTH_SHARING = 1 << 19, WORTH_READING = 1 << 16 };
 
 static size_t piece_length(size_t n) { return rounded_part(n, 2 * ((n + 2047) / 2048)); }
 
@@ -195,14 +196,18 @@ static void forward_columns(float *y, const float *add, const float *x, const fl
     if ((of_tile || N >= 16) && product_is_small(n, in))   // for the few rows of a sampler, w is not worth transposing
         return product_transposed(y + o, add ? add + o : NULL, out, x, w + o * in, N, in, n);
     for (size_t r = 0; add && add != y && r < N; r++) memcpy(y + r * out + o, add + r * out + o, n * sizeof *y);
+    if (N == 1 && !of_tile)                                // sgemm would first copy w
+        return cblas_sgemv(CblasRowMajor, CblasNoTrans, (int)n, (int)in, 1, w + o * in, (int)in, x, 1, add ? 1 : 0,
+                           y + o, 1);
     sgemm(false, true, N, n, in, x, in, w + o * in, in, add ? 1 : 0, y + o, out);
 }
 
 void linear_forward(float *y, const float *add, const float *x, const float *w, size_t N, size_t in, size_t out)
 {
-    size_t piece = piece_length(out), fourth = task_columns(out, N * in * out, 4);
+    size_t work = N * in * out, piece = piece_length(out), fourth = task_columns(out, work, 4);
     if (fourth < piece) piece = fourth;
-#pragma omp parallel for schedule(dynamic) if (N * in * out > WORTH_SHARING)
+    if (N == 1) piece = rounded_part(out, work / WORTH_READING + 1);
+#pragma omp parallel for schedule(dynamic) if (work > (N == 1 ? WORTH_READING : WORTH_SHARING))
     for (size_t o = 0; o < out; o += piece) forward_columns(y, add, x, w, N, in, out, o, piece, false);
 }
 

@@ -3,7 +3,6 @@
 
 #include "../data/run/progress.h"
 #include "../model/optim.h"
-#include "../model/sample.h"
 
 #include <signal.h>
 
@@ -662,38 +661,6 @@ static void test_threads(void)
     CHECK(threads_under(bound) == 1 && says("warning: OMP_THREAD_LIMIT=1 leaves one thread"));
 }
 
-// A cache that grows while it is used holds what one of full size holds.
-static void test_growing_cache(void)
-{
-    Config c = {.dim = 16,
-                .hidden_dim = 32,
-                .n_layers = 2,
-                .n_heads = 4,
-                .n_kv_heads = 2,
-                .head_dim = 4,
-                .vocab_size = 50,
-                .seq_len = 64,
-                .tied = true,
-                .norm_eps = 1e-5f,
-                .rope_theta = 10000};
-    Model m;
-    Sampler whole, growing;
-    Err e;
-    if (!CHECK_MSG(model_init(&m, &c, &e), "%s", e.text)) return;
-    model_randomize(&m, 3);
-    if (!CHECK(sampler_init(&whole, &m, 64, &e)) || !CHECK(sampler_init(&growing, &m, 1, &e))) return;
-    for (size_t i = 0; i < 64; i++) {
-        CHECK(sampler_reserve(&growing, i + 1, &e) && growing.capacity == i + 1);
-        sampler_feed(&whole, (int)(i * 7 % 50));
-        sampler_feed(&growing, (int)(i * 7 % 50));
-        CHECK(memcmp(whole.logits, growing.logits, 50 * sizeof(float)) == 0);
-    }
-    CHECK(sampler_reserve(&growing, 8, &e) && growing.capacity == 64);
-    sampler_free(&whole);
-    sampler_free(&growing);
-    model_free(&m);
-}
-
 int main(void)
 {
     temp_begin();
@@ -719,7 +686,6 @@ int main(void)
     RUN(test_ignored_signals);
     RUN(test_closed_pipe);
     RUN(test_threads);
-    RUN(test_growing_cache);
     temp_end();
     return check_report();
 }

@@ -144,7 +144,8 @@ static int best_of(const Sampler *s)
     return best;
 }
 
-// The sampler's logits of the last four tokens of row 0, and the text that follows its first six.
+// The sampler's logits of the last four tokens of row 0, token by token and as a whole, and the text that follows its
+// first six.
 static void check_sampler(const char *path, const Folder *f)
 {
     const StTensor *t = safetensors_find(&f->tensors, "logits_last4");
@@ -156,15 +157,18 @@ static void check_sampler(const char *path, const Folder *f)
     must(t && t->count == 4 * V && sampler_init(&s, &f->model, n + 32, &e), &e);
     safetensors_read(&f->tensors, t, 0, t->count, want);
     for (size_t i = 0; i < n; i++) {
-        sampler_feed(&s, f->batch.ids[i]);
+        sampler_feed(&s, &f->batch.ids[i], 1);
         if (i + 4 >= n) CHECK_CLOSE(path, s.logits, want + (i + 4 - n) * V, V, 1e-5);
     }
     sampler_reset(&s);
-    for (int i = 0; i < 6; i++) sampler_feed(&s, f->batch.ids[i]);
+    sampler_feed(&s, f->batch.ids, n);
+    CHECK_CLOSE(path, s.logits, want + 3 * V, V, 1e-5);
+    sampler_reset(&s);
+    sampler_feed(&s, f->batch.ids, 6);
     for (; id && s.n_cached < (size_t)f->model.config.seq_len; id = id->next) {        // up to the window
         int best = best_of(&s);
         if (!CHECK_MSG(best == id->valueint, "%s: text: %d, wanted %d", path, best, id->valueint)) break;
-        sampler_feed(&s, best);
+        sampler_feed(&s, &best, 1);
     }
     sampler_free(&s);
     free(want);

@@ -170,11 +170,11 @@ static void check_greedy(const char *what, const Model *m, const int *prompt, si
     Rng rng = rng_seed(1);
     size_t most = (size_t)cJSON_GetArraySize(want);
     must(sampler_init(&s, m, n + most + 1, &e), &e);
-    for (size_t i = 0; i < n; i++) sampler_feed(&s, prompt[i]);
+    sampler_feed(&s, prompt, n);
     for (const cJSON *v = want->child; v; v = v->next) {
         int id = sampler_choose(&s, 0, 1, &rng);
         if (!CHECK_MSG(id == v->valueint, "%s: greedy id %d, want %d", what, id, v->valueint)) break;
-        sampler_feed(&s, id);
+        sampler_feed(&s, &id, 1);
     }
     sampler_free(&s);
 }

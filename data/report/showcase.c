@@ -130,14 +130,14 @@ bool showcase_answer(Buf *out, Sampler *sampler, const Example *ex, size_t first
     int *said = mem_alloc(most, sizeof *said);
     size_t n = 0, same = 0, reference = end - first;
     sampler_reset(sampler);
-    for (size_t i = 0; i < first; i++) sampler_feed(sampler, ex->ids[i]);
+    sampler_feed(sampler, ex->ids, first);
     while (n < most) {
         int id = sampler_choose(sampler, 0, 1, NULL);
         if (same == n && same < reference && ex->ids[first + same] == id) same++;
         said[n++] = id;
         bool ends = (same && same == reference) || id == tokenizer_eos(t) || tokenizer_is_special(t, id);
         if (ends || sampler->n_cached == sampler->capacity) break;
-        sampler_feed(sampler, id);
+        sampler_feed(sampler, &id, 1);
     }
     showcase_text(out, t, said, n);
     free(said);

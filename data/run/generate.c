@@ -101,15 +101,16 @@ static bool stream_run(Stream *s, Err *e)
     size_t limit = (size_t)s->run->model.config.seq_len, more = (size_t)o->max_new_tokens;
     if (s->n > limit) return fail(e, "the text so far has %zu tokens, and the model takes %zu", s->n, limit);
     if (s->n == 0) return fail(e, "nothing to begin with: there is no prompt, and the tokenizer has no BOS");
-    if (!sampler_reserve(&s->sampler, more < limit - s->n ? s->n + more : limit, e)) return false;
-    while (s->sampler.n_cached < s->n) sampler_feed(&s->sampler, s->ids[s->sampler.n_cached]);
+    if (!sampler_reserve(&s->sampler, s->n, e)) return false;
+    sampler_feed(&s->sampler, s->ids + s->sampler.n_cached, s->n - s->sampler.n_cached);
     for (size_t i = 0; i < more; i++) {
         int id = sampler_choose(&s->sampler, (float)o->temperature, (float)o->top_p, &s->rng);
         if (is_end(s, id)) break;
         stream_add(s, id);
         stream_print(s);
         if (s->n == limit) break;
-        sampler_feed(&s->sampler, id);
+        if (!sampler_reserve(&s->sampler, s->n, e)) return false;
+        sampler_feed(&s->sampler, &id, 1);
     }
     printf("\n");
     return true;
