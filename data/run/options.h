@@ -42,12 +42,12 @@ typedef struct {
     cJSON *arms;                                           // of compare
     // Of single commands
     int64_t rows, row, json;                               // inspect, eval; rows 0, row -1: not given
-    char *html;                                            // inspect: the page's file; NULL: none
     int64_t seeds;                                         // compare
     char *prompt_loss_weights;                             // NULL: the arms, or else 0 and 1
     char *prompt, *system;                                 // chat, sample
     double temperature, top_p;
     int64_t max_new_tokens;
+    char *html;                                            // inspect: the page's file; NULL: none
     bool named[MAX_OPTIONS];                               // in the table's order: a value was given, also the default
 } Options;
 
