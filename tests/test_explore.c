@@ -314,12 +314,12 @@ static void test_page(void)
     CHECK(count("Row 0 (line 1)") == 1 && strstr(page.data, "<h2>Row 0") < strstr(page.data, "<h2>Row 1"));
     // Each run of tokens has its reason above it, each token position, id and label below it.
     CHECK(strstr(page.data,
-                 "<div class=\"run\"><p>generation prompt: given, not learned</p>"
-                 "<div class=\"tokens\"><span class=\"t template \" title=\"position 19, role template\">"
-                 "<b>&lt;|assistant|&gt;</b><small>19</small>"
-                 "<small>3</small><small>-100</small></span></div></div>\n<div class=\"run\"><p>"
-                 "the assistant&#39;s turn 1</p><div class=\"tokens\"><span class=\"t assistant learn\""));
-    CHECK(count("<p>the end of the assistant&#39;s turn 1</p>") == 2);
+                 "</div></div><div class=\"run\"><p>generation prompt: given, not learned</p><div class=\"tokens\">\n"
+                 "<span class=\"t template mask\" title=\"position 19, role template\"><b>&lt;|assistant|&gt;</b>"
+                 "<small>19</small><small>3</small><small>-100</small></span>\n"
+                 "</div></div><div class=\"run\"><p>the assistant's turn 1</p><div class=\"tokens\">\n"
+                 "<span class=\"t assistant learn\""));
+    CHECK(count("<p>the end of the assistant's turn 1</p>") == 2);
     // Row 2 has no messages: two tables of trainers, with all of them. axolotl does not know <|end|> as EOS.
     for (size_t i = 0; i < N_TOOLS; i++) {
         char cell[80];
@@ -327,7 +327,7 @@ static void test_page(void)
         CHECK_MSG(count(cell) == 2, "%s", cell);
     }
     CHECK(count("; checked against TRL 1.16</td>") == 4 && count("; by its source</td>") == 2);
-    CHECK(count("<del class=\"t assistant less\"") == 2 && count("<td>1 (1 fewer)</td>") == 1);
+    CHECK(count("<del class=\"t assistant fewer\"") == 2 && count("<td>1 (1 fewer)</td>") == 1);
     // The padded batch: what stands behind row 2 is padding.
     CHECK(strstr(page.data, "\n  [0 233 5 4 0 0 ") && strstr(page.data, "\n  [1 1 1 1 0 0 ") &&
           strstr(page.data, "\n  [-100 233 -100 4 -100 -100 ") && strstr(page.data, "\nattention_mask (3, "));

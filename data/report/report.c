@@ -380,12 +380,12 @@ void report_padded(Buf *out, const Example *examples, size_t n, const Tokenizer 
     }
 }
 
-static cJSON *example_json(const Example *ex, size_t row, const char *text)
+static cJSON *example_json(const Example *ex, const char *text)
 {
     cJSON *json = cJSON_CreateObject(), *weights = cJSON_CreateArray(), *roles = cJSON_CreateArray();
-    cJSON_AddNumberToObject(json, "row", (double)row);
+    cJSON_AddNumberToObject(json, "row", (double)ex->row);
     cJSON_AddNumberToObject(json, "line", (double)ex->line);
-    cJSON_AddStringToObject(json, "text", text);
+    cJSON_AddStringToObject(json, "text", text ? text : "");
     cJSON_AddItemToObject(json, "input_ids", cJSON_CreateIntArray(ex->ids, (int)ex->n));
     cJSON_AddItemToObject(json, "labels", cJSON_CreateIntArray(ex->labels, (int)ex->n));
     for (size_t i = 0; i < ex->n; i++) {
@@ -410,49 +410,36 @@ static cJSON *summary_json(const Summary *s)
     return json;
 }
 
-bool report_json(const Dataset *data, const Recipe *recipe, size_t first, size_t end, Err *e)
-{
-    Summary s = dataset_summary(data->examples, data->n, recipe->tokenizer);
-    bool ok = true;
-    for (size_t i = first; i < end && ok; i++) {
-        Explained x;                                       // for its text, which the data set does not keep
-        ok = explain_row(&x, data, i, recipe, e);
-        if (ok) json_print(example_json(&x.ex, i, x.origin.chat.text.data ? x.origin.chat.text.data : ""));
-        explained_free(&x);
-    }
-    if (ok) json_print(summary_json(&s));
-    return ok;
-}
-
 bool report_inspect(Run *r, Err *e)
 {
     const Options *o = &r->options;
+    const Dataset *d = &r->data;
     Config c;
     if (!run_open_inputs(r, false, &c, e)) return false;
-    size_t n = r->data.n, first = 0, end = o->json ? n : 1, on_page = n < 8 ? n : 8;
-    if (o->rows > 0) end = (size_t)o->rows < n ? (size_t)o->rows : n;
+    size_t first = 0, end = o->json ? d->n : 1, on_page = d->n < 8 ? d->n : 8;
+    if (o->rows > 0) end = (size_t)o->rows < d->n ? (size_t)o->rows : d->n;
     if (o->row >= 0) {
-        if ((size_t)o->row >= n) return fail(e, "row: expected 0 to %zu, found %lld", n - 1, (long long)o->row);
+        if ((size_t)o->row >= d->n) return fail(e, "row: expected 0 to %zu, found %lld", d->n - 1, (long long)o->row);
         first = (size_t)o->row;
         end = first + 1;
     }
     if (o->rows > 0 || o->row >= 0) on_page = end;
     if (o->html && !explore_page(r, first, on_page, o->html, e)) return false;
-    if (o->json) return report_json(&r->data, &r->recipe, first, end, e);
-    Summary s = dataset_summary(r->data.examples, r->data.n, r->tokenizer);
-    report_summary(stdout, o->dataset_name, &s, &r->recipe);
-    printf("\n");
-    if (o->html) return printf("rows %zu to %zu are in %s\n", first, on_page - 1, o->html), true;
-    for (size_t i = first; i < end; i++) {
+    Summary s = dataset_summary(d->examples, d->n, r->tokenizer);
+    if (!o->json) report_summary(stdout, o->dataset_name, &s, &r->recipe), printf("\n");
+    if (!o->json && o->html) return printf("rows %zu to %zu are in %s\n", first, on_page - 1, o->html), true;
+    bool ok = true;
+    for (size_t i = first; i < end && ok; i++) {
         Explained x;
-        bool ok = explain_row(&x, &r->data, i, &r->recipe, e);
-        if (ok) report_row(stdout, &x, r->tokenizer, isatty(STDOUT_FILENO));
+        ok = explain_row(&x, d, i, &r->recipe, e);
+        if (ok && o->json) json_print(example_json(&x.ex, x.origin.chat.text.data));
+        else if (ok) report_row(stdout, &x, r->tokenizer, isatty(STDOUT_FILENO));
         explained_free(&x);
-        if (!ok) return false;
     }
     Buf batch = {0};
-    if (end - first > 1) report_padded(&batch, r->data.examples + first, end - first, r->tokenizer);
+    if (ok && o->json) json_print(summary_json(&s));
+    else if (ok && end - first > 1) report_padded(&batch, d->examples + first, end - first, r->tokenizer);
     fputs(batch.data ? batch.data : "", stdout);
     buf_free(&batch);
-    return true;
+    return ok;
 }

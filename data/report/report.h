@@ -36,7 +36,5 @@ void report_row(FILE *out, const Explained *x, const Tokenizer *t, bool colour);
 void report_padded(Buf *out, const Example *examples, size_t n, const Tokenizer *t);
 
 bool report_inspect(Run *r, Err *e);                       // the command inspect
-// The lines of inspect --json: the rows [first, end), then the summary of all, to stdout.
-bool report_json(const Dataset *data, const Recipe *recipe, size_t first, size_t end, Err *e);
 
 #endif
