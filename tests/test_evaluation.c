@@ -1,21 +1,28 @@
-// What an evaluation says: the losses by role. The numbers to follow are transformers', of model/tiny on the 400
-// held-out rows of data/wordnet: tests/oracle/evaluation.py made them.
+// What an evaluation says: by role, of the gradient, and token by token. The numbers to follow are transformers', of
+// model/tiny on the 400 held-out rows of data/wordnet: tests/oracle/evaluation.py made them.
 #include "small_run.h"
 
 #include "../data/run/output.h"
 
 static cJSON *oracle;                                      // tests/fixtures/evaluation.json
 
+static double number(const cJSON *json, const char *key)
+{
+    const cJSON *v = json_get(json, key);
+    return cJSON_IsNumber(v) ? v->valuedouble : NAN;
+}
+
+static void check_number(const cJSON *json, const cJSON *want, double tolerance)
+{
+    double got = number(json, want->string), is = want->valuedouble;
+    CHECK_MSG(fabs(got - is) <= tolerance * fmax(1, fabs(is)), "%s: expected %.10g, got %.10g", want->string, is, got);
+}
+
 // Every number of the oracle's object is in `got`.
 static void check_numbers(const cJSON *got, const char *of, double tolerance)
 {
     const cJSON *want;
-    cJSON_ArrayForEach(want, json_get(oracle, of)) {
-        const cJSON *v = json_get(got, want->string);
-        double error = cJSON_IsNumber(v) ? fabs(v->valuedouble - want->valuedouble) : NAN;
-        CHECK_MSG(error <= tolerance * fmax(1, fabs(want->valuedouble)), "%s: expected %.10g, got %.10g", want->string,
-                  want->valuedouble, cJSON_IsNumber(v) ? v->valuedouble : NAN);
-    }
+    cJSON_ArrayForEach(want, json_get(oracle, of)) check_number(got, want, tolerance);
 }
 
 static cJSON *last_line(void)
@@ -24,12 +31,6 @@ static cJSON *last_line(void)
     while (end > output && end[-1] == '\n') *--end = 0;
     char *line = strrchr(output, '\n');
     return cJSON_Parse(line ? line + 1 : output);
-}
-
-static double number(const cJSON *json, const char *key)
-{
-    const cJSON *v = json_get(json, key);
-    return cJSON_IsNumber(v) ? v->valuedouble : NAN;
 }
 
 static void test_roles(void)
@@ -114,10 +115,52 @@ static void test_log(void)
     check_traces();
     cJSON *lines = read_lines(in_output("out", "log.jsonl"));
     check_numbers(lines->child, "by_role", 1e-6);
+    const cJSON *parts = json_get(oracle, "gradients");
+    for (const cJSON *v = parts->child; v; v = v->next)    // of roles other than the assistant a run says nothing
+        if (strstr(v->string, "assistant") || strstr(v->string, "prompt") || strstr(v->string, "cosine"))
+            check_number(lines->child, v, 1e-5);
+        else CHECK(!json_get(lines->child, v->string));
     CHECK(isfinite(number(lines->child->next->next, "eval_end_of_turn_loss")));        // of step 1
     check_records(temp_path("out"));
     cJSON_Delete(lines);
     remove_tree(temp_path("out"));
+}
+
+// Which role the gradient comes from.
+static void test_gradients(void)
+{
+    static const char *const roles[] = {"system", "user", "assistant", "template"};
+    double share = 0;
+    if (!CHECK_MSG(run("eval configs/lesson_many.json --json --gradients=true") == 0, "%s", output)) return;
+    cJSON *json = last_line();
+    check_numbers(json, "gradients", 1e-5);
+    for (size_t i = 0; i < 4; i++) {
+        char key[48];
+        snprintf(key, sizeof key, "eval_%s_gradient_share", roles[i]);
+        share += number(json, key);
+    }
+    CHECK(fabs(share - 1) < 1e-6);
+    CHECK(number(json, "eval_assistant_gradient_share") + number(json, "eval_prompt_gradient_share") == 1);
+    cJSON_Delete(json);
+}
+
+// They are of what is trained, and of the plain loss: NEFTune's noise, dropout and label smoothing do not change them.
+static void test_gradients_of_an_adapter(void)
+{
+    static const char *const more[] = {"", "--lora_dropout=0.5 --neftune_noise_alpha=5 --label_smoothing_factor=0.3"};
+    double norms[2], shares[2];
+    for (int i = 0; i < 2; i++) {
+        CHECK_MSG(run("configs/lesson_many.json --output_dir=%s --max_steps=1 --use_peft=true %s", temp_path("out"),
+                      more[i]) == 0, "%s", output);
+        cJSON *lines = read_lines(in_output("out", "log.jsonl"));
+        norms[i] = number(lines->child, "eval_assistant_gradient_norm");
+        shares[i] = number(lines->child, "eval_prompt_gradient_share");
+        check_records(temp_path("out"));
+        cJSON_Delete(lines);
+        remove_tree(temp_path("out"));
+    }
+    CHECK(norms[0] > 0 && norms[0] == norms[1] && shares[0] == shares[1]);
+    CHECK(fabs(norms[0] - number(json_get(oracle, "gradients"), "eval_assistant_gradient_norm")) > 0.01);
 }
 
 // Which tokens end a turn: the tokenizer of the fixtures has one token a byte, and </s>.
@@ -136,8 +179,10 @@ static void test_end_of_turn(void)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         temp_run("rows.jsonl", quoted(cases[i].rows), "'model_init': {'hidden_size': 16, 'intermediate_size': 32,"
                  " 'num_hidden_layers': 1, 'num_attention_heads': 2, 'max_position_embeddings': 64}");
-        CHECK_MSG(run("eval %s --json %s", temp_path("config.json"), cases[i].arguments) == 0, "%s", output);
+        CHECK_MSG(run("eval %s --json --gradients=true %s", temp_path("config.json"), cases[i].arguments) == 0, "%s",
+                  output);
         cJSON *json = last_line();
+        CHECK(cases[i].answer || !strstr(output, "gradient"));             // there are no two parts
         double ends = number(json, "eval_end_of_turn_tokens");
         CHECK_MSG(number(json, "eval_assistant_tokens") == cases[i].answer, "%zu: %s", i, output);
         CHECK_MSG(cases[i].ends ? ends == cases[i].ends : isnan(ends), "%zu: %s", i, output);
@@ -145,24 +190,6 @@ static void test_end_of_turn(void)
             CHECK(cJSON_IsNull(json_get(json, "eval_assistant_loss")) && json_get(json, "eval_text_loss"));
         cJSON_Delete(json);
     }
-}
-
-// The lines of a log, in memory: the page's curves.
-static void test_curves(void)
-{
-    static const char *const lines[] = {"{'step': 0, 'eval_loss': 3, 'eval_assistant_loss': 2}",
-                                        "{'step': 10, 'loss': 1.5, 'grad_norm': 1}", "{'step': 12, 'loss': 1.25}",
-                                        "{'step': 12, 'train_loss': 1.4}"};
-    Run r = {0};
-    for (int i = 0; i < 4; i++) {
-        cJSON *line = cJSON_Parse(quoted(lines[i]));
-        run_keep_line(&r, line);
-        cJSON_Delete(line);
-    }
-    CHECK(r.curve.n == 1 && r.curve.points[0].value[METRIC_ASSISTANT] == 2);
-    CHECK(r.losses.n == 2 && r.losses.points[0].step == 10 && r.losses.points[0].loss == 1.5);
-    CHECK(r.losses.points[1].step == 12 && r.losses.points[1].loss == 1.25);
-    free(r.curve.points), free(r.losses.points);
 }
 
 int main(void)
@@ -173,8 +200,9 @@ int main(void)
     RUN(test_roles);
     RUN(test_log);
     RUN(test_exact_answers);
+    RUN(test_gradients);
+    RUN(test_gradients_of_an_adapter);
     RUN(test_end_of_turn);
-    RUN(test_curves);
     cJSON_Delete(oracle);
     temp_end();
     return check_report();

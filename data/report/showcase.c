@@ -124,13 +124,14 @@ static void read_row(ShownRow *row, size_t model, const Model *m, Room *room)
     for (size_t i = 0; i < room->batch.M; i++) nll[i + 1] = room->losses[i].nll;
 }
 
-bool showcase_answer(Buf *out, Sampler *sampler, const Example *ex, size_t first, size_t end, const Tokenizer *t)
+bool showcase_answer(Buf *out, Sampler *sampler, const Example *ex, size_t first, size_t end, size_t most,
+                     const Tokenizer *t)
 {
-    int said[MAX_ANSWER];
+    int *said = mem_alloc(most, sizeof *said);
     size_t n = 0, same = 0, reference = end - first;
     sampler_reset(sampler);
     for (size_t i = 0; i < first; i++) sampler_feed(sampler, ex->ids[i]);
-    while (n < MAX_ANSWER) {
+    while (n < most) {
         int id = sampler_choose(sampler, 0, 1, NULL);
         if (same == n && same < reference && ex->ids[first + same] == id) same++;
         said[n++] = id;
@@ -139,6 +140,7 @@ bool showcase_answer(Buf *out, Sampler *sampler, const Example *ex, size_t first
         sampler_feed(sampler, id);
     }
     showcase_text(out, t, said, n);
+    free(said);
     return same && same == reference;
 }
 
@@ -151,7 +153,7 @@ bool showcase_add(Showcase *s, size_t model, const Model *m, Room *room, Err *e)
     for (size_t i = 0; i < s->n_questions; i++) {
         Question *q = &s->questions[i];
         Buf text = {0};                                    // becomes the question's
-        q->exact[model] = showcase_answer(&text, &sampler, q->example, q->first, q->end, s->tokenizer);
+        q->exact[model] = showcase_answer(&text, &sampler, q->example, q->first, q->end, MAX_ANSWER, s->tokenizer);
         free(q->answers[model]);
         q->answers[model] = text.data;
     }

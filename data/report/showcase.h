@@ -43,8 +43,9 @@ void showcase_add_first(Showcase *s, const Run *r, const Config *c);
 // Where the first answer at or after token `from` begins and ends; false if there is none.
 bool showcase_find_answer(const Example *ex, size_t from, size_t *first, size_t *end);
 // Appends what the model says instead of tokens [first, end), greedily: up to a special token, or until it is the same,
-// or MAX_ANSWER tokens. Is it the same, token by token? The sampler must have room for all this.
-bool showcase_answer(Buf *out, Sampler *sampler, const Example *ex, size_t first, size_t end, const Tokenizer *t);
+// or `most` tokens. Is it the same, token by token? Ends where the sampler has no more room.
+bool showcase_answer(Buf *out, Sampler *sampler, const Example *ex, size_t first, size_t end, size_t most,
+                     const Tokenizer *t);
 // The text of n tokens, without special tokens and outer white space. Appends.
 void showcase_text(Buf *out, const Tokenizer *t, const int *ids, size_t n);
 

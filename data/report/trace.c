@@ -24,7 +24,7 @@ static void add_trace(Buf *out, Run *r, size_t row, size_t first, size_t end, Sa
     buf_adds(&loss, "]"), buf_adds(&rank, "]");
     for (size_t i = first; i < end; i++) exact &= room->losses[i - 1].correct;
     if (exact) showcase_text(&answer, r->tokenizer, ex->ids + first, end - first);       // as it would be generated
-    else showcase_answer(&answer, sampler, ex, first, end, r->tokenizer);
+    else showcase_answer(&answer, sampler, ex, first, end, end - first + TRACED_MORE, r->tokenizer);
     const JsonNumber numbers[] = {{"step", (double)step}, {"row", (double)row}, {NULL, 0}};
     cJSON *line = json_add_numbers(cJSON_CreateObject(), numbers);
     cJSON_AddRawToObject(line, "loss", loss.data);
@@ -40,7 +40,7 @@ static void add_trace(Buf *out, Run *r, size_t row, size_t first, size_t end, Sa
 
 bool trace_evaluation(Run *r, int64_t step, Err *e)
 {
-    size_t limit = (size_t)r->model.config.seq_len, capacity = TRACED_TOKENS + MAX_ANSWER, n = 0, first, end;
+    size_t limit = (size_t)r->model.config.seq_len, capacity = TRACED_TOKENS + TRACED_MORE, n = 0, first, end;
     Sampler sampler;
     Buf lines = {0};
     if (!sampler_init(&sampler, &r->model, capacity < limit ? capacity : limit, e)) return false;

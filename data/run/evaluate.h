@@ -44,16 +44,6 @@ typedef struct {
 
 extern const MetricRow metric_table[N_METRICS];
 extern const Metric metric_order[N_METRICS];               // the order in which the page and the verdict show them
-// A point of a run's curve; NAN if the evaluation had no tokens or answers for the metric.
-typedef struct { int64_t step; double value[N_METRICS]; } EvalPoint;
-typedef struct { EvalPoint *points; size_t n, cap; } EvalCurve;
-void eval_curve_add(EvalCurve *curve, const cJSON *line);  // a line of the log, with its step, of an evaluation
-
-// The training loss of a run, a point for each line of the log that has one: the mean of the steps since the line
-// before. It is the loss over the run's own mask: the losses of arms with different masks cannot be compared.
-typedef struct { int64_t step; double loss; } LossPoint;
-typedef struct { LossPoint *points; size_t n, cap; } TrainCurve;
-void train_curve_add(TrainCurve *curve, const cJSON *line);
 
 // eval_loss (the training objective), eval_assistant_loss, eval_prompt_loss (everything that is not the assistant's),
 // eval_mean_token_accuracy, eval_exact_match; with `counts` also the number of rows and tokens; then, for each role and
@@ -66,5 +56,17 @@ void eval_print(const EvalSums *sums);
 // depend on the run's mask: the same rows and weights give the same bits in every run. The tokenizer (NULL: none) says
 // which tokens end a turn.
 EvalSums evaluate(const Model *m, Room *room, const Example *rows, size_t n, const Tokenizer *t);
+
+// Of the first GRADIENT_ROWS rows that are not dropped, or as many as fit into the room: the gradient of the mean nll
+// over all tokens but each row's first, without noise and dropout. It is the sum of two parts, each with the divisor of
+// the whole: from the assistant's tokens, and from all others (prompt). Adds to json
+//   eval_assistant_gradient_norm, eval_prompt_gradient_norm; eval_gradient_cosine, between the two parts;
+//   eval_assistant_gradient_share, eval_prompt_gradient_share: dot(part, whole) / |whole|^2. They sum to 1; one below 0
+//   is of a part that points against the whole.
+// by_role: eval_ROLE_gradient_norm and _share of the other roles too; roles sum to the whole. Adds nothing where the
+// rows have tokens of one part alone. Replaces m->grads. Takes the memory of a second gradient for a while; where that
+// is not free, says so once and adds nothing. The room is not of kind WORK_LOSS.
+enum { GRADIENT_ROWS = 32 };
+void eval_add_gradients(cJSON *json, Model *m, Room *room, const Example *rows, size_t n, bool by_role);
 
 #endif

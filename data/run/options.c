@@ -144,6 +144,7 @@ static const Option table[] = {
     KEY(rows, INT, FOR_INSPECT, "null", 1, MANY, NULL, "show the first N rows"),
     KEY(row, INT, FOR_INSPECT, "null", 0, MANY, NULL, "show row I, counted from 0"),
     KEY(json, BOOL, FOR_INSPECT | FOR_EVAL, "false", 0, 1, NULL, "print JSON, for other programs"),
+    KEY(gradients, BOOL, FOR_EVAL, "false", 0, 1, NULL, "say of each role which part of the gradient it makes"),
     KEY(seeds, INT, FOR_COMPARE, "1", 1, 1000, NULL,
         "number of seeds: each arm is trained once with each of seed, seed + 1, ..."),
     KEY(prompt_loss_weights, STRING, FOR_COMPARE, "null", 0, 0, NULL,

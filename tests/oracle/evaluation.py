@@ -66,7 +66,7 @@ def trace(ids, roles):
     p = model(torch.tensor([ids])).logits[0, :-1].log_softmax(-1)
     at = p[range(len(ids) - 1), ids[1:]]
     said = []
-    while len(said) < 64 and said != ids[first:end]:
+    while len(said) < end - first + 16 and said != ids[first:end]:
         said.append(int(model(torch.tensor([ids[:first] + said])).logits[0, -1].argmax()))
         if said[-1] in tokenizer.all_special_ids:
             break
@@ -75,11 +75,31 @@ def trace(ids, roles):
             "answer": tokenizer.decode(said, skip_special_tokens=True).strip(), "exact": said == ids[first:end]}
 
 
+def gradients(rows):
+    """The parts of the gradient of the mean loss over all tokens, by role; prompt: all but the assistant."""
+    total, parts = sum(len(ids) - 1 for ids, _ in rows), {}
+    for part in ("system", "user", "assistant", "template"):
+        model.zero_grad()
+        for ids, roles in rows:
+            keep = torch.tensor([r == part for r in roles[1:]])
+            p = model(torch.tensor([ids])).logits[0, :-1].log_softmax(-1)
+            (-p[range(len(ids) - 1), ids[1:]][keep].sum() / total).backward()
+        parts[part] = torch.cat([p.grad.flatten() for p in model.parameters()])
+    whole = sum(parts.values())
+    parts["prompt"] = whole - parts["assistant"]
+    keys = {"eval_gradient_cosine": torch.cosine_similarity(parts["prompt"], parts["assistant"], 0)}
+    for part, g in parts.items():
+        keys.update({"eval_%s_gradient_norm" % part: g.norm(),
+                     "eval_%s_gradient_share" % part: g @ whole / (whole @ whole)})
+    return {k: float(v) for k, v in keys.items()}
+
+
 rows = list(read_rows())
 with torch.no_grad():
     traced = [i for i, (ids, _) in enumerate(rows) if len(ids) <= 64][:16]
     result = {"made_by": "tests/oracle/evaluation.py, torch " + torch.__version__, "by_role": by_role(rows),
               "traces": [{"row": i, **trace(*rows[i])} for i in traced]}
+result["gradients"] = gradients(rows[:32])
 with open(OUT, "w") as f:                                  # a line for each of the longer parts
     parts = ['"%s": %s' % (k, json.dumps(v).replace('}, {"row"', '},\n  {"row"')) for k, v in result.items()]
     f.write("{" + ",\n ".join(parts) + "}\n")
