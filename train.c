@@ -152,14 +152,9 @@ static bool log_training(Run *r, Training *t, Err *e)
     return record_line(r, line, e);
 }
 
-static bool was_evaluated(const Run *r, int64_t step)
-{
-    return r->curve.n && r->curve.points[r->curve.n - 1].step == step;
-}
-
 static bool log_evaluation(Run *r, Training *t, Err *e)
 {
-    if (!r->n_eval || was_evaluated(r, t->done.step)) return true;
+    if (!r->n_eval || r->evaluated == 1 + t->done.step) return true;
     EvalSums sums = evaluate(&r->model, &r->room, r->eval, r->n_eval, r->tokenizer);
     cJSON *line = progress_line(&t->done, &t->plan);
     eval_add_json(line, &sums, false);

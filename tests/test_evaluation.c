@@ -192,24 +192,6 @@ static void test_end_of_turn(void)
     }
 }
 
-// The lines of a log, in memory: the page's curves.
-static void test_curves(void)
-{
-    static const char *const lines[] = {"{'step': 0, 'eval_loss': 3, 'eval_assistant_loss': 2}",
-                                        "{'step': 10, 'loss': 1.5, 'grad_norm': 1}", "{'step': 12, 'loss': 1.25}",
-                                        "{'step': 12, 'train_loss': 1.4}"};
-    Run r = {0};
-    for (int i = 0; i < 4; i++) {
-        cJSON *line = cJSON_Parse(quoted(lines[i]));
-        run_keep_line(&r, line);
-        cJSON_Delete(line);
-    }
-    CHECK(r.curve.n == 1 && r.curve.points[0].value[METRIC_ASSISTANT] == 2);
-    CHECK(r.losses.n == 2 && r.losses.points[0].step == 10 && r.losses.points[0].loss == 1.5);
-    CHECK(r.losses.points[1].step == 12 && r.losses.points[1].loss == 1.25);
-    free(r.curve.points), free(r.losses.points);
-}
-
 int main(void)
 {
     Err e;
@@ -221,7 +203,6 @@ int main(void)
     RUN(test_gradients);
     RUN(test_gradients_of_an_adapter);
     RUN(test_end_of_turn);
-    RUN(test_curves);
     cJSON_Delete(oracle);
     temp_end();
     return check_report();

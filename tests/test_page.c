@@ -273,7 +273,8 @@ static void check_curves(void)
 {
     static const char *const keys[] = {
         "eval_assistant_loss", "eval_prompt_loss", "eval_exact_match", "eval_assistant_entropy", "eval_user_entropy",
-        "loss"};
+        "eval_assistant_gradient_share", "eval_gradient_cosine", "eval_assistant_gradient_norm",
+        "eval_prompt_gradient_norm", "loss"};
     for (int arm = 0; arm < 2; arm++) {
         char id[8], plot[16];
         snprintf(id, sizeof id, "arm%d", arm);
@@ -293,6 +294,9 @@ static void check_curves(void)
         }
         double want = number(logged("log.jsonl", arm, 42, "eval_prompt_loss", -1), "eval_prompt_loss");
         check_near(prompt / n_prompt, want, 1e-6);
+        double shares = number(logged("log.jsonl", arm, 42, "eval_loss", -1), "eval_assistant_gradient_share") +
+                        number(logged("log.jsonl", arm, 42, "eval_loss", -1), "eval_prompt_gradient_share");
+        check_near(shares, 1, 1e-6);
     }
 }
 

@@ -81,7 +81,8 @@ function use() {
     });
     const box = svg.getBoundingClientRect(), y = svg.querySelector('.curve').getAttribute('d');
     svg.dispatchEvent(new PointerEvent('pointermove', {clientX: box.right - 5, clientY: box.top + 50}));
-    const tip = svg.parentElement.querySelector('.tip'), last = document.querySelector('.final tbody tr:nth-child(2) td');
+    const tip = svg.parentElement.querySelector('.tip');
+    const last = document.querySelector('.final tbody tr:nth-child(2) td');
     const points = !tip.hidden && tip.textContent.includes(last.querySelector('span').textContent);
     document.querySelector('.legend button').click();
     const off = visible('[data-line=arm0] .curve').length === 0;
@@ -181,7 +182,7 @@ common phone
 
 look bare bare.html
 common bare
-check "without script: three stills of each row and arm, no slider" "$(value stills) $(value use)" = "$((3 * traces)) none"
+check "without script: three stills a row and arm, no slider" "$(value stills) $(value use)" = "$((3 * traces)) none"
 
 # The page as it is: its own policy must not forbid what it needs, and must not let other scripts run.
 browse --dump-dom "file://$dir/out/report.html"

@@ -49,22 +49,25 @@ void html_escape(Buf *out, const char *text)
 }
 
 // Adds a text to an object, as HTML.
-static void put(cJSON *to, const char *key, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
-static void put(cJSON *to, const char *key, const char *fmt, ...)
+static void put(cJSON *to, const char *key, const char *text)
 {
     Buf html = {0};
-    va_list args;
-    va_start(args, fmt);
-    int n = vsnprintf(NULL, 0, fmt, args);
-    va_end(args);
-    char *text = mem_alloc((size_t)n + 1, 1);
-    va_start(args, fmt);
-    vsnprintf(text, (size_t)n + 1, fmt, args);
-    va_end(args);
-    html_escape(&html, text);
+    html_escape(&html, text ? text : "");
     cJSON_AddStringToObject(to, key, html.len ? html.data : "");
     buf_free(&html);
-    free(text);
+}
+
+static void put_buf(cJSON *to, const char *key, Buf *text)  // frees it
+{
+    put(to, key, text->data);
+    buf_free(text);
+}
+
+static void put_digits(cJSON *to, const char *key, double value, int digits)
+{
+    char text[64];
+    snprintf(text, sizeof text, "%.*f", digits, value);
+    put(to, key, text);
 }
 
 static cJSON *add_object(cJSON *list)
@@ -72,18 +75,6 @@ static cJSON *add_object(cJSON *list)
     cJSON *object = cJSON_CreateObject();
     cJSON_AddItemToArray(list, object);
     return object;
-}
-
-// 1234567 as 1,234,567
-static void put_count(cJSON *to, const char *key, size_t count)
-{
-    char digits[32], text[48];
-    size_t n = (size_t)snprintf(digits, sizeof digits, "%zu", count), k = 0;
-    for (size_t i = 0; i < n; i++) {
-        if (i && (n - i) % 3 == 0) text[k++] = ',';
-        text[k++] = digits[i];
-    }
-    put(to, key, "%.*s", (int)k, text);
 }
 
 // ---- the models ---------------------------------------------------------------------------------------------------
@@ -97,8 +88,8 @@ static const char *model_name(const Page *p, size_t model)
 
 static void put_stroke(cJSON *to, size_t style)
 {
-    put(to, "colour", "%s", plot_colour(style));
-    put(to, "dashes", "%s", plot_dashes(style));
+    put(to, "colour", plot_colour(style));
+    put(to, "dashes", plot_dashes(style));
 }
 
 static const char *const arm_ids[MAX_ARMS] = {"arm0", "arm1", "arm2", "arm3", "arm4", "arm5", "arm6", "arm7"};
@@ -109,11 +100,11 @@ static void add_models(const Page *p)
     cJSON *models = cJSON_AddArrayToObject(p->vars, "models");
     for (size_t k = 0; k <= c->n_arms; k++) {
         cJSON *model = add_object(models);
-        put(model, "name", "%s", model_name(p, k));
+        put(model, "name", model_name(p, k));
         if (k == 0 || c->n_arms == 1) continue;
-        put(model, "id", "%s", arm_ids[k - 1]);
+        put(model, "id", arm_ids[k - 1]);
         put_stroke(model, k - 1);
-        if (c->named) put(model, "changes", "%s", c->arms[k - 1].text);
+        if (c->named) put(model, "changes", c->arms[k - 1].text);
     }
 }
 
@@ -125,7 +116,7 @@ static void add_found(const Page *p)
     comparison_verdict(&verdict, p->comparison, true);
     for (char *line = verdict.data, *end; line && (end = strchr(line, '\n')); line = end + 1) {    // each ends its line
         *end = 0;
-        put(add_object(lists[strncmp(line, "Warning", 7) == 0]), "text", "%s", line);
+        put(add_object(lists[strncmp(line, "Warning", 7) == 0]), "text", line);
     }
     buf_free(&verdict);
 }
@@ -136,21 +127,12 @@ static void add_spread(cJSON *row, Metric m, Spread s)
 {
     char text[32];
     cJSON *cell = add_object(row);
-    if (!isnan(s.mean)) put(cell, "mean", "%s", metric_text(m, s.mean, text));
-    if (!isnan(s.deviation)) put(cell, "deviation", "%s", metric_text(m, s.deviation, text));
-}
-
-// Which arm ended best? And is the first of two better by more than both deviations (1), worse (-1), or neither (0)?
-static void add_winner(cJSON *to, const Comparison *c, Metric m)
-{
-    double sign = metric_table[m].as_percent ? 1 : -1;
-    size_t best = 0, last = c->n_points - 1;
-    Spread x = comparison_spread(c, 0, last, m), y = comparison_spread(c, c->n_arms - 1, last, m);
-    double gain = sign * (x.mean - y.mean), spread = x.deviation + y.deviation;
-    for (size_t a = 1; a < c->n_arms; a++)
-        if (sign * (comparison_spread(c, a, last, m).mean - comparison_spread(c, best, last, m).mean) > 0) best = a;
-    cJSON_AddNumberToObject(to, "best", (double)best);
-    cJSON_AddNumberToObject(to, "better", gain > spread ? 1 : -gain > spread ? -1 : 0);
+    if (isnan(s.mean)) return;
+    put(cell, "mean", metric_text(m, s.mean, text));
+    cJSON_AddNumberToObject(cell, "value", s.mean);
+    if (isnan(s.deviation)) return;
+    put(cell, "deviation", metric_text(m, s.deviation, text));
+    cJSON_AddNumberToObject(cell, "spread", s.deviation);
 }
 
 // For each metric that the run has: all its evaluations.
@@ -162,9 +144,8 @@ static void add_metrics(const Page *p)
         Metric m = metric_order[k];
         if (isnan(comparison_spread(c, 0, c->n_points - 1, m).mean)) continue;
         cJSON *metric = add_object(metrics), *points = cJSON_AddArrayToObject(metric, "points");
-        put(metric, "key", "%s", metric_table[m].key);
-        put(metric, "title", "%s", comparison_title(c, m));
-        add_winner(metric, c, m);
+        put(metric, "key", metric_table[m].key);
+        put(metric, "title", comparison_title(c, m));
         for (size_t i = 0; i < c->n_points; i++) {
             cJSON *point = add_object(points), *cells = cJSON_AddArrayToObject(point, "arms");
             cJSON_AddNumberToObject(point, "step", (double)comparison_step(c, LINES_EVAL, i));
@@ -181,7 +162,7 @@ static void add_line(cJSON *to, const Page *p, size_t arm, LineKind kind, size_t
         double mean = comparison_value(p->comparison, arm, kind, i, v->string).mean;
         if (isnan(mean)) continue;
         cJSON *number = cJSON_AddObjectToObject(to, v->string);
-        put(number, "text", "%.2f", mean);
+        put_digits(number, "text", mean, 2);
         cJSON_AddNumberToObject(number, "value", mean);
     }
 }
@@ -208,26 +189,18 @@ static void add_facts(const Page *p, const Config *config)
         learned += r->data.examples[i].n_learned;
         left_out += r->data.examples[i].n_left_out;
     }
-    put_count(p->vars, "parameters", params_count(config));
-    put_count(p->vars, "rows", rows);
-    put_count(p->vars, "labels", train.supervised);
-    put(p->vars, "labels_percent", "%.1f", 100 * (double)train.supervised / tokens);
-    put_count(p->vars, "held_out", r->n_eval);
-    put_count(p->vars, "steps", (size_t)comparison_last_step(c));
-    put_count(p->vars, "learned", learned);
-    put_count(p->vars, "left_out", left_out);
-    put(p->vars, "ratio", "%.2g", left_out ? (double)learned / (double)left_out : INFINITY);
-    put_count(p->vars, "vocab_size", (size_t)config->vocab_size);
-    put(p->vars, "guess", "%.2f", c->guess);
-    cJSON_AddNumberToObject(p->vars, "guess_value", c->guess);
-    put_count(p->vars, "chance", (size_t)fmin(exp(fmax(comparison_spread(c, 0, 0, METRIC_ASSISTANT).mean, 0)), 1e15));
-    cJSON_AddNumberToObject(p->vars, "n_seeds", (double)comparison_whole_seeds(c));
-    cJSON_AddNumberToObject(p->vars, "n_points", (double)c->n_points);
+    json_add_numbers(p->vars, (JsonNumber[]){
+        {"parameters", (double)params_count(config)}, {"rows", (double)rows}, {"labels", (double)train.supervised},
+        {"held_out", (double)r->n_eval}, {"steps", (double)comparison_last_step(c)}, {"learned", (double)learned},
+        {"left_out", (double)left_out}, {"vocab_size", config->vocab_size}, {"guess_value", c->guess},
+        {"chance", floor(exp(comparison_spread(c, 0, 0, METRIC_ASSISTANT).mean))}, {"n_points", (double)c->n_points},
+        {"n_seeds", (double)comparison_whole_seeds(c)}, {"end_id", end},
+        {"end_rows", (double)(rows - train.symptoms[NO_END_LEARNED].rows)}, {NULL, 0}});
+    put_digits(p->vars, "labels_percent", 100 * (double)train.supervised / tokens, 1);
+    put_digits(p->vars, "ratio", (double)learned / (double)(left_out ? left_out : 1), 3);
+    put_digits(p->vars, "guess", c->guess, 2);
     cJSON_AddBoolToObject(p->vars, "named", c->named);
-    if (end < 0) return;
-    put(p->vars, "end", "%s", tokenizer_piece(r->tokenizer, end));
-    cJSON_AddNumberToObject(p->vars, "end_id", end);
-    put_count(p->vars, "end_rows", rows - train.symptoms[NO_END_LEARNED].rows);
+    if (end >= 0) put(p->vars, "end", tokenizer_piece(r->tokenizer, end));
 }
 
 static void add_config(const Page *p)
@@ -239,8 +212,8 @@ static void add_config(const Page *p)
         if (!options_given(o, v->string) || strcmp(v->string, "resume_from_checkpoint") == 0) continue;
         char *value = cJSON_PrintUnformatted(v);
         cJSON *key = add_object(keys);
-        put(key, "key", "%s", v->string);
-        put(key, "value", "%s", cJSON_IsString(v) ? v->valuestring : value);
+        put(key, "key", v->string);
+        put(key, "value", cJSON_IsString(v) ? v->valuestring : value);
         cJSON_free(value);
     }
     cJSON_Delete(json);
@@ -276,8 +249,8 @@ static void add_figure(cJSON *to, Plot *plot, const char *note)
         Buf svg = {0};
         cJSON *figure = cJSON_IsArray(to) ? add_object(to) : cJSON_AddObjectToObject(to, plot->id);
         plot_svg(&svg, plot, NULL);
-        put(figure, "title", "%s", plot->title);
-        put(figure, "note", "%s", note);
+        put(figure, "title", plot->title);
+        put(figure, "note", note);
         cJSON_AddBoolToObject(figure, "log", plot_is_log(plot));
         cJSON_AddStringToObject(figure, "svg", svg.data);
         buf_free(&svg);
@@ -337,8 +310,8 @@ static void add_roles(const Page *p)
             add_series(plot_line(&plots[a], parts[i].key, parts[i].name, parts[i].style), c, a, LINES_EVAL, key);
             if (a > 0) continue;
             cJSON *role = add_object(roles);
-            put(role, "id", "%s", parts[i].key);
-            put(role, "name", "%s", parts[i].name);
+            put(role, "id", parts[i].key);
+            put(role, "name", parts[i].name);
             put_stroke(role, parts[i].style);
         }
         plot_range(&plots[a], &plots[a].low, &plots[a].high);
@@ -395,19 +368,18 @@ static cJSON *add_row(cJSON *rows, const Page *p, const Example *ex, size_t inde
         Buf text = {0};
         cJSON *token = add_object(tokens);
         report_token_cell(&text, ex, i, p->showcase->tokenizer);
-        put(token, "text", "%s", text.len ? text.data : "");
-        put(token, "role", "%s", role_names[ex->roles[i]]);
+        put_buf(token, "text", &text);
+        put(token, "role", role_names[ex->roles[i]]);
         cJSON_AddNumberToObject(token, "id", ex->ids[i]);
         cJSON_AddNumberToObject(token, "label", ex->labels[i]);
         cJSON_AddBoolToObject(token, "learn", ex->labels[i] != IGNORE);
-        buf_free(&text);
     }
     return row;
 }
 
 static void put_loss(cJSON *to, double nll)
 {
-    put(to, "loss", "%.1f", nll);
+    put_digits(to, "loss", nll, 1);
     cJSON_AddNumberToObject(to, "heat", nll < 7 ? fmax(floor(nll), 0) : 7);
 }
 
@@ -430,8 +402,8 @@ static void add_rows(const Page *p)
         }
     }
     if (!(low < 0.1)) return;
-    put(p->vars, "end_low", "%.1f", low);
-    put(p->vars, "end_high", "%.1f", high);
+    put_digits(p->vars, "end_low", low, 1);
+    put_digits(p->vars, "end_high", high, 1);
 }
 
 // ---- rows over training -------------------------------------------------------------------------------------------
@@ -440,7 +412,7 @@ enum { MOST_STEPS = 41, N_STILLS = 3 };                    // steps of the slide
 
 static void put_said(cJSON *to, const cJSON *trace)
 {
-    put(to, "said", "%s", json_string(trace, "answer"));
+    put(to, "said", json_string(trace, "answer"));
     cJSON_AddBoolToObject(to, "exact", cJSON_IsTrue(json_get(trace, "exact")));
 }
 
@@ -503,9 +475,8 @@ static void add_prompt(cJSON *to, const Page *p, const Question *q)
         for (end = i; end < q->first && (ex->roles[end] == ROLE_TEMPLATE) == template; end++) {}
         report_added_text(&text, ex->ids, i, end, p->showcase->tokenizer);
         cJSON *part = add_object(parts_of);
-        put(part, "text", "%s", text.len ? text.data : "");
+        put_buf(part, "text", &text);
         cJSON_AddBoolToObject(part, "template", template);
-        buf_free(&text);
     }
 }
 
@@ -518,13 +489,12 @@ static void add_questions(const Page *p)
         Buf reference = {0};
         showcase_text(&reference, p->showcase->tokenizer, q->example->ids + q->first, q->end - q->first);
         add_prompt(question, p, q);
-        if (q->end > q->first) put(question, "reference", "%s", reference.len ? reference.data : "");
+        if (q->end > q->first) put_buf(question, "reference", &reference);
         for (size_t k = 0; k <= p->comparison->n_arms; k++) {
             cJSON *answer = add_object(answers);
-            put(answer, "said", "%s", q->answers[k] ? q->answers[k] : "");
+            put(answer, "said", q->answers[k]);
             cJSON_AddBoolToObject(answer, "exact", q->exact[k]);
         }
-        buf_free(&reference);
     }
 }
 
@@ -546,7 +516,7 @@ static void put_hash(cJSON *to)
     }
     hash[43] = '=';                                        // the last of them has nothing of the hash
     hash[44] = 0;
-    put(to, "hash", "%s", hash);
+    put(to, "hash", hash);
 }
 
 bool page_report(const Run *r, const Config *c, const char *command, const Comparison *comparison, const Showcase *show,
@@ -556,8 +526,8 @@ bool page_report(const Run *r, const Config *c, const char *command, const Compa
     const Page page = {r, comparison, show, vars};
     Buf b = {0};
     const Example *first = dataset_summary(r->data.examples, r->n_train, r->tokenizer).first;
-    put(vars, "command", "%s", command);
-    put(vars, "dataset", "%s", r->options.dataset_name);
+    put(vars, "command", command);
+    put(vars, "dataset", r->options.dataset_name);
     put_hash(vars);
     cJSON_AddStringToObject(vars, "css", page_css);
     cJSON_AddStringToObject(vars, "js", page_js);

@@ -7,9 +7,9 @@
 #include "../run/output.h"
 #include "../run/progress.h"
 
-// Makes log.csv, the event file and the run's curves from the lines that are there: a resumed run shows the whole run.
+// Makes log.csv and the event file from the lines that are there, and tells the run when it was last evaluated.
 bool record_open(Run *r, Err *e);
-bool record_line(Run *r, cJSON *line, Err *e);             // adds a line to all logs and the curves; takes it over
+bool record_line(Run *r, cJSON *line, Err *e);             // adds a line to all logs; takes it over
 // output_dir/trainer_state.json: what transformers keeps of a run, with all lines as log_history.
 bool record_state(const Run *r, const Progress *p, const Plan *plan, Err *e);
 // The folder of the events of one run of a comparison: TensorBoard shows folders as runs. Owned by the caller.

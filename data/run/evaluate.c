@@ -110,24 +110,6 @@ static Ratio prompt_loss(const EvalSums *s)                // every role but the
     return prompt;
 }
 
-void eval_curve_add(EvalCurve *curve, const cJSON *line)
-{
-    ARRAY_ROOM(curve->points, curve->n, curve->cap);
-    EvalPoint *p = &curve->points[curve->n++];
-    p->step = (int64_t)json_get(line, "step")->valuedouble;
-    for (Metric m = 0; m < N_METRICS; m++) {
-        const cJSON *v = json_get(line, metric_table[m].key);
-        p->value[m] = cJSON_IsNumber(v) ? v->valuedouble : NAN;
-    }
-}
-
-void train_curve_add(TrainCurve *curve, const cJSON *line)
-{
-    ARRAY_ROOM(curve->points, curve->n, curve->cap);
-    curve->points[curve->n++] =
-        (LossPoint){(int64_t)json_get(line, "step")->valuedouble, json_get(line, "loss")->valuedouble};
-}
-
 static double mean(Ratio r) { return r.count > 0 ? r.sum / r.count : NAN; }
 
 static const char *part_name(int part) { return part == END_OF_TURN ? "end_of_turn" : role_names[part]; }

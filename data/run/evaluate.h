@@ -44,16 +44,6 @@ typedef struct {
 
 extern const MetricRow metric_table[N_METRICS];
 extern const Metric metric_order[N_METRICS];               // the order in which the page and the verdict show them
-// A point of a run's curve; NAN if the evaluation had no tokens or answers for the metric.
-typedef struct { int64_t step; double value[N_METRICS]; } EvalPoint;
-typedef struct { EvalPoint *points; size_t n, cap; } EvalCurve;
-void eval_curve_add(EvalCurve *curve, const cJSON *line);  // a line of the log, with its step, of an evaluation
-
-// The training loss of a run, a point for each line of the log that has one: the mean of the steps since the line
-// before. It is the loss over the run's own mask: the losses of arms with different masks cannot be compared.
-typedef struct { int64_t step; double loss; } LossPoint;
-typedef struct { LossPoint *points; size_t n, cap; } TrainCurve;
-void train_curve_add(TrainCurve *curve, const cJSON *line);
 
 // eval_loss (the training objective), eval_assistant_loss, eval_prompt_loss (everything that is not the assistant's),
 // eval_mean_token_accuracy, eval_exact_match; with `counts` also the number of rows and tokens; then, for each role and

@@ -26,8 +26,6 @@ bool run_check_kind(const char *path, bool config, Err *e)
 void run_free(Run *r)
 {
     if (r->lock > 0) close(r->lock);
-    free(r->curve.points);
-    free(r->losses.points);
     optim_free(&r->optim);
     room_free(&r->room);
     model_free(&r->model);

@@ -25,8 +25,7 @@ typedef struct {
     Room room;
     Optim optim;
     int lock;                                              // on output_dir, once it is claimed; else 0
-    EvalCurve curve;                                       // the evaluations so far
-    TrainCurve losses;                                     // and the training losses
+    int64_t evaluated;                                     // 1 + the step of the last evaluation; 0: none
     char *events_dir;                                      // of the event file: output_dir/runs/train, if not given
 } Run;
 

@@ -99,8 +99,7 @@ bool run_open_output(Run *r, Err *e)
 
 void run_keep_line(Run *r, const cJSON *line)
 {
-    if (json_get(line, "eval_loss")) eval_curve_add(&r->curve, line);
-    if (json_get(line, "loss")) train_curve_add(&r->losses, line);
+    if (json_get(line, "eval_loss")) r->evaluated = 1 + (int64_t)json_get(line, "step")->valuedouble;
 }
 
 bool run_write_log(Run *r, const cJSON *line, Err *e)
