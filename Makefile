@@ -12,8 +12,8 @@
 #   make test-faults   runs with a disk that fails, or fills up, at every single write
 #   make parity     trains with TRL and with ./train, compares them, and goes to TRL's folder and back: of
 #                   CONFIG=configs/lesson_few.json, STEPS=20 (installs PyTorch and TRL in build/oracle)
-#   make bench      measures training steps and tokenizers; PEER=1: PyTorch, TRL and Hugging Face's tokenizers too
-#                   (installed in build/oracle); SHAPES=260K MODELS=tiny asks for a part
+#   make bench      measures training steps, generation and tokenizers; PEER=1: PyTorch, TRL, llama.cpp and Hugging
+#                   Face's tokenizers too (installed in build/); SHAPES=260K MODELS=tiny asks for a part
 #   make check      which room includes which, the lines of each and its limit; fails where a rule is broken
 #   make tools      runs valgrind, ThreadSanitizer, gcc -fanalyzer and clang-tidy; the tests with POSIX's calls alone
 #                   and on arm64; tries musl's headers, code for macOS, Homebrew. Skips what is not installed
@@ -207,7 +207,7 @@ parity: train
 	  echo "make parity: skipped: TRL cannot be installed here (build/venv.log)"; exit 0; }; \
 	"$$python" tests/oracle/parity.py $(CONFIG) $(STEPS)
 
-bench: $(BUILD)/bench_step $(BUILD)/bench_tokenizer $(BUILD)/bench_data
+bench: $(BUILD)/bench_step $(BUILD)/bench_sample $(BUILD)/bench_tokenizer $(BUILD)/bench_data
 	@$(if $(filter x86-64-v3,$(ARCH)),OPENBLAS_CORETYPE=Haswell )sh tests/bench.sh $(BUILD)
 
 check:

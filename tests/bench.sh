@@ -1,12 +1,14 @@
 #!/bin/sh
 # What `make bench` runs: training steps by shape and supervised fraction, and of trained models on real rows; how their
-# time grows; tokenizers; and the start of a run. $1: the folder of the programs. SHAPES ("260K 15M 135M") and MODELS
-# ("tiny stories260K") ask for a part; STEPS (5) of each run and ROUNDS (3; medians are printed) say how much.
+# time grows; text from models; tokenizers; and the start of a run. $1: the folder of the programs. SHAPES
+# ("260K 15M 135M") and MODELS ("tiny stories260K") ask for a part; STEPS (5) of each run and ROUNDS (3; medians are
+# printed) say how much.
 # PEER=1 also runs, in a Python of its own (build/oracle):
 #   PyTorch (a) as a user writes it: padded rows, all logits; (b) in its best form: supervised rows' logits only, and
 #   compiled where that is faster. Both on the same rows, in turn with ours.
 #   TRL's SFTTrainer and ./train as whole processes: 20 steps, one thread each, in CPU seconds (user and system).
 #   Hugging Face's tokenizers (node, npm).
+#   llama.cpp (build/xllamacpp) on the models of bench_sample, in float32, with flash attention or without: the faster.
 build=$1 steps=${STEPS:-5} rounds=${ROUNDS:-3} out=build/bench shared=../shared
 mkdir -p $out
 if [ -n "$PEER" ]; then
@@ -81,6 +83,33 @@ for model in ${python:+$models}; do
     echo "$model: 20 steps, CPU seconds: ./train $(median 1 $out/seconds), TRL $(median 2 $out/seconds): $(
         awk '{ print $2 / $1 }' $out/seconds >$out/line; median 1 $out/line) times"
 done
+# Text: a prompt, and what is generated after it.
+llamacpp=${python:+env PYTHONPATH=build/xllamacpp $python}
+[ -z "$python" ] || [ -d build/xllamacpp ] ||
+    $python -m pip -q install --no-deps --target build/xllamacpp xllamacpp==2026.10.11549 >$out/venv.log 2>&1 ||
+    { echo "no llama.cpp here: $out/venv.log says why"; llamacpp=; }
+[ -z "$llamacpp" ] || $llamacpp -c 'import xllamacpp; print("llama.cpp:", xllamacpp.get_system_info())'
+for shape in ${SHAPES-260K 15M 135M}; do
+    new=$([ "$shape" = 135M ] && echo 32 || echo 128)
+    for threads in 1 $([ "$(getconf _NPROCESSORS_ONLN)" = 1 ] || getconf _NPROCESSORS_ONLN); do
+        OMP_NUM_THREADS=$threads "$build/bench_sample" $shape 256 $new "$rounds" $out/sample.bin >$out/ours || exit
+        : >$out/theirs
+        [ -z "$llamacpp" ] || for flash in "" --no-flash; do
+            $llamacpp tests/bench_llamacpp.py $out/sample.bin 256 $new "$rounds" "$threads" $flash >>$out/theirs || exit
+        done 2>$out/peer.log
+        awk -v name="$shape" -v threads="$threads" -v new=$new '
+            { ids = $0; sub(/.*ids/, "", ids) }
+            NR == 1 { prompt = $2; text = $4; first = ids; next }
+            { p = p > $2 ? p : $2; t = t > $4 ? t : $4; if (ids != first) other = ", other tokens:" ids }
+            END {
+                printf "%-5s %d threads: prompt of 256 %7.0f tokens/s, %d generated %6.0f tokens/s", name, threads,
+                    prompt, new, text
+                if (p) printf "  llama.cpp %.0f, %.0f: %.1f and %.1f times%s", p, t, prompt / p, text / t, other
+                print ""
+            }' $out/ours $out/theirs
+    done
+done
+rm -f $out/sample.bin $out/sample.bin.gguf
 [ -n "${SHAPES+part}${MODELS+part}" ] && exit              # a part was asked for
 
 # Growth: each line's time per token, and the time that its needed work would take at the canary's speed.

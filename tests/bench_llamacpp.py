@@ -1,13 +1,15 @@
 """The peer of bench_sample: llama.cpp (the wheel xllamacpp) on the same model, in float32, its cache too.
 
-usage: bench_llamacpp.py MODEL.bin THREADS ROUNDS PROMPT:NEW ...
-MODEL.bin is what bench_sample wrote, llama2.c's format. It becomes a .gguf beside it. Prints a line for each
-PROMPT:NEW as bench_sample does: tokens a second of a prompt, and of what is generated after it, as llama.cpp itself
-reports them; medians. Both print the first tokens that were generated: they must be the same."""
+usage: bench_llamacpp.py MODEL.bin PROMPT NEW ROUNDS THREADS [--no-flash]
+MODEL.bin is what bench_sample wrote, llama2.c's format. It becomes a .gguf beside it. Prints the line that bench_sample
+prints: tokens a second of a prompt, and of what is generated after it, as llama.cpp itself reports them; medians. Both
+print the first tokens that were generated: they must be the same. --no-flash: without flash attention, which is faster
+in generation and slower in prompts."""
 import json, os, statistics, sys, urllib.request
 import gguf, numpy, xllamacpp
 
-path, threads, rounds, sizes = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4:]
+path = sys.argv[1]
+prompt, new, rounds, threads = map(int, sys.argv[2:6])
 
 
 def write_gguf(out):
@@ -46,23 +48,21 @@ vocab = write_gguf(path + ".gguf")
 p, f32 = xllamacpp.CommonParams(), xllamacpp.ggml_type.GGML_TYPE_F32
 p.model.path, p.n_gpu_layers, p.warmup, p.verbosity = path + ".gguf", 0, True, -1
 p.cpuparams.n_threads = p.cpuparams_batch.n_threads = threads
-p.n_parallel, p.n_ctx = 1, max(sum(map(int, s.split(":"))) for s in sizes) + 64
+p.n_parallel, p.n_ctx = 1, prompt + new + 64
 p.cache_type_k = p.cache_type_v = f32
-if os.environ.get("FLASH") == "0":
+if "--no-flash" in sys.argv:
     p.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
 server = xllamacpp.Server(p)
-for s in sizes:
-    prompt, new = map(int, s.split(":"))
-    body = {"prompt": [(i * 37 + 11) % vocab for i in range(prompt)], "n_predict": new, "temperature": 0,
-            "cache_prompt": False, "ignore_eos": True, "return_tokens": True, "samplers": ["top_k"], "top_k": 1}
-    speeds = []
-    for _ in range(rounds + 1):                            # the first one is not counted
-        request = urllib.request.Request(server.listening_address + "/completion", json.dumps(body).encode(),
-                                         {"Content-Type": "application/json"})
-        answer = json.loads(urllib.request.urlopen(request, timeout=600).read())
-        t = answer["timings"]
-        assert (t["prompt_n"], t["predicted_n"]) == (prompt, new), t
-        speeds.append((t["prompt_per_second"], t["predicted_per_second"]))
-    a, b = (statistics.median(x) for x in zip(*speeds[1:]))
-    print(f"prompt {a:.1f} generated {b:.1f} ids", *answer["tokens"][:8], flush=True)
-os._exit(0)
+body = {"prompt": [(i * 37 + 11) % vocab for i in range(prompt)], "n_predict": new, "temperature": 0,
+        "cache_prompt": False, "ignore_eos": True, "return_tokens": True, "samplers": ["top_k"], "top_k": 1}
+speeds = []
+for _ in range(rounds + 1):                                # the first one is not counted
+    request = urllib.request.Request(server.listening_address + "/completion", json.dumps(body).encode(),
+                                     {"Content-Type": "application/json"})
+    answer = json.loads(urllib.request.urlopen(request, timeout=600).read())
+    t = answer["timings"]
+    assert (t["prompt_n"], t["predicted_n"]) == (prompt, new), t
+    speeds.append((t["prompt_per_second"], t["predicted_per_second"]))
+a, b = (statistics.median(x) for x in zip(*speeds[1:]))
+print(f"prompt {a:.1f} generated {b:.1f} ids", *answer["tokens"][:8], flush=True)
+os._exit(0)                                                # the server's threads do not end by themselves

@@ -5,27 +5,18 @@
 //   bench_step SHAPE FRACTION [STEPS [COUNTxLENGTH [checkpointing|lora]]]
 //   bench_step CONFIG.json [STEPS]
 //   bench_step system                 what it runs on
-// SHAPE: 260K, 15M, 135M: random weights and rows, FRACTION of the tokens supervised, so many rows of that length if
+// SHAPE: of shapes.h, with random weights and rows, FRACTION of the tokens supervised, so many rows of that length if
 // they are given. CONFIG: its model on its rows, a batch in each step. In the environment, ROWS=FILE also writes the
 // rows, as int32: for each row its step, its length, the tokens, and of each token whether it is learned.
 #include "../data/run/inputs.h"
 #include "../model/lanes.h"
+#include "shapes.h"
 
 #include <cblas.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-
-typedef struct { const char *name; Config config; int rows, seq; } Case;
-
-static const Case cases[] = {
-    {"260K", {.dim = 64, .hidden_dim = 172, .n_layers = 5, .n_heads = 8, .n_kv_heads = 4, .vocab_size = 512}, 16, 512},
-    {"15M", {.dim = 288, .hidden_dim = 768, .n_layers = 6, .n_heads = 6, .n_kv_heads = 6, .vocab_size = 32000},
-     24, 256},
-    {"135M", {.dim = 576, .hidden_dim = 1536, .n_layers = 30, .n_heads = 9, .n_kv_heads = 3, .vocab_size = 49152},
-     8, 256},
-};
 
 static FILE *rows_file;
 
@@ -42,7 +33,7 @@ static void write_row(int step, const int *ids, const int *labels, size_t n)
 }
 
 // Chat-like rows: long-tailed lengths (or all of `length`), one to three turns, the end of each turn supervised.
-static Example *make_rows(const Case *s, double fraction, int length)
+static Example *make_rows(const ModelShape *s, double fraction, int length)
 {
     Rng rng = rng_seed(1);
     Example *rows = mem_alloc((size_t)s->rows, sizeof *rows);
@@ -148,24 +139,18 @@ static bool open_run(Run *r, Config *c, const char *config, Err *e)
            run_open_model(r, &r->model, c, NULL, e);
 }
 
-static bool make_run(Run *r, Config *c, const Case *s, const char *fraction, const char *shape, Err *e)
+static bool make_run(Run *r, Config *c, const ModelShape *s, const char *fraction, const char *shape, Err *e)
 {
     int rows = s->rows, length = 0;
     if (shape && (sscanf(shape, "%dx%d", &rows, &length) != 2 || rows < 1 || length < 1 || length > 8192))
         return fail(e, "expected COUNTxLENGTH, found %s", shape);
-    *c = s->config;
-    c->head_dim = c->dim / c->n_heads;
-    c->seq_len = 8192;
-    c->tied = true;
-    c->rope_theta = 10000;
-    c->norm_eps = 1e-5f;
     options_init(&r->options);
     r->options.per_device_train_batch_size = rows;
-    r->data.examples = make_rows(&(Case){.config = *c, .rows = rows, .seq = length ? length : s->seq}, atof(fraction),
-                                 length);
+    r->data.examples = make_rows(&(ModelShape){.config = s->config, .rows = rows, .seq = length ? length : s->seq},
+                                 atof(fraction), length);
     r->n_train = (size_t)rows;
-    if (!model_init(&r->model, c, e)) return false;
-    model_randomize(&r->model, 1);
+    if (!shape_init(&r->model, s, e)) return false;
+    *c = r->model.config;
     return true;
 }
 
@@ -185,10 +170,9 @@ static size_t next_batch(Run *r, const Example **rows, size_t n, int step)
 
 int main(int argc, char **argv)
 {
-    const Case *s = cases;
+    const ModelShape *s = argc > 1 ? shape_find(argv[1]) : NULL;
     if (argc < 2) return fprintf(stderr, "usage: bench_step SHAPE FRACTION ... or CONFIG.json, see the source\n"), 2;
-    while (s < cases + 3 && strcmp(s->name, argv[1]) != 0) s++;
-    bool real = s == cases + 3;
+    bool real = !s;
     int last = real ? 2 : 3, steps = argc > last ? atoi(argv[last]) : 5;
     if (steps < 1 || steps > 1000 || (!real && argc < 3)) return fprintf(stderr, "steps: expected 1 to 1000\n"), 2;
 
