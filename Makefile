@@ -192,6 +192,9 @@ parity: train
 	  echo "make parity: skipped: TRL cannot be installed here (build/venv.log)"; exit 0; }; \
 	"$$python" tests/oracle/parity.py $(CONFIG) $(STEPS)
 
+test-gguf: train
+	@sh tests/gguf.sh build/gguf
+
 bench: $(BUILD)/bench_step $(BUILD)/bench_tokenizer $(BUILD)/bench_data
 	@$(if $(filter x86-64-v3,$(ARCH)),OPENBLAS_CORETYPE=Haswell )sh tests/bench.sh $(BUILD)
 
@@ -244,6 +247,6 @@ deps:
 clean:
 	rm -rf build train
 
-.PHONY: train demo base test test-report test-crash test-faults build-tests parity bench check deps tools fuzz clean
+.PHONY: train demo base test test-report test-crash test-faults test-gguf build-tests parity bench check deps tools fuzz clean
 .SECONDARY:
 .DELETE_ON_ERROR:
