@@ -8,6 +8,8 @@
 #   make test-report   opens a report in a browser and measures it (needs chromium)
 #   make test-crash    kills a run 50 times and resumes it
 #   make test-faults   runs with a disk that fails, or fills up, at every single write
+#   make test-gguf  compares files that are exported to GGUF with the gguf package, and runs them in llama.cpp (installs
+#                   both, PyTorch and transformers in build)
 #   make parity     trains with TRL and with ./train, compares them, and goes to TRL's folder and back: of
 #                   CONFIG=configs/lesson_few.json, STEPS=20 (installs PyTorch and TRL in build/oracle)
 #   make bench      measures training steps and tokenizers; PEER=1: PyTorch, TRL and Hugging Face's tokenizers too
