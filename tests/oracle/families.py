@@ -5,6 +5,7 @@ gradients that autograd gives in float64, and defaults.json, what transformers r
 import copy, json, os, sys
 import torch, transformers
 from safetensors.torch import save_file
+from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoConfig, AutoModelForCausalLM
 
 SMALL = dict(hidden_size=16, intermediate_size=20, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
@@ -16,6 +17,7 @@ CASES = {
     'qwen3_bias': dict(model_type='qwen3', attention_bias=True, head_dim=6),
     'smollm3': dict(model_type='smollm3', num_hidden_layers=4, no_rope_layers=[1, 0, 1, 0]),
 }
+ADAPTED = ['qwen2', 'qwen3_bias']
 ROWS = [(70, 0.5), (1, 1.0), (9, 1.0), (33, 0.2)]          # tokens, and the part of them that has a label
 
 
@@ -85,6 +87,31 @@ def save_case(folder, name, keys):
             os.chmod(folder + '/' + name, 0o644)
 
 
+def save_adapter(folder):
+    """PEFT's, on all linears of a folder: its loss, its gradients' norms, and the loss once it is merged."""
+    rows = [json.loads(line) for line in open(folder + '/rows.jsonl')]
+    base = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    model = get_peft_model(base, LoraConfig(r=3, lora_alpha=5, target_modules='all-linear', task_type='CAUSAL_LM'))
+    for name, p in model.named_parameters():
+        if p.requires_grad:
+            p.data = torch.randn(p.shape).float() * 0.3
+    model.save_pretrained(folder + '/adapter')
+    os.remove(folder + '/adapter/README.md')
+    path = folder + '/adapter/adapter_config.json'
+    keys = json.load(open(path))
+    keys.update(base_model_name_or_path='..', target_modules=sorted(keys['target_modules']))
+    json.dump(keys, open(path, 'w'), indent=1, sort_keys=True)
+    base = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float64, attn_implementation='eager')
+    model = PeftModel.from_pretrained(base, folder + '/adapter', is_trainable=True).double()
+    loss = mean_loss(model, rows)
+    loss.backward()
+    norms = {n.replace('.default', ''): p.grad.norm().item() for n, p in model.named_parameters() if p.requires_grad}
+    with torch.no_grad():
+        merged = mean_loss(model.merge_and_unload(), rows)
+    json.dump(dict(loss=loss.item(), merged_loss=merged.item(), gradient_norms=norms),
+              open(folder + '/adapter/expected.json', 'w'), indent=1)
+
+
 LLAMA3 = dict(rope_type='llama3', factor=8, low_freq_factor=1, high_freq_factor=4, original_max_position_embeddings=64)
 BARE = dict(hidden_size=64, intermediate_size=8, num_hidden_layers=4, num_attention_heads=32, vocab_size=16)
 WINDOW = dict(use_sliding_window=True, sliding_window=100)
@@ -129,6 +156,8 @@ def main(folder):
     transformers.logging.set_verbosity_error()
     for name, keys in CASES.items():
         save_case(folder + '/' + name, name, {**SMALL, **keys})
+        if name in ADAPTED:
+            save_adapter(folder + '/' + name)
     with open(folder + '/defaults.json', 'w') as f:
         lines = [json.dumps(dict(config={**BARE, **keys}, means=read_by_transformers(keys))) for keys in OTHERS]
         f.write('[' + ',\n '.join(lines) + ']\n')
