@@ -10,6 +10,8 @@
 #   make test-readme   runs the commands of README.md, configs/lab.md and configs/hunt/README.md (some minutes)
 #   make test-crash    kills a run 50 times and resumes it
 #   make test-faults   runs with a disk that fails, or fills up, at every single write
+#   make test-gguf  compares files that are exported to GGUF with the gguf package, and runs them in llama.cpp (installs
+#                   both, PyTorch and transformers in build)
 #   make parity     trains with TRL and with ./train, compares them, and goes to TRL's folder and back: of
 #                   CONFIG=configs/lesson_few.json, STEPS=20 (installs PyTorch and TRL in build/oracle)
 #   make bench      measures training steps, generation and tokenizers; PEER=1: PyTorch, TRL, llama.cpp and Hugging
@@ -207,6 +209,9 @@ parity: train
 	  echo "make parity: skipped: TRL cannot be installed here (build/venv.log)"; exit 0; }; \
 	"$$python" tests/oracle/parity.py $(CONFIG) $(STEPS)
 
+test-gguf: train
+	@sh tests/gguf.sh build/gguf
+
 bench: $(BUILD)/bench_step $(BUILD)/bench_sample $(BUILD)/bench_tokenizer $(BUILD)/bench_data
 	@$(if $(filter x86-64-v3,$(ARCH)),OPENBLAS_CORETYPE=Haswell )sh tests/bench.sh $(BUILD)
 
@@ -247,7 +252,7 @@ deps:
 clean:
 	rm -rf build train
 
-.PHONY: train demo base test test-report test-readme test-crash test-faults build-tests parity bench check deps tools \
-        fuzz clean
+.PHONY: train demo base test test-report test-readme test-crash test-faults test-gguf build-tests parity bench check deps \
+        tools fuzz clean
 .SECONDARY:
 .DELETE_ON_ERROR:

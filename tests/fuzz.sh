@@ -30,8 +30,8 @@ status=0
 for name in $names; do
     # The largest allocation allowed, in MiB. A template may print and keep 256 MiB, and a buffer that grows doubles.
     # Inputs this small justify no other large allocation, except a model's RoPE table.
-    case $name in jinja*|rows) limit=600 ;; hf_folder) limit=70 ;; *) limit=40 ;; esac
-    case $name in tokenizer_bin) longest=6000 ;; rows) longest=1500 ;; *) longest=4096 ;; esac
+    case $name in jinja*|rows) limit=600 ;; hf_folder|gguf) limit=70 ;; *) limit=40 ;; esac
+    case $name in tokenizer_bin) longest=6000 ;; gguf) longest=8000 ;; rows) longest=1500 ;; *) longest=4096 ;; esac
     dict=; [ -f "tests/fuzz/$name.dict" ] && dict=-dict=tests/fuzz/$name.dict
     mkdir -p "build/fuzz/corpus/$name"
     printf '%-18s' "$name"

@@ -3,6 +3,7 @@
 
 #include "fuzz/adapter.c"
 #include "fuzz/checkpoint_folder.c"
+#include "fuzz/gguf.c"
 #include "fuzz/hf_folder.c"
 #include "fuzz/jinja_source.c"
 #include "fuzz/jinja_values.c"
@@ -23,7 +24,7 @@ static int replay(const char *name, void (*harness)(const char *, size_t))
         if (d->d_name[0] == '.') continue;
         char *path = path_join(folder, d->d_name);
         File f;
-        if (CHECK_MSG(file_map(&f, path, &e), "%s", e.text)) {
+        if (CHECK_MSG(file_map_any(&f, path, &e), "%s", e.text)) {
             char *bytes = mem_strndup((const char *)f.data, f.size);
             harness(bytes, f.size);
             free(bytes);
@@ -41,7 +42,7 @@ static int replay(const char *name, void (*harness)(const char *, size_t))
 static void test_corpus(void)
 {
     static const struct { const char *name; void (*harness)(const char *, size_t); } all[] = {
-        {"adapter", fuzz_adapter},
+        {"adapter", fuzz_adapter},                     {"gguf", fuzz_gguf},
         {"checkpoint_folder", fuzz_checkpoint_folder}, {"hf_folder", fuzz_hf_folder},
         {"jinja_source", fuzz_jinja_source},           {"jinja_values", fuzz_jinja_values},
         {"llama2_bin", fuzz_llama2_bin},               {"options", fuzz_options},

@@ -169,6 +169,38 @@ static void test_faults(void)
     printf("     %d faults\n", n_faults);
 }
 
+// An export to a .gguf that fails leaves nothing behind, or (at its last operations, when all is written) the whole file.
+static void test_export_to_gguf(void)
+{
+    static const char *const hows[] = {"EIO", "ENOSPC"};
+    int n_faults = 0;
+#ifndef __linux__
+    SKIP("faults are injected on Linux only");
+#endif
+    CHECK_MSG(run("export %s %s", in_output("straight", "model.bin"), temp_path("whole.gguf")) == 0, "%s", output);
+    for (int h = 0; h < 2; h++)
+        for (int n = 1; n < 100; n++) {
+            Buf before = {0};
+            char arguments[512];
+            if (file_exists(temp_path("out"))) remove_tree(temp_path("out"));
+            mkdir(temp_path("out"), 0777);
+            add_shim(&before, hows[h], n);
+            snprintf(arguments, sizeof arguments, "export %s %s", in_output("straight", "model.bin"),
+                     in_output("out", "m.gguf"));
+            int status = run_with(before.data, arguments);
+            buf_free(&before);
+            CHECK(!has_unfinished(temp_path("out")));
+            bool there = file_exists(in_output("out", "m.gguf"));
+            CHECK_MSG(!there || same_files(in_output("out", "m.gguf"), temp_path("whole.gguf")), "%s %d", hows[h], n);
+            if (status == 0) break;
+            CHECK_MSG(strstr(output, "out/m.gguf: ") || strstr(output, "/out: "), "%s %d: %s", hows[h], n, output);
+            is_one_error(output);
+            n_faults++;
+        }
+    CHECK_MSG(n_faults > 6, "%d", n_faults);
+    printf("     %d faults\n", n_faults);
+}
+
 // ---- disks --------------------------------------------------------------------------------------------------------
 
 // A command that lets its child mount a file system. The mount ends with it. NULL if that is not allowed here.
@@ -424,6 +456,7 @@ int main(int argc, char **argv)
     write_fixture();
     if (CHECK_MSG(run("%s", output_of("straight", "")) == 0, "%s", output)) {
         RUN(test_faults);
+        RUN(test_export_to_gguf);
         RUN(test_full_disk);
         RUN(test_read_only);
         RUN(test_full_output);

@@ -87,7 +87,7 @@ static bool get_list(const cJSON **list, const cJSON *k, const char *key, const 
 {
     *list = json_get(k, key);
     int n = cJSON_GetArraySize(as_long_as), found = cJSON_GetArraySize(*list);
-    if (!cJSON_IsArray(*list) || !found) return fail(e, "%s: expected a list, found %s", key, json_kind(*list));
+    if (!cJSON_IsArray(*list)) return fail(e, "%s: expected a list, found %s", key, json_kind(*list));
     return !as_long_as || n == found || fail(e, "%s: expected %d items, one for each token, found %d", key, n, found);
 }
 

@@ -63,7 +63,7 @@ static int by_score(const void *a, const void *b)
 // merge, and the score of the whole ranks it. Equal scores have equal ranks.
 void merges_from_scores(Tokenizer *t, Scored *pieces, size_t n)
 {
-    qsort(pieces, n, sizeof *pieces, by_score);
+    if (n) qsort(pieces, n, sizeof *pieces, by_score);
     MergeList list = {0};
     uint32_t rank = 0;
     for (size_t i = 0; i < n && pieces[i].score > NEVER_MERGED; i++) {
