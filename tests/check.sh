@@ -8,13 +8,13 @@ say() { echo "check: $*"; status=1; }
 
 # room, most lines of .c and .h (the generated unicode.c apart), headers that it may include from other rooms
 rooms='model         5800
-tokenizer     2960  model/base.h model/gguf.h
+tokenizer     3960  model/base.h model/gguf.h
 data/template 3700  model/base.h tokenizer/unicode.h
 data/rows     1800  model/base.h model/transformer.h tokenizer/tokenizer.h data/template/template.h
-data/run      2760  model/* tokenizer/tokenizer.h data/template/template.h data/rows/*
-data/report   2380  model/* tokenizer/tokenizer.h data/template/template.h data/rows/* data/run/*
+data/run      3760  model/* tokenizer/tokenizer.h data/template/template.h data/rows/*
+data/report   3380  model/* tokenizer/tokenizer.h data/template/template.h data/rows/* data/run/*
 .             520   model/* tokenizer/tokenizer.h data/template/template.h data/rows/* data/run/* data/report/*'
-all=19990
+all=29990
 
 # The includes of other rooms in a room's files: "FILE:LINE HEADER", the header's path from the top.
 includes() {
