@@ -11,13 +11,13 @@ void *arena_take(Arena *a, size_t size)
     ArenaBlock *b = a->blocks;
     if (!b || b->cap - b->used < size) {
         size_t cap = size > 16384 ? size : 16384;
-        b = mem_alloc(1, sizeof *b + cap);
+        b = mem_grow(NULL, 1, sizeof *b + cap);
         *b = (ArenaBlock){.next = a->blocks, .cap = cap};
         a->blocks = b;
     }
     b->used += size;
     a->total += size;
-    return b->data + b->used - size;
+    return memset(b->data + b->used - size, 0, size);
 }
 
 void *arena_room(Arena *a, void *items, size_t n, size_t *cap, size_t size)
