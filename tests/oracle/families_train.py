@@ -1,6 +1,6 @@
 """Trains small models of each family for 50 masked steps with ./train, on the lesson's rows and with model/tiny's
-tokenizer, in full and with an adapter. transformers and PEFT then load what it wrote. Prints for each the loss on the held-out rows
-that ./train gives, and theirs. Exit status 1 if two differ by more than 1e-5 of the loss.
+tokenizer, in full and with an adapter. transformers and PEFT then load what it wrote. Prints for each the loss on the
+held-out rows that ./train gives, and theirs. Exit status 1 if two differ by more than 1e-5 of the loss.
 
     HF_HUB_OFFLINE=1 $(sh tests/oracle/venv.sh) tests/oracle/families_train.py build/families"""
 import json, os, shutil, subprocess, sys
