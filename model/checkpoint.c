@@ -582,7 +582,9 @@ static void add_of_family(cJSON *json, const Config *c)
     add_missing(json, "model_type", cJSON_CreateString(f->model_type));
     if (c->o_bias) add_missing(json, "attention_bias", cJSON_CreateTrue());
     if (c->family == MISTRAL) add_missing(json, "sliding_window", cJSON_CreateNull());
-    if (c->family != SMOLLM3 || json_get(json, "no_rope_layer_interval")) return;
+    if (c->family != SMOLLM3) return;
+    add_missing(json, "pad_token_id", cJSON_CreateNull());             // else one that a small vocabulary does not have
+    if (json_get(json, "no_rope_layer_interval")) return;
     cJSON *list = cJSON_CreateArray();
     for (int l = 0; l < c->n_layers; l++) cJSON_AddItemToArray(list, cJSON_CreateNumber(!c->no_rope[l]));
     add_missing(json, "no_rope_layers", list);
