@@ -2,6 +2,7 @@
 #include "report.h"
 
 #include "../run/memory.h"
+#include "hide.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -415,7 +416,7 @@ bool report_inspect(Run *r, Err *e)
     const Options *o = &r->options;
     const Dataset *d = &r->data;
     Config c;
-    if (!run_open_inputs(r, false, &c, e)) return false;
+    if (!run_open_inputs(r, o->hide != NULL, &c, e)) return false;
     size_t first = 0, end = o->json ? d->n : 1, on_page = d->n < 8 ? d->n : 8;
     if (o->rows > 0) end = (size_t)o->rows < d->n ? (size_t)o->rows : d->n;
     if (o->row >= 0) {
@@ -423,6 +424,7 @@ bool report_inspect(Run *r, Err *e)
         first = (size_t)o->row;
         end = first + 1;
     }
+    if (o->hide) return hide_inspect(r, &c, &d->examples[first], e);
     if (o->rows > 0 || o->row >= 0) on_page = end;
     if (o->html && !explore_page(r, first, on_page, o->html, e)) return false;
     Summary s = dataset_summary(d->examples, d->n, r->tokenizer);

@@ -43,6 +43,7 @@ typedef struct {
     // Of single commands
     int64_t rows, row, json, gradients;                    // inspect, eval; rows 0, row -1: not given
     char *html;                                            // inspect: the page's file; NULL: none
+    char *hide;                                            // inspect
     int64_t seeds;                                         // compare
     char *prompt_loss_weights;                             // NULL: the arms, or else 0 and 1
     char *prompt, *system;                                 // chat, sample
