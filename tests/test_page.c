@@ -173,7 +173,9 @@ static void test_compare(void)
         check_number("1", column, 4);
         check_number("1", column, 0);                      // from the table of all evaluations
     }
-    CHECK(file_exists(temp_path("out/curves.svg")));
+    if (!read_page("out/curves.svg")) return;
+    check_well_formed();
+    CHECK(count("<g data-line=") == 4 && count("loss on the answer only</text>") == 1);
 }
 
 // A single run has a page too; without held-out rows it is of the training loss.
@@ -182,6 +184,7 @@ static void test_training(void)
     const char *config = temp_path("config.json");
     CHECK_MSG(run("%s --output_dir=%s", config, temp_path("alone")) == 0, "%s", output);
     CHECK(run("%s --output_dir=%s --eval_split=0 --logging_steps=1", config, temp_path("blind")) == 0);
+    CHECK_MSG(run("%s --output_dir=%s --eval_split=0 --max_steps=0", config, temp_path("idle")) == 0, "%s", output);
     if (!read_page("alone/report.html")) return;
     check_well_formed();
     check_alone();
