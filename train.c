@@ -431,7 +431,7 @@ typedef struct {
 static const Command commands[] = {                        // the first has no name of its own
     {"", "CONFIG.json [--key=value ...]", "train; --key=value overrides any key of the config", 1, FOR_CONFIG, train,
      NULL},
-    {"inspect", "CONFIG.json [--rows=N] [--row=I] [--json]", "show rows as tokens, labels and roles", 1,
+    {"inspect", "CONFIG.json [--rows=N] [--row=I] [--json] [--hide=N,M]", "show rows as tokens, labels and roles", 1,
      FOR_CONFIG | FOR_INSPECT, report_inspect, NULL},
     {"eval", "CONFIG.json [--json] [--gradients=true]", "the losses by role on the held-out rows", 1,
      FOR_CONFIG | FOR_EVAL, eval, NULL},

@@ -2,6 +2,7 @@
 // model/tiny on the 400 held-out rows of data/wordnet: tests/oracle/evaluation.py made them.
 #include "small_run.h"
 
+#include "../data/report/hide.h"
 #include "../data/run/output.h"
 
 static cJSON *oracle;                                      // tests/fixtures/evaluation.json
@@ -192,6 +193,115 @@ static void test_end_of_turn(void)
     }
 }
 
+// ---- inspect --hide -----------------------------------------------------------------------------------------------
+
+static void check_close_to(const char *what, double got, double want)
+{
+    CHECK_MSG(fabs(got - want) <= 1e-5 * fmax(1, fabs(want)), "%s: expected %.10g, got %.10g", what, want, got);
+}
+
+// What a masked label takes away and what a hidden token takes away, in four cases for each of some rows.
+static void test_hidden_tokens(void)
+{
+    Run r = {0};
+    Config c;
+    Err e = {""};
+    const cJSON *row, *v;
+    options_init(&r.options);
+    CHECK_MSG(options_load(&r.options, "configs/lesson_many.json", &e) && run_open_inputs(&r, true, &c, &e) &&
+              run_open_model(&r, &r.model, &c, NULL, &e) && model_init_grads(&r.model, &e), "%s", e.text);
+    cJSON_ArrayForEach(row, json_get(oracle, "hidden")) {
+        const Example *ex = &r.data.examples[(size_t)number(row, "row")];
+        bool *marked = mem_alloc(ex->n, sizeof *marked);
+        float *loss[2] = {mem_alloc(ex->n, sizeof(float)), mem_alloc(ex->n, sizeof(float))};
+        HideCases cases;
+        cJSON_ArrayForEach(v, json_get(row, "hide")) marked[v->valueint] = true;
+        if (!CHECK_MSG(hide_tokens(&r.model, ex, marked, cases, loss, &e), "%s", e.text)) break;
+        for (int i = 0; i < 4; i++) {
+            const cJSON *want = cJSON_GetArrayItem(json_get(row, "cases"), i);
+            const HideCase *got = &cases[i / 2][i % 2];
+            double sum = 0, n = 0;
+            size_t t = 0;
+            cJSON_ArrayForEach(v, json_get(want, "loss")) {
+                while (t < ex->n && isnan(loss[i % 2][t])) t++;
+                check_close_to("loss", t < ex->n ? (double)loss[i % 2][t++] : NAN, v->valuedouble);
+                sum += v->valuedouble, n++;
+            }
+            while (t < ex->n) CHECK(isnan(loss[i % 2][t++]));
+            check_close_to("answer", got->answer_loss, sum / n);
+            check_close_to("logits", got->marked.logits, number(want, "logits"));
+            check_close_to("keys", got->marked.keys, number(want, "keys"));
+            check_close_to("values", got->marked.values, number(want, "values"));
+            // Without a label there is no gradient at the logits; where they are hidden too there is none at all.
+            if (i < 2) CHECK(got->marked.logits == 0);
+            bool words = number(row, "row") == 41;         // of the others one is before the answer, or in it
+            if (i == 1 && words) CHECK(got->marked.keys == 0 && got->marked.values == 0);
+            if (i == 0) CHECK(got->marked.keys > 0.01 && got->marked.values > 0.01);
+        }
+        free(marked), free(loss[0]), free(loss[1]);
+    }
+    CHECK(cJSON_GetArraySize(json_get(oracle, "hidden")) == 4);
+    run_free(&r);
+}
+
+// A second layer that adds nothing changes nothing: the only layer of a model is computed in another way than a first.
+static void test_hidden_of_one_layer(void)
+{
+    Config c = {.dim = 8, .hidden_dim = 12, .n_layers = 2, .n_heads = 4, .n_kv_heads = 2, .head_dim = 4,
+                .vocab_size = 9, .seq_len = 16, .rope_theta = 100, .norm_eps = 1e-5f};
+    int ids[] = {1, 2, 3, 4, 5, 6};
+    unsigned char roles[] = {ROLE_TEMPLATE, ROLE_USER, ROLE_USER, ROLE_TEMPLATE, ROLE_ASSISTANT, ROLE_ASSISTANT};
+    const Example ex = {.n = 6, .ids = ids, .roles = roles};
+    const bool marked[] = {false, true, true, false, true, false};
+    Model two, one;
+    HideCases want, got;
+    Err e;
+    CHECK(model_init(&two, &c, &e) && model_init_grads(&two, &e));
+    model_randomize(&two, 3);
+    for (size_t i = 0; i < two.n_params; i++) two.params[i] *= 5;      // so that it attends to something
+    memset(model_param(&two, WO, 1), 0, tensor_size(&c, WO) * sizeof(float));
+    memset(model_param(&two, W2, 1), 0, tensor_size(&c, W2) * sizeof(float));
+    c.n_layers = 1;
+    CHECK(model_init(&one, &c, &e) && model_init_grads(&one, &e));
+    for (TensorId id = 0; id < N_TENSORS; id++)
+        memcpy(model_param(&one, id, 0), model_param(&two, id, 0), tensor_size(&c, id) * sizeof(float));
+    CHECK(hide_tokens(&two, &ex, marked, want, NULL, &e) && hide_tokens(&one, &ex, marked, got, NULL, &e));
+    for (int i = 0; i < 4; i++) {
+        const HideCase *w = &want[i / 2][i % 2], *g = &got[i / 2][i % 2];
+        check_close_to("answer", g->answer_loss, w->answer_loss);
+        check_close_to("logits", g->marked.logits, w->marked.logits);
+        check_close_to("keys", g->marked.keys, w->marked.keys);
+        check_close_to("values", g->marked.values, w->marked.values);
+        CHECK(w->marked.values > 1e-4 || (i == 1 && w->marked.values >= 0));
+    }
+    model_free(&one), model_free(&two);
+}
+
+static void test_inspect_hide(void)
+{
+    static const struct { const char *arguments, *message; } bad[] = {
+        {"--hide=49", "hide: expected tokens 0 to 48 of the row, as in 3,5-7; found \"49\""},
+        {"--hide=5-3", "found \"5-3\""}, {"--hide=2,", "found \"2,\""}, {"--hide=x", "found \"x\""},
+        {"--hide=-1", "found \"-1\""}, {"--hide=3 --json", "hide: expected one row (--row=I) as text"},
+        {"--hide=3 --rows=2", "hide: expected one row (--row=I) as text"},
+        {"--hide=3 --model_name_or_path=null --tokenizer_name_or_path=model/tiny",
+         "model_name_or_path: expected a path"},
+    };
+    const char *row = "inspect configs/lesson_many.json --row=1";
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        CHECK(run("%s %s", row, bad[i].arguments) == 1);
+        CHECK_MSG(strstr(output, bad[i].message), "%s: %s", bad[i].arguments, output);
+    }
+    CHECK(run("%s --hide=3-5,8", row) == 0 && strstr(output, "hidden from attention: 3 \"ame\" 4 \" the\" 5"));
+    CHECK_MSG(strstr(output, "46    la                             7.1886       7.0778\n"), "%s", output);
+    CHECK(strstr(output, "-100      hidden          10.1025     0.0000     0.0000     0.0000\n"));
+    // A new adapter adds nothing yet; its dropout does not count.
+    CHECK(run("%s --hide=3-5,8 --use_peft=true --lora_dropout=0.5", row) == 0);
+    CHECK_MSG(strstr(output, "-100      visible         10.1515     0.0000     0.0627     0.3964\n"), "%s", output);
+}
+
+// ---- a run in memory ----------------------------------------------------------------------------------------------
+
 int main(void)
 {
     Err e;
@@ -203,6 +313,9 @@ int main(void)
     RUN(test_gradients);
     RUN(test_gradients_of_an_adapter);
     RUN(test_end_of_turn);
+    RUN(test_hidden_tokens);
+    RUN(test_hidden_of_one_layer);
+    RUN(test_inspect_hide);
     cJSON_Delete(oracle);
     temp_end();
     return check_report();

@@ -406,6 +406,22 @@ static void add_rows(const Page *p)
     put_digits(p->vars, "end_high", high, 1);
 }
 
+// Label mask and attention mask: the four cases of hide.h, on the first of these rows.
+static void add_cases(const Page *p)
+{
+    static const char *const names[] = {"answer_loss", "logits", "keys", "values"};
+    cJSON *cases = cJSON_AddArrayToObject(p->vars, "cases");
+    for (int i = 0; i < 4 && p->showcase->has_cases; i++) {
+        const HideCase *of = &p->showcase->cases[i / 2][i % 2];
+        const double values[] = {of->answer_loss, of->marked.logits, of->marked.keys, of->marked.values};
+        cJSON *one = add_object(cases);
+        cJSON_AddBoolToObject(one, "learned", i / 2);
+        cJSON_AddBoolToObject(one, "hidden", i % 2);
+        for (int k = 0; k < 4; k++)
+            if (!isnan(values[k])) put_digits(one, names[k], values[k], 4);
+    }
+}
+
 // ---- rows over training -------------------------------------------------------------------------------------------
 
 enum { MOST_STEPS = 41, N_STILLS = 3 };                    // steps of the slider; those in print: first, middle, last
@@ -539,6 +555,7 @@ bool page_report(const Run *r, const Config *c, const char *command, const Compa
     add_config(&page);
     add_row(cJSON_AddArrayToObject(vars, "mask"), &page, first, first->row, 200);
     add_rows(&page);
+    add_cases(&page);
     add_traces(&page);
     add_questions(&page);
     Path path = path_in(r->options.output_dir, "report.html");

@@ -143,6 +143,7 @@ static const Option table[] = {
         "threads to compute with; null: one for each core"),
     KEY(rows, INT, FOR_INSPECT, "null", 1, MANY, NULL, "show the first N rows"),
     KEY(row, INT, FOR_INSPECT, "null", 0, MANY, NULL, "show row I, counted from 0"),
+    KEY(hide, STRING, FOR_INSPECT, "null", 0, 0, NULL, "hide these tokens of the row from attention, as in 3,5-7"),
     KEY(json, BOOL, FOR_INSPECT | FOR_EVAL, "false", 0, 1, NULL, "print JSON, for other programs"),
     KEY(gradients, BOOL, FOR_EVAL, "false", 0, 1, NULL, "say of each role which part of the gradient it makes"),
     KEY(seeds, INT, FOR_COMPARE, "1", 1, 1000, NULL,
