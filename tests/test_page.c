@@ -544,7 +544,7 @@ static void test_resumed_run(void)
         CHECK_MSG(page.len == whole.len && same == page.len, "step %d: from byte %zu on: %.200s", step, same,
                   page.data + same);
     }
-    CHECK(has("The same questions, answered") && has("Every evaluation as a table"));
+    CHECK(has("The same questions, answered") && has("The evaluations as a table"));
     buf_free(&whole);
 }
 

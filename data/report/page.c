@@ -135,7 +135,14 @@ static void add_spread(cJSON *row, Metric m, Spread s)
     cJSON_AddNumberToObject(cell, "spread", s.deviation);
 }
 
-// For each metric that the run has: all its evaluations.
+// Is line i of n on the page? Of a very long run some are left out, but not the first and the last.
+static bool is_shown(size_t i, size_t n)
+{
+    enum { MOST = 500 };
+    return i == 0 || (n - 1 - i) % (n / MOST + 1) == 0;
+}
+
+// For each metric that the run has: its evaluations.
 static void add_metrics(const Page *p)
 {
     const Comparison *c = p->comparison;
@@ -147,6 +154,7 @@ static void add_metrics(const Page *p)
         put(metric, "key", metric_table[m].key);
         put(metric, "title", comparison_title(c, m));
         for (size_t i = 0; i < c->n_points; i++) {
+            if (!is_shown(i, c->n_points)) continue;
             cJSON *point = add_object(points), *cells = cJSON_AddArrayToObject(point, "arms");
             cJSON_AddNumberToObject(point, "step", (double)comparison_step(c, LINES_EVAL, i));
             for (size_t a = 0; a < c->n_arms; a++) add_spread(cells, m, comparison_spread(c, a, i, m));
@@ -231,12 +239,12 @@ static const struct { const char *key, *title, *note; LineKind kind; bool percen
     {"eval_gradient_cosine", "Cosine of the two parts", "1: they agree; below 0: they oppose", LINES_EVAL, false},
     {"loss", "Training loss", "mean of the steps since the last point, over what each run learns", LINES_TRAIN, false}};
 
-// The numbers of the log under `key`. Of a very long run some points are left out, but never the last.
+// The numbers of the log under `key`.
 static void add_series(PlotLine *line, const Comparison *c, size_t arm, LineKind kind, const char *key)
 {
-    enum { MOST = 500 };
-    size_t n = kind == LINES_EVAL ? c->n_points : c->n_train, stride = n / MOST + 1;
-    for (size_t i = n ? (n - 1) % stride : 0; i < n; i += stride) {
+    size_t n = kind == LINES_EVAL ? c->n_points : c->n_train;
+    for (size_t i = 0; i < n; i++) {
+        if (!is_shown(i, n)) continue;
         Spread s = comparison_value(c, arm, kind, i, key);
         plot_point(line, (double)comparison_step(c, kind, i), s.mean, s.deviation);
     }
