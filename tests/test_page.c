@@ -430,7 +430,7 @@ static void test_weights(void)
     check_well_formed();
     check_alone();
     CHECK(has("weight-eval_assistant_loss-title") && has("weight-eval_exact_match-title"));
-    CHECK(has("data-x=\"1\" x=\"191.0\" y=\"195\" text-anchor=\"middle\">0.1<"));
+    CHECK(has("data-x=\"1\" x=\"194.0\" y=\"195\" text-anchor=\"middle\">0.1<"));
     snprintf(text, sizeof text, "<b>%d</b> tokens in answers and <b>%d</b> outside", learned, tokens - learned - 6);
     CHECK_MSG(has(text), "%s", text);
 }
