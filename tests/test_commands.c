@@ -426,7 +426,7 @@ static void test_losses_are_printed(void)
     File page = {0};
     Err e;
     if (CHECK(file_map(&page, in_output("printed", "report.html"), &e)))
-        CHECK(mem_find(page.data, page.size, "<li>Warning: the loss ended at ", 31));
+        CHECK(mem_find(page.data, page.size, "<p class=\"note\">Warning: the loss ended at ", 43));
     file_unmap(&page);
     remove_tree(temp_path("printed"));
 }

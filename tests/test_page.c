@@ -173,7 +173,9 @@ static void test_compare(void)
         check_number("1", column, 4);
         check_number("1", column, 0);                      // from the table of all evaluations
     }
-    CHECK(file_exists(temp_path("out/curves.svg")));
+    if (!read_page("out/curves.svg")) return;
+    check_well_formed();
+    CHECK(count("<g data-line=") == 4 && count("loss on the answer only</text>") == 1);
 }
 
 // A single run has a page too; without held-out rows it is of the training loss.
@@ -182,6 +184,7 @@ static void test_training(void)
     const char *config = temp_path("config.json");
     CHECK_MSG(run("%s --output_dir=%s", config, temp_path("alone")) == 0, "%s", output);
     CHECK(run("%s --output_dir=%s --eval_split=0 --logging_steps=1", config, temp_path("blind")) == 0);
+    CHECK_MSG(run("%s --output_dir=%s --eval_split=0 --max_steps=0", config, temp_path("idle")) == 0, "%s", output);
     if (!read_page("alone/report.html")) return;
     check_well_formed();
     check_alone();
@@ -336,6 +339,43 @@ static void check_slider(void)
     }
 }
 
+// The table of the four cases is what inspect --hide says of the trained model: of the user's tokens of the first row.
+static void check_cases(void)
+{
+    const char *p = strstr(page.data, "The user's tokens in held-out row "), *cell;
+    if (!CHECK(p)) return;
+    int row = 6 + atoi(p + strlen("The user's tokens in held-out row "));       // 6 rows are trained on
+    char arguments[1024];
+    snprintf(arguments, sizeof arguments, "inspect %s --dataset_name=%s --model_init=null "
+             "--model_name_or_path=%s/numbers/weight-0/seed-42/model.bin --row=%d", temp_path("config.json"), temp_path("short.jsonl"), temp_dir, row);
+    CHECK_MSG(run("%s --json", arguments) == 0, "%s", output);
+    Buf users = {0};
+    int at = 0;
+    cJSON *json = cJSON_Parse(output);
+    const cJSON *role;
+    cJSON_ArrayForEach(role, json_get(json, "roles")) {
+        if (strcmp(role->valuestring, "user") == 0) buf_addf(&users, "%s%d", users.len ? "," : "", at);
+        at++;
+    }
+    CHECK_MSG(users.len && run("%s --hide=%s", arguments, users.data) == 0, "%s", output);
+    buf_free(&users);
+    cJSON_Delete(json);
+    int n = 0;
+    for (const char *line = strstr(output, "\n-100 "); line; line = strchr(line + 1, '\n')) {
+        char label[16], seen[16], numbers[4][16];
+        if (sscanf(line, "%15s %15s %15s %15s %15s %15s", label, seen, numbers[0], numbers[1], numbers[2],
+                   numbers[3]) != 6 || !strchr("-l", *label)) break;
+        for (int i = 0; i < 4; i++, n++) {
+            p = strstr(p, "<td>");
+            if (!CHECK(p)) break;
+            cell = p += strlen("<td>");
+            CHECK_MSG(strncmp(cell, numbers[i], strlen(numbers[i])) == 0, "%s %s: %.8s, inspect says %s", label, seen,
+                      cell, numbers[i]);
+        }
+    }
+    CHECK(n == 16);
+}
+
 // Short rows, so that the page has all held-out ones over training.
 static const char *short_rows(const char *name, int n)
 {
@@ -359,6 +399,7 @@ static void test_numbers(void)
     check_well_formed();
     check_curves();
     check_slider();
+    check_cases();
     double first = (number(logged("log.jsonl", 0, 42, "eval_loss", 0), "eval_assistant_loss") +
                     number(logged("log.jsonl", 0, 43, "eval_loss", 0), "eval_assistant_loss")) / 2;
     CHECK(has("worse than a guess") == (first > log(259)));
@@ -389,7 +430,7 @@ static void test_weights(void)
     check_well_formed();
     check_alone();
     CHECK(has("weight-eval_assistant_loss-title") && has("weight-eval_exact_match-title"));
-    CHECK(has("data-x=\"1\" x=\"191.0\" y=\"195\" text-anchor=\"middle\">0.1<"));
+    CHECK(has("data-x=\"1\" x=\"194.0\" y=\"195\" text-anchor=\"middle\">0.1<"));
     snprintf(text, sizeof text, "<b>%d</b> tokens in answers and <b>%d</b> outside", learned, tokens - learned - 6);
     CHECK_MSG(has(text), "%s", text);
 }
@@ -503,7 +544,7 @@ static void test_resumed_run(void)
         CHECK_MSG(page.len == whole.len && same == page.len, "step %d: from byte %zu on: %.200s", step, same,
                   page.data + same);
     }
-    CHECK(has("The same questions, answered") && has("Every evaluation as a table"));
+    CHECK(has("The same questions, answered") && has("The evaluations as a table"));
     buf_free(&whole);
 }
 

@@ -135,7 +135,14 @@ static void add_spread(cJSON *row, Metric m, Spread s)
     cJSON_AddNumberToObject(cell, "spread", s.deviation);
 }
 
-// For each metric that the run has: all its evaluations.
+// Is line i of n on the page? Of a very long run some are left out, but not the first and the last.
+static bool is_shown(size_t i, size_t n)
+{
+    enum { MOST = 500 };
+    return i == 0 || (n - 1 - i) % (n / MOST + 1) == 0;
+}
+
+// For each metric that the run has: its evaluations.
 static void add_metrics(const Page *p)
 {
     const Comparison *c = p->comparison;
@@ -147,6 +154,7 @@ static void add_metrics(const Page *p)
         put(metric, "key", metric_table[m].key);
         put(metric, "title", comparison_title(c, m));
         for (size_t i = 0; i < c->n_points; i++) {
+            if (!is_shown(i, c->n_points)) continue;
             cJSON *point = add_object(points), *cells = cJSON_AddArrayToObject(point, "arms");
             cJSON_AddNumberToObject(point, "step", (double)comparison_step(c, LINES_EVAL, i));
             for (size_t a = 0; a < c->n_arms; a++) add_spread(cells, m, comparison_spread(c, a, i, m));
@@ -231,12 +239,12 @@ static const struct { const char *key, *title, *note; LineKind kind; bool percen
     {"eval_gradient_cosine", "Cosine of the two parts", "1: they agree; below 0: they oppose", LINES_EVAL, false},
     {"loss", "Training loss", "mean of the steps since the last point, over what each run learns", LINES_TRAIN, false}};
 
-// The numbers of the log under `key`. Of a very long run some points are left out, but never the last.
+// The numbers of the log under `key`.
 static void add_series(PlotLine *line, const Comparison *c, size_t arm, LineKind kind, const char *key)
 {
-    enum { MOST = 500 };
-    size_t n = kind == LINES_EVAL ? c->n_points : c->n_train, stride = n / MOST + 1;
-    for (size_t i = n ? (n - 1) % stride : 0; i < n; i += stride) {
+    size_t n = kind == LINES_EVAL ? c->n_points : c->n_train;
+    for (size_t i = 0; i < n; i++) {
+        if (!is_shown(i, n)) continue;
         Spread s = comparison_value(c, arm, kind, i, key);
         plot_point(line, (double)comparison_step(c, kind, i), s.mean, s.deviation);
     }
@@ -406,6 +414,22 @@ static void add_rows(const Page *p)
     put_digits(p->vars, "end_high", high, 1);
 }
 
+// Label mask and attention mask: the four cases of hide.h, on the first of these rows.
+static void add_cases(const Page *p)
+{
+    static const char *const names[] = {"answer_loss", "logits", "keys", "values"};
+    cJSON *cases = cJSON_AddArrayToObject(p->vars, "cases");
+    for (int i = 0; i < 4 && p->showcase->has_cases; i++) {
+        const HideCase *of = &p->showcase->cases[i / 2][i % 2];
+        const double values[] = {of->answer_loss, of->marked.logits, of->marked.keys, of->marked.values};
+        cJSON *one = add_object(cases);
+        cJSON_AddBoolToObject(one, "learned", i / 2);
+        cJSON_AddBoolToObject(one, "hidden", i % 2);
+        for (int k = 0; k < 4; k++)
+            if (!isnan(values[k])) put_digits(one, names[k], values[k], 4);
+    }
+}
+
 // ---- rows over training -------------------------------------------------------------------------------------------
 
 enum { MOST_STEPS = 41, N_STILLS = 3 };                    // steps of the slider; those in print: first, middle, last
@@ -539,6 +563,7 @@ bool page_report(const Run *r, const Config *c, const char *command, const Compa
     add_config(&page);
     add_row(cJSON_AddArrayToObject(vars, "mask"), &page, first, first->row, 200);
     add_rows(&page);
+    add_cases(&page);
     add_traces(&page);
     add_questions(&page);
     Path path = path_in(r->options.output_dir, "report.html");

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { WIDTH = 350, HEIGHT = 215, LEFT = 44, RIGHT = 338, TOP = 8, BOTTOM = 180 };
+enum { WIDTH = 350, HEIGHT = 215, LEFT = 50, RIGHT = 338, TOP = 8, BOTTOM = 180 };
 
 static const struct { const char *colour, *dashes; } styles[N_STYLES] = {
     {"#0072b2", "none"}, {"#d55e00", "7 4"}, {"#008a64", "2 3"}, {"#b0619a", "9 3 2 3"},

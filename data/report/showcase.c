@@ -144,7 +144,21 @@ bool showcase_answer(Buf *out, Sampler *sampler, const Example *ex, size_t first
     return same && same == reference;
 }
 
-bool showcase_add(Showcase *s, size_t model, const Model *m, Room *room, Err *e)
+// Whether the user's words of the first row are learned, and whether they are seen: what becomes of the answer?
+static bool add_cases(Showcase *s, Model *m, Err *e)
+{
+    const Example *ex = s->n_rows ? s->rows[0].example : NULL;
+    size_t first, end;
+    if (!ex || ex->n > LONG_ROW || !m->grads || !memchr(ex->roles, ROLE_USER, ex->n)) return true;
+    if (!showcase_find_answer(ex, 1, &first, &end)) return true;
+    bool *marked = mem_alloc(ex->n, sizeof *marked);
+    for (size_t i = 0; i < ex->n; i++) marked[i] = ex->roles[i] == ROLE_USER;
+    s->has_cases = hide_tokens(m, ex, marked, s->cases, NULL, e);
+    free(marked);
+    return s->has_cases;
+}
+
+bool showcase_add(Showcase *s, size_t model, Model *m, Room *room, Err *e)
 {
     size_t capacity = MAX_PROMPT + MAX_ANSWER, limit = (size_t)m->config.seq_len;
     Sampler sampler = {0};
@@ -159,7 +173,7 @@ bool showcase_add(Showcase *s, size_t model, const Model *m, Room *room, Err *e)
     }
     sampler_free(&sampler);
     s->seen[model] = true;
-    return true;
+    return model != 1 || add_cases(s, m, e);
 }
 
 void showcase_add_first(Showcase *s, const Run *r, const Config *c)

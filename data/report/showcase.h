@@ -4,7 +4,7 @@
 #define SHOWCASE_H
 
 #include "../../model/sample.h"
-#include "../run/inputs.h"
+#include "hide.h"
 
 enum { MAX_SHOWN_ROWS = 2, MAX_QUESTIONS = 6, MAX_ANSWER = 64 };
 
@@ -25,6 +25,8 @@ typedef struct {
     const Tokenizer *tokenizer;
     size_t n_models, n_rows, n_questions;
     bool *seen;                                            // (n_models)
+    HideCases cases;                                       // of model 1 on the user's words in row 0, if there are any
+    bool has_cases;
     ShownRow rows[MAX_SHOWN_ROWS];                         // a short one, and one with more in it
     Question questions[MAX_QUESTIONS + 1];                 // of the held-out rows, and "Hello"
     Example hello;                                         // without an answer
@@ -35,7 +37,7 @@ void showcase_init(Showcase *s, const Run *r, size_t n_models);
 void showcase_free(Showcase *s);                           // accepts {0}
 // Reads the rows with a model as it is now, and has it answer. The room must do for a batch of one of r's held-out
 // rows.
-bool showcase_add(Showcase *s, size_t model, const Model *m, Room *room, Err *e);
+bool showcase_add(Showcase *s, size_t model, Model *m, Room *room, Err *e);
 // For a run that goes on: adds model 0, the one that the run once began with, read anew. Where it cannot be read any
 // more the showcase is emptied, with a warning.
 void showcase_add_first(Showcase *s, const Run *r, const Config *c);
