@@ -149,7 +149,8 @@ bool hide_inspect(Run *r, const Config *c, const Example *ex, Err *e)
     HideCases cases;
     for (size_t t = 0; t < ex->n; t++) answer |= is_answer(ex, t);
     bool ok = answer || fail(e, "hide: expected a row with an answer, found none in row %zu", ex->row);
-    if (o->json || o->rows) ok = fail(e, "hide: expected one row (--row=I) as text, found rows or json");
+    if (o->json || o->html || o->rows)
+        ok = fail(e, "hide: expected one row (--row=I) as text, found rows, json or html");
     ok = ok && read_places(marked, o->hide, ex->n, e) && memory_check(r, c, hide_size(ex, marked), WORK_GRADIENT, e) &&
          run_open_model(r, &r->model, c, NULL, e) && model_init_grads(&r->model, e) &&
          hide_tokens(&r->model, ex, marked, cases, loss, e);
