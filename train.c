@@ -5,6 +5,7 @@
 #include "data/report/page.h"
 #include "data/report/record.h"
 #include "data/report/report.h"
+#include "data/report/trace.h"
 #include "data/run/generate.h"
 #include "data/run/memory.h"
 #include "data/run/nonfinite.h"
@@ -162,9 +163,10 @@ static bool log_evaluation(Run *r, Training *t, Err *e)
     EvalSums sums = evaluate(&r->model, &r->room, r->eval, r->n_eval, r->tokenizer);
     cJSON *line = progress_line(&t->done, &t->plan);
     eval_add_json(line, &sums, false);
+    eval_add_gradients(line, &r->model, &r->room, r->eval, r->n_eval, false);
     if (!progress_note_best(&t->done, &r->options, line, e)) return cJSON_Delete(line), false;
     if (!t->label) report_evaluation(line);
-    return record_line(r, line, e);
+    return record_line(r, line, e) && trace_evaluation(r, t->done.step, e);
 }
 
 static bool save_checkpoint(Run *r, Training *t, Err *e)
@@ -402,19 +404,21 @@ static bool eval(Run *r, Err *e)
         r->n_eval = r->data.n;
     }
     BatchSize max = run_batch_size(r, NULL, 0);
-    if (!memory_check(r, &c, max, WORK_LOSS, e) || !run_open_model(r, &r->model, &c, NULL, e) ||
-        !room_init(&r->room, &r->options, &c, max, WORK_LOSS, e)) return false;
+    WorkKind kind = o->gradients ? WORK_GRADIENT : WORK_LOSS;
+    if (!memory_check(r, &c, max, kind, e) || !run_open_model(r, &r->model, &c, NULL, e) ||
+        !room_init(&r->room, &r->options, &c, max, kind, e) || (o->gradients && !model_init_grads(&r->model, e)))
+        return false;
     Summary summary = dataset_summary(r->eval, r->n_eval, r->tokenizer);
     if (!summary.first) return fail(e, "nothing to evaluate: the mask selects no token of the %zu rows", r->n_eval);
     EvalSums sums = evaluate(&r->model, &r->room, r->eval, r->n_eval, r->tokenizer);
-    if (o->json) {
-        cJSON *json = cJSON_CreateObject();
-        eval_add_json(json, &sums, true);
-        json_print(json);
-    } else {
-        report_rows(stdout, o->eval_dataset_name ? o->eval_dataset_name : o->dataset_name, &summary);
-        eval_print(&sums);
-    }
+    cJSON *json = cJSON_CreateObject();
+    if (o->json) eval_add_json(json, &sums, true);
+    if (o->gradients) eval_add_gradients(json, &r->model, &r->room, r->eval, r->n_eval, true);
+    if (o->json) return json_print(json), true;
+    report_rows(stdout, o->eval_dataset_name ? o->eval_dataset_name : o->dataset_name, &summary);
+    eval_print(&sums);
+    for (const cJSON *v = json->child; v; v = v->next) printf("  %-33s %8.4f\n", v->string, v->valuedouble);
+    cJSON_Delete(json);
     return true;
 }
 
@@ -432,9 +436,10 @@ typedef struct {
 static const Command commands[] = {                        // the first has no name of its own
     {"", "CONFIG.json [--key=value ...]", "train; --key=value overrides any key of the config", 1, FOR_CONFIG, train,
      NULL},
-    {"inspect", "CONFIG.json [--rows=N] [--row=I] [--json]", "show rows as tokens, labels and roles", 1,
+    {"inspect", "CONFIG.json [--rows=N] [--row=I] [--json] [--hide=N,M]", "show rows as tokens, labels and roles", 1,
      FOR_CONFIG | FOR_INSPECT, report_inspect, NULL},
-    {"eval", "CONFIG.json [--json]", "the losses by role on the held-out rows", 1, FOR_CONFIG | FOR_EVAL, eval, NULL},
+    {"eval", "CONFIG.json [--json] [--gradients=true]", "the losses by role on the held-out rows", 1,
+     FOR_CONFIG | FOR_EVAL, eval, NULL},
     {"compare", "CONFIG.json [--seeds=N] [--prompt_loss_weights=0,1]",
      "train masked and unmasked, or the config's arms, and compare", 1, FOR_CONFIG | FOR_COMPARE, compare, NULL},
     {"chat", "MODEL [--prompt=TEXT] [--system=TEXT] ...", "talk with a model", 1, FOR_GENERATE, NULL, generate_chat},

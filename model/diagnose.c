@@ -114,3 +114,40 @@ bool diagnose_forward(const Model *m, Work *w, const Batch *b, TokenLoss *loss, 
     free(rstd);
     return operation || after;
 }
+
+// ---- where a gradient arrives -------------------------------------------------------------------------------------
+
+static double squares(const float *x, size_t n)
+{
+    double sum = 0;
+    for (size_t i = 0; i < n; i++) sum += (double)x[i] * (double)x[i];
+    return sum;
+}
+
+PlaceGradient diagnose_places(Model *m, Work *w, const Batch *b, TokenLoss *loss, double divisor, const bool *tokens,
+                              const bool *targets)
+{
+    const Shape *s = &m->shape;
+    PlaceGradient g = {0};
+    float *logits = mem_alloc(s->V, sizeof *logits);
+    model_loss(m, w, b, loss);
+    for (size_t i = 0; i < b->M; i++) {
+        float scale = (float)(b->weight[i] / divisor);
+        if (!targets[i]) continue;
+        linear_forward(logits, NULL, w->norm_out + i * s->C, model_classifier(m), 1, s->C, s->V);
+        cross_entropy(&loss[i], logits, b->target + i, &scale, b->objective, 1, s->V);
+        g.logits += squares(logits, s->V);
+    }
+    free(logits);
+    model_gradient(m, w, b, loss, divisor, false);
+    // layer 0's, as layer_queries of transformer.c lays them out
+    bool alone = s->L == 1, reached = !m->adapter || m->adapter->lowest < lora_index(WO, 0);
+    size_t stride = 2 * s->KD + (alone ? 0 : s->HD);
+    const float *dkv = w->dqkv + (alone ? b->M * s->HD : s->HD);
+    for (size_t n = 0; n < b->N; n++) {
+        if (!tokens[n]) continue;
+        g.keys += reached ? squares(dkv + n * stride, s->KD) : NAN;
+        g.values += reached ? squares(dkv + n * stride + s->KD, s->KD) : NAN;
+    }
+    return (PlaceGradient){sqrt(g.logits), sqrt(g.keys), sqrt(g.values)};
+}

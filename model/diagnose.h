@@ -16,4 +16,12 @@ bool diagnose_gradients(const Model *m, Place *place);
 // w is of kind WORK_GRADIENT, since that keeps every layer's activations.
 bool diagnose_forward(const Model *m, Work *w, const Batch *b, TokenLoss *loss, Place *place);
 
+// The norm of a gradient over some tokens and targets of a batch: at the logits that predict these targets, and at the
+// keys and values of these tokens in layer 0 (NAN where an adapter trains nothing below them).
+typedef struct { double logits, keys, values; } PlaceGradient;
+// Of sum_m weight_m * nll_m / divisor, over the tokens (N) and the targets (M) that are marked. Fills the losses (M)
+// and m->grads. w is of kind WORK_GRADIENT.
+PlaceGradient diagnose_places(Model *m, Work *w, const Batch *b, TokenLoss *loss, double divisor, const bool *tokens,
+                              const bool *targets);
+
 #endif

@@ -398,6 +398,15 @@ static bool has_one_max(const float *x, float max, size_t n)
     return count == 1;
 }
 
+// How many numbers are larger? A NaN counts as larger than any number.
+static int count_larger(const float *x, float than, size_t n)
+{
+    int count = 0;
+#pragma omp simd reduction(+ : count)
+    for (size_t i = 0; i < n; i++) count += !(x[i] <= than);
+    return count;
+}
+
 static float mean_below(const float *x, float max, size_t n)
 {
     double sum = 0;
@@ -411,7 +420,8 @@ static TokenLoss cross_entropy_row(float *p, int target, const float *scale, Obj
     float at_target = p[target], max = row_max(p, V), s = o.label_smoothing;
     double sum = 0, weighted = 0;
     float below = s > 0 ? mean_below(p, max, V) : 0;
-    bool correct = at_target == max && has_one_max(p, max, V);         // a tie is no choice
+    int rank = 1 + count_larger(p, at_target, V);
+    bool correct = rank == 1 && has_one_max(p, max, V);                // a tie is no choice
     for (size_t block = 0; block < V; block += 128) {      // as floats, long sums would round off too much
         size_t end = V - block < 128 ? V : block + 128;
         float block_sum = 0, block_weighted = 0;
@@ -435,7 +445,7 @@ static TokenLoss cross_entropy_row(float *p, int target, const float *scale, Obj
         p[target] -= g * (1 - s);
     }
     // entropy = -sum p log p, with log p = z - log_sum
-    return (TokenLoss){.nll = nll, .loss = loss, .entropy = log_sum - (float)(weighted / sum), .correct = correct};
+    return (TokenLoss){nll, loss, .entropy = log_sum - (float)(weighted / sum), rank, correct};
 }
 
 void cross_entropy(TokenLoss *loss, float *logits, const int *target, const float *scale, Objective o, size_t R,

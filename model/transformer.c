@@ -300,6 +300,7 @@ bool work_init(Work *w, const Config *c, BatchSize max, WorkKind kind, Err *e)
     w->acts = mem_alloc((size_t)c->n_layers, sizeof *w->acts);
     w->position = mem_alloc(max.tokens, sizeof *w->position);
     w->query_position = mem_alloc(max.targets, sizeof *w->query_position);
+    w->rope_position = mem_alloc(max.tokens + max.targets, sizeof *w->rope_position);
     w->query_starts = mem_alloc(max.rows + 1, sizeof *w->query_starts);
     w->order = mem_alloc(max.rows, sizeof *w->order);
     lay_out(w, c, &(Layout){.base = w->floats});
@@ -319,6 +320,7 @@ void work_free(Work *w)
     free(w->acts);
     free(w->position);
     free(w->query_position);
+    free(w->rope_position);
     free(w->query_starts);
     free(w->order);
     *w = (Work){0};
@@ -502,9 +504,10 @@ static Queries layer_queries(const Model *m, const Work *w, const Batch *b, size
     return (Queries){
         .M = M, .at = all ? NULL : b->at, .kv = all ? s->HD : M * s->HD,
         .to_q = {.N = M, .layer = layer, .out = q_out, .heads = s->H + (all ? s->K : 0), .id = WQ,
-                 .last = all ? WV : WQ, .position = position, .norm = all ? w->norm_att : w->norm_q},
+                 .last = all ? WV : WQ, .position = all ? w->rope_position : w->rope_position + w->max.tokens,
+                 .norm = all ? w->norm_att : w->norm_q},
         .to_kv = {.N = b->N, .layer = layer, .out = kv_out, .heads = s->K, .id = WK, .last = WV,
-                  .position = w->position, .norm = w->norm_att},
+                  .position = w->rope_position, .norm = w->norm_att},
         .attention = {.S = b->S, .key_starts = b->starts, .query_starts = all ? b->starts : w->query_starts,
                       .query_position = position, .order = w->order, .H = s->H, .K = s->K, .D = s->D,
                       .longest_row = w->max.row, .q_stride = q_out, .kv_stride = all ? q_out : kv_out},
@@ -578,10 +581,12 @@ static void batch_positions(Work *w, const Batch *b)
     for (size_t s = 0; s < b->S; s++) {
         for (size_t n = b->starts[s]; n < b->starts[s + 1]; n++) {
             w->position[n] = (int)(n - b->starts[s]);
+            w->rope_position[n] = b->position ? b->position[n] : w->position[n];
             if (w->drops) w->keys[n] = lora_key(b->dropout_seed, b->first_row + s, n - b->starts[s]);
         }
         for (; target < b->M && b->at[target] < b->starts[s + 1]; target++) {
             w->query_position[target] = (int)(b->at[target] - b->starts[s]);
+            w->rope_position[w->max.tokens + target] = w->rope_position[b->at[target]];
             if (target_keys) target_keys[target] = w->keys[b->at[target]];
         }
         w->query_starts[s + 1] = target;

@@ -71,6 +71,8 @@ typedef struct {
 typedef struct {
     size_t N, S, M;
     int *ids;                                              // (N)
+    const int *position;                                   // (N), borrowed: where RoPE sees each token. NULL: its place
+                                                           // in its row. A row may leave out positions
     size_t *starts;                                        // (S+1)
     size_t *at;                                            // (M)
     int *target;                                           // (M)
@@ -156,6 +158,7 @@ typedef struct {
     float *dw_tiles, *partial;                             // (tile_count(N, C), C): a norm's; linear_scratch()
     // Of the current batch: place in the row of each token and each target, first target of each row; order of rows.
     int *position, *query_position;                        // (N), (M)
+    int *rope_position;                                    // (max.tokens + max.targets): of tokens, then of targets
     size_t *query_starts, *order;                          // (S+1); (S): the rows by length, the longest first
     // With an adapter: work_adapter_size() floats for a layer's gradients by tile, and keys of dropout
     float *grads_tiles;                                    // (tile_count(N, C), layer_size)

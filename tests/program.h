@@ -102,7 +102,7 @@ static inline void log_without_times(const char *dir, Buf *out)
 
 static const char *weights = "model.bin";                  // the file that a run's weights are in
 
-// Two runs have the same logs, times left out, and the same weights.
+// Two runs have the same logs, times left out, the same traces, if any, and the same weights.
 static inline void check_same_run(const char *want, const char *got)
 {
     Buf a = {0}, b = {0};
@@ -110,6 +110,9 @@ static inline void check_same_run(const char *want, const char *got)
     log_without_times(got, &b);
     CHECK_STR(b.data, a.data);
     CHECK(same_files(in_output(want, weights), in_output(got, weights)));
+    bool traced = file_exists(in_output(want, "traces.jsonl"));
+    CHECK(traced ? same_files(in_output(want, "traces.jsonl"), in_output(got, "traces.jsonl"))
+                 : !file_exists(in_output(got, "traces.jsonl")));
     check_records(temp_path(got));
     buf_free(&a);
     buf_free(&b);

@@ -545,6 +545,9 @@ static void check_cross_entropy(size_t V, float spread, float offset, Objective 
         entropy[r] = loss[r].entropy;
         want_entropy[r] = (float)e;
         CHECK(loss[r].correct == (in[r * V + (size_t)target[r]] == highest));
+        int rank = 1;
+        for (size_t v = 0; v < V; v++) rank += in[r * V + v] > in[r * V + (size_t)target[r]];
+        CHECK(loss[r].rank == rank);
         CHECK(loss_only[r].nll == loss[r].nll && loss_only[r].entropy == loss[r].entropy);
         CHECK(loss_only[r].loss == loss[r].loss);
     }

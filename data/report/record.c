@@ -18,6 +18,8 @@ static const char columns[] =
     "tokens_per_second,eval_loss,eval_assistant_loss,eval_prompt_loss,eval_mean_token_accuracy,eval_exact_match"
     OF("system") OF("user") ",eval_assistant_tokens,eval_assistant_accuracy,eval_assistant_entropy"
     OF("tool") OF("template") OF("text") OF("end_of_turn")
+    ",eval_assistant_gradient_norm,eval_assistant_gradient_share,eval_prompt_gradient_norm,eval_prompt_gradient_share,"
+    "eval_gradient_cosine"
     ",train_loss,train_runtime,train_samples_per_second,train_tokens_per_second";
 
 static void add_row(Buf *out, const cJSON *line)

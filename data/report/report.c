@@ -2,6 +2,7 @@
 #include "report.h"
 
 #include "../run/memory.h"
+#include "hide.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -429,7 +430,7 @@ bool report_inspect(Run *r, Err *e)
 {
     const Options *o = &r->options;
     Config c;
-    if (!run_open_inputs(r, false, &c, e)) return false;
+    if (!run_open_inputs(r, o->hide != NULL, &c, e)) return false;
     size_t n = r->data.n, first = 0, end = o->json ? n : 1;
     if (o->rows > 0) end = (size_t)o->rows < n ? (size_t)o->rows : n;
     if (o->row >= 0) {
@@ -437,6 +438,7 @@ bool report_inspect(Run *r, Err *e)
         first = (size_t)o->row;
         end = first + 1;
     }
+    if (o->hide) return hide_inspect(r, &c, &r->data.examples[first], e);
     if (o->json) return report_json(&r->data, &r->recipe, first, end, e);
     Summary s = dataset_summary(r->data.examples, r->data.n, r->tokenizer);
     report_summary(stdout, o->dataset_name, &s, &r->recipe);

@@ -1,17 +1,14 @@
 // showcase: see showcase.h.
 #include "showcase.h"
 
-#include "../../model/sample.h"
-
 #include <stdlib.h>
 #include <string.h>
 
-enum { SHORT_ROW = 64, LONG_ROW = 160, MAX_PROMPT = 256, MAX_ANSWER = 64 };
+enum { SHORT_ROW = 64, LONG_ROW = 160, MAX_PROMPT = 256 };
 
 // ---- what to show -------------------------------------------------------------------------------------------------
 
-// Where the first answer at or after `from` begins and ends; false if there is none.
-static bool find_answer(const Example *ex, size_t from, size_t *first, size_t *end)
+bool showcase_find_answer(const Example *ex, size_t from, size_t *first, size_t *end)
 {
     for (*first = from; *first < ex->n && ex->roles[*first] != ROLE_ASSISTANT; ++*first) {}
     for (*end = *first; *end < ex->n && ex->roles[*end] == ROLE_ASSISTANT; ++*end) {}
@@ -23,7 +20,7 @@ static bool is_rich(const Example *ex)
 {
     size_t first, end;
     if (memchr(ex->roles, ROLE_SYSTEM, ex->n) || memchr(ex->roles, ROLE_TOOL, ex->n)) return true;
-    return find_answer(ex, 0, &first, &end) && find_answer(ex, end, &first, &end);
+    return showcase_find_answer(ex, 0, &first, &end) && showcase_find_answer(ex, end, &first, &end);
 }
 
 // The first plain (or rich) row of at most `limit` tokens, else the shortest.
@@ -46,7 +43,8 @@ static void choose_questions(Showcase *s, const Run *r)
     for (size_t i = 0; i < r->n_eval && s->n_questions < MAX_QUESTIONS; i++) {
         const Example *ex = &r->eval[i];
         Question q = {.example = ex, .index = i};
-        if (ex->dropped || !find_answer(ex, 0, &q.first, &q.end) || q.first == 0 || q.first > MAX_PROMPT) continue;
+        if (ex->dropped || !showcase_find_answer(ex, 0, &q.first, &q.end)) continue;
+        if (q.first == 0 || q.first > MAX_PROMPT) continue;
         if (ex->truncated && q.end == ex->n) continue;     // its answer was cut
         q.answers = mem_alloc(s->n_models, sizeof *q.answers);
         q.exact = mem_alloc(s->n_models, sizeof *q.exact);
@@ -97,27 +95,24 @@ static void read_row(ShownRow *row, size_t model, const Model *m, Room *room)
     for (size_t i = 0; i < room->batch.M; i++) nll[i + 1] = room->losses[i].nll;
 }
 
-// The most likely tokens after the question: up to a special token, or until they are the whole reference.
-static void answer(Question *q, size_t model, Sampler *sampler, const Tokenizer *t)
+bool showcase_answer(Buf *out, Sampler *sampler, const Example *ex, size_t first, size_t end, size_t most,
+                     const Tokenizer *t)
 {
-    const int *ids = q->example->ids;
-    int said[MAX_ANSWER];
-    size_t n = 0, same = 0, reference = q->end - q->first;
+    int *said = mem_alloc(most, sizeof *said);
+    size_t n = 0, same = 0, reference = end - first;
     sampler_reset(sampler);
-    for (size_t i = 0; i < q->first; i++) sampler_feed(sampler, ids[i]);
-    while (n < MAX_ANSWER) {
+    for (size_t i = 0; i < first; i++) sampler_feed(sampler, ex->ids[i]);
+    while (n < most) {
         int id = sampler_choose(sampler, 0, 1, NULL);
-        if (same == n && same < reference && ids[q->first + same] == id) same++;
+        if (same == n && same < reference && ex->ids[first + same] == id) same++;
         said[n++] = id;
         bool ends = same == reference || id == tokenizer_eos(t) || tokenizer_is_special(t, id);
         if (ends || sampler->n_cached == sampler->capacity) break;
         sampler_feed(sampler, id);
     }
-    Buf text = {0};
-    showcase_text(&text, t, said, n);
-    free(q->answers[model]);
-    q->answers[model] = text.data;                         // the text is the question's now
-    q->exact[model] = same == reference;
+    showcase_text(out, t, said, n);
+    free(said);
+    return same == reference;
 }
 
 bool showcase_add(Showcase *s, size_t model, const Model *m, Room *room, Err *e)
@@ -126,7 +121,13 @@ bool showcase_add(Showcase *s, size_t model, const Model *m, Room *room, Err *e)
     Sampler sampler = {0};
     for (size_t i = 0; i < s->n_rows; i++) read_row(&s->rows[i], model, m, room);
     if (s->n_questions && !sampler_init(&sampler, m, capacity < limit ? capacity : limit, e)) return false;
-    for (size_t i = 0; i < s->n_questions; i++) answer(&s->questions[i], model, &sampler, s->tokenizer);
+    for (size_t i = 0; i < s->n_questions; i++) {
+        Question *q = &s->questions[i];
+        Buf text = {0};                                    // becomes the question's
+        q->exact[model] = showcase_answer(&text, &sampler, q->example, q->first, q->end, MAX_ANSWER, s->tokenizer);
+        free(q->answers[model]);
+        q->answers[model] = text.data;
+    }
     sampler_free(&sampler);
     s->seen[model] = true;
     return true;

@@ -3,9 +3,10 @@
 #ifndef SHOWCASE_H
 #define SHOWCASE_H
 
+#include "../../model/sample.h"
 #include "../run/inputs.h"
 
-enum { MAX_SHOWN_ROWS = 2, MAX_QUESTIONS = 6 };
+enum { MAX_SHOWN_ROWS = 2, MAX_QUESTIONS = 6, MAX_ANSWER = 64 };
 
 typedef struct {
     const Example *example;
@@ -38,6 +39,12 @@ bool showcase_add(Showcase *s, size_t model, const Model *m, Room *room, Err *e)
 // more the showcase is emptied, with a warning.
 void showcase_add_first(Showcase *s, const Run *r, const Config *c);
 
+// Where the first answer at or after token `from` begins and ends; false if there is none.
+bool showcase_find_answer(const Example *ex, size_t from, size_t *first, size_t *end);
+// Appends what the model says instead of tokens [first, end), greedily: up to a special token, or until it is the same,
+// or `most` tokens. Is it the same, token by token? Ends where the sampler has no more room.
+bool showcase_answer(Buf *out, Sampler *sampler, const Example *ex, size_t first, size_t end, size_t most,
+                     const Tokenizer *t);
 // The text of n tokens, without special tokens and outer white space. Appends.
 void showcase_text(Buf *out, const Tokenizer *t, const int *ids, size_t n);
 

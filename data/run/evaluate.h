@@ -67,4 +67,16 @@ void eval_print(const EvalSums *sums);
 // which tokens end a turn.
 EvalSums evaluate(const Model *m, Room *room, const Example *rows, size_t n, const Tokenizer *t);
 
+// Of the first GRADIENT_ROWS rows that are not dropped, or as many as fit into the room: the gradient of the mean nll
+// over all tokens but each row's first, without noise and dropout. It is the sum of two parts, each with the divisor of
+// the whole: from the assistant's tokens, and from all others (prompt). Adds to json
+//   eval_assistant_gradient_norm, eval_prompt_gradient_norm; eval_gradient_cosine, between the two parts;
+//   eval_assistant_gradient_share, eval_prompt_gradient_share: dot(part, whole) / |whole|^2. They sum to 1; one below 0
+//   is of a part that points against the whole.
+// by_role: eval_ROLE_gradient_norm and _share of the other roles too; roles sum to the whole. Adds nothing where the
+// rows have tokens of one part alone. Replaces m->grads. Takes the memory of a second gradient for a while; where that
+// is not free, says so once and adds nothing. The room is not of kind WORK_LOSS.
+enum { GRADIENT_ROWS = 32 };
+void eval_add_gradients(cJSON *json, Model *m, Room *room, const Example *rows, size_t n, bool by_role);
+
 #endif

@@ -41,7 +41,8 @@ typedef struct {
     int64_t n_threads;                                     // 0: all cores
     cJSON *arms;                                           // of compare
     // Of single commands
-    int64_t rows, row, json;                               // inspect, eval; rows 0, row -1: not given
+    int64_t rows, row, json, gradients;                    // inspect, eval; rows 0, row -1: not given
+    char *hide;                                            // inspect
     int64_t seeds;                                         // compare
     char *prompt_loss_weights;                             // NULL: the arms, or else 0 and 1
     char *prompt, *system;                                 // chat, sample

@@ -88,7 +88,9 @@ bool run_open_output(Run *r, Err *e)
     cJSON *json = options_json(o);
     bool ok = json_save(json, path_in(o->output_dir, "train_config.json").text, e);
     cJSON_Delete(json);
-    return ok && (o->resume_from_checkpoint || file_put(run_log_path(r).text, "", 0, e));  // or resume_read cuts it
+    if (o->resume_from_checkpoint) return ok;              // resume_read has cut the logs
+    unlink(path_in(o->output_dir, TRACES_FILE).text);      // of an earlier run
+    return ok && file_put(run_log_path(r).text, "", 0, e);
 }
 
 void run_keep_line(Run *r, const cJSON *line)
@@ -108,10 +110,12 @@ bool run_write_log(Run *r, const cJSON *line, Err *e)
     return ok;
 }
 
-cJSON *run_read_log(const Run *r, Err *e)
+cJSON *run_read_log(const Run *r, Err *e) { return run_read_lines(run_log_path(r).text, e); }
+
+cJSON *run_read_lines(const char *path, Err *e)
 {
     File f;
-    if (!file_map(&f, run_log_path(r).text, e)) return NULL;
+    if (!file_map(&f, path, e)) return NULL;
     bool ok = true;
     cJSON *lines = cJSON_CreateArray();
     const char *text = (const char *)f.data, *end = text + f.size, *next;

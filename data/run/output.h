@@ -14,6 +14,8 @@ Path run_log_path(const Run *r);
 void run_keep_line(Run *r, const cJSON *line);             // the curves of the run get what this line of the log has
 bool run_write_log(Run *r, const cJSON *line, Err *e);     // keeps it too
 cJSON *run_read_log(const Run *r, Err *e);                 // a list of its lines, each with a step; owned by the caller
+cJSON *run_read_lines(const char *path, Err *e);           // the same of another such file
+#define TRACES_FILE "traces.jsonl"                         // of trace.h
 #define MAX_COUNT ((int64_t)1 << 53)                       // of a number in JSON: a double counts no further
 #define EVENTS_FILE "events.out.tfevents.0"                // of TensorBoard
 int64_t run_newest_checkpoint(const char *dir, int64_t below);         // the largest N < below of its folders

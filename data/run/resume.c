@@ -101,14 +101,17 @@ static const struct { const char *key; size_t offset; bool exact; } fields[] = {
 _Static_assert(sizeof(size_t) == 8 && sizeof(int64_t) == 8, "counts are read and written as 64 bits");
 enum { N_FIELDS = sizeof fields / sizeof *fields };
 
-static cJSON *state_json(const Run *r, const Progress *p, off_t log_bytes)
+// The files that a run appends to, and the key of their length. A run without held-out rows has no traces.
+static const struct { const char *name, *key; } logs[] = {{"log.jsonl", "log_bytes"}, {TRACES_FILE, "traces_bytes"}};
+
+static cJSON *state_json(const Run *r, const Progress *p, const off_t bytes[2])
 {
     cJSON *json = cJSON_CreateObject();
     cJSON_AddNumberToObject(json, "version", PROGRAM_VERSION);
     cJSON_AddStringToObject(json, "data_hash", data_hash(r).text);
     cJSON_AddStringToObject(json, "weights_hash", weights_hash(r).text);
     cJSON_AddNumberToObject(json, "optimizer_step", (double)r->optim.step);
-    cJSON_AddNumberToObject(json, "log_bytes", (double)log_bytes);
+    for (int i = 0; i < 2; i++) cJSON_AddNumberToObject(json, logs[i].key, (double)bytes[i]);
     for (int i = 0; i < N_FIELDS; i++) {
         const void *field = (const char *)p + fields[i].offset;
         char text[40];
@@ -155,11 +158,16 @@ static bool write_moments(const Run *r, const char *dir, Err *e)
 
 static bool write_state(const Run *r, const Progress *p, const char *dir, Err *e)
 {
-    struct stat log;
-    Path log_path = run_log_path(r);
-    if (!file_sync(log_path.text, e)) return false;
-    if (stat(log_path.text, &log) != 0) return fail(e, "%s: cannot open: %s", log_path.text, strerror(errno));
-    cJSON *json = state_json(r, p, log.st_size);
+    off_t bytes[2] = {0};
+    for (int i = 0; i < 2; i++) {
+        struct stat log;
+        Path path = path_in(r->options.output_dir, logs[i].name);
+        if (i && !file_exists(path.text)) continue;
+        if (!file_sync(path.text, e)) return false;
+        if (stat(path.text, &log) != 0) return fail(e, "%s: cannot open: %s", path.text, strerror(errno));
+        bytes[i] = log.st_size;
+    }
+    cJSON *json = state_json(r, p, bytes);
     bool ok = json_save(json, path_in(dir, "resume.json").text, e);
     cJSON_Delete(json);
     return ok;
@@ -257,16 +265,17 @@ static bool read_moments(Run *r, const char *folder, Err *e)
     return ok;
 }
 
-// log.jsonl as it was when the checkpoint was written: lines of steps after it are written again.
-static bool cut_log(Run *r, const cJSON *state, Err *e)
+// A log as it was when the checkpoint was written: lines of steps after it are written again.
+static bool cut_log(const Run *r, const cJSON *state, int i, Err *e)
 {
-    const cJSON *bytes = json_get(state, "log_bytes");
-    Path log = run_log_path(r);
-    struct stat st;
-    if (!json_is_int(bytes, 0, MAX_COUNT) || stat(log.text, &st) != 0 || (double)st.st_size < bytes->valuedouble)
+    const cJSON *bytes = json_get(state, logs[i].key);
+    Path log = path_in(r->options.output_dir, logs[i].name);
+    struct stat st = {0};
+    bool there = stat(log.text, &st) == 0;
+    if (!json_is_int(bytes, 0, MAX_COUNT) || (!there && i == 0) || (double)st.st_size < bytes->valuedouble)
         return fail(e, "%s: expected the log that the checkpoint was written with, of %.0f bytes or more", log.text,
                     bytes ? bytes->valuedouble : 0);
-    return truncate(log.text, (off_t)bytes->valuedouble) == 0 ||
+    return !there || truncate(log.text, (off_t)bytes->valuedouble) == 0 ||
            fail(e, "%s: cannot write: %s", log.text, strerror(errno));
 }
 
@@ -325,7 +334,7 @@ bool resume_read(Run *r, Progress *p, const cJSON *state, const char *folder, Er
         ok = fail(e, "%s: the best checkpoint, %s, is not there", path, best.text);
     if (ok) r->optim.step = (int64_t)step->valuedouble;
     else resume_offer_older(&r->options, folder, e);
-    return ok && cut_log(r, state, e) && resume_remove_after(&r->options, p->step, e);
+    return ok && cut_log(r, state, 0, e) && cut_log(r, state, 1, e) && resume_remove_after(&r->options, p->step, e);
 }
 
 void resume_offer_older(const Options *o, const char *folder, Err *e)

@@ -9,7 +9,7 @@
 #include "progress.h"
 
 // Counts up whenever a checkpoint holds something else, or a step computes other bits from the same config and rows.
-enum { PROGRAM_VERSION = 9 };
+enum { PROGRAM_VERSION = 10 };
 
 // Writes checkpoint-<step> under a temporary name, syncs it, renames it and syncs that; only then removes what is
 // beyond save_total_limit.
@@ -28,8 +28,8 @@ Path resume_path(const Options *o, int64_t step);          // of the checkpoint 
 // with what differs.
 cJSON *resume_open(const Run *r, const char *folder, Err *e);
 
-// Takes the state over, once model and optimizer stand: reads the moments, cuts log.jsonl back to where it stood and
-// removes the checkpoints of later steps.
+// Takes the state over, once model and optimizer stand: reads the moments, cuts log.jsonl and traces.jsonl back to
+// where they stood and removes the checkpoints of later steps.
 bool resume_read(Run *r, Progress *p, const cJSON *state, const char *folder, Err *e);
 
 // Adds to the message which checkpoint is the one before it, if there is one.
