@@ -15,7 +15,7 @@ shift
 dir=$(mktemp -d) && trap 'rm -rf "$dir"' EXIT INT TERM
 mkdir -p "$dir/tree/build" "$dir/commands"
 cp -Rp Makefile train.c train model data tokenizer tests configs README.md "$dir/tree" || exit 1
-cp -Rp "$build" build/asked-for-* "$dir/tree/build" 2>/dev/null
+cp -Rp "$build" "$dir/tree/build" || exit 1
 
 # Every command gets a number N and two to four files: N.run, N.place, N.lines (what it prints), N.holds (a part of it).
 awk -v out="$dir/commands/" '
