@@ -140,8 +140,9 @@ static void report_symptoms(FILE *out, const Summary *s)
 
 void report_rows(FILE *out, const char *name, const Summary *s)
 {
-    fprintf(out, "%s: %zu rows, %zu dropped (nothing to learn), %zu truncated\n", name, s->rows, s->dropped,
-            s->truncated);
+    fprintf(out, "%s: %zu rows", name, s->rows);
+    if (s->in_file < s->rows) fprintf(out, ", one for each turn of %zu in the file", s->in_file);
+    fprintf(out, ", %zu dropped (nothing to learn), %zu truncated\n", s->dropped, s->truncated);
 }
 
 // What a mask of this name selects: the sentence "The mask selects ...".
@@ -327,7 +328,9 @@ static void report_token(FILE *out, const Example *ex, size_t i, const Tokenizer
 void report_row(FILE *out, const Example *ex, size_t row, const Tokenizer *t, bool colour)
 {
     size_t supervised = count_supervised(ex);
-    fprintf(out, "row %zu (line %zu)%s%s\n", row, ex->line, ex->truncated ? ", truncated" : "",
+    fprintf(out, "row %zu (line %zu)", row, ex->line);
+    if (ex->turn) fprintf(out, ", turn %zu", ex->turn);
+    fprintf(out, "%s%s\n", ex->truncated ? ", truncated" : "",
             ex->dropped ? ", dropped: the mask leaves nothing to learn" : "");
     Buf text = {0}, learned = {0};
     if (t) row_text(&text, ex, false, t);
@@ -373,11 +376,12 @@ void report_padded(FILE *out, const Example *examples, size_t n, const Tokenizer
     }
 }
 
-static cJSON *example_json(const Example *ex, size_t row, const char *text)
+static cJSON *example_json(const Example *ex, const char *text)
 {
     cJSON *json = cJSON_CreateObject(), *weights = cJSON_CreateArray(), *roles = cJSON_CreateArray();
-    cJSON_AddNumberToObject(json, "row", (double)row);
+    cJSON_AddNumberToObject(json, "row", (double)ex->row);
     cJSON_AddNumberToObject(json, "line", (double)ex->line);
+    if (ex->turn) cJSON_AddNumberToObject(json, "turn", (double)ex->turn);
     cJSON_AddStringToObject(json, "text", text);
     cJSON_AddItemToObject(json, "input_ids", cJSON_CreateIntArray(ex->ids, (int)ex->n));
     cJSON_AddItemToObject(json, "labels", cJSON_CreateIntArray(ex->labels, (int)ex->n));
@@ -413,7 +417,7 @@ bool report_json(const Dataset *data, const Recipe *recipe, size_t first, size_t
         cJSON *row = dataset_row(data, i, e);
         ok = row && example_build(&again, &text, row, recipe, e);
         if (ok) {
-            json_print(example_json(&data->examples[i], i, text.data));
+            json_print(example_json(&data->examples[i], text.data));
             example_free(&again);
         }
         cJSON_Delete(row);
@@ -428,19 +432,19 @@ bool report_inspect(Run *r, Err *e)
     const Options *o = &r->options;
     Config c;
     if (!run_open_inputs(r, false, &c, e)) return false;
-    size_t n = r->data.n, first = 0, end = o->json ? n : 1;
-    if (o->rows > 0) end = (size_t)o->rows < n ? (size_t)o->rows : n;
+    size_t last = r->data.rows[r->data.n - 1].row, first = 0, end = o->json ? r->data.n : 1;
+    if (o->rows > 0) end = dataset_find(&r->data, (size_t)o->rows);    // a row of the file, with all its turns
     if (o->row >= 0) {
-        if ((size_t)o->row >= n) return fail(e, "row: expected 0 to %zu, found %lld", n - 1, (long long)o->row);
-        first = (size_t)o->row;
-        end = first + 1;
+        if ((size_t)o->row > last) return fail(e, "row: expected 0 to %zu, found %lld", last, (long long)o->row);
+        first = dataset_find(&r->data, (size_t)o->row);
+        end = dataset_find(&r->data, (size_t)o->row + 1);
     }
     if (o->json) return report_json(&r->data, &r->recipe, first, end, e);
     Summary s = dataset_summary(r->data.examples, r->data.n, r->tokenizer);
     report_summary(stdout, o->dataset_name, &s, &r->recipe);
     printf("\n");
     for (size_t i = first; i < end; i++)
-        report_row(stdout, &r->data.examples[i], i, r->tokenizer, isatty(STDOUT_FILENO));
+        report_row(stdout, &r->data.examples[i], r->data.examples[i].row, r->tokenizer, isatty(STDOUT_FILENO));
     if (end - first > 1) report_padded(stdout, r->data.examples + first, end - first, r->tokenizer);
     return true;
 }
