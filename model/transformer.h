@@ -3,9 +3,9 @@
 // printing all walk the table. What families of models differ in is in the table and in Config: there is one forward.
 //
 // To read the model for the first time, begin with model/sample.c. sampler_feed there is the reference: the whole
-// forward for a token, or some, on one page. transformer.c is the fast version: the same operations for all tokens of a batch,
-// and their gradients. attention_plain in tests/test_ops.c is attention in plain loops; model/attention.c is the fast
-// version.
+// forward for one token or more, on one page. transformer.c is the fast version: the same operations for all tokens of
+// a batch, and their gradients. attention_plain in tests/test_ops.c is attention in plain loops; model/attention.c is
+// the fast version.
 #ifndef TRANSFORMER_H
 #define TRANSFORMER_H
 

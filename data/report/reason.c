@@ -16,8 +16,9 @@ bool explain_row(Explained *x, const Dataset *data, size_t i, const Recipe *r, E
     *x = (Explained){.recipe = r, .row = dataset_row(data, i, e)};
     bool ok = x->row && example_build(&x->ex, &x->origin, x->row, r, e);
     if (ok && x->origin.messages) conversation_header(&x->header, r, x->row);
-    x->ex.row = i;
+    x->ex.row = data->rows[i].row;
     x->ex.line = data->rows[i].line;
+    x->ex.turn = data->rows[i].turn;
     return ok;
 }
 

@@ -141,8 +141,9 @@ static void report_symptoms(FILE *out, const Summary *s)
 
 void report_rows(FILE *out, const char *name, const Summary *s)
 {
-    fprintf(out, "%s: %zu rows, %zu dropped (nothing to learn), %zu truncated\n", name, s->rows, s->dropped,
-            s->truncated);
+    fprintf(out, "%s: %zu rows", name, s->rows);
+    if (s->in_file < s->rows) fprintf(out, ", one for each turn of %zu in the file", s->in_file);
+    fprintf(out, ", %zu dropped (nothing to learn), %zu truncated\n", s->dropped, s->truncated);
 }
 
 // What a mask of this name selects: the sentence "The mask selects ...".
@@ -334,7 +335,9 @@ void report_row(FILE *out, const Explained *x, const Tokenizer *t, bool colour)
 {
     const Example *ex = &x->ex;
     size_t supervised = count_supervised(ex), cut = explained_tokens(x) - ex->n;
-    fprintf(out, "row %zu (line %zu)%s%s\n", ex->row, ex->line, ex->truncated ? ", truncated" : "",
+    fprintf(out, "row %zu (line %zu)", ex->row, ex->line);
+    if (ex->turn) fprintf(out, ", turn %zu", ex->turn);
+    fprintf(out, "%s%s\n", ex->truncated ? ", truncated" : "",
             ex->dropped ? ", dropped: the mask leaves nothing to learn" : "");
     Buf text = {0}, learned = {0};
     if (t) row_text(&text, ex, false, t);
@@ -386,6 +389,7 @@ static cJSON *example_json(const Example *ex, const char *text)
     cJSON *json = cJSON_CreateObject(), *weights = cJSON_CreateArray(), *roles = cJSON_CreateArray();
     cJSON_AddNumberToObject(json, "row", (double)ex->row);
     cJSON_AddNumberToObject(json, "line", (double)ex->line);
+    if (ex->turn) cJSON_AddNumberToObject(json, "turn", (double)ex->turn);
     cJSON_AddStringToObject(json, "text", text ? text : "");
     cJSON_AddItemToObject(json, "input_ids", cJSON_CreateIntArray(ex->ids, (int)ex->n));
     cJSON_AddItemToObject(json, "labels", cJSON_CreateIntArray(ex->labels, (int)ex->n));
@@ -417,19 +421,20 @@ bool report_inspect(Run *r, Err *e)
     const Dataset *d = &r->data;
     Config c;
     if (!run_open_inputs(r, o->hide != NULL, &c, e)) return false;
-    size_t first = 0, end = o->json ? d->n : 1, on_page = d->n < 8 ? d->n : 8;
-    if (o->rows > 0) end = (size_t)o->rows < d->n ? (size_t)o->rows : d->n;
+    size_t last = d->rows[d->n - 1].row, first = 0, end = o->json ? d->n : 1, on_page = d->n < 8 ? d->n : 8;
+    if (o->rows > 0) end = dataset_find(d, (size_t)o->rows);       // a row of the file, with all its turns
     if (o->row >= 0) {
-        if ((size_t)o->row >= d->n) return fail(e, "row: expected 0 to %zu, found %lld", d->n - 1, (long long)o->row);
-        first = (size_t)o->row;
-        end = first + 1;
+        if ((size_t)o->row > last) return fail(e, "row: expected 0 to %zu, found %lld", last, (long long)o->row);
+        first = dataset_find(d, (size_t)o->row);
+        end = dataset_find(d, (size_t)o->row + 1);
     }
     if (o->hide) return hide_inspect(r, &c, &d->examples[first], e);
     if (o->rows > 0 || o->row >= 0) on_page = end;
     if (o->html && !explore_page(r, first, on_page, o->html, e)) return false;
     Summary s = dataset_summary(d->examples, d->n, r->tokenizer);
     if (!o->json) report_summary(stdout, o->dataset_name, &s, &r->recipe), printf("\n");
-    if (!o->json && o->html) return printf("rows %zu to %zu are in %s\n", first, on_page - 1, o->html), true;
+    if (!o->json && o->html)
+        return printf("rows %zu to %zu are in %s\n", d->rows[first].row, d->rows[on_page - 1].row, o->html), true;
     bool ok = true;
     for (size_t i = first; i < end && ok; i++) {
         Explained x;

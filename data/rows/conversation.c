@@ -323,7 +323,8 @@ static bool span_end(Search *s, Conversation *c, size_t i, size_t *end, Err *e)
     encoding_free(&a);
     encoding_free(&b);
     c->notes |= NOTE_SPANS_GUESSED;
-    return ok || fail_difference(e, "the template rewrites it when more messages follow", &s->after, &c->text);
+    return ok || fail_difference(e, "the template rewrites it when more messages follow (split_turns=true makes a "
+                                    "row of each turn, rendered as it is before they follow)", &s->after, &c->text);
 }
 
 enum { MAX_RENDERED = 1000 };                              // the work grows with the square of it
@@ -333,7 +334,7 @@ static bool spans_by_rendering(Conversation *c, Search *s, Err *e)
     size_t i = 0;
     c->by_rendering = true;
     for (const cJSON *m = s->messages->child; m; m = m->next, i++) {
-        if (!message_is_assistant(m)) continue;
+        if (!message_is_assistant(m) || i < c->first) continue;
         if (i >= MAX_RENDERED)
             return fail(e, "messages[%zu]: expected at most %d messages for a template without generation blocks",
                         i, MAX_RENDERED);
@@ -390,17 +391,33 @@ static void mark_roles(Conversation *c, const cJSON *messages, const Sayings *s,
     }
 }
 
+static bool has_weight_0(const cJSON *m) { return json_get(m, "weight") && json_get(m, "weight")->valuedouble == 0; }
+// With split_turns the last message alone is learned. Of the spans of generation blocks its own stays.
+static bool keep_last(Conversation *c, const Recipe *r, const cJSON *messages, bool has_blocks, Err *e)
+{
+    size_t n = 0, i = 0;
+    for (const cJSON *m = messages->child; m; m = m->next, i++) {
+        n += message_is_assistant(m);
+        if (r->prompt_loss_weight > 0 && m->next && has_weight_0(m))
+            return fail(e, "messages[%zu]: weight 0: with split_turns and prompt_loss_weight, rows of later turns "
+                           "would learn it", i);
+    }
+    if (i > MAX_RENDERED) return fail(e, "split_turns: expected at most %d messages, found %zu", MAX_RENDERED, i);
+    c->first = i - 1;
+    if (has_blocks && n != c->assistant.n)
+        return fail(e, "split_turns: the template gives %zu spans for %zu assistant messages", c->assistant.n, n);
+    if (has_blocks && n) c->assistant.spans[0] = c->assistant.spans[n - 1], c->assistant.n = 1;
+    return true;
+}
+
 static bool mark_off(Conversation *c, const cJSON *messages, Err *e)
 {
-    size_t n = 0, n_off = 0;
+    size_t n = 0, n_off = 0, i = 0;
     c->off = mem_alloc(c->assistant.n, sizeof(bool));
     for (const cJSON *m = messages->child; m; m = m->next) {
-        if (!message_is_assistant(m)) continue;
-        const cJSON *weight = json_get(m, "weight");
-        bool off = weight && weight->valuedouble == 0;
-        n_off += off;
-        if (n < c->assistant.n) c->off[n] = off;
-        n++;
+        if (i++ < c->first || !message_is_assistant(m)) continue;
+        if (n < c->assistant.n) c->off[n] = has_weight_0(m);
+        n++, n_off += has_weight_0(m);
     }
     return !n_off || n == c->assistant.n ||
            fail(e, "a message has weight 0, but the template gives %zu spans for %zu assistant messages",
@@ -426,6 +443,8 @@ bool conversation_render(Conversation *c, const Recipe *recipe, const cJSON *row
     Sayings sayings = {0};
     *c = (Conversation){0};
     bool ok = renderer_init(&r, recipe, row, e) && render(&r, messages, false, &c->text, &c->assistant, e);
+    bool has_blocks = ok && template_has_generation(r.template);
+    ok = ok && (!recipe->split_turns || keep_last(c, recipe, messages, has_blocks, e));
     if (ok) {
         cJSON *marked = with_markers(&sayings, messages);
         bool sure = find_by_markers(&sayings, &r, marked, &c->text);
@@ -435,7 +454,7 @@ bool conversation_render(Conversation *c, const Recipe *recipe, const cJSON *row
             if (sayings.items[i].call && !sayings.items[i].seen) c->notes |= NOTE_CALLS_LOST;
         c->said = sayings.items;
         c->n_said = sayings.n;
-        if (!template_has_generation(r.template)) {
+        if (!has_blocks) {
             Search s = {.renderer = &r, .recipe = recipe, .messages = messages};
             Err why;
             if (!spans_by_rendering(c, &s, &why)) {

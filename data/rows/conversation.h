@@ -23,6 +23,7 @@ typedef struct {
     int assistant_only_loss, completion_only_loss;         // 1, 0, or -1: not given
     float prompt_loss_weight;                              // of the tokens that the mask leaves out; 0: label -100
     bool warn_on_prefix_mismatch;                          // instead of an error
+    bool split_turns;                                      // of a row of messages the last one alone is learned
     size_t max_length;                                     // 0: none
     int vocab_size;                                        // ids must be below
 } Recipe;
@@ -52,6 +53,7 @@ typedef struct {
     size_t n_said;
     Spans assistant;                                       // in the order of the text, but for nested blocks
     bool *off;                                             // (assistant.n): its message has weight 0
+    size_t first;                                          // message whose spans count, with split_turns the last
     bool by_rendering;                                     // the template has no generation blocks
     unsigned char notes;                                   // NOTE_SPANS_GUESSED, _CALLS_LOST, _UNKNOWN_ROLE
     char unknown_role[20];                                 // of a message that counts as the user's; or ""

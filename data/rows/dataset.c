@@ -13,7 +13,8 @@ static void add_row(Dataset *d, const char *begin, const char *end, size_t line)
     while (end > begin && is_blank(end[-1])) end--;
     if (begin == end) return;
     ARRAY_ROOM(d->rows, d->n, d->cap);
-    d->rows[d->n++] = (RowText){begin, (size_t)(end - begin), line};
+    d->rows[d->n] = (RowText){begin, (size_t)(end - begin), line, d->n, 0};
+    d->n++;
 }
 
 // The first byte behind the JSON value at `p`; `end` if it does not end there. A value that is no object and no list
@@ -154,9 +155,51 @@ bool dataset_open(Dataset *d, const char *path, Err *e)
     return ok;
 }
 
+// Removes what follows turn `turn` in a row of messages, nothing with 0. Returns how many turns are left.
+static size_t cut_behind(cJSON *row, size_t turn)
+{
+    bool other = row_get(row, "input_ids") || (row_get(row, "prompt") && row_get(row, "completion"));
+    cJSON *list = (cJSON *)row_get(row, row_get(row, "messages") ? "messages" : "conversations");
+    size_t n = 0;
+    for (cJSON *m = list && !other ? list->child : NULL, *next; m; m = next) {
+        next = m->next;
+        if (turn && n == turn) cJSON_Delete(cJSON_DetachItemViaPointer(list, m));
+        else n += message_is_assistant(m);
+    }
+    return n;
+}
+
 cJSON *dataset_row(const Dataset *d, size_t i, Err *e)
 {
-    return json_parse_literal(d->rows[i].text, d->rows[i].len, d->file.path, d->rows[i].line, e);
+    cJSON *row = json_parse_literal(d->rows[i].text, d->rows[i].len, d->file.path, d->rows[i].line, e);
+    cut_behind(row, d->rows[i].turn);
+    return row;
+}
+
+size_t dataset_find(const Dataset *d, size_t row)
+{
+    size_t i = 0;
+    while (i < d->n && d->rows[i].row < row) i++;
+    return i;
+}
+
+// A row of messages becomes one for each of its assistant's turns.
+static void split_turns(Dataset *d)
+{
+    Dataset file = *d;
+    Err ignored;                                           // a bad row stays one, and building it says what is wrong
+    *d = (Dataset){.file = file.file};
+    for (size_t i = 0; i < file.n; i++) {
+        cJSON *row = dataset_row(&file, i, &ignored);
+        size_t turns = cut_behind(row, 0);
+        for (size_t turn = turns > 0; turn <= turns; turn++) {
+            ARRAY_ROOM(d->rows, d->n, d->cap);
+            d->rows[d->n] = file.rows[i];
+            d->rows[d->n++].turn = turn;
+        }
+        cJSON_Delete(row);
+    }
+    free(file.rows);
 }
 
 static bool build_row(Dataset *d, size_t i, const Recipe *recipe, Err *e)
@@ -165,14 +208,16 @@ static bool build_row(Dataset *d, size_t i, const Recipe *recipe, Err *e)
     if (!row) return false;
     bool equal_keys = e->text[0] != 0, ok = example_build(&d->examples[i], NULL, row, recipe, e);
     if (equal_keys) d->examples[i].notes |= NOTE_EQUAL_KEYS;
-    d->examples[i].row = i;
+    d->examples[i].row = d->rows[i].row;
     d->examples[i].line = d->rows[i].line;
+    d->examples[i].turn = d->rows[i].turn;
     cJSON_Delete(row);
     return ok || fail_prefix(e, "%s:%zu: ", d->file.path, d->rows[i].line);
 }
 
 bool dataset_build(Dataset *d, const Recipe *recipe, Err *e)
 {
+    if (recipe->split_turns) split_turns(d);
     size_t first_bad = d->n;
     d->examples = mem_alloc(d->n, sizeof *d->examples);
 #pragma omp parallel for schedule(dynamic, 16)
@@ -265,6 +310,7 @@ Summary dataset_summary(const Example *examples, size_t n, const Tokenizer *t)
         const Example *ex = &examples[i];
         size_t supervised = 0;
         for (size_t k = 0; k < ex->n; k++) supervised += ex->labels[k] != IGNORE;
+        s.in_file += ex->turn < 2;
         s.truncated += ex->truncated;
         s.dropped += ex->dropped;
         s.spans_by_rendering |= ex->spans_by_rendering;

@@ -6,12 +6,12 @@
 
 typedef struct {
     const char *text;                                      // one row's JSON; points into the file
-    size_t len, line;                                      // line: where it begins, from 1
+    size_t len, line, row, turn;                           // line, turn: from 1; turn: that it ends with, 0: it has all
 } RowText;
 
 typedef struct {
     File file;
-    RowText *rows;
+    RowText *rows;                                         // (n): those of the file or, with split_turns, of turns
     Example *examples;                                     // (n), in the file's order
     size_t n, cap;
 } Dataset;
@@ -20,10 +20,11 @@ typedef struct {
 // content tells which.
 // Errors name file and line. A data set without a row is an error.
 bool dataset_open(Dataset *d, const char *path, Err *e);
-// Builds all examples. The first bad row (by line) is the error.
+// Builds all examples; with split_turns, one for each turn. The first bad row (by line) is the error.
 bool dataset_build(Dataset *d, const Recipe *recipe, Err *e);
-// One row as JSON, for what wants more of it than the example keeps; the caller deletes it.
+// One row as JSON, up to its turn, for what wants more of it than the example keeps; the caller deletes it.
 cJSON *dataset_row(const Dataset *d, size_t i, Err *e);
+size_t dataset_find(const Dataset *d, size_t row);         // the first example of a row of the file; n: none
 void dataset_free(Dataset *d);                             // accepts {0}
 
 // What can be seen to go wrong before anything is trained.
@@ -42,7 +43,7 @@ bool example_ends_turn(const Example *ex, size_t i, const Tokenizer *t);       /
 
 // Counts over n examples, for the start-up report.
 typedef struct {
-    size_t rows, dropped, truncated;
+    size_t rows, dropped, truncated, in_file;              // in_file: rows that they were made of (split_turns)
     size_t tokens, supervised;                             // of the rows that are not dropped; supervised: has a label
     size_t left_out;                                       // of these, tokens that prompt_loss_weight is about
     struct { size_t rows; const Example *first; } symptoms[N_SYMPTOMS];

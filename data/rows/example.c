@@ -208,9 +208,10 @@ static bool count_prompt(Draft *d, const Buf *prompt, bool add_special_tokens, E
 
 static bool build_prompt_messages(Draft *d, const cJSON *prompt, const cJSON *completion, Err *e)
 {
-    const Recipe *r = d->recipe;
+    Recipe whole = *d->recipe, *r = &whole;
     bool by_assistant = r->assistant_only_loss == 1, by_completion = r->completion_only_loss != 0;
     Buf head = {0};
+    whole.split_turns = false;                             // the completion is what is learned
     cJSON *asked = read_conversation(d, prompt, "prompt", e),
           *answer = asked ? messages_read(completion, "completion", e) : NULL;
     cJSON *all = cJSON_Duplicate(asked, true);
@@ -390,6 +391,8 @@ static bool build(Draft *d, Err *e)
     if (kind == IDS) return build_tokens(d, ids, e);
     if (kind & STRINGS) return build_prompt(d, prompt, completion, e);
     if (kind == MESSAGES) return build_messages(d, read_conversation(d, list, key, e), key, e);
+    if (kind == ALPACA && d->recipe->split_turns && row_get(row, "history"))
+        return fail(e, "split_turns: expected messages, found a history");
     if (kind == ALPACA) return build_messages(d, messages_from_alpaca(row, e), "instruction", e);
     if (cJSON_IsString(text)) return build_text(d, text->valuestring, e);
     if (prompt) return fail(e, "completion: expected one beside the prompt, found nothing");

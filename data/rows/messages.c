@@ -17,11 +17,6 @@ Role message_role_of(const char *name)
     return ROLE_UNKNOWN;
 }
 
-bool message_is_assistant(const cJSON *message)
-{
-    return message_role_of(json_string(message, "role")) == ROLE_ASSISTANT;
-}
-
 static const char *sharegpt_role(const char *from)
 {
     static const char *const map[][2] = {
@@ -29,6 +24,12 @@ static const char *sharegpt_role(const char *from)
     for (size_t i = 0; i < sizeof map / sizeof *map; i++)
         if (strcmp(from, map[i][0]) == 0) return map[i][1];
     return from;
+}
+
+bool message_is_assistant(const cJSON *message)
+{
+    const char *role = json_string(message, "role"), *from = json_string(message, "from");
+    return message_role_of(role ? role : from ? sharegpt_role(from) : "") == ROLE_ASSISTANT;
 }
 
 // ShareGPT's {"from", "value"} turns into {"role", "content"}; anything else stays as it is.

@@ -11,7 +11,7 @@ typedef enum {
 extern const char *const role_names[N_ROLES];
 
 Role message_role_of(const char *name);                    // "developer" is system, "model" assistant, ...
-bool message_is_assistant(const cJSON *message);
+bool message_is_assistant(const cJSON *message);           // with role, or ShareGPT's from
 void message_add(cJSON *messages, const char *role, const char *content);
 
 const cJSON *row_get(const cJSON *row, const char *key);   // NULL if it is absent or null

@@ -123,7 +123,7 @@ static bool make_recipe(Run *r, const Config *c, Err *e)
         .template_kwargs = o->chat_template_kwargs, .text_field = o->dataset_text_field, .eos_token = o->eos_token,
         .assistant_only_loss = (int)o->assistant_only_loss, .completion_only_loss = (int)o->completion_only_loss,
         .prompt_loss_weight = (float)o->prompt_loss_weight, .max_length = (size_t)(length < limit ? length : limit),
-        .warn_on_prefix_mismatch = strcmp(o->on_prefix_mismatch, "warn") == 0,
+        .warn_on_prefix_mismatch = strcmp(o->on_prefix_mismatch, "warn") == 0, .split_turns = o->split_turns,
         .vocab_size = c ? c->vocab_size : tokenizer_vocab_size(r->tokenizer),
     };
     return true;
@@ -144,11 +144,11 @@ static bool open_data(Run *r, Err *e)
         r->eval = r->eval_data.examples;
         r->n_eval = r->eval_data.n;
     } else if (o->eval_split > 0) {
-        r->n_eval = (size_t)ceil(o->eval_split * (double)r->data.n);
-        if (r->n_eval >= r->data.n)
-            return fail(e, "eval_split: expected to leave rows to train on, found %zu of %zu held out", r->n_eval,
-                        r->data.n);
-        r->n_train -= r->n_eval;
+        size_t n = r->data.rows[r->data.n - 1].row + 1, held_out = (size_t)ceil(o->eval_split * (double)n);
+        if (held_out >= n)
+            return fail(e, "eval_split: expected to leave rows to train on, found %zu of %zu held out", held_out, n);
+        r->n_train = dataset_find(&r->data, n - held_out);             // all turns of a row are on the same side
+        r->n_eval = r->data.n - r->n_train;
         r->eval = r->data.examples + r->n_train;
     }
     return true;

@@ -91,6 +91,8 @@ static const Option table[] = {
     ARM(neftune_noise_alpha, REAL, "0", 0, 1e6, "NEFTune: size of the noise on embeddings in training; 0: none"),
     ONE_OF(on_prefix_mismatch, "\"error\"", error_or_warn,
         "what to do if a row does not begin with the tokens of its prompt"),
+    FLAG(split_turns, "false",
+        "one row for each assistant turn, as it stands before more follow: for templates that rewrite earlier turns"),
     TEXT(eos_token, "null", "the token that ends a text, for rows and chat template; null: the tokenizer's own"),
     NUMBER(max_length, INT, "1024", 1, MANY,
         "a longer row is cut at its end; null, or more than the model's limit: that limit"),
@@ -485,6 +487,8 @@ bool options_set_arm(Options *o, const cJSON *keys, Err *e)
 
 bool options_check(const Options *o, Err *e)
 {
+    if (o->split_turns && o->assistant_only_loss == 0)
+        return fail(e, "split_turns: a row's own turn alone is learned: assistant_only_loss=false contradicts it");
     return o->label_smoothing_factor == 0 || strcmp(o->loss_type, "nll") == 0 ||
            fail(e, "label_smoothing_factor: has no effect with loss_type dft: delete one of the two");
 }

@@ -21,6 +21,7 @@ typedef struct {
     char *loss_type;                                       // "nll" or "dft"
     double label_smoothing_factor, neftune_noise_alpha;
     char *on_prefix_mismatch;                              // "error" or "warn"
+    int64_t split_turns;
     int64_t max_length;                                    // 0: the model's own limit
     int64_t per_device_train_batch_size, gradient_accumulation_steps;
     double num_train_epochs;
