@@ -62,12 +62,11 @@ static cJSON *take_number(Reader *r, uint32_t type, Err *e)
     int unused = 64 - 8 * (int)sizes[type];
     bool is_signed = type == GGUF_I8 || type == GGUF_I16 || type == GGUF_I32 || type == GGUF_I64;
     double value = is_signed ? (double)((int64_t)(bits << unused) >> unused) : (double)bits;
-    memcpy(&f, &bits, sizeof f);
-    if (type == GGUF_F32) value = (double)f;
+    if (type == GGUF_F32) memcpy(&f, &bits, sizeof f), value = (double)f;
     if (type == GGUF_F64) memcpy(&value, &bits, sizeof value);
-    if (type == GGUF_BOOL && bits <= 1) return cJSON_CreateBool(bits != 0);
-    if (type != GGUF_BOOL && isfinite(value)) return cJSON_CreateNumber(value);
-    fail(e, type == GGUF_BOOL ? "expected a boolean, 0 or 1, found %g" : "expected a finite number, found %g", value);
+    if (type == GGUF_BOOL ? bits <= 1 : isfinite(value))
+        return type == GGUF_BOOL ? cJSON_CreateBool(bits != 0) : cJSON_CreateNumber(value);
+    fail(e, "expected %s, found %g", type == GGUF_BOOL ? "a boolean, 0 or 1" : "a finite number", value);
     return NULL;
 }
 

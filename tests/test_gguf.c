@@ -1,6 +1,6 @@
-// GGUF: files that gguf's own writer made are read to the bit, and ours have the same bytes; their tokenizers give the
-// ids that llama.cpp gives; what is broken, or unknown here, is refused with its reason. The files of tests/fixtures/gguf
-// are made by tests/oracle/gguf_files.py.
+// GGUF: files that gguf's own writer made are read to the bit, and ours have the same bytes; their tokenizers give
+// the ids that llama.cpp gives; what is broken, or unknown here, is refused with its reason.
+// tests/oracle/gguf_files.py makes the files of tests/fixtures/gguf.
 #include "fixture.h"
 
 #include "../model/checkpoint.h"
@@ -129,8 +129,8 @@ static void check_same_model(const char *path, const Model *m)
 
 static void a_model_comes_back_to_the_bit(void)
 {
-    static const char *const folders[] = {"model/tiny", "tests/fixtures/families/qwen2", "tests/fixtures/families/qwen3",
-                                          "tests/fixtures/families/smollm3"};
+    static const char *const folders[] = {"model/tiny", "tests/fixtures/families/qwen2",
+                                           "tests/fixtures/families/qwen3", "tests/fixtures/families/smollm3"};
     Err e;
     Model m;
     for (size_t i = 0; i < 4; i++) {
@@ -299,11 +299,16 @@ static void unknown_keys_and_values_are_refused_by_name(void)
         {{"llama.context_length", GGUF_I32, -8, NULL}, "llama.context_length: expected a whole number from 1"},
         {{"llama.context_length", GGUF_U32, 1 << 30, NULL}, "seq_len: expected 1 to"},
         {{"llama.embedding_length", GGUF_U32, 16, NULL}, "expected shape"},
-        {{"llama.attention.head_count", GGUF_U32, 0, NULL}, "llama.attention.head_count: expected a whole number from 1"},
-        {{"llama.attention.head_count_kv", GGUF_LIST, 2, NULL}, "llama.attention.head_count_kv: expected a whole number"},
-        {{"llama.attention.value_length", GGUF_U32, 8, NULL}, "llama.attention.value_length: expected the size of a head, 4, found 8"},
-        {{"llama.rope.dimension_count", GGUF_U32, 2, NULL}, "llama.rope.dimension_count: expected the size of a head, 4, found 2"},
-        {{"llama.attention.layer_norm_rms_epsilon", N_GGUF_TYPES, 0, NULL}, "layer_norm_rms_epsilon: expected a number"},
+        {{"llama.attention.head_count", GGUF_U32, 0, NULL},
+         "llama.attention.head_count: expected a whole number from 1"},
+        {{"llama.attention.head_count_kv", GGUF_LIST, 2, NULL},
+         "llama.attention.head_count_kv: expected a whole number"},
+        {{"llama.attention.value_length", GGUF_U32, 8, NULL},
+         "llama.attention.value_length: expected the size of a head, 4, found 8"},
+        {{"llama.rope.dimension_count", GGUF_U32, 2, NULL},
+         "llama.rope.dimension_count: expected the size of a head, 4, found 2"},
+        {{"llama.attention.layer_norm_rms_epsilon", N_GGUF_TYPES, 0, NULL},
+         "layer_norm_rms_epsilon: expected a number"},
         {{"llama.attention.layer_norm_rms_epsilon", GGUF_F32, NAN, NULL}, "expected a finite number, found nan"},
         {{"llama.rope.freq_base", GGUF_F32, -1, NULL}, "rope_theta: expected a positive number, found -1"},
         {{"llama.rope.scaling.type", 0, 0, "yarn"}, "llama.rope.scaling.type: yarn is not supported"},
@@ -318,7 +323,8 @@ static void unknown_keys_and_values_are_refused_by_name(void)
         const char *path = with_key(FIXTURES "spm_f32.gguf", cases[i].change);
         CHECK_FAILS(checkpoint_load(&m, path, &e), e, cases[i].message);
     }
-    CHECK(checkpoint_config(&c, with_key(FIXTURES "spm_f32.gguf", (Change){"llama.expert_count", GGUF_U32, 0, NULL}), &e));
+    CHECK(checkpoint_config(&c, with_key(FIXTURES "spm_f32.gguf",
+                                         (Change){"llama.expert_count", GGUF_U32, 0, NULL}), &e));
     CHECK(checkpoint_config(&c, with_key(FIXTURES "spm_f32.gguf",
                                          (Change){"llama.attention.sliding_window", GGUF_U32, 16, NULL}), &e));
     CHECK(c.windowed && c.seq_len == 16);
@@ -331,14 +337,19 @@ static void unknown_tokenizers_are_refused_by_name(void)
         {false, {"tokenizer.ggml.model", N_GGUF_TYPES, 0, NULL}, "tokenizer.ggml.model: expected a string"},
         {false, {"tokenizer.ggml.pre", 0, 0, "tekken"}, "tokenizer.ggml.pre: expected gpt-2, smollm, llama-bpe"},
         {false, {"tokenizer.ggml.pre", N_GGUF_TYPES, 0, NULL}, "dbrx or qwen2, found nothing"},
-        {false, {"tokenizer.ggml.merges", N_GGUF_TYPES, 0, NULL}, "tokenizer.ggml.merges: expected a list, found nothing"},
+        {false, {"tokenizer.ggml.merges", N_GGUF_TYPES, 0, NULL},
+         "tokenizer.ggml.merges: expected a list, found nothing"},
         {false, {"tokenizer.ggml.tokens", GGUF_LIST, 0, NULL}, "tokenizer.ggml.token_type: expected 0 items"},
         {false, {"tokenizer.ggml.tokens", 0, 0, "a"}, "tokenizer.ggml.tokens: expected a list, found a string"},
-        {false, {"tokenizer.ggml.token_type", GGUF_LIST, 0, NULL}, "token_type: expected 270 items, one for each token"},
+        {false, {"tokenizer.ggml.token_type", GGUF_LIST, 0, NULL},
+         "token_type: expected 270 items, one for each token"},
         {false, {"tokenizer.ggml.token_type", N_GGUF_TYPES, 0, NULL}, "tokenizer.ggml.token_type: expected a list"},
-        {true, {"tokenizer.ggml.scores", N_GGUF_TYPES, 0, NULL}, "tokenizer.ggml.scores: expected a list, found nothing"},
-        {true, {"tokenizer.ggml.bos_token_id", GGUF_U32, 277, NULL}, "bos_token_id: expected a whole number from 0 to 276"},
-        {false, {"tokenizer.ggml.bos_token_id", N_GGUF_TYPES, 0, NULL}, "bos_token_id: expected a token, as it is to be added"},
+        {true, {"tokenizer.ggml.scores", N_GGUF_TYPES, 0, NULL},
+         "tokenizer.ggml.scores: expected a list, found nothing"},
+        {true, {"tokenizer.ggml.bos_token_id", GGUF_U32, 277, NULL},
+         "bos_token_id: expected a whole number from 0 to 276"},
+        {false, {"tokenizer.ggml.bos_token_id", N_GGUF_TYPES, 0, NULL},
+         "bos_token_id: expected a token, as it is to be added"},
         {true, {"tokenizer.ggml.add_bos_token", GGUF_U32, 1, NULL}, "add_bos_token: expected true or false"},
     };
     Err e;
@@ -414,7 +425,8 @@ static void a_file_that_is_cut_is_refused(void)
     Buf longer = {0};
     buf_add(&longer, f.data, f.size);
     for (int i = 0; i < 64; i++) buf_addc(&longer, 0);
-    CHECK_FAILS(checkpoint_config(&c, temp_write("long.gguf", longer.data, longer.len), &e), e, "bytes from its header");
+    CHECK_FAILS(checkpoint_config(&c, temp_write("long.gguf", longer.data, longer.len), &e), e,
+                "bytes from its header");
     buf_free(&longer);
     file_unmap(&f);
 }
