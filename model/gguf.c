@@ -32,7 +32,8 @@ typedef struct { const File *f; size_t at, items; } Reader;            // items:
 static bool take(Reader *r, void *to, size_t n, Err *e)
 {
     if (r->f->size - r->at < n)
-        return fail(e, "expected %zu bytes at byte %zu, found the file's end after %zu", n, r->at, r->f->size - r->at);
+        return fail(e, "expected %zu bytes of a GGUF file at byte %zu, found its end after %zu", n, r->at,
+                    r->f->size - r->at);
     memcpy(to, r->f->data + r->at, n);
     r->at += n;
     return true;
