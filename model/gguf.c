@@ -138,9 +138,9 @@ static bool take_tensor(Reader *r, StTensor *t, char *name, Err *e)
     if (t->dtype == N_DTYPES)
         return fail(e, "%s: type: expected F32, F16, BF16 or Q8_0, found %s (number %u)", name,
                     type < sizeof other_types / sizeof *other_types ? other_types[type] : "another", type);
-    if (t->dtype == DTYPE_Q8_0 && t->shape[t->n_dims - 1] % Q8_BLOCK)
-        return fail(e, "%s: expected rows of a multiple of %d numbers for Q8_0, found %zu", name, Q8_BLOCK,
-                    t->shape[t->n_dims - 1]);
+    size_t row = t->shape[t->n_dims - 1];
+    if (t->dtype == DTYPE_Q8_0 && row % Q8_BLOCK)
+        return fail(e, "%s: expected rows of a multiple of %d numbers for Q8_0, found %zu", name, Q8_BLOCK, row);
     t->begin = offset;
     t->end = offset + dtype_bytes(t->dtype, t->count);
     return offset < r->f->size || fail(e, "%s: expected an offset below %zu, found %llu", name, r->f->size,
@@ -170,11 +170,10 @@ static bool read_file(SafeTensors *g, Err *e)
         char *name;
         cJSON *value;
         if (!take_key(&r, &name, &value, e)) return false;
-        bool twice = json_get(g->header, name) != NULL;
-        if (twice) fail(e, "%s: it is there twice", name);
+        bool ok = !json_get(g->header, name) || fail(e, "%s: it is there twice", name);
         cJSON_AddItemToObject(g->header, name, value);
         free(name);
-        if (twice) return false;
+        if (!ok) return false;
     }
     if (!json_get_int(&alignment, g->header, NULL, "general.alignment", 1, 1 << 16, ALIGNMENT, e)) return false;
     if (alignment & (alignment - 1)) return fail(e, "general.alignment: expected a power of 2, found %d", alignment);
@@ -219,7 +218,7 @@ void gguf_item_text(GgufKeys *k, const char *text)
 void gguf_item(GgufKeys *k, GgufType type, double value)
 {
     float f = (float)value;
-    int64_t whole = (int64_t)value;
+    int64_t whole = type == GGUF_F32 ? 0 : (int64_t)value;
     buf_add(&k->bytes, type == GGUF_F32 ? (void *)&f : &whole, sizes[type]);
 }
 

@@ -111,7 +111,7 @@ static bool read_tokens(Vocab *v, cJSON *added, Scored *scored, size_t *n_scored
         vocab_spell(v, id, text, strlen(text));
         int other = vocab_add(v, id);
         if (other >= 0) return fail(e, KEY("tokens") "[%d]: \"%s\" is token %d already", id, text, other);
-        if (scored && kind == NORMAL) scored[(*n_scored)++] = (Scored){(float)score->valuedouble, id};
+        if (scored && score && kind == NORMAL) scored[(*n_scored)++] = (Scored){(float)score->valuedouble, id};
         if (kind != UNKNOWN && kind != CONTROL && kind != USER_DEFINED) continue;
         cJSON *item = cJSON_Parse("{\"single_word\":false,\"lstrip\":false,\"rstrip\":false,\"normalized\":false}");
         cJSON_AddNumberToObject(item, "id", id);
