@@ -133,7 +133,7 @@ OTHERS = [                                                 # keys beside BARE
     dict(model_type='qwen3', rope_theta=1e6, rope_parameters=dict(rope_type='default', rope_theta=500.0)),
     dict(model_type='smollm3', rope_parameters=dict(rope_type='default')), dict(model_type='smollm3', rope_scaling={}),
     dict(model_type='qwen3', rope_scaling=LLAMA3, rope_theta=5e5, rope_parameters=dict(rope_theta=300.0)),
-    dict(model_type='smollm3', attention_bias=True),
+    dict(model_type='smollm3', attention_bias=True), dict(model_type='qwen2', architectures=['LlamaForCausalLM']),
 ]
 
 

@@ -1,6 +1,6 @@
 """Trains small models of each family for 50 masked steps with ./train, on the lesson's rows and with model/tiny's
-tokenizer, in full and with an adapter. transformers and PEFT then load what it wrote. Prints for each the loss on the held-out rows
-that ./train gives, and theirs. Exit status 1 if two differ by more than 1e-5 of the loss.
+tokenizer, in full and with an adapter. transformers and PEFT then load what it wrote. Prints for each the loss on the
+held-out rows that ./train gives, and theirs. Exit status 1 if two differ by more than 1e-5 of the loss.
 
     HF_HUB_OFFLINE=1 $(sh tests/oracle/venv.sh) tests/oracle/families_train.py build/families"""
 import json, os, shutil, subprocess, sys
@@ -9,7 +9,7 @@ from peft import PeftModel
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 SMALL = dict(vocab_size=1024, hidden_size=64, intermediate_size=128, num_attention_heads=4, num_key_value_heads=2,
-             max_position_embeddings=256, bos_token_id=0, eos_token_id=[0, 4], pad_token_id=0)
+             max_position_embeddings=256, bos_token_id=0, eos_token_id=[0, 4], pad_token_id=None)
 CASES = {
     'qwen2': dict(model_type='qwen2', num_hidden_layers=2, tie_word_embeddings=True),
     'qwen3': dict(model_type='qwen3', num_hidden_layers=2, tie_word_embeddings=True, head_dim=32),
