@@ -252,7 +252,7 @@ deps:
 clean:
 	rm -rf build train
 
-.PHONY: train demo base test test-report test-readme test-crash test-faults test-gguf build-tests parity bench check deps \
-        tools fuzz clean
+.PHONY: train demo base test test-report test-readme test-crash test-faults test-gguf build-tests parity bench check \
+        deps tools fuzz clean
 .SECONDARY:
 .DELETE_ON_ERROR:

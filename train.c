@@ -440,8 +440,8 @@ static const Command commands[] = {                        // the first has no n
      "train masked and unmasked, or the config's arms, and compare", 1, FOR_CONFIG | FOR_COMPARE, compare, NULL},
     {"chat", "MODEL [--prompt=TEXT] [--system=TEXT] ...", "talk with a model", 1, FOR_GENERATE, NULL, generate_chat},
     {"sample", "MODEL [--prompt=TEXT] ...", "continue a text", 1, FOR_GENERATE, NULL, generate_sample},
-    {"export", "MODEL OUT", "convert a model: to OUT.gguf (llama.cpp), OUT.bin (llama2.c) or a Hugging Face folder", 2,
-     FOR_EXPORT, NULL, run_export},
+    {"export", "MODEL OUT [--outtype=f32|f16|q8_0]", "write a model as OUT.gguf (llama.cpp; outtype is for it), "
+     "OUT.bin (llama2.c) or else a Hugging Face folder", 2, FOR_EXPORT, NULL, run_export},
 };
 enum { N_COMMANDS = sizeof commands / sizeof *commands };
 

@@ -96,7 +96,7 @@ static bool read_keys(Config *c, cJSON *own, const char *of, bool scaled, Err *e
     if (c->windowed) c->seq_len = window;
     for (const cJSON *v = own->child; v; v = v->next) {
         const char *text = cJSON_GetStringValue(v);
-        bool off = cJSON_IsFalse(v) || (cJSON_IsNumber(v) && v->valuedouble == 0) || (text && strcmp(text, "none") == 0);
+        bool off = cJSON_IsNumber(v) ? v->valuedouble == 0 : text ? strcmp(text, "none") == 0 : cJSON_IsFalse(v);
         if (!off) return fail(e, "%s.%s: %s is not supported", of, v->string, text ? text : json_kind(v));
     }
     return checkpoint_check(c, e);

@@ -32,7 +32,8 @@ typedef struct { const File *f; size_t at, items; } Reader;            // items:
 static bool take(Reader *r, void *to, size_t n, Err *e)
 {
     if (r->f->size - r->at < n)
-        return fail(e, "expected %zu bytes at byte %zu, found the file's end after %zu", n, r->at, r->f->size - r->at);
+        return fail(e, "expected %zu bytes of a GGUF file at byte %zu, found its end after %zu", n, r->at,
+                    r->f->size - r->at);
     memcpy(to, r->f->data + r->at, n);
     r->at += n;
     return true;
@@ -62,12 +63,11 @@ static cJSON *take_number(Reader *r, uint32_t type, Err *e)
     int unused = 64 - 8 * (int)sizes[type];
     bool is_signed = type == GGUF_I8 || type == GGUF_I16 || type == GGUF_I32 || type == GGUF_I64;
     double value = is_signed ? (double)((int64_t)(bits << unused) >> unused) : (double)bits;
-    memcpy(&f, &bits, sizeof f);
-    if (type == GGUF_F32) value = (double)f;
+    if (type == GGUF_F32) memcpy(&f, &bits, sizeof f), value = (double)f;
     if (type == GGUF_F64) memcpy(&value, &bits, sizeof value);
-    if (type == GGUF_BOOL && bits <= 1) return cJSON_CreateBool(bits != 0);
-    if (type != GGUF_BOOL && isfinite(value)) return cJSON_CreateNumber(value);
-    fail(e, type == GGUF_BOOL ? "expected a boolean, 0 or 1, found %g" : "expected a finite number, found %g", value);
+    if (type == GGUF_BOOL ? bits <= 1 : isfinite(value))
+        return type == GGUF_BOOL ? cJSON_CreateBool(bits != 0) : cJSON_CreateNumber(value);
+    fail(e, "expected %s, found %g", type == GGUF_BOOL ? "a boolean, 0 or 1" : "a finite number", value);
     return NULL;
 }
 
@@ -138,9 +138,9 @@ static bool take_tensor(Reader *r, StTensor *t, char *name, Err *e)
     if (t->dtype == N_DTYPES)
         return fail(e, "%s: type: expected F32, F16, BF16 or Q8_0, found %s (number %u)", name,
                     type < sizeof other_types / sizeof *other_types ? other_types[type] : "another", type);
-    if (t->dtype == DTYPE_Q8_0 && t->shape[t->n_dims - 1] % Q8_BLOCK)
-        return fail(e, "%s: expected rows of a multiple of %d numbers for Q8_0, found %zu", name, Q8_BLOCK,
-                    t->shape[t->n_dims - 1]);
+    size_t row = t->shape[t->n_dims - 1];
+    if (t->dtype == DTYPE_Q8_0 && row % Q8_BLOCK)
+        return fail(e, "%s: expected rows of a multiple of %d numbers for Q8_0, found %zu", name, Q8_BLOCK, row);
     t->begin = offset;
     t->end = offset + dtype_bytes(t->dtype, t->count);
     return offset < r->f->size || fail(e, "%s: expected an offset below %zu, found %llu", name, r->f->size,
@@ -170,11 +170,10 @@ static bool read_file(SafeTensors *g, Err *e)
         char *name;
         cJSON *value;
         if (!take_key(&r, &name, &value, e)) return false;
-        bool twice = json_get(g->header, name) != NULL;
-        if (twice) fail(e, "%s: it is there twice", name);
+        bool ok = !json_get(g->header, name) || fail(e, "%s: it is there twice", name);
         cJSON_AddItemToObject(g->header, name, value);
         free(name);
-        if (twice) return false;
+        if (!ok) return false;
     }
     if (!json_get_int(&alignment, g->header, NULL, "general.alignment", 1, 1 << 16, ALIGNMENT, e)) return false;
     if (alignment & (alignment - 1)) return fail(e, "general.alignment: expected a power of 2, found %d", alignment);
@@ -219,7 +218,7 @@ void gguf_item_text(GgufKeys *k, const char *text)
 void gguf_item(GgufKeys *k, GgufType type, double value)
 {
     float f = (float)value;
-    int64_t whole = (int64_t)value;
+    int64_t whole = type == GGUF_F32 ? 0 : (int64_t)value;
     buf_add(&k->bytes, type == GGUF_F32 ? (void *)&f : &whole, sizes[type]);
 }
 

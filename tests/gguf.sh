@@ -5,7 +5,8 @@ cd "$(dirname "$0")/.." || exit 1
 dir=$1
 mkdir -p "$dir"
 python=$(sh tests/oracle/venv.sh 2>"$dir/venv.log") &&
-"$python" -m pip -q install --no-deps --upgrade --target build/xllamacpp xllamacpp==2026.10.11549 >>"$dir/venv.log" 2>&1 || {
+"$python" -m pip -q install --no-deps --upgrade --target build/xllamacpp xllamacpp==2026.10.11549 \
+    >>"$dir/venv.log" 2>&1 || {
     echo "make test-gguf: skipped: llama.cpp cannot be installed here ($dir/venv.log)"
     exit 0
 }

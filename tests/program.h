@@ -73,7 +73,8 @@ static inline bool same_files(const char *a, const char *b)
 {
     File x = {0}, y = {0};
     Err e;
-    bool same = file_map_any(&x, a, &e) && file_map_any(&y, b, &e) && x.size == y.size && memcmp(x.data, y.data, x.size) == 0;
+    bool same = file_map_any(&x, a, &e) && file_map_any(&y, b, &e) && x.size == y.size &&
+                memcmp(x.data, y.data, x.size) == 0;
     file_unmap(&x);
     file_unmap(&y);
     return same;

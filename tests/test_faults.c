@@ -169,7 +169,7 @@ static void test_faults(void)
     printf("     %d faults\n", n_faults);
 }
 
-// An export to a .gguf that fails leaves nothing behind, or (at its last operations, when all is written) the whole file.
+// An export to a .gguf that fails leaves nothing behind, or (at its last operations, with all written) the whole file.
 static void test_export_to_gguf(void)
 {
     static const char *const hows[] = {"EIO", "ENOSPC"};

@@ -256,7 +256,7 @@ static void files_of_another_kind(void)
         {"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n", {"Git LFS pointer", "git lfs pull"}},
         {"PK\3\4 and more", {"zip archive", "safetensors"}},
         {"\x80\2\x8a\n and more", {"pickle", "safetensors"}},
-        {"GGUF and more", {"GGUF", "safetensors"}},
+        {"GGUF and more", {"GGUF file", NULL}},
         {"\n\16\n\5<unk>\25", {"SentencePiece", "tokenizer.json"}},
         {"IQ== 0\nIg== 1\n", {"tiktoken", "tokenizer.json"}},
         {"PAR1 and more", {"Parquet", ".jsonl"}},

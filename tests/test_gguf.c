@@ -1,7 +1,7 @@
-// GGUF: files that gguf's own writer made are read to the bit, and ours have the same bytes; their tokenizers give the
-// ids that llama.cpp gives; what is broken, or unknown here, is refused with its reason. The files of tests/fixtures/gguf
-// are made by tests/oracle/gguf_files.py.
-#include "fixture.h"
+// GGUF: files that gguf's own writer made are read to the bit, and ours have the same bytes; their tokenizers give
+// the ids that llama.cpp gives; what is broken, or unknown here, is refused with its reason.
+// tests/oracle/gguf_files.py makes the files of tests/fixtures/gguf.
+#include "small_run.h"
 
 #include "../model/checkpoint.h"
 #include "../tokenizer/tokenizer.h"
@@ -129,8 +129,8 @@ static void check_same_model(const char *path, const Model *m)
 
 static void a_model_comes_back_to_the_bit(void)
 {
-    static const char *const folders[] = {"model/tiny", "tests/fixtures/families/qwen2", "tests/fixtures/families/qwen3",
-                                          "tests/fixtures/families/smollm3"};
+    static const char *const folders[] = {"model/tiny", "tests/fixtures/families/qwen2",
+                                           "tests/fixtures/families/qwen3", "tests/fixtures/families/smollm3"};
     Err e;
     Model m;
     for (size_t i = 0; i < 4; i++) {
@@ -299,11 +299,16 @@ static void unknown_keys_and_values_are_refused_by_name(void)
         {{"llama.context_length", GGUF_I32, -8, NULL}, "llama.context_length: expected a whole number from 1"},
         {{"llama.context_length", GGUF_U32, 1 << 30, NULL}, "seq_len: expected 1 to"},
         {{"llama.embedding_length", GGUF_U32, 16, NULL}, "expected shape"},
-        {{"llama.attention.head_count", GGUF_U32, 0, NULL}, "llama.attention.head_count: expected a whole number from 1"},
-        {{"llama.attention.head_count_kv", GGUF_LIST, 2, NULL}, "llama.attention.head_count_kv: expected a whole number"},
-        {{"llama.attention.value_length", GGUF_U32, 8, NULL}, "llama.attention.value_length: expected the size of a head, 4, found 8"},
-        {{"llama.rope.dimension_count", GGUF_U32, 2, NULL}, "llama.rope.dimension_count: expected the size of a head, 4, found 2"},
-        {{"llama.attention.layer_norm_rms_epsilon", N_GGUF_TYPES, 0, NULL}, "layer_norm_rms_epsilon: expected a number"},
+        {{"llama.attention.head_count", GGUF_U32, 0, NULL},
+         "llama.attention.head_count: expected a whole number from 1"},
+        {{"llama.attention.head_count_kv", GGUF_LIST, 2, NULL},
+         "llama.attention.head_count_kv: expected a whole number"},
+        {{"llama.attention.value_length", GGUF_U32, 8, NULL},
+         "llama.attention.value_length: expected the size of a head, 4, found 8"},
+        {{"llama.rope.dimension_count", GGUF_U32, 2, NULL},
+         "llama.rope.dimension_count: expected the size of a head, 4, found 2"},
+        {{"llama.attention.layer_norm_rms_epsilon", N_GGUF_TYPES, 0, NULL},
+         "layer_norm_rms_epsilon: expected a number"},
         {{"llama.attention.layer_norm_rms_epsilon", GGUF_F32, NAN, NULL}, "expected a finite number, found nan"},
         {{"llama.rope.freq_base", GGUF_F32, -1, NULL}, "rope_theta: expected a positive number, found -1"},
         {{"llama.rope.scaling.type", 0, 0, "yarn"}, "llama.rope.scaling.type: yarn is not supported"},
@@ -318,7 +323,8 @@ static void unknown_keys_and_values_are_refused_by_name(void)
         const char *path = with_key(FIXTURES "spm_f32.gguf", cases[i].change);
         CHECK_FAILS(checkpoint_load(&m, path, &e), e, cases[i].message);
     }
-    CHECK(checkpoint_config(&c, with_key(FIXTURES "spm_f32.gguf", (Change){"llama.expert_count", GGUF_U32, 0, NULL}), &e));
+    CHECK(checkpoint_config(&c, with_key(FIXTURES "spm_f32.gguf",
+                                         (Change){"llama.expert_count", GGUF_U32, 0, NULL}), &e));
     CHECK(checkpoint_config(&c, with_key(FIXTURES "spm_f32.gguf",
                                          (Change){"llama.attention.sliding_window", GGUF_U32, 16, NULL}), &e));
     CHECK(c.windowed && c.seq_len == 16);
@@ -331,14 +337,19 @@ static void unknown_tokenizers_are_refused_by_name(void)
         {false, {"tokenizer.ggml.model", N_GGUF_TYPES, 0, NULL}, "tokenizer.ggml.model: expected a string"},
         {false, {"tokenizer.ggml.pre", 0, 0, "tekken"}, "tokenizer.ggml.pre: expected gpt-2, smollm, llama-bpe"},
         {false, {"tokenizer.ggml.pre", N_GGUF_TYPES, 0, NULL}, "dbrx or qwen2, found nothing"},
-        {false, {"tokenizer.ggml.merges", N_GGUF_TYPES, 0, NULL}, "tokenizer.ggml.merges: expected a list, found nothing"},
+        {false, {"tokenizer.ggml.merges", N_GGUF_TYPES, 0, NULL},
+         "tokenizer.ggml.merges: expected a list, found nothing"},
         {false, {"tokenizer.ggml.tokens", GGUF_LIST, 0, NULL}, "tokenizer.ggml.token_type: expected 0 items"},
         {false, {"tokenizer.ggml.tokens", 0, 0, "a"}, "tokenizer.ggml.tokens: expected a list, found a string"},
-        {false, {"tokenizer.ggml.token_type", GGUF_LIST, 0, NULL}, "token_type: expected 270 items, one for each token"},
+        {false, {"tokenizer.ggml.token_type", GGUF_LIST, 0, NULL},
+         "token_type: expected 270 items, one for each token"},
         {false, {"tokenizer.ggml.token_type", N_GGUF_TYPES, 0, NULL}, "tokenizer.ggml.token_type: expected a list"},
-        {true, {"tokenizer.ggml.scores", N_GGUF_TYPES, 0, NULL}, "tokenizer.ggml.scores: expected a list, found nothing"},
-        {true, {"tokenizer.ggml.bos_token_id", GGUF_U32, 277, NULL}, "bos_token_id: expected a whole number from 0 to 276"},
-        {false, {"tokenizer.ggml.bos_token_id", N_GGUF_TYPES, 0, NULL}, "bos_token_id: expected a token, as it is to be added"},
+        {true, {"tokenizer.ggml.scores", N_GGUF_TYPES, 0, NULL},
+         "tokenizer.ggml.scores: expected a list, found nothing"},
+        {true, {"tokenizer.ggml.bos_token_id", GGUF_U32, 277, NULL},
+         "bos_token_id: expected a whole number from 0 to 276"},
+        {false, {"tokenizer.ggml.bos_token_id", N_GGUF_TYPES, 0, NULL},
+         "bos_token_id: expected a token, as it is to be added"},
         {true, {"tokenizer.ggml.add_bos_token", GGUF_U32, 1, NULL}, "add_bos_token: expected true or false"},
     };
     Err e;
@@ -414,7 +425,8 @@ static void a_file_that_is_cut_is_refused(void)
     Buf longer = {0};
     buf_add(&longer, f.data, f.size);
     for (int i = 0; i < 64; i++) buf_addc(&longer, 0);
-    CHECK_FAILS(checkpoint_config(&c, temp_write("long.gguf", longer.data, longer.len), &e), e, "bytes from its header");
+    CHECK_FAILS(checkpoint_config(&c, temp_write("long.gguf", longer.data, longer.len), &e), e,
+                "bytes from its header");
     buf_free(&longer);
     file_unmap(&f);
 }
@@ -432,6 +444,72 @@ static void keys_that_are_there_twice_are_refused(void)
     buf_free(&k.bytes);
 }
 
+// ---- the program --------------------------------------------------------------------------------------------------
+
+// Training from a .gguf gives a model.gguf of the weights that training from the .bin gives; it resumes to the bit, and
+// the result, an adapter and a comparison work as with any other model.
+static void runs_begin_and_end_with_a_gguf(void)
+{
+    static const char train[] = "%s --output_dir=%s --model_init=null --model_name_or_path=%s --save_steps=10 %s";
+    char config[256], base[256], in[256], out[256];        // temp_path forgets
+    Err e;
+    write_fixture();
+    snprintf(config, sizeof config, "%s", temp_path("config.json"));
+    snprintf(base, sizeof base, "%s", temp_path("base/model.bin"));
+    snprintf(in, sizeof in, "%s", temp_path("in.gguf"));
+    snprintf(out, sizeof out, "%s", temp_path("out"));
+    CHECK_MSG(run("%s --output_dir=%s --max_steps=1", config, temp_path("base")) == 0, "%s", output);
+    CHECK(run("export %s %s --outtype=f32", base, temp_path("folder")) == 1 && strstr(output, "outtype: "));
+    CHECK_MSG(run("export %s %s --outtype=f32", base, in) == 0, "%s", output);
+    CHECK(run("export %s %s", base, in) == 1 && strstr(output, "there is a model already"));
+    CHECK_MSG(run(train, config, temp_path("bin"), base, "") == 0, "%s", output);
+    CHECK_MSG(run(train, config, out, in, "--tokenizer_name_or_path=null") == 0, "%s", output);
+    CHECK_MSG(run("export %s/model.gguf %s", out, temp_path("back.bin")) == 0, "%s", output);
+    CHECK(same_files(temp_path("back.bin"), temp_path("bin/model.bin")));
+    CHECK(!file_exists(temp_path("out/tokenizer.json")) && !file_exists(temp_path("out/tokenizer.bin")));
+    Tokenizer *t = tokenizer_load(temp_path("out/model.gguf"), &e);
+    must(t != NULL, &e);
+    File f = bytes_of("configs/templates/plain.jinja");    // the run's own goes into the file
+    CHECK(f.size == strlen(tokenizer_chat_template(t)) && memcmp(tokenizer_chat_template(t), f.data, f.size) == 0);
+    file_unmap(&f);
+    tokenizer_free(t);
+
+    File straight = bytes_of(temp_path("out/model.gguf"));
+    remove_tree(temp_path("out/checkpoint-20"));
+    CHECK_MSG(run(train, config, out, in, "--tokenizer_name_or_path=null --resume_from_checkpoint=latest") == 0, "%s",
+              output);
+    File resumed = bytes_of(temp_path("out/model.gguf"));
+    CHECK(straight.size == resumed.size && memcmp(straight.data, resumed.data, resumed.size) == 0);
+    file_unmap(&straight);
+    file_unmap(&resumed);
+    CHECK(run(train, config, out, in, "") == 1 && strstr(output, "holds a model"));
+
+    CHECK_MSG(run("chat %s/model.gguf --prompt=\"say a\" --temperature=0 --max_new_tokens=4", out) == 0, "%s", output);
+    CHECK_MSG(run(train, config, temp_path("lora"), in, "--use_peft=true --tokenizer_name_or_path=null") == 0, "%s",
+              output);
+    CHECK(file_exists(temp_path("lora/tokenizer.json")));
+    CHECK_MSG(run("export %s %s", temp_path("lora"), temp_path("merged.gguf")) == 0, "%s", output);
+    CHECK_MSG(run("export %s %s --outtype=q8_0", temp_path("merged.gguf"), temp_path("q8.gguf")) == 0, "%s", output);
+    CHECK_MSG(run("compare %s --output_dir=%s --model_init=null --model_name_or_path=%s --max_steps=2", config,
+                  temp_path("arms"), in) == 0, "%s", output);
+    CHECK(file_exists(temp_path("arms/weight-1/seed-42/model.gguf")));
+
+    // what could not be saved at the end is refused before the first step
+    must(dir_make(temp_path("other"), &e), &e);
+    Buf json = {0};                                        // it has letters, but no way to spell other bytes
+    buf_adds(&json, quoted("{'added_tokens': [{'id': 0, 'content': '</s>', 'special': true}], 'model': {'merges': [],"
+                           " 'vocab': {'\\n': 1"));
+    for (int c = ' '; c <= '~'; c++) buf_addf(&json, ", \"%s%c\": %d", c == '"' || c == '\\' ? "\\" : "", c, c);
+    buf_adds(&json, "}}}");
+    temp_text("other/tokenizer.json", json.data);
+    temp_text("other/tokenizer_config.json", "{\"eos_token\": \"</s>\"}");
+    buf_free(&json);
+    CHECK(run("%s --output_dir=%s --model_init=null --model_name_or_path=%s --tokenizer_name_or_path=%s", config,
+              temp_path("none"), in, temp_path("other/tokenizer.json")) == 1);
+    CHECK_MSG(strstr(output, "this tokenizer cannot go into a GGUF file"), "%s", output);
+    CHECK(!file_exists(temp_path("none/model.gguf")));
+}
+
 int main(void)
 {
     temp_begin();
@@ -446,6 +524,7 @@ int main(void)
     RUN(broken_bytes_are_refused);
     RUN(a_file_that_is_cut_is_refused);
     RUN(keys_that_are_there_twice_are_refused);
+    RUN(runs_begin_and_end_with_a_gguf);
     temp_end();
     return check_report();
 }

@@ -42,28 +42,28 @@ static void put(cJSON *object, const char *key, const char *json, cJSON *value)
 
 static cJSON *member(cJSON *object, const char *key) { return cJSON_GetObjectItemCaseSensitive(object, key); }
 
+#define BYTE_LEVEL(regex) \
+    "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"trim_offsets\":true,\"use_regex\":" regex "}"
+#define SPLIT "{\"type\":\"Split\",\"pattern\":{},\"behavior\":\"Isolated\",\"invert\":false},"
+#define SEQUENCE(letter, type) "{\"Sequence\":{\"id\":\"" letter "\",\"type_id\":" type "}}"
+#define DIGITS "{\"type\":\"Digits\",\"individual_digits\":true},"
+
 // Makes of a tokenizer.json of Llama 2's kind one that is byte-level.
 static void put_pre(cJSON *root, const Pre *pre)
 {
     cJSON *model = member(root, "model"), *steps;
     bool gpt2 = pre->regex == pattern_gpt2;                // ByteLevel itself splits so
     put(root, "normalizer", pre->nfc ? "{\"type\":\"NFC\"}" : "null", NULL);
-    put(root, "pre_tokenizer", "{\"type\":\"Sequence\",\"pretokenizers\":[]}", NULL);
-    put(root, "decoder", "{\"type\":\"ByteLevel\",\"add_prefix_space\":true,\"trim_offsets\":true,\"use_regex\":true}",
-        NULL);
+    put(root, "decoder", BYTE_LEVEL("true"), NULL);
+    put(root, "pre_tokenizer", "{\"type\":\"Sequence\"}", NULL);
+    put(member(root, "pre_tokenizer"), "pretokenizers", !gpt2 ? "[" SPLIT BYTE_LEVEL("false") "]"
+        : pre->digits ? "[" DIGITS BYTE_LEVEL("true") "]" : "[" BYTE_LEVEL("true") "]", NULL);
     steps = member(member(root, "pre_tokenizer"), "pretokenizers");
-    if (pre->digits) cJSON_AddItemToArray(steps, cJSON_Parse("{\"type\":\"Digits\",\"individual_digits\":true}"));
-    cJSON *split = cJSON_Parse("{\"type\":\"Split\",\"pattern\":{},\"behavior\":\"Isolated\",\"invert\":false}");
-    cJSON_AddStringToObject(member(split, "pattern"), "Regex", pre->regex);
-    cJSON *last = cJSON_Parse("{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"trim_offsets\":true}");
-    cJSON_AddBoolToObject(last, "use_regex", gpt2);
-    if (gpt2) cJSON_Delete(split);
-    else cJSON_AddItemToArray(steps, split);
-    cJSON_AddItemToArray(steps, last);
+    if (!gpt2) cJSON_AddStringToObject(member(steps->child, "pattern"), "Regex", pre->regex);
     put(model, "unk_token", "null", NULL);
     put(model, "fuse_unk", "false", NULL);
     put(model, "byte_fallback", "false", NULL);
-    put(model, "ignore_merges", NULL, cJSON_CreateBool(pre->ignore_merges));
+    put(model, "ignore_merges", pre->ignore_merges ? "true" : "false", NULL);
 }
 
 // Makes the post-processor add a token before or behind a text.
@@ -111,7 +111,7 @@ static bool read_tokens(Vocab *v, cJSON *added, Scored *scored, size_t *n_scored
         vocab_spell(v, id, text, strlen(text));
         int other = vocab_add(v, id);
         if (other >= 0) return fail(e, KEY("tokens") "[%d]: \"%s\" is token %d already", id, text, other);
-        if (scored && kind == NORMAL) scored[(*n_scored)++] = (Scored){(float)score->valuedouble, id};
+        if (scored && score && kind == NORMAL) scored[(*n_scored)++] = (Scored){(float)score->valuedouble, id};
         if (kind != UNKNOWN && kind != CONTROL && kind != USER_DEFINED) continue;
         cJSON *item = cJSON_Parse("{\"single_word\":false,\"lstrip\":false,\"rstrip\":false,\"normalized\":false}");
         cJSON_AddNumberToObject(item, "id", id);
@@ -170,9 +170,8 @@ static bool files_of(const cJSON *k, cJSON **root, cJSON **config, Err *e)
     *root = cJSON_Parse(tokenizer_json);
     *config = cJSON_CreateObject();
     put(*root, "added_tokens", "[]", NULL);
-    put(*root, "post_processor",
-        "{\"type\":\"TemplateProcessing\",\"single\":[{\"Sequence\":{\"id\":\"A\",\"type_id\":0}}],\"pair\":[{\"Sequence\":{\"id\":\"A\",\"type_id\":0}},{\"Sequence\":{\"id\":\"B\",\"type_id\":1}}],"
-        "\"special_tokens\":{}}", NULL);
+    put(*root, "post_processor", "{\"type\":\"TemplateProcessing\",\"single\":[" SEQUENCE("A", "0") "],\"pair\":["
+        SEQUENCE("A", "0") "," SEQUENCE("B", "1") "],\"special_tokens\":{}}", NULL);
     if (!spm) put_pre(*root, pre);
     Tokenizer pieces = {0};
     size_t n_scored = 0;
@@ -191,36 +190,32 @@ static bool files_of(const cJSON *k, cJSON **root, cJSON **config, Err *e)
     return ok;
 }
 
-static bool open_files(const char *path, cJSON **root, cJSON **config, Err *e)
+// Into t, or (NULL) into a folder.
+static bool convert(const char *path, Tokenizer *t, const char *folder, Err *e)
 {
     SafeTensors g;
-    *root = *config = NULL;
+    cJSON *root = NULL, *config = NULL;
     if (!gguf_open(&g, path, e)) return false;
-    bool ok = files_of(g.header, root, config, e) || fail_prefix(e, "%s: ", path);
+    bool ok = (files_of(g.header, &root, &config, e) &&
+               (!t || (tokenizer_read_root(t, root, e) && tokenizer_read_config(t, config, e)))) ||
+              fail_prefix(e, "%s: ", path);
     safetensors_close(&g);
+    ok = ok && (t || (json_save(root, path_in(folder, "tokenizer.json").text, e) &&
+                      json_save(config, path_in(folder, "tokenizer_config.json").text, e)));
+    cJSON_Delete(root);
+    cJSON_Delete(config);
     return ok;
 }
 
 bool tokenizer_read_gguf(Tokenizer *t, const char *path, Err *e)
 {
-    cJSON *root, *config;
     t->gguf = mem_strdup(path);
-    bool ok = open_files(path, &root, &config, e) &&
-              ((tokenizer_read_root(t, root, e) && tokenizer_read_config(t, config, e)) ||
-               fail_prefix(e, "%s: its tokenizer as a tokenizer.json: ", path));
-    cJSON_Delete(root);
-    cJSON_Delete(config);
-    return ok;
+    return convert(path, t, NULL, e);
 }
 
 bool tokenizer_gguf_to_folder(const Tokenizer *t, const char *folder, Err *e)
 {
-    cJSON *root, *config;
-    bool ok = open_files(t->gguf, &root, &config, e) && json_save(root, path_in(folder, "tokenizer.json").text, e) &&
-              json_save(config, path_in(folder, "tokenizer_config.json").text, e);
-    cJSON_Delete(root);
-    cJSON_Delete(config);
-    return ok;
+    return convert(t->gguf, NULL, folder, e);
 }
 
 // ---- writing ------------------------------------------------------------------------------------------------------
@@ -278,10 +273,9 @@ static bool add_merges(GgufKeys *k, const Tokenizer *t, Err *e)
     Buf text = {0};
     bool ok = true;
     gguf_add_list(k, KEY("merges"), GGUF_STRING, list.n);
-    for (size_t i = 0; i < list.n; i++) {
-        const char *left = tokenizer_piece(t, list.items[i].left), *right = tokenizer_piece(t, list.items[i].right);
+    for (const Made *m = list.items; ok && m < list.items + list.n; m++) {
         buf_clear(&text);
-        buf_addf(&text, "%s %s", left, right);
+        buf_addf(&text, "%s %s", tokenizer_piece(t, m->left), tokenizer_piece(t, m->right));
         gguf_item_text(k, text.data);
         if (strchr(strchr(text.data, ' ') + 1, ' ')) ok = fail(e, "the merge \"%s\" has a space in a piece", text.data);
     }

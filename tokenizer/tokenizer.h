@@ -1,6 +1,6 @@
 // tokenizer: text <-> token ids. Three formats fill one struct: llama2.c's tokenizer.bin, Hugging Face's tokenizer.json
-// (BPE, byte-level or SentencePiece-style), and the tokenizer in a GGUF file. Opaque; read-only once loaded, so that any
-// number of threads may encode with one Tokenizer.
+// (BPE, byte-level or SentencePiece-style), and the tokenizer in a GGUF file. Opaque; read-only once loaded, so that
+// any number of threads may encode with one Tokenizer.
 #ifndef TOKENIZER_H
 #define TOKENIZER_H
 
@@ -80,8 +80,8 @@ const cJSON *tokenizer_templates(const Tokenizer *t);     // all of them: an obj
 
 // A model that is exported takes its tokenizer along (export.c says what each format can and cannot hold). Files are
 // written one by one, each atomically; a chat template of the tokenizer's own becomes chat_template.jinja beside them.
-// Which way to go: from a tokenizer.bin only to a folder, from a tokenizer.json only to a tokenizer.bin (assert), from a
-// .gguf to both; to a .gguf from all.
+// Which way to go: from a tokenizer.bin only to a folder, from a tokenizer.json only to a tokenizer.bin (assert), from
+// a .gguf to both; to a .gguf from all.
 // The ids of a text are the same on both sides, but for a literal "▁" and "<unk>" in it: the one is a space and the
 // other the unknown token in a tokenizer.json only.
 bool tokenizer_is_bin(const Tokenizer *t);                // does it come from a tokenizer.bin?

@@ -69,7 +69,7 @@ static const Option table[] = {
     ARM(lora_trainable_tokens, NAMES, "null", 0, 0,
         "LoRA: train the embeddings of these tokens or ids too; template: of the special tokens that it prints"),
     KEY(tokenizer_name_or_path, STRING, FOR_CONFIG | FOR_GENERATE | FOR_EXPORT, "null", 0, 0, NULL,
-        "a tokenizer.bin, a tokenizer.json or a folder; null: the model's own"),
+        "a tokenizer.bin, a tokenizer.json, a .gguf or a folder; null: the model's own"),
     KEY(model_init, JSON, FOR_CONFIG, "null", 0, 0, NULL,
         "train from scratch: an object with the names of transformers' LlamaConfig"),
     KEY(chat_template_path, STRING, FOR_CONFIG | FOR_GENERATE, "null", 0, 0, NULL,

@@ -254,18 +254,14 @@ bool run_gguf_keys(const Run *r, GgufKeys *k, int n_ids, Err *e)
 {
     static const char *const written[] = {"general.architecture", "general.alignment", "general.file_type",
                                           "general.quantization_version"};
-    const char *given = r->options.chat_template_path, *from = r->base_path ? r->base_path : r->options.output_dir;
-    const char *slash = strrchr(from, '/');
+    const char *given = r->options.chat_template_path;
     SafeTensors g;
     File f = {0};
     if (r->base_path && gguf_is(r->base_path)) {
         if (!gguf_open(&g, r->base_path, e)) return false;
         gguf_copy(k, &g, "general.", written, 4);
         safetensors_close(&g);
-    } else {
-        gguf_add_text(k, "general.name", slash && slash[1] ? slash + 1 : from);
-        gguf_add_text(k, "general.type", "model");
-    }
+    } else gguf_add_text(k, "general.type", "model");
     if (given && !file_map(&f, given, e)) return false;
     char *template = given ? mem_strndup((const char *)f.data, f.size) : NULL;
     bool ok = tokenizer_export_gguf(r->tokenizer, k, n_ids, template, turn_end(&r->recipe), e) ||

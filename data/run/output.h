@@ -26,7 +26,7 @@ bool run_save_model(const Run *r, const char *dir, Err *e);
 bool run_write_model(const Run *r, const char *dir, Err *e);           // the same into a new folder, file by file
 bool run_copy_beside(const char *from_dir, const char *to_dir, const char *name, Err *e);      // if it is there
 
-// What a .gguf of the run's model has besides the model's keys: its name and its tokenizer of n_ids tokens.
+// What a .gguf has besides the model's keys: the tokenizer, of n_ids tokens; and what another .gguf said about itself.
 bool run_gguf_keys(const Run *r, GgufKeys *k, int n_ids, Err *e);
 // The model at the first path and its tokenizer, written to the second: a .bin, a .gguf, or else a Hugging Face folder.
 // Refused where there is one already.

@@ -27,7 +27,8 @@ static char fuzz_folder[256];
 static inline void fuzz_remove(void)
 {
     static const char *const names[] = {"input", "config.json", "model.safetensors", "model.safetensors.index.json",
-                                        "part.safetensors", "out.bin", "input.gguf", "out.gguf", "tokenizer.json", "tokenizer_config.json",
+                                        "part.safetensors", "out.bin", "input.gguf", "out.gguf", "tokenizer.json",
+                                        "tokenizer_config.json",
                                         "special_tokens_map.json", "added_tokens.json", "adapter_config.json",
                                         "adapter_model.safetensors",
                                         "chat_template.jinja", "generation_config.json", "log.jsonl",

@@ -2,8 +2,8 @@
 
     gguf_files.py fixtures            writes tests/fixtures/gguf and tests/corpus/gguf: files of gguf's own writer, and
                                       llama.cpp's ids of some texts
-    gguf_files.py FOLDER FILE.gguf    is FILE what `./train export FOLDER FILE` should make? Every key and tensor; and if
-                                      the numbers are F32, what llama.cpp makes of it: the ids of odd texts, the next
+    gguf_files.py FOLDER FILE.gguf    is FILE what `./train export FOLDER FILE` should make? Every key and tensor; and
+                                      if the numbers are F32, what llama.cpp makes of it: the ids of odd texts, the next
                                       token's probabilities, a greedy text and an answer
 
 make test-gguf calls it."""
@@ -11,8 +11,8 @@ import json, os, shutil, subprocess, sys, urllib.request
 import gguf, numpy as np
 
 TEXTS = ['Once upon a time', " a  b\tc\n\nd", "Don't stop, it's 12345 3.14!", 'naïve café — “quotes”', '日本語テスト',
-         'x', ' ', '', '<s>hi</s>', 'Name the kind: a small dog', '\n\n', 'ALLCAPS and CamelCase', 'emoji 🙂 end ', '   lead',
-         'a     b      c', 'x<|end|>y']
+         'x', ' ', '', '<s>hi</s>', 'Name the kind: a small dog', '\n\n', 'ALLCAPS and CamelCase', 'emoji 🙂 end ',
+         '   lead', 'a     b      c', 'x<|end|>y']
 FILE_TYPES = {'F32': 0, 'F16': 1, 'BF16': 32, 'Q8_0': 7}
 
 
@@ -141,7 +141,8 @@ def fixtures(folder='tests/fixtures/gguf'):
            'token_type': [1, 1, 1, 1, 3, 4], 'bos_token_id': 4, 'eos_token_id': 4, 'eot_token_id': 5}
     write(f'{seeds}/bpe', 'F32', (4, 4, 1, 1, 1, 6, True), few, template)
     few = {'model': 'llama', 'tokens': ['<unk>', '<s>', '</s>', '▁', 'a', '▁a', '<0x0A>'],
-           'scores': [0.0] * 5 + [-1.0, 0.0], 'token_type': [2, 3, 3, 1, 1, 1, 6], 'add_space_prefix': False, 'padding_token_id': 0}
+           'scores': [0.0] * 5 + [-1.0, 0.0], 'token_type': [2, 3, 3, 1, 1, 1, 6], 'add_space_prefix': False,
+           'padding_token_id': 0}
     write(f'{seeds}/spm', 'F16', (4, 4, 2, 1, 1, 7, False), few)
     write(f'{seeds}/q8_0', 'Q8_0', (32, 4, 1, 1, 1, 7, True), few)
     write(f'{seeds}/bf16', 'BF16', (4, 4, 1, 1, 1, 7, True), {**few, 'pre': 'default', 'add_eos_token': True})
@@ -178,7 +179,8 @@ def check(folder, path):
     keys = {k: f.contents() for k, f in reader.fields.items()}
     a = {'mistral': 'llama'}.get(config.model_type, config.model_type)
     head = getattr(config, 'head_dim', None) or config.hidden_size // config.num_attention_heads
-    want = {'general.architecture': a, f'{a}.embedding_length': config.hidden_size, f'{a}.vocab_size': config.vocab_size,
+    want = {'general.architecture': a, f'{a}.embedding_length': config.hidden_size,
+            f'{a}.vocab_size': config.vocab_size,
             f'{a}.block_count': config.num_hidden_layers, f'{a}.feed_forward_length': config.intermediate_size,
             f'{a}.attention.head_count': config.num_attention_heads, f'{a}.attention.key_length': head,
             f'{a}.attention.head_count_kv': config.num_key_value_heads, f'{a}.rope.dimension_count': head,
@@ -257,7 +259,8 @@ def family(folder, out):
     letters, added = 'ĠabcdefhiklmnopstuxO:N', ['<|endoftext|>', '<|end|>']
     assert config['vocab_size'] == len(letters) + len(added)
     level = {'type': 'ByteLevel', 'add_prefix_space': False, 'trim_offsets': True, 'use_regex': True}
-    files = {'config': config, 'tokenizer_config': {'tokenizer_class': 'PreTrainedTokenizerFast', 'eos_token': added[0]},
+    files = {'config': config,
+             'tokenizer_config': {'tokenizer_class': 'PreTrainedTokenizerFast', 'eos_token': added[0]},
              'tokenizer': {'added_tokens': [
                  {'id': len(letters) + i, 'content': t, 'special': True, 'normalized': False, 'lstrip': False,
                   'rstrip': False, 'single_word': False} for i, t in enumerate(added)],
