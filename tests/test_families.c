@@ -4,6 +4,7 @@
 
 #include "../model/checkpoint.h"
 #include "../model/diagnose.h"
+#include "../model/optim.h"
 #include "../model/peft.h"
 #include "../model/sample.h"
 
@@ -315,6 +316,30 @@ static void adapters_are_pefts(void)
     }
 }
 
+// As in transformers' Trainer: weight decay is for matrices.
+static void norms_and_biases_do_not_decay(void)
+{
+    Folder f = folder_open("tests/fixtures/families/qwen3_bias");
+    Model *m = &f.model;
+    Optim o = {.id = OPTIM_SGD, .weight_decay = 0.5f};
+    Err e;
+    float *before = mem_alloc(m->n_params, sizeof *before);
+    memcpy(before, m->params, m->n_params * sizeof *before);
+    memset(m->grads, 0, m->n_params * sizeof *before);
+    must(optim_init(&o, m->n_params, &e), &e);
+    optim_step(&o, m, 0.5, 1);
+    for (TensorId id = 0; id < N_TENSORS; id++)
+        for (size_t l = 0, at; l < tensor_count(&m->config, id); l++) {
+            bool vector = strstr(tensor_table[id].hf_name, "norm") || strstr(tensor_table[id].hf_name, "bias");
+            at = tensor_offset(&m->config, id, l);
+            CHECK_MSG(fabsf(m->params[at] - before[at] * (vector ? 1 : 0.75f)) <= 1e-6f * fabsf(before[at]), "%s",
+                      tensor_table[id].name);
+        }
+    optim_free(&o);
+    free(before);
+    folder_close(&f);
+}
+
 // Weights, and a forward, that are not finite.
 static void bad_numbers_are_found(void)
 {
@@ -434,6 +459,7 @@ int main(void)
     RUN(checkpointing_and_accumulation_change_nothing);
     RUN(any_number_of_threads_gives_the_same_bits);
     RUN(adapters_are_pefts);
+    RUN(norms_and_biases_do_not_decay);
     RUN(bad_numbers_are_found);
     RUN(folders_come_back);
     RUN(absent_keys_have_the_familys_defaults);
