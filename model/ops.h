@@ -105,8 +105,8 @@ void rmsnorm_backward(float *dx, float *dw,                          // (N, C), 
                       const float *add, const float *dy, const float *x, const float *w, const float *rstd,
                       size_t N, size_t C);
 
-// The same for each head of queries or keys, with one w (D) for all of them (QK-norm: Henry et al. 2020, with RMSNorm
-// as Qwen3 has it). Rows of y and x are `stride` floats apart. y may be x
+// The same for each head of queries or keys, with one w (D) for all of them (QK-norm: Henry et al. 2020, arXiv
+// 2010.04245; with RMSNorm as in Qwen3). Rows of y and x are `stride` floats apart. y may be x
 void head_norm_forward(float *y, const float *x, size_t stride, const float *w, float eps, size_t N, size_t heads,
                        size_t D);
 // In place: dy becomes dx. dw is assigned

@@ -423,10 +423,11 @@ static void heads_forward(const Model *m, const Projection *p, float *y, Tile t)
 static void heads_backward(const Model *m, const Work *w, const Projection *p, float *dy, Tile t)
 {
     size_t D = m->shape.D, H = p->id == WQ ? m->shape.H : 0, out = p->out;
-    float *dy_t = dy + t.n * out, *dw = w->dqk_tiles + t.i * 2 * D, eps = m->config.norm_eps;
+    float *dy_t = dy + t.n * out, eps = m->config.norm_eps;
     const float *x = p->linear + t.n * out;
     if (!m->config.no_rope[p->layer]) rope(dy_t, out, m->cos_sin, p->position + t.n, t.R, p->heads, D, -1);
     if (!m->config.qk_norm) return;
+    float *dw = w->dqk_tiles + t.i * 2 * D;
     head_norm_backward(dy_t, dw, x, out, model_param(m, Q_NORM, p->layer), eps, t.R, H, D);
     head_norm_backward(dy_t + H * D, dw + D, x + H * D, out, model_param(m, K_NORM, p->layer), eps, t.R, p->heads - H,
                        D);

@@ -1,9 +1,10 @@
-// Families of models: small folders by transformers, with its losses, gradients and texts. tests/oracle/families.py made
-// tests/fixtures/families; the folders of ../shared are the same in kind.
+// Families of models: small folders by transformers, with its losses, gradients and texts. tests/oracle/families.py
+// made tests/fixtures/families; the folders of ../shared are the same in kind.
 #include "records.h"
 
 #include "../model/checkpoint.h"
-#include "../model/lora.h"
+#include "../model/diagnose.h"
+#include "../model/peft.h"
 #include "../model/sample.h"
 
 static const char *const fixtures[] = {"qwen2", "qwen3", "qwen3_bias", "smollm3"};
@@ -95,7 +96,8 @@ static double gradient(Folder *f)
 // In Hugging Face's order: a pair's numbers stand in the two halves of its head.
 static float *in_halves(const Config *c, TensorId id, const float *pairs)
 {
-    size_t n = tensor_size(c, id), D = (size_t)c->head_dim, width = tensor_table[id].rows == SIZE_ONE ? 1 : (size_t)c->dim;
+    size_t n = tensor_size(c, id), D = (size_t)c->head_dim;
+    size_t width = tensor_table[id].rows == SIZE_ONE ? 1 : (size_t)c->dim;
     float *halves = mem_alloc(n, sizeof *halves);
     memcpy(halves, pairs, n * sizeof *pairs);
     for (size_t r = 0; tensor_table[id].heads_of_pairs && r < n / width; r++) {
@@ -238,6 +240,104 @@ static void checkpointing_and_accumulation_change_nothing(void)
     }
 }
 
+// In a model whose products are cut into several pieces, with each of the families' tensors.
+static void any_number_of_threads_gives_the_same_bits(void)
+{
+    Config c = {.dim = 96, .hidden_dim = 200, .n_layers = 3, .n_heads = 6, .n_kv_heads = 2, .head_dim = 20,
+                .vocab_size = 300, .seq_len = 300, .rope_theta = 1e4f, .norm_eps = 1e-6f, .qkv_bias = true,
+                .o_bias = true, .qk_norm = true, .no_rope = {[1] = true}};
+    Folder f = {.longest = 300};
+    Err e;
+    must(model_init(&f.model, &c, &e) && model_init_grads(&f.model, &e), &e);
+    model_randomize(&f.model, 3);
+    must(batch_init(&f.batch, (BatchSize){.tokens = 1500, .rows = 5, .targets = MAX_TOKENS}, &e), &e);
+    for (Batch *b = &f.batch; b->N < 1500; b->N++) {
+        b->ids[b->N] = (int)(b->N * 7 % 300);
+        if (b->N % 300 == 299) b->starts[++b->S] = b->N + 1;
+        if (b->N % 4 || b->N % 300 == 299) continue;
+        b->at[b->M] = b->N;
+        b->target[b->M] = (int)(b->N % 300);
+        b->weight[b->M++] = 1;
+    }
+    float *first = mem_alloc(f.model.n_params, sizeof *first);
+    double loss = 0;
+    for (int threads = 1; threads <= 4; threads++) {
+        ops_init(threads);
+        work_of(&f, WORK_GRADIENT);
+        double got = gradient(&f);
+        if (threads == 1) memcpy(first, f.model.grads, f.model.n_params * sizeof *first), loss = got;
+        CHECK_MSG(got == loss && memcmp(first, f.model.grads, f.model.n_params * sizeof *first) == 0, "%d threads",
+                  threads);
+    }
+    ops_init(0);
+    free(first);
+    work_free(&f.work);
+    batch_free(&f.batch);
+    model_free(&f.model);
+}
+
+// PEFT's on all linears, beside biases and under norms of heads.
+static void adapters_are_pefts(void)
+{
+    static const char *const names[] = {"qwen2", "qwen3_bias"};
+    for (size_t i = 0; i < 2; i++) {
+        Path base = path_in("tests/fixtures/families", names[i]), dir = path_in(base.text, "adapter");
+        Folder f = folder_open(base.text);
+        Err e;
+        cJSON *want = json_load(path_in(dir.text, "expected.json").text, &e);
+        must(want && adapter_load(&f.model, dir.text, true, &e), &e);
+        free(f.model.grads);
+        must(model_init_grads(&f.model, &e), &e);
+        double loss = gradient(&f);
+        CHECK_MSG(fabs(loss - json_get(want, "loss")->valuedouble) < 1e-5 * loss, "%s: loss %.9g", names[i], loss);
+        int n = 0;
+        for (size_t k = 0; k < f.model.shape.L * N_TENSORS; k++) {
+            const Lora l = f.model.adapter->lora[k];
+            const size_t begin[] = {l.a, l.b, f.model.adapter->lora[k + 1].a};
+            for (int part = 0; l.r && part < 2; part++, n++) {
+                char name[128];
+                double sum = 0;
+                for (size_t g = begin[part]; g < begin[part + 1]; g++) sum += pow((double)f.model.grads[g], 2);
+                lora_name(k, "AB"[part], name);
+                const cJSON *norm = json_get(json_get(want, "gradient_norms"), name);
+                CHECK_MSG(norm && fabs(sqrt(sum) - norm->valuedouble) < 1e-5 * norm->valuedouble, "%s: %s: %g",
+                          names[i], name, sqrt(sum));
+            }
+        }
+        CHECK(n == cJSON_GetArraySize(json_get(want, "gradient_norms")) && n == 2 * 7 * 2);
+        model_merge(&f.model);
+        free(f.model.grads);
+        must(model_init_grads(&f.model, &e), &e);
+        loss = gradient(&f);
+        CHECK_MSG(fabs(loss - json_get(want, "merged_loss")->valuedouble) < 1e-5 * loss, "%s: %.9g", names[i], loss);
+        cJSON_Delete(want);
+        folder_close(&f);
+    }
+}
+
+// Weights, and a forward, that are not finite.
+static void bad_numbers_are_found(void)
+{
+    static const struct { TensorId id; const char *place; } cases[] = {
+        {BQ, "layer 1: queries, keys and values"}, {BV, "layer 1: queries, keys and values"},
+        {BO, "layer 1: attention output (o_proj)"}, {Q_NORM, "layer 1: q_norm, k_norm, scores"},
+        {K_NORM, "layer 1: q_norm, k_norm, scores"}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        Folder f = folder_open("tests/fixtures/families/qwen3_bias");
+        Place place = {""};
+        char name[96];
+        CHECK(!diagnose_weights(&f.model, &place) && !diagnose_forward(&f.model, &f.work, &f.batch, f.loss, &place));
+        model_param(&f.model, cases[i].id, 1)[0] = NAN;
+        CHECK(diagnose_forward(&f.model, &f.work, &f.batch, f.loss, &place));
+        CHECK_STR(place.text, cases[i].place);
+        tensor_hf_name(cases[i].id, 1, name);
+        CHECK(diagnose_weights(&f.model, &place) && strstr(place.text, name));
+        gradient(&f);
+        CHECK(diagnose_gradients(&f.model, &place));
+        folder_close(&f);
+    }
+}
+
 // Through a folder and back.
 static void folders_come_back(void)
 {
@@ -251,7 +351,8 @@ static void folders_come_back(void)
         CHECK(memcmp(again.cos_sin, m.cos_sin, (size_t)m.config.seq_len * m.shape.D * 4) == 0);
         CHECK(memcmp(again.config.no_rope, m.config.no_rope, sizeof m.config.no_rope) == 0);
         CHECK(again.config.family == m.config.family && again.config.norm_eps == m.config.norm_eps);
-        CHECK_FAILS(formats[FORMAT_BIN].save(&m, temp_path("m.bin"), NULL, &e), e, families[m.config.family].architecture);
+        CHECK_FAILS(formats[FORMAT_BIN].save(&m, temp_path("m.bin"), NULL, &e), e,
+                    families[m.config.family].architecture);
         model_free(&m);
         model_free(&again);
     }
@@ -271,10 +372,11 @@ static void absent_keys_have_the_familys_defaults(void)
         const cJSON *means = json_get(one, "means");
         char *text = cJSON_PrintUnformatted(json_get(one, "config"));
         Config c;
-        bool no_rope[4] = {0};
+        bool no_rope[MAX_LAYERS] = {0};
         if (!CHECK_MSG(config_from_json(&c, json_get(one, "config"), "test", &e), "%s: %s", text, e.text)) continue;
         int window = (int)number(means, "sliding_window"), most = (int)number(means, "max_position_embeddings");
         cJSON_ArrayForEach(v, json_get(means, "no_rope")) no_rope[v->valueint] = true;
+        CHECK_MSG(params_count(&c) == (size_t)number(means, "parameters"), "%s: %zu numbers", text, params_count(&c));
         CHECK_MSG(c.n_kv_heads == (int)number(means, "num_key_value_heads"), "%s: %d", text, c.n_kv_heads);
         CHECK_MSG(c.head_dim == (int)number(means, "head_dim"), "%s: %d", text, c.head_dim);
         CHECK_MSG(c.seq_len == (window ? window : most) && c.windowed == (window > 0), "%s: %d", text, c.seq_len);
@@ -293,8 +395,7 @@ static void bad_keys_are_refused(void)
 {
     static const struct { const char *keys, *message; } bad[] = {
         {"'model_type': 'gemma3'", "model_type: expected one of llama, mistral, qwen2, qwen3, smollm3, found gemma3"},
-        {"'architectures': ['Qwen3MoeForCausalLM']", "Qwen2ForCausalLM, Qwen3ForCausalLM, SmolLM3ForCausalLM, found Qwen3M"},
-        {"'architectures': ['Qwen2ForCausalLM'], 'model_type': 'llama'", "expected LlamaForCausalLM, which model_type llama"},
+        {"'architectures': ['Qwen3MoeForCausalLM']", "Qwen3ForCausalLM, SmolLM3ForCausalLM, found Qwen3MoeForCausalLM"},
         {"'model_type': 'smollm3', 'no_rope_layers': [1, 0, 1]", "0 or 1 for each of 4 layers, found nothing"},
         {"'model_type': 'smollm3', 'no_rope_layers': [1, 0, 2, 1]", "0 or 1 for each of 4 layers, found 2"},
         {"'model_type': 'smollm3', 'no_rope_layers': {'a': 1}", "0 or 1 for each of 4 layers, found nothing"},
@@ -303,7 +404,8 @@ static void bad_keys_are_refused(void)
         {"'layer_types': ['full_attention', 'linear_attention']", "layer_types: expected full_attention or sliding_at"},
         {"'layer_types': [7]", "layer_types: expected full_attention or sliding_attention, found a number"},
         {"'layer_types': ['sliding_attention']", "sliding_window: expected a whole number from 1"},
-        {"'model_type': 'qwen2', 'use_sliding_window': true, 'sliding_window': 0, 'max_window_layers': 0", "sliding_window"},
+        {"'model_type': 'qwen2', 'use_sliding_window': true, 'sliding_window': 0, 'max_window_layers': 0",
+         "sliding_window: expected a whole number from 1 to 2147483647, found 0"},
         {"'model_type': 'qwen2', 'max_window_layers': -1", "max_window_layers: expected a whole number"},
         {"'model_type': 'qwen2', 'use_sliding_window': 'yes'", "use_sliding_window: expected true or false"},
         {"'model_type': 'qwen3', 'head_dim': 7", "head_dim: expected an even number, found 7"},
@@ -330,6 +432,9 @@ int main(void)
     RUN(losses_gradients_and_texts_are_transformers);
     RUN(so_are_those_of_other_folders);
     RUN(checkpointing_and_accumulation_change_nothing);
+    RUN(any_number_of_threads_gives_the_same_bits);
+    RUN(adapters_are_pefts);
+    RUN(bad_numbers_are_found);
     RUN(folders_come_back);
     RUN(absent_keys_have_the_familys_defaults);
     RUN(bad_keys_are_refused);

@@ -182,8 +182,24 @@ static void a_mistral_without_a_window(void)
     CHECK(run("eval %s --max_length=5000", temp_path("config.json")) == 0 && !strstr(output, "max_length"));
     CHECK(run("eval %s --max_length=40000", temp_path("config.json")) == 0);
     output_has("max_length 40000 is cut to the model's max_position_embeddings, 32768");
+    change("config.json", "{'sliding_window': 20}");       // the row has 21 tokens
+    refused(command("eval %s", temp_path("config.json")), "row.jsonl:1: expected at most 20 tokens",
+            "the model's sliding_window", "max_length=20 cuts such rows");
+    CHECK(run("eval %s --max_length=20", temp_path("config.json")) == 0);
+    CHECK(run("eval %s --max_length=21", temp_path("config.json")) == 1);
+    change("config.json", "{'sliding_window': 21}");
+    CHECK(run("eval %s", temp_path("config.json")) == 0);
     change("config.json", "{'sliding_window': 0}");
     refused(command("eval %s", temp_path("config.json")), "config.json: sliding_window", "found 0", NULL);
+}
+
+// As in PEFT.
+static void a_smollm3_has_no_default_targets(void)
+{
+    static const char lora[] = "%s --model_name_or_path=tests/fixtures/families/smollm3 --use_peft=true "
+                               "--tokenizer_name_or_path=model/tiny --output_dir=%s";
+    refused(command(lora, temp_path("config.json"), temp_path("out")), "lora_target_modules: there is no default for ",
+            "smollm3", "all-linear");
 }
 
 static void keys_of_model_init(void)
@@ -579,6 +595,7 @@ int main(void)
     RUN(rope_settings_in_several_places);
     RUN(a_head_of_its_own_is_used);
     RUN(a_mistral_without_a_window);
+    RUN(a_smollm3_has_no_default_targets);
     RUN(keys_of_model_init);
     RUN(an_adapter_beside_a_model);
     RUN(links_that_lead_nowhere);

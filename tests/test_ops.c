@@ -307,6 +307,66 @@ static void rmsnorm(void)
     free_kept();
 }
 
+// The norm of each head is the norm of a row. What is right of the heads stays as it is.
+static void check_head_norm(size_t N, size_t heads, size_t D)
+{
+    size_t stride = heads * D + 5, rows = N * heads;
+    float *x = random_floats(N * stride), *dy = random_floats(N * stride), *w = random_floats(D);
+    float *in = floats(rows * D), *y = floats(rows * D), *rstd = floats(rows), *dout = floats(rows * D);
+    float *dx = floats(rows * D), *dw = floats(D), *got = copied(x, N * stride), *got_dw = filled(D, NAN);
+    float *want = copied(x, N * stride), *want_dx = copied(dy, N * stride);
+    for (size_t r = 0; r < rows; r++) {
+        memcpy(in + r * D, x + r / heads * stride + r % heads * D, D * sizeof *in);
+        memcpy(dout + r * D, dy + r / heads * stride + r % heads * D, D * sizeof *in);
+    }
+    rmsnorm_forward(y, rstd, in, w, 1e-6f, rows, D);
+    rmsnorm_backward(dx, dw, NULL, dout, in, w, rstd, rows, D);
+    for (size_t r = 0; r < rows; r++) {
+        memcpy(want + r / heads * stride + r % heads * D, y + r * D, D * sizeof *y);
+        memcpy(want_dx + r / heads * stride + r % heads * D, dx + r * D, D * sizeof *y);
+    }
+    head_norm_forward(got, x, stride, w, 1e-6f, N, heads, D);
+    CHECK(memcmp(got, want, N * stride * sizeof *got) == 0);
+    memcpy(got, x, N * stride * sizeof *got);
+    head_norm_forward(got, got, stride, w, 1e-6f, N, heads, D);           // y may be x
+    CHECK(memcmp(got, want, N * stride * sizeof *got) == 0);
+    head_norm_backward(dy, got_dw, x, stride, w, 1e-6f, N, heads, D);
+    CHECK_CLOSE("head_norm dx", dy, want_dx, N * stride, 1e-7);
+    CHECK_CLOSE("head_norm dw", got_dw, dw, D, 1e-6);
+}
+
+static void head_norm(void)
+{
+    check_head_norm(1, 1, 2);
+    check_head_norm(7, 3, 32);
+    check_head_norm(90, 2, 10);
+    free_kept();
+}
+
+// ---- bias ---------------------------------------------------------------------------------------------------------
+
+// Its gradient is that of a weight whose input is 1.
+static void bias(void)
+{
+    enum { N = 70, C = 19 };
+    float *y = random_floats(N * C), *b = random_floats(C), *before = copied(y, N * C), *want = floats(N * C);
+    float *db = filled(C, NAN), *ones = filled(N, 1), *want_db = floats(C);
+    for (size_t i = 0; i < N * C; i++) want[i] = before[i] + b[i % C];
+    bias_forward(y, b, N, C);
+    CHECK(memcmp(y, want, N * C * sizeof *y) == 0);
+    bias_forward(y, NULL, N, C);
+    CHECK(memcmp(y, want, N * C * sizeof *y) == 0);
+    for (size_t c = 0; c < C; c++) {
+        double sum = 0;
+        for (size_t n = 0; n < N; n++) sum += (double)y[n * C + c];
+        want_db[c] = (float)sum;
+    }
+    WeightGradient gradient = {db, y, ones, N, 1, C};
+    linear_backward_weights(&gradient, 1, 0);
+    CHECK_CLOSE("db", db, want_db, C, 1e-6);
+    free_kept();
+}
+
 // ---- RoPE ---------------------------------------------------------------------------------------------------------
 
 enum { ROPE_N = 9, ROPE_HEADS = 3, ROPE_D = 10, ROPE_STRIDE = 40, ROPE_POSITIONS = 20 };
@@ -731,6 +791,8 @@ int main(void)
     RUN(threads_change_no_bit_of_a_product);
     RUN(embedding);
     RUN(rmsnorm);
+    RUN(head_norm);
+    RUN(bias);
     RUN(rope_turns_each_pair);
     RUN(attention);
     RUN(swiglu);

@@ -100,6 +100,9 @@ bool run_open_adapter(Run *r, const Config *c, Err *e)
     }
     if (ok && o->use_peft && o->model_init)
         ok = fail(e, "use_peft: expected model_name_or_path, a base that is trained already, found model_init");
+    if (ok && !is && o->use_peft && !o->lora_target_modules && c->family == SMOLLM3)        // as in PEFT
+        ok = fail(e, "lora_target_modules: there is no default for model_type %s: give a list of names, or all-linear",
+                  families[c->family].model_type);
     if (ok && !is && o->use_peft) r->peft = mine;
     else cJSON_Delete(mine);
     Adapter *a = ok && r->peft ? adapter_plan(c, r->peft, is ? o->model_name_or_path : "use_peft", e) : NULL;

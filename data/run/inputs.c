@@ -155,6 +155,19 @@ static bool open_data(Run *r, Err *e)
     return true;
 }
 
+// Attention here is full: a row that is longer than the model's window is not cut in silence.
+static bool check_window(const Run *r, const Config *c, Err *e)
+{
+    const Dataset *sets[] = {&r->data, &r->eval_data};
+    if (!c->windowed || (r->options.max_length && r->options.max_length <= c->seq_len)) return true;
+    for (size_t i = 0; i < 2; i++)
+        for (const Example *ex = sets[i]->examples; ex < sets[i]->examples + sets[i]->n; ex++)
+            if (ex->truncated)
+                return fail(e, "%s:%zu: expected at most %d tokens, the model's sliding_window, found more: "
+                               "max_length=%d cuts such rows", sets[i]->file.path, ex->line, c->seq_len, c->seq_len);
+    return true;
+}
+
 bool run_open_inputs(Run *r, bool need_model, Config *c, Err *e)
 {
     const Options *o = &r->options;
@@ -168,7 +181,8 @@ bool run_open_inputs(Run *r, bool need_model, Config *c, Err *e)
     if (need_model && !o->model_init && !checkpoint_config(c, r->base_path, e)) return false;
     if (!run_open_tokenizer(r, o->model_name_or_path, e) || !run_open_template(r, e)) return false;
     if (has_model && (!model_shape(r, c, e) || !run_check_vocabulary(r, c, e))) return false;
-    return make_recipe(r, has_model ? c : NULL, e) && (!has_model || run_open_adapter(r, c, e)) && open_data(r, e);
+    return make_recipe(r, has_model ? c : NULL, e) && (!has_model || run_open_adapter(r, c, e)) && open_data(r, e) &&
+           (!has_model || check_window(r, c, e));
 }
 
 // ---- the model ----------------------------------------------------------------------------------------------------
@@ -183,7 +197,8 @@ const Format *run_format(const Run *r)
 static bool same_shape(const Config *a, const Config *b)
 {
     Shape x = config_shape(a), y = config_shape(b);
-    return memcmp(&x, &y, sizeof x) == 0 && a->seq_len == b->seq_len && a->tied == b->tied;
+    return memcmp(&x, &y, sizeof x) == 0 && a->seq_len == b->seq_len && params_count(a) == params_count(b) &&
+           a->family == b->family && a->tied == b->tied && memcmp(a->no_rope, b->no_rope, sizeof a->no_rope) == 0;
 }
 
 bool run_open_model(const Run *r, Model *m, const Config *c, const char *checkpoint, Err *e)

@@ -5,6 +5,7 @@ gradients that autograd gives in float64, and defaults.json, what transformers r
 import copy, json, os, sys
 import torch, transformers
 from safetensors.torch import save_file
+from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoConfig, AutoModelForCausalLM
 
 SMALL = dict(hidden_size=16, intermediate_size=20, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
@@ -16,6 +17,7 @@ CASES = {
     'qwen3_bias': dict(model_type='qwen3', attention_bias=True, head_dim=6),
     'smollm3': dict(model_type='smollm3', num_hidden_layers=4, no_rope_layers=[1, 0, 1, 0]),
 }
+ADAPTED = ['qwen2', 'qwen3_bias']
 ROWS = [(70, 0.5), (1, 1.0), (9, 1.0), (33, 0.2)]          # tokens, and the part of them that has a label
 
 
@@ -85,6 +87,31 @@ def save_case(folder, name, keys):
             os.chmod(folder + '/' + name, 0o644)
 
 
+def save_adapter(folder):
+    """PEFT's, on all linears of a folder: its loss, its gradients' norms, and the loss once it is merged."""
+    rows = [json.loads(line) for line in open(folder + '/rows.jsonl')]
+    base = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    model = get_peft_model(base, LoraConfig(r=3, lora_alpha=5, target_modules='all-linear', task_type='CAUSAL_LM'))
+    for name, p in model.named_parameters():
+        if p.requires_grad:
+            p.data = torch.randn(p.shape).float() * 0.3
+    model.save_pretrained(folder + '/adapter')
+    os.remove(folder + '/adapter/README.md')
+    path = folder + '/adapter/adapter_config.json'
+    keys = json.load(open(path))
+    keys.update(base_model_name_or_path='..', target_modules=sorted(keys['target_modules']))
+    json.dump(keys, open(path, 'w'), indent=1, sort_keys=True)
+    base = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float64, attn_implementation='eager')
+    model = PeftModel.from_pretrained(base, folder + '/adapter', is_trainable=True).double()
+    loss = mean_loss(model, rows)
+    loss.backward()
+    norms = {n.replace('.default', ''): p.grad.norm().item() for n, p in model.named_parameters() if p.requires_grad}
+    with torch.no_grad():
+        merged = mean_loss(model.merge_and_unload(), rows)
+    json.dump(dict(loss=loss.item(), merged_loss=merged.item(), gradient_norms=norms),
+              open(folder + '/adapter/expected.json', 'w'), indent=1)
+
+
 LLAMA3 = dict(rope_type='llama3', factor=8, low_freq_factor=1, high_freq_factor=4, original_max_position_embeddings=64)
 BARE = dict(hidden_size=64, intermediate_size=8, num_hidden_layers=4, num_attention_heads=32, vocab_size=16)
 WINDOW = dict(use_sliding_window=True, sliding_window=100)
@@ -106,19 +133,33 @@ OTHERS = [                                                 # keys beside BARE
     dict(model_type='qwen3', rope_theta=1e6, rope_parameters=dict(rope_type='default', rope_theta=500.0)),
     dict(model_type='smollm3', rope_parameters=dict(rope_type='default')), dict(model_type='smollm3', rope_scaling={}),
     dict(model_type='qwen3', rope_scaling=LLAMA3, rope_theta=5e5, rope_parameters=dict(rope_theta=300.0)),
-    dict(model_type='smollm3', attention_bias=True),
+    dict(model_type='smollm3', attention_bias=True),       # then the shapes of Qwen2.5-0.5B, Qwen3-0.6B, SmolLM3-3B
+    dict(model_type='qwen2', hidden_size=896, intermediate_size=4864, num_hidden_layers=24, num_attention_heads=14,
+         num_key_value_heads=2, vocab_size=151936, max_window_layers=21, sliding_window=32768,
+         use_sliding_window=False, rope_theta=1e6, tie_word_embeddings=True),
+    dict(model_type='qwen3', hidden_size=1024, intermediate_size=3072, num_hidden_layers=28, num_attention_heads=16,
+         num_key_value_heads=8, head_dim=128, vocab_size=151936, max_window_layers=28, sliding_window=None,
+         use_sliding_window=False, rope_theta=1e6, max_position_embeddings=40960, tie_word_embeddings=True),
+    dict(model_type='smollm3', hidden_size=2048, intermediate_size=11008, num_hidden_layers=36,
+         num_attention_heads=16, num_key_value_heads=4, vocab_size=128256, rope_theta=5e6,
+         max_position_embeddings=65536, sliding_window=None, use_sliding_window=False),
+    dict(model_type='qwen2', architectures=['LlamaForCausalLM']),
 ]
 
 
 def read_by_transformers(keys):
     c = config({**BARE, **keys})
+    c.pad_token_id = None                                  # SmolLM3's is not in so small a vocabulary
+    with torch.device('meta'):
+        parameters = sum(p.numel() for p in AutoModelForCausalLM.from_config(c).parameters())
     slides = c.model_type == 'mistral' or 'sliding_attention' in (getattr(c, 'layer_types', None) or [])
     return dict(
-        num_key_value_heads=c.num_key_value_heads, head_dim=getattr(c, 'head_dim', None) or c.hidden_size // 32,
+        parameters=parameters, num_key_value_heads=c.num_key_value_heads,
+        head_dim=getattr(c, 'head_dim', None) or c.hidden_size // c.num_attention_heads,
         max_position_embeddings=c.max_position_embeddings, tie_word_embeddings=c.tie_word_embeddings,
         rope_theta=c.rope_parameters['rope_theta'], factor=c.rope_parameters.get('factor', 0),
         sliding_window=c.sliding_window if slides and c.sliding_window else 0,
-        no_rope=[i for i in range(4) if not getattr(c, 'no_rope_layers', [1] * 4)[i]],
+        no_rope=[i for i in range(c.num_hidden_layers) if not getattr(c, 'no_rope_layers', [1] * 99)[i]],
         o_bias=bool(getattr(c, 'attention_bias', False)), qkv_bias=c.model_type == 'qwen2' or bool(
             getattr(c, 'attention_bias', False)))
 
@@ -129,6 +170,8 @@ def main(folder):
     transformers.logging.set_verbosity_error()
     for name, keys in CASES.items():
         save_case(folder + '/' + name, name, {**SMALL, **keys})
+        if name in ADAPTED:
+            save_adapter(folder + '/' + name)
     with open(folder + '/defaults.json', 'w') as f:
         lines = [json.dumps(dict(config={**BARE, **keys}, means=read_by_transformers(keys))) for keys in OTHERS]
         f.write('[' + ',\n '.join(lines) + ']\n')
