@@ -412,7 +412,7 @@ void swiglu_backward(float *gu, float *y, size_t N, size_t F)
 // ---- loss ---------------------------------------------------------------------------------------------------------
 
 // (If it is inlined, clang does not vectorize the loop that comes after it.)
-__attribute__((noinline)) static float row_max(const float *x, size_t n)
+__attribute__((noinline)) float row_max(const float *x, size_t n)
 {
     Lanes lanes = x[0] - (Lanes){0};
     float max = x[0];

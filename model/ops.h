@@ -149,6 +149,8 @@ void swiglu_forward(float *y, const float *gu, size_t N, size_t F);  // (N, F), 
 // In place: gu becomes its own gradient; y comes as dy, and becomes what it was in the forward.
 void swiglu_backward(float *gu, float *y, size_t N, size_t F);
 
+float row_max(const float *x, size_t n);                   // numbers that are none are passed over
+
 // What the loss knows about one target token: -log p(target); what is trained; of p, in nats; 1 and how many logits are
 // larger than the target's (a NaN counts as larger); the only argmax.
 typedef struct { float nll, loss, entropy; int rank; bool correct; } TokenLoss;

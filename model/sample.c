@@ -214,9 +214,7 @@ int sampler_choose(Sampler *s, float temperature, float top_p, Rng *rng)
     size_t V = s->model->shape.V, best = 0;
     float *p = s->logits;
     double sum = 0, seen = 0;
-    float max = p[0];
-#pragma omp simd reduction(max : max)
-    for (size_t i = 1; i < V; i++) max = p[i] > max ? p[i] : max;
+    float max = row_max(p, V);
     while (best + 1 < V && p[best] != max) best++;
     if (temperature == 0) return (int)best;
 #pragma omp simd reduction(+ : sum)

@@ -113,8 +113,7 @@ static void test_the_message_offers_it(void)
     template_free((Template *)r.template);
 }
 
-// A token as one character, a dot where it has no label: $ is </s>, and _ the blank that stands before all text and after
-// each </s>.
+// A token as one character, a dot where it has no label: $ is </s>, _ the blank before the text and behind each </s>.
 static const char *learned(const Example *ex)
 {
     static char out[256];

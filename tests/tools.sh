@@ -155,7 +155,7 @@ else races; fi
 # the loop's or the first one of its body.
 scalar_loops() {
     compiler=$1 remarks=$2 march=$3 left=0
-    for source in model/attention.c model/ops.c model/optim.c; do
+    for source in model/attention.c model/ops.c model/optim.c model/sample.c; do
         $compiler $FLAGS -fopenmp -O3 -march="$march" $remarks -c -o /dev/null $source 2>&1 |
             grep -E 'loop vectorized|vectorized loop' | cut -d: -f2 | sort -un >$logs/vectorized
         for line in $(grep -n 'omp simd' $source | cut -d: -f1); do

@@ -80,6 +80,11 @@ void fuzz_rows(const char *data, size_t size)
     recipe.template = strange;
     recipe.prompt_loss_weight = 0.5f;
     read_rows(path, &recipe);
+    recipe.split_turns = true;
+    read_rows(path, &recipe);
+    recipe.template = with;
+    recipe.prompt_loss_weight = 0;
+    read_rows(path, &recipe);
 }
 
 HARNESS(fuzz_rows)

@@ -4,7 +4,7 @@ transformers comes to.
 
 A turn is messages[:i + 1], rendered by apply_chat_template. The prompt is messages[:i] with a generation prompt; what
 the turn has more is learned: from the token that has its first character to the one that has its last. Where the
-template has generation blocks, return_assistant_tokens_mask says it, and of the mask what lies behind the prompt counts.
+template has generation blocks, return_assistant_tokens_mask says it, and what lies behind the prompt counts.
 
 usage, with the Python of tests/oracle/venv.sh: split_turns.py >tests/fixtures/split_turns.jsonl
 Cases with Qwen3's template read it from ../shared; here stand their results only."""
@@ -12,9 +12,11 @@ import json
 from transformers import PreTrainedTokenizerFast
 
 # A small template that, as Qwen3's does, drops what earlier answers thought.
-REWRITES = """{% set ns = namespace(last=-1) %}{% for m in messages %}{% if m.role == 'user' %}{% set ns.last = loop.index0 %}
-{%- endif %}{% endfor %}{% for m in messages %}{% if m.role == 'assistant' %}<|assistant|>GENERATION
-{%- if loop.index0 > ns.last %}{{ m.content }}{% else %}{{ m.content.split('/think ')[-1] }}{% endif %}<|end|>ENDGENERATION
+REWRITES = """{% set ns = namespace(last=-1) %}
+{%- for m in messages %}{% if m.role == 'user' %}{% set ns.last = loop.index0 %}{% endif %}{% endfor %}
+{%- for m in messages %}{% if m.role == 'assistant' %}<|assistant|>GENERATION
+{%- if loop.index0 > ns.last %}{{ m.content }}{% else %}{{ m.content.split('/think ')[-1] }}{% endif -%}
+<|end|>ENDGENERATION
 {%- else %}<|{{ m.role }}|>{{ m.content }}<|end|>{% endif %}{% endfor %}
 {%- if add_generation_prompt %}<|assistant|>{% endif %}"""
 PLAIN = REWRITES.replace("ENDGENERATION", "").replace("GENERATION", "")
@@ -37,7 +39,8 @@ LARGE = [chat("2+2?", "<think>\nEasy sum.\n</think>\n\nFour", "And 3+3?", "<thin
           {"role": "assistant", "content": "", "reasoning_content": "A tool can add.", "tool_calls": [CALL]},
           {"role": "tool", "content": "5"},
           {"role": "assistant", "content": "Five.", "reasoning_content": "So it is."},
-          {"role": "user", "content": "Thanks"}, {"role": "assistant", "content": "Welcome.", "reasoning_content": "Bye."}]]
+          {"role": "user", "content": "Thanks"},
+          {"role": "assistant", "content": "Welcome.", "reasoning_content": "Bye."}]]
 
 
 def turns(tokenizer, template, messages):
