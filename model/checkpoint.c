@@ -138,30 +138,24 @@ const Family families[N_FAMILIES] = {
     [SMOLLM3] = {"smollm3", "SmolLM3ForCausalLM", .seq_len = 32768,  .rope_theta = 2e6, .n_kv_heads = 4, .tied = true},
 };
 
-// The family that a key names, by its model_type or its architecture; N_FAMILIES where the key says nothing.
-static bool find_family(FamilyId *id, const char *key, const char *name, bool is_type, Err *e)
-{
-    Buf known = {0};
-    for (*id = 0; name && *id < N_FAMILIES; ++*id) {
-        const char *its = is_type ? families[*id].model_type : families[*id].architecture;
-        if (strcmp(its, name) == 0) break;
-        buf_addf(&known, "%s%s", *id ? ", " : "", its);
-    }
-    bool ok = !name || *id < N_FAMILIES || fail(e, "%s: expected one of %s, found %s", key, known.data, name);
-    if (!name) *id = N_FAMILIES;
-    buf_free(&known);
-    return ok;
-}
-
-// model_type comes first, as in transformers.
+// The family that model_type names, or else architectures: that is the order of transformers.
 static bool get_family(Config *c, const cJSON *json, Err *e)
 {
-    const cJSON *list = json_get(json, "architectures");
-    const char *name = cJSON_IsArray(list) ? cJSON_GetStringValue(list->child) : NULL;
-    FamilyId by_name;
-    if (!find_family(&by_name, "architectures", name, false, e) ||
-        !find_family(&c->family, "model_type", json_string(json, "model_type"), true, e)) return false;
-    if (c->family == N_FAMILIES) c->family = by_name == N_FAMILIES ? LLAMA : by_name;
+    static const char *const keys[] = {"architectures", "model_type"};
+    const cJSON *list = json_get(json, keys[0]);
+    const char *names[] = {cJSON_IsArray(list) ? cJSON_GetStringValue(list->child) : NULL, json_string(json, keys[1])};
+    for (size_t i = 0; i < 2; i++) {
+        Buf known = {0};
+        bool found = !names[i];
+        for (FamilyId f = 0; !found && f < N_FAMILIES; f++) {
+            const char *its = i ? families[f].model_type : families[f].architecture;
+            if ((found = strcmp(its, names[i]) == 0)) c->family = f;
+            buf_addf(&known, "%s%s", f ? ", " : "", its);
+        }
+        if (!found) fail(e, "%s: expected one of %s, found %s", keys[i], known.data, names[i]);
+        buf_free(&known);
+        if (!found) return false;
+    }
     return true;
 }
 
@@ -220,15 +214,14 @@ static bool get_no_rope(Config *c, const cJSON *json, Err *e)
     static const char key[] = "no_rope_layers", interval_key[] = "no_rope_layer_interval";
     const cJSON *list = json_get(json, key), *v = cJSON_IsArray(list) ? list->child : NULL;
     bool listed = !json_is_absent(list);
-    int interval = 0;
+    int n = c->n_layers, interval = 0;
     char room[32];
     if (c->family != SMOLLM3)
         return !listed || fail(e, "%s: expected none for model_type %s", key, families[c->family].model_type);
     if (!get_size(&interval, json, interval_key, 4, e)) return false;
-    for (int l = 0; l < c->n_layers; l++, v = v ? v->next : NULL) {
+    for (int l = 0; l < n; l++, v = v ? v->next : NULL) {
         if (listed && !json_is_int(v, 0, 1))
-            return fail(e, "%s: expected 0 or 1 for each of %d layers, found %s", key, c->n_layers,
-                        json_found(v, room));
+            return fail(e, "%s: expected 0 or 1 for each of %d layers, found %s", key, n, json_found(v, room));
         c->no_rope[l] = listed ? v->valuedouble == 0 : (l + 1) % interval == 0;
     }
     return true;
@@ -245,10 +238,10 @@ static bool get_window(Config *c, const cJSON *json, Err *e)
         !json_get_int(&first, json, NULL, "max_window_layers", 0, INT32_MAX, 28, e)) return false;
     cJSON_ArrayForEach(v, types) {
         const char *type = cJSON_GetStringValue(v);
-        if (!type || (strcmp(type, "full_attention") != 0 && strcmp(type, "sliding_attention") != 0))
-            return fail(e, "layer_types: expected full_attention or sliding_attention, found %s",
-                        type ? type : json_kind(v));
-        slides |= *type == 's';
+        bool full = type && strcmp(type, "full_attention") == 0, part = type && strcmp(type, "sliding_attention") == 0;
+        const char *what = type ? type : json_kind(v);
+        if (!full && !part) return fail(e, "layer_types: expected full_attention or sliding_attention, found %s", what);
+        slides |= part;
     }
     bool qwen = c->family == QWEN2 || c->family == QWEN3;
     for (int l = 0; use && !listed && l < c->n_layers; l++) slides |= qwen ? l >= first : c->no_rope[l];

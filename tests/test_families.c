@@ -4,6 +4,7 @@
 
 #include "../model/checkpoint.h"
 #include "../model/diagnose.h"
+#include "../model/optim.h"
 #include "../model/peft.h"
 #include "../model/sample.h"
 
@@ -311,6 +312,30 @@ static void adapters_are_pefts(void)
     }
 }
 
+// As in transformers' Trainer: weight decay is for matrices.
+static void norms_and_biases_do_not_decay(void)
+{
+    Folder f = folder_open("tests/fixtures/families/qwen3_bias");
+    Model *m = &f.model;
+    Optim o = {.id = OPTIM_SGD, .weight_decay = 0.5f};
+    Err e;
+    float *before = mem_alloc(m->n_params, sizeof *before);
+    memcpy(before, m->params, m->n_params * sizeof *before);
+    memset(m->grads, 0, m->n_params * sizeof *before);
+    must(optim_init(&o, m->n_params, &e), &e);
+    optim_step(&o, m, 0.5, 1);
+    for (TensorId id = 0; id < N_TENSORS; id++)
+        for (size_t l = 0, at; l < tensor_count(&m->config, id); l++) {
+            bool vector = strstr(tensor_table[id].hf_name, "norm") || strstr(tensor_table[id].hf_name, "bias");
+            at = tensor_offset(&m->config, id, l);
+            CHECK_MSG(fabsf(m->params[at] - before[at] * (vector ? 1 : 0.75f)) <= 1e-6f * fabsf(before[at]), "%s",
+                      tensor_table[id].name);
+        }
+    optim_free(&o);
+    free(before);
+    folder_close(&f);
+}
+
 // Weights, and a forward, that are not finite.
 static void bad_numbers_are_found(void)
 {
@@ -368,10 +393,11 @@ static void absent_keys_have_the_familys_defaults(void)
         const cJSON *means = json_get(one, "means");
         char *text = cJSON_PrintUnformatted(json_get(one, "config"));
         Config c;
-        bool no_rope[4] = {0};
+        bool no_rope[MAX_LAYERS] = {0};
         if (!CHECK_MSG(config_from_json(&c, json_get(one, "config"), "test", &e), "%s: %s", text, e.text)) continue;
         int window = (int)number(means, "sliding_window"), most = (int)number(means, "max_position_embeddings");
         cJSON_ArrayForEach(v, json_get(means, "no_rope")) no_rope[v->valueint] = true;
+        CHECK_MSG(params_count(&c) == (size_t)number(means, "parameters"), "%s: %zu numbers", text, params_count(&c));
         CHECK_MSG(c.n_kv_heads == (int)number(means, "num_key_value_heads"), "%s: %d", text, c.n_kv_heads);
         CHECK_MSG(c.head_dim == (int)number(means, "head_dim"), "%s: %d", text, c.head_dim);
         CHECK_MSG(c.seq_len == (window ? window : most) && c.windowed == (window > 0), "%s: %d", text, c.seq_len);
@@ -429,6 +455,7 @@ int main(void)
     RUN(checkpointing_and_accumulation_change_nothing);
     RUN(any_number_of_threads_gives_the_same_bits);
     RUN(adapters_are_pefts);
+    RUN(norms_and_biases_do_not_decay);
     RUN(bad_numbers_are_found);
     RUN(folders_come_back);
     RUN(absent_keys_have_the_familys_defaults);

@@ -133,19 +133,33 @@ OTHERS = [                                                 # keys beside BARE
     dict(model_type='qwen3', rope_theta=1e6, rope_parameters=dict(rope_type='default', rope_theta=500.0)),
     dict(model_type='smollm3', rope_parameters=dict(rope_type='default')), dict(model_type='smollm3', rope_scaling={}),
     dict(model_type='qwen3', rope_scaling=LLAMA3, rope_theta=5e5, rope_parameters=dict(rope_theta=300.0)),
-    dict(model_type='smollm3', attention_bias=True), dict(model_type='qwen2', architectures=['LlamaForCausalLM']),
+    dict(model_type='smollm3', attention_bias=True),       # then the shapes of Qwen2.5-0.5B, Qwen3-0.6B, SmolLM3-3B
+    dict(model_type='qwen2', hidden_size=896, intermediate_size=4864, num_hidden_layers=24, num_attention_heads=14,
+         num_key_value_heads=2, vocab_size=151936, max_window_layers=21, sliding_window=32768,
+         use_sliding_window=False, rope_theta=1e6, tie_word_embeddings=True),
+    dict(model_type='qwen3', hidden_size=1024, intermediate_size=3072, num_hidden_layers=28, num_attention_heads=16,
+         num_key_value_heads=8, head_dim=128, vocab_size=151936, max_window_layers=28, sliding_window=None,
+         use_sliding_window=False, rope_theta=1e6, max_position_embeddings=40960, tie_word_embeddings=True),
+    dict(model_type='smollm3', hidden_size=2048, intermediate_size=11008, num_hidden_layers=36,
+         num_attention_heads=16, num_key_value_heads=4, vocab_size=128256, rope_theta=5e6,
+         max_position_embeddings=65536, sliding_window=None, use_sliding_window=False),
+    dict(model_type='qwen2', architectures=['LlamaForCausalLM']),
 ]
 
 
 def read_by_transformers(keys):
     c = config({**BARE, **keys})
+    c.pad_token_id = None                                  # SmolLM3's is not in so small a vocabulary
+    with torch.device('meta'):
+        parameters = sum(p.numel() for p in AutoModelForCausalLM.from_config(c).parameters())
     slides = c.model_type == 'mistral' or 'sliding_attention' in (getattr(c, 'layer_types', None) or [])
     return dict(
-        num_key_value_heads=c.num_key_value_heads, head_dim=getattr(c, 'head_dim', None) or c.hidden_size // 32,
+        parameters=parameters, num_key_value_heads=c.num_key_value_heads,
+        head_dim=getattr(c, 'head_dim', None) or c.hidden_size // c.num_attention_heads,
         max_position_embeddings=c.max_position_embeddings, tie_word_embeddings=c.tie_word_embeddings,
         rope_theta=c.rope_parameters['rope_theta'], factor=c.rope_parameters.get('factor', 0),
         sliding_window=c.sliding_window if slides and c.sliding_window else 0,
-        no_rope=[i for i in range(4) if not getattr(c, 'no_rope_layers', [1] * 4)[i]],
+        no_rope=[i for i in range(c.num_hidden_layers) if not getattr(c, 'no_rope_layers', [1] * 99)[i]],
         o_bias=bool(getattr(c, 'attention_bias', False)), qkv_bias=c.model_type == 'qwen2' or bool(
             getattr(c, 'attention_bias', False)))
 
