@@ -350,6 +350,7 @@ static void unknown_tokenizers_are_refused_by_name(void)
          "bos_token_id: expected a whole number from 0 to 276"},
         {false, {"tokenizer.ggml.bos_token_id", N_GGUF_TYPES, 0, NULL},
          "bos_token_id: expected a token, as it is to be added"},
+        {true, {"tokenizer.ggml.remove_extra_whitespaces", GGUF_BOOL, 1, NULL}, "whitespaces: true is not supported"},
         {true, {"tokenizer.ggml.add_bos_token", GGUF_U32, 1, NULL}, "add_bos_token: expected true or false"},
     };
     Err e;

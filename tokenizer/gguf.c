@@ -126,10 +126,10 @@ static bool read_tokens(Vocab *v, cJSON *added, Scored *scored, size_t *n_scored
 static bool read_config(cJSON *root, cJSON *config, const Vocab *v, const cJSON *k, bool spm, bool add_bos, Err *e)
 {
     cJSON *processor = member(root, "post_processor"), *list = cJSON_AddArrayToObject(config, "chat_template");
-    bool add[2], prefix;
-    if (!json_get_flag(&add[0], k, NULL, KEY("add_bos_token"), add_bos, e) ||
-        !json_get_flag(&add[1], k, NULL, KEY("add_eos_token"), false, e) ||
-        !json_get_flag(&prefix, k, NULL, KEY("add_space_prefix"), true, e)) return false;
+    static const char *const flags[] = {KEY("add_bos_token"), KEY("add_eos_token"), KEY("add_space_prefix")};
+    bool add[3];
+    for (int i = 0; i < 3; i++)
+        if (!json_get_flag(&add[i], k, NULL, flags[i], i == 0 ? add_bos : i == 2, e)) return false;
     for (int i = 0; i < N_NAMED; i++) {
         int n = (int)v->n_ids, id, absent = spm && named[i].absent < n ? named[i].absent : -1;
         if (!json_get_int(&id, k, NULL, named[i].key, 0, n - 1, absent, e)) return false;
@@ -140,12 +140,15 @@ static bool read_config(cJSON *root, cJSON *config, const Vocab *v, const cJSON 
         if (text) cJSON_AddStringToObject(config, named[i].name, text);
     }
     if (spm) put(member(root, "model"), "unk_token", NULL, cJSON_Duplicate(member(config, "unk_token"), true));
-    if (spm && !prefix) {
+    if (spm && !add[2]) {
         cJSON_DeleteItemFromArray(member(member(root, "normalizer"), "normalizers"), 0);
         cJSON_DeleteItemFromArray(member(member(root, "decoder"), "decoders"), 3);
     }
     for (const cJSON *t = k->child; t; t = t->next) {
         const char *name = t->string + strnlen(t->string, strlen(TEMPLATE));
+        bool on = cJSON_IsTrue(t) && strncmp(t->string, KEY(""), strlen(KEY(""))) == 0;
+        for (size_t i = 0; i < 3; i++) on &= strcmp(t->string, flags[i]) != 0;
+        if (on) return fail(e, "%s: true is not supported", t->string);
         bool is = strncmp(t->string, TEMPLATE, strlen(TEMPLATE)) == 0 && (!*name || *name == '.');
         if (!is || !cJSON_IsString(t)) continue;
         cJSON *item = cJSON_CreateObject();
