@@ -7,10 +7,10 @@ status=0
 say() { echo "check: $*"; status=1; }
 
 # room, most lines of .c and .h (the generated unicode.c apart), headers that it may include from other rooms
-rooms='model         5800
+rooms='model         7800
 tokenizer     3960  model/base.h model/gguf.h
 data/template 3700  model/base.h tokenizer/unicode.h
-data/rows     1800  model/base.h model/transformer.h tokenizer/tokenizer.h data/template/template.h
+data/rows     2800  model/base.h model/transformer.h tokenizer/tokenizer.h data/template/template.h
 data/run      3760  model/* tokenizer/tokenizer.h data/template/template.h data/rows/*
 data/report   3380  model/* tokenizer/tokenizer.h data/template/template.h data/rows/* data/run/*
 .             520   model/* tokenizer/tokenizer.h data/template/template.h data/rows/* data/run/* data/report/*'
