@@ -279,7 +279,7 @@ static void check_curves(void)
         "eval_assistant_gradient_share", "eval_gradient_cosine", "eval_assistant_gradient_norm",
         "eval_prompt_gradient_norm", "loss"};
     for (int arm = 0; arm < 2; arm++) {
-        char id[8], plot[16];
+        char id[16], plot[32];
         snprintf(id, sizeof id, "arm%d", arm);
         snprintf(plot, sizeof plot, "roles-%s", id);
         for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
