@@ -347,7 +347,8 @@ static void check_cases(void)
     int row = 6 + atoi(p + strlen("The user's tokens in held-out row "));       // 6 rows are trained on
     char arguments[1024];
     snprintf(arguments, sizeof arguments, "inspect %s --dataset_name=%s --model_init=null "
-             "--model_name_or_path=%s/numbers/weight-0/seed-42/model.bin --row=%d", temp_path("config.json"), temp_path("short.jsonl"), temp_dir, row);
+             "--model_name_or_path=%s/numbers/weight-0/seed-42/model.bin --row=%d", temp_path("config.json"),
+             temp_path("short.jsonl"), temp_dir, row);
     CHECK_MSG(run("%s --json", arguments) == 0, "%s", output);
     Buf users = {0};
     int at = 0;
