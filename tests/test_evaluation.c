@@ -193,6 +193,35 @@ static void test_end_of_turn(void)
     }
 }
 
+// A run in the least memory that it takes has none for a second gradient: it goes on without, and says so once.
+static void test_no_memory_for_gradients(void)
+{
+#if defined __SANITIZE_ADDRESS__
+    SKIP("the address sanitizer needs terabytes of address space");
+#elif defined __has_feature
+#if __has_feature(address_sanitizer)
+    SKIP("the address sanitizer needs terabytes of address space");
+#endif
+#endif
+    char before[80], arguments[200], *said;
+    int least = 0, enough = 1500000;                       // kB
+    snprintf(arguments, sizeof arguments, "configs/lesson_many.json --max_steps=1 --per_device_train_batch_size=2"
+             " --n_threads=1 --overwrite_output_dir=true --output_dir=%s", temp_path("out"));
+    while (enough - least > 1000) {
+        int kb = (least + enough) / 2;
+        snprintf(before, sizeof before, "export OMP_NUM_THREADS=1; ulimit -v %d;", kb);
+        *(run_with(before, arguments) == 0 ? &enough : &least) = kb;
+    }
+    snprintf(before, sizeof before, "export OMP_NUM_THREADS=1; ulimit -v %d;", enough);
+    CHECK_MSG(run_with(before, arguments) == 0, "%d kB: %s", enough, output);
+    said = strstr(output, "train: evaluations leave out the gradient's parts: 3 MB more than are free\n");
+    CHECK_MSG(said && !strstr(said + 1, "train: evaluations"), "%d kB: %s", enough, output);
+    cJSON *lines = read_lines(in_output("out", "log.jsonl"));
+    CHECK(json_get(lines->child, "eval_end_of_turn_entropy") && !json_get(lines->child, "eval_gradient_cosine"));
+    cJSON_Delete(lines);
+    remove_tree(temp_path("out"));
+}
+
 // ---- inspect --hide -----------------------------------------------------------------------------------------------
 
 static void check_close_to(const char *what, double got, double want)
@@ -312,6 +341,7 @@ int main(void)
     RUN(test_exact_answers);
     RUN(test_gradients);
     RUN(test_gradients_of_an_adapter);
+    RUN(test_no_memory_for_gradients);
     RUN(test_end_of_turn);
     RUN(test_hidden_tokens);
     RUN(test_hidden_of_one_layer);
