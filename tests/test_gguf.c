@@ -7,6 +7,7 @@
 #include "../tokenizer/tokenizer.h"
 
 #define FIXTURES "tests/fixtures/gguf/"
+#define NO_IDS ((const int[3]){-1, -1, -1})
 
 static void must(bool ok, const Err *e)
 {
@@ -84,13 +85,13 @@ static void check_bytes(const char *from, const char *to, Dtype type)
     must(again != NULL, &e);
     gguf_add_text(&k, "general.name", "small");
     gguf_add_text(&k, "general.type", "model");
-    must(tokenizer_export_gguf(again, &k, m.config.vocab_size, NULL, -1, &e), &e);
+    must(tokenizer_export_gguf(again, &k, m.config.vocab_size, NULL, NO_IDS, &e), &e);
     must(gguf_save(&m, temp_path("out.gguf"), &k, type, &e), &e);
     CHECK(same_bytes(temp_path("out.gguf"), to));
     GgufKeys copied = {0};                                 // without the way by a folder
     gguf_add_text(&copied, "general.name", "small");
     gguf_add_text(&copied, "general.type", "model");
-    must(tokenizer_export_gguf(t, &copied, m.config.vocab_size, NULL, -1, &e), &e);
+    must(tokenizer_export_gguf(t, &copied, m.config.vocab_size, NULL, NO_IDS, &e), &e);
     CHECK(copied.n == k.n && copied.bytes.len == k.bytes.len &&
           memcmp(copied.bytes.data, k.bytes.data, k.bytes.len) == 0);
     buf_free(&k.bytes);
@@ -229,10 +230,10 @@ static void a_tokenizer_bin_goes_into_a_gguf(void)
     Model m;
     must(model_init(&m, &c, &e), &e);
     model_randomize(&m, 1);
-    CHECK_FAILS(tokenizer_export_gguf(t, &k, c.vocab_size - 1, NULL, -1, &e), e, "expected at most 259 ids");
+    CHECK_FAILS(tokenizer_export_gguf(t, &k, c.vocab_size - 1, NULL, NO_IDS, &e), e, "expected at most 259 ids");
     buf_free(&k.bytes);
     k = (GgufKeys){0};
-    must(tokenizer_export_gguf(t, &k, c.vocab_size, "TEMPLATE", -1, &e), &e);
+    must(tokenizer_export_gguf(t, &k, c.vocab_size, "TEMPLATE", NO_IDS, &e), &e);
     must(gguf_save(&m, temp_path("bin.gguf"), &k, DTYPE_F16, &e), &e);
     Tokenizer *back = tokenizer_load(temp_path("bin.gguf"), &e);
     must(back != NULL, &e);

@@ -302,7 +302,7 @@ static bool add_scores(GgufKeys *k, const Tokenizer *t, const Vocab *v, int n_id
 }
 
 // All but the templates. v: the pieces as a GGUF file spells them.
-static bool add_keys(GgufKeys *k, const Tokenizer *t, const Vocab *v, int n_ids, int end, Err *e)
+static bool add_keys(GgufKeys *k, const Tokenizer *t, const Vocab *v, int n_ids, const int others[3], Err *e)
 {
     bool spm = !t->byte_level, prefix = t->llama2c;
     const char *other_ids = NULL, *text;
@@ -322,10 +322,10 @@ static bool add_keys(GgufKeys *k, const Tokenizer *t, const Vocab *v, int n_ids,
     if (other_ids && !warned)
         fprintf(stderr, "train: warning: some texts get other ids in llama.cpp, because of %s\n", other_ids);
     warned |= other_ids != NULL;
-    int ids[N_NAMED] = {t->bos, t->eos, -1, -1, -1};
+    int ids[N_NAMED] = {t->bos < 0 ? others[0] : t->bos, t->eos < 0 ? others[1] : t->eos, -1, -1, -1};
     for (int i = 2; i < N_NAMED; i++)
         if ((text = json_string(t->special_tokens, named[i].name))) ids[i] = tokenizer_id(t, text);
-    if (end >= 0 && end != t->eos) ids[4] = end;
+    if (others[2] >= 0 && others[2] != ids[1]) ids[4] = others[2];
     if (ids[1] < 0 && (ids[1] = ids[4]) < 0)
         return fail(e, "expected an eos_token, or a chat template with a token that ends a turn, found neither: "
                        "llama.cpp would take token %d", spm ? 2 : 11);
@@ -360,12 +360,13 @@ static bool copy_keys(GgufKeys *k, const Tokenizer *t, int n_ids)
     return same;
 }
 
-bool tokenizer_export_gguf(const Tokenizer *t, GgufKeys *k, int n_ids, const char *chat_template, int end, Err *e)
+bool tokenizer_export_gguf(const Tokenizer *t, GgufKeys *k, int n_ids, const char *chat_template, const int ids[3],
+                           Err *e)
 {
     Vocab names = {0};
     bool copied = copy_keys(k, t, n_ids);
     if (!copied && !((!t->llama2c || names_init(&names, t, e)) &&
-                     add_keys(k, t, t->llama2c ? &names : &t->vocab, n_ids, end, e))) {
+                     add_keys(k, t, t->llama2c ? &names : &t->vocab, n_ids, ids, e))) {
         fail_prefix(e, "this tokenizer cannot go into a GGUF file: ");
         err_one_line(e);
         vocab_free(&names);

@@ -90,9 +90,11 @@ bool tokenizer_export_folder(const Tokenizer *t, const char *folder, Err *e);
 // Writes a tokenizer.bin. Fails and says why if the tokenizer is not of Llama 2's kind.
 bool tokenizer_export_bin(const Tokenizer *t, const char *path, Err *e);
 bool tokenizer_is_gguf(const Tokenizer *t);
-// Adds the tokenizer to the keys of a .gguf: n_ids tokens, the chat template (NULL: the tokenizer's own), and the token
-// that ends a turn (-1: none). Those of another .gguf of as many tokens are copied. Fails if llama.cpp has no name for
-// the way it splits texts; warns on stderr of what llama.cpp does in another way.
-bool tokenizer_export_gguf(const Tokenizer *t, GgufKeys *k, int n_ids, const char *chat_template, int end, Err *e);
+// Adds the tokenizer to the keys of a .gguf: n_ids tokens, the chat template (NULL: the tokenizer's own), and ids (-1:
+// none): BOS and EOS, where the tokenizer names none, and what ends a turn. The keys of another .gguf of as many tokens
+// are copied. Fails if llama.cpp has no name for the way it splits texts; warns on stderr of what llama.cpp does in
+// another way.
+bool tokenizer_export_gguf(const Tokenizer *t, GgufKeys *k, int n_ids, const char *chat_template, const int ids[3],
+                           Err *e);
 
 #endif

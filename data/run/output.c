@@ -264,8 +264,14 @@ bool run_gguf_keys(const Run *r, GgufKeys *k, int n_ids, Err *e)
     } else gguf_add_text(k, "general.type", "model");
     if (given && !file_map(&f, given, e)) return false;
     char *template = given ? mem_strndup((const char *)f.data, f.size) : NULL;
-    bool ok = tokenizer_export_gguf(r->tokenizer, k, n_ids, template, turn_end(&r->recipe), e) ||
-              fail_prefix(e, "%s: ", r->tokenizer_path);
+    cJSON *config = config_keys(r, e);
+    const cJSON *bos = json_get(config, "bos_token_id"), *eos = json_get(config, "eos_token_id");
+    if (cJSON_IsArray(eos)) eos = eos->child;
+    int ids[] = {json_is_int(bos, 0, n_ids - 1) ? bos->valueint : -1,
+                 json_is_int(eos, 0, n_ids - 1) ? eos->valueint : -1, turn_end(&r->recipe)};
+    bool ok = config && (tokenizer_export_gguf(r->tokenizer, k, n_ids, template, ids, e) ||
+                         fail_prefix(e, "%s: ", r->tokenizer_path));
+    cJSON_Delete(config);
     file_unmap(&f);
     free(template);
     return ok;

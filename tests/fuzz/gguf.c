@@ -15,7 +15,8 @@ void fuzz_gguf(const char *data, size_t size)
     if (ok && !shape) abort();
     Tokenizer *t = tokenizer_load(path, &e);
     if (t) use_tokenizer_in_every_way(t, data, size);
-    bool has_keys = t && tokenizer_export_gguf(t, &k, tokenizer_vocab_size(t) + 1, NULL, -1, &e);
+    static const int none[] = {-1, -1, -1};
+    bool has_keys = t && tokenizer_export_gguf(t, &k, tokenizer_vocab_size(t) + 1, NULL, none, &e);
     if (ok && gguf_save(&m, fuzz_path("out.gguf"), has_keys ? &k : NULL, DTYPE_F32, &e)) {
         Model back;
         if (!checkpoint_load(&back, fuzz_path("out.gguf"), &e)) abort();
