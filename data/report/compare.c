@@ -234,7 +234,8 @@ const char *comparison_title(const Comparison *c, Metric metric)
     return metric == METRIC_PROMPT && no_answers ? "Loss on held-out text" : metric_table[metric].title;
 }
 
-bool comparison_range(const Comparison *c, Metric metric, double *low, double *high)
+// The least and the greatest mean; false if a mean is not finite.
+static bool mean_range(const Comparison *c, Metric metric, double *low, double *high)
 {
     *low = INFINITY;
     *high = -INFINITY;
@@ -247,10 +248,11 @@ bool comparison_range(const Comparison *c, Metric metric, double *low, double *h
     return true;
 }
 
-bool comparison_is_steep(const Comparison *c, Metric metric)
+// Does a loss fall so far that the differences at its end show on a logarithmic scale only?
+static bool is_steep(const Comparison *c, Metric metric)
 {
     double low, high;
-    return !metric_table[metric].as_percent && comparison_range(c, metric, &low, &high) && low > 0 && high > 8 * low;
+    return !metric_table[metric].as_percent && mean_range(c, metric, &low, &high) && low > 0 && high > 8 * low;
 }
 
 // ---- for the terminal ---------------------------------------------------------------------------------------------
@@ -289,8 +291,8 @@ void comparison_plot(FILE *out, const Comparison *c, Metric metric)
 {
     char grid[PLOT_HEIGHT][PLOT_WIDTH + 1];
     double low, high;
-    bool log_scale = comparison_is_steep(c, metric);
-    if (!comparison_range(c, metric, &low, &high) || high == low) return;
+    bool log_scale = is_steep(c, metric);
+    if (!mean_range(c, metric, &low, &high) || high == low) return;
     if (log_scale) low = log(low), high = log(high);
     memset(grid, ' ', sizeof grid);
     for (size_t a = 0; a < c->n_arms; a++)

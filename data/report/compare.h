@@ -57,11 +57,6 @@ int64_t comparison_last_step(const Comparison *c);         // of the last evalua
 
 // The metric's title; in rows without answers the prompts are called text.
 const char *comparison_title(const Comparison *c, Metric metric);
-// The least and the greatest mean; false if a mean is not finite.
-bool comparison_range(const Comparison *c, Metric metric, double *low, double *high);
-// Does a loss fall so far that the differences at its end show on a logarithmic scale only?
-bool comparison_is_steep(const Comparison *c, Metric metric);
-
 const char *metric_text(Metric metric, double value, char out[32]);    // "0.1234", "56.7 %"
 
 bool comparison_write_csv(const Comparison *c, const char *path, Err *e);      // one line a run and step
