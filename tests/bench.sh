@@ -112,30 +112,16 @@ done
 rm -f $out/sample.bin $out/sample.bin.gguf
 [ -n "${SHAPES+part}${MODELS+part}" ] && exit              # a part was asked for
 
-# Growth: each line's time per token, and the time that its needed work would take at the canary's speed.
-points() {
-    awk -v x="$1" '{
-        for (i = 1; i < NF; i++) {
-            if ($i == "tokens") n = $(i-1)
-            if ($i == "ms") ms = $(i-1)
-            if ($i == "ratio") r = $(i+1)
-        }
-        print x, 1e3 * ms / n, 1e3 * ms / n * r
-    }'
-}
-for plot in length masked threads; do : >$out/$plot; done
+# Growth with the length of rows, the share of supervised tokens, and the number of threads.
 for length in 128 512 2048 8192; do
-    row "15M rows of $length" "" 15M 1.0 $steps $((length > 4096 ? 1 : 4096 / length))x$length | tee $out/line
-    points $length <$out/line >>$out/length
+    row "15M rows of $length" "" 15M 1.0 $steps $((length > 4096 ? 1 : 4096 / length))x$length
 done
 for percent in 5 10 15 25 40 55 70 85 100; do
-    row "15M $percent %" "" 15M "$(echo $percent | awk '{ print $1 / 100 }')" $steps 12x256 | tee $out/line
-    points $percent <$out/line >>$out/masked
+    row "15M $percent %" "" 15M "$(echo $percent | awk '{ print $1 / 100 }')" $steps 12x256
 done
 threads=1
 while [ $threads -le "$(getconf _NPROCESSORS_ONLN)" ]; do
-    OMP_NUM_THREADS=$threads row "15M $threads threads" "" 15M 1.0 $steps 8x512 | tee $out/line
-    points $threads <$out/line >>$out/threads
+    OMP_NUM_THREADS=$threads row "15M $threads threads" "" 15M 1.0 $steps 8x512
     threads=$((threads * 2))
 done
 row "15M 8 rows of 512" "" 15M 1.0 $steps 8x512
@@ -143,27 +129,6 @@ row "  checkpointing" "" 15M 1.0 $steps 8x512 checkpointing
 row "  LoRA" "" 15M 1.0 $steps 8x512 lora
 row "135M 4 rows of 216" "" 135M 1.0 $steps 4x216
 row "  LoRA" "" 135M 1.0 $steps 4x216 lora
-measured='using 1:2 with linespoints lw 2 pt 7 title "measured"'
-needed="using 1:3 with lines lw 2 dt 2 title \"needed flops at sgemm's speed\""
-if command -v gnuplot >/dev/null; then
-    gnuplot <<END && echo "plots of growth: $out/growth.svg"
-set terminal svg size 1200,360 background "white"
-set output "$out/growth.svg"
-set multiplot layout 1,3
-set ylabel "microseconds a token"
-set yrange [0:*]
-set key bottom right
-set xlabel "tokens in a row"
-set logscale x 2
-plot "$out/length" $measured, "" $needed
-unset logscale
-set xlabel "% supervised"
-plot "$out/masked" $measured, "" $needed
-set xlabel "threads"
-set xtics 1
-plot "$out/threads" $measured, "" $needed
-END
-fi
 
 # A real tokenizer if there is one in ../shared, else the bundled one; chats, and one line of 1 MB.
 tokenizer=model/tiny/tokenizer.json chats=data/wordnet/kinds_train.jsonl
