@@ -296,7 +296,8 @@ static void test_slips(void)
     CHECK(run("help") == 0 && says("usage: ./train CONFIG.json"));
     CHECK(run("inspect --help") == 0 && says("usage: "));
     CHECK(run(" ") == 2 && says("train: a path is missing: expected CONFIG.json [--key=value ...]\nusage: "));
-    CHECK(run("export model/tiny") == 2 && says("a path is missing: expected MODEL OUT [--outtype=f32|f16|q8_0]\nusage: "));
+    CHECK(run("export model/tiny") == 2 &&
+          says("a path is missing: expected MODEL OUT [--outtype=f32|f16|q8_0]\nusage: "));
     CHECK(run("inpsect %s", config()) == 1 && says("neither a command nor a config file") &&
           says("did you mean \"inspect\"?"));
     CHECK(run("chat %s --prompt=hi", config()) == 1 && says("config.json: expected a model") && says("found JSON"));
