@@ -108,22 +108,19 @@ static bool read_places(bool *marked, const char *text, size_t n, Err *e)
 
 static void print_loss(const Example *ex, const bool *marked, float *const loss[2], const Tokenizer *t)
 {
-    Buf cell = {0};
-    printf("hidden from attention:");
+    Buf hidden = {0}, answer = {0};
     for (size_t i = 0; i < ex->n; i++) {
-        if (!marked[i]) continue;
-        buf_clear(&cell);
+        Buf cell = {0};
         report_token_cell(&cell, ex, i, t);
-        printf(" %zu \"%s\"", i, cell.data);
+        if (marked[i]) buf_addf(&hidden, " %zu \"%s\"", i, cell.data);
+        if (!isnan(loss[0][i]))
+            buf_addf(&answer, "%-6zu%-24s  %11.4f  %11.4f\n", i, cell.data, (double)loss[0][i], (double)loss[1][i]);
+        buf_free(&cell);
     }
-    printf("\n\n%-6s%-24s  %11s  %11s\n", "pos", "answer", "loss", "loss, hidden");
-    for (size_t i = 0; i < ex->n; i++) {
-        if (isnan(loss[0][i])) continue;
-        buf_clear(&cell);
-        report_token_cell(&cell, ex, i, t);
-        printf("%-6zu%-24s  %11.4f  %11.4f\n", i, cell.data, (double)loss[0][i], (double)loss[1][i]);
-    }
-    buf_free(&cell);
+    printf("hidden from attention:%s\n\n%-6s%-24s  %11s  %11s\n%s", hidden.data, "pos", "answer", "loss",
+           "loss, hidden", answer.data);
+    buf_free(&hidden);
+    buf_free(&answer);
 }
 
 static void print_cases(const HideCases cases)

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+extern const char picture_css[];                           // the file of this name as a string: the Makefile makes it
+
 enum { WIDTH = 350, HEIGHT = 215, LEFT = 50, RIGHT = 338, TOP = 8, BOTTOM = 180 };
 
 static const struct { const char *colour, *dashes; } styles[N_STYLES] = {
@@ -211,14 +213,8 @@ void plot_picture(Buf *out, const Plot *plots, size_t n)
     enum { GAP = 20, HEAD = 62 };
     size_t width = n * WIDTH + (n + 1) * GAP, height = HEAD + HEIGHT + GAP, x = GAP;
     buf_addf(out, "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %zu %zu\" width=\"%zu\" "
-                  "height=\"%zu\">\n<style>svg { --bg: #fdfdfb; --fg: #1c1e21; --line: #d9dcd8; --soft: #575d65 }\n"
-                  "@media (prefers-color-scheme: dark) { svg { --bg: #15171a; --fg: #e7e8e9; --line: #363b41; "
-                  "--soft: #a9b0b8 } }\n"
-                  "rect { fill: var(--bg) } text { fill: var(--fg); font: 12px sans-serif } path { fill: none }\n"
-                  ".gridline { stroke: var(--line) } .axis, .mark { stroke: var(--soft) } "
-                  ".mark { stroke-dasharray: 1 3 }\n"
-                  ".curve { stroke-width: 2 } polygon { opacity: .22 } .name { font-weight: bold }</style>\n"
-                  "<rect width=\"%zu\" height=\"%zu\" rx=\"8\"/>\n", width, height, width, height, width, height);
+                  "height=\"%zu\">\n<style>%s</style>\n<rect width=\"%zu\" height=\"%zu\" rx=\"8\"/>\n",
+             width, height, width, height, picture_css, width, height);
     for (size_t i = 0; i < plots->n_lines; i++) {
         const PlotLine *line = &plots->lines[i];
         buf_addf(out, "<path class=\"curve\" d=\"M%zu 24h28\" stroke=\"%s\" stroke-dasharray=\"%s\"/><text x=\"%zu\" "

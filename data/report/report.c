@@ -404,7 +404,7 @@ static cJSON *example_json(const Example *ex, const char *text)
     return json;
 }
 
-static cJSON *summary_json(const Summary *s)
+cJSON *report_summary_json(const Summary *s)
 {
     cJSON *json = cJSON_CreateObject(), *summary = cJSON_AddObjectToObject(json, "summary");
     const JsonNumber numbers[] = {
@@ -444,7 +444,7 @@ bool report_inspect(Run *r, Err *e)
         explained_free(&x);
     }
     Buf batch = {0};
-    if (ok && o->json) json_print(summary_json(&s));
+    if (ok && o->json) json_print(report_summary_json(&s));
     else if (ok && end - first > 1) report_padded(&batch, d->examples + first, end - first, r->tokenizer);
     fputs(batch.data ? batch.data : "", stdout);
     buf_free(&batch);

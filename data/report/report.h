@@ -35,6 +35,9 @@ void report_row(FILE *out, const Explained *x, const Tokenizer *t, bool colour);
 // Rows as a collator would give them to a model that wants rectangles: input_ids, attention_mask, labels.
 void report_padded(Buf *out, const Example *examples, size_t n, const Tokenizer *t);
 
+// What they come to: {"summary": ...} of inspect --json; owned by the caller.
+cJSON *report_summary_json(const Summary *s);
+
 bool report_inspect(Run *r, Err *e);                       // the command inspect
 
 #endif
