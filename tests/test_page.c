@@ -279,7 +279,7 @@ static void check_curves(void)
         "eval_assistant_gradient_share", "eval_gradient_cosine", "eval_assistant_gradient_norm",
         "eval_prompt_gradient_norm", "loss"};
     for (int arm = 0; arm < 2; arm++) {
-        char id[8], plot[16];
+        char id[16], plot[32];
         snprintf(id, sizeof id, "arm%d", arm);
         snprintf(plot, sizeof plot, "roles-%s", id);
         for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
@@ -347,7 +347,8 @@ static void check_cases(void)
     int row = 6 + atoi(p + strlen("The user's tokens in held-out row "));       // 6 rows are trained on
     char arguments[1024];
     snprintf(arguments, sizeof arguments, "inspect %s --dataset_name=%s --model_init=null "
-             "--model_name_or_path=%s/numbers/weight-0/seed-42/model.bin --row=%d", temp_path("config.json"), temp_path("short.jsonl"), temp_dir, row);
+             "--model_name_or_path=%s/numbers/weight-0/seed-42/model.bin --row=%d", temp_path("config.json"),
+             temp_path("short.jsonl"), temp_dir, row);
     CHECK_MSG(run("%s --json", arguments) == 0, "%s", output);
     Buf users = {0};
     int at = 0;

@@ -499,7 +499,8 @@ static void add_questions(const Page *p)
         Buf reference = {0};
         showcase_text(&reference, p->showcase->tokenizer, q->example->ids + q->first, q->end - q->first);
         add_prompt(question, p, q);
-        if (q->end > q->first) put_buf(question, "reference", &reference);
+        put_buf(question, "reference", &reference);
+        cJSON_AddBoolToObject(question, "has_reference", q->end > q->first);
         for (size_t k = 0; k <= p->comparison->n_arms; k++) {
             cJSON *answer = add_object(answers);
             put(answer, "said", q->answers[k]);

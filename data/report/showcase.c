@@ -97,7 +97,7 @@ void showcase_free(Showcase *s)
         free(s->questions[i].answers);
         free(s->questions[i].exact);
     }
-    example_free(&s->hello);
+    free(s->hello.ids), free(s->hello.roles);
     free(s->seen);
     *s = (Showcase){0};
 }
