@@ -308,13 +308,6 @@ void report_evaluation(const cJSON *line)
 
 // ---- inspect ------------------------------------------------------------------------------------------------------
 
-static size_t count_supervised(const Example *ex)
-{
-    size_t n = 0;
-    for (size_t i = 0; i < ex->n; i++) n += ex->labels[i] != IGNORE;
-    return n;
-}
-
 static void report_token(FILE *out, const Explained *x, size_t i, const Tokenizer *t, bool colour)
 {
     const Example *ex = &x->ex;
@@ -334,7 +327,7 @@ static void report_token(FILE *out, const Explained *x, size_t i, const Tokenize
 void report_row(FILE *out, const Explained *x, const Tokenizer *t, bool colour)
 {
     const Example *ex = &x->ex;
-    size_t supervised = count_supervised(ex), cut = explained_tokens(x) - ex->n;
+    size_t supervised = ex->n_supervised, cut = explained_tokens(x) - ex->n;
     fprintf(out, "row %zu (line %zu)", ex->row, ex->line);
     if (ex->turn) fprintf(out, ", turn %zu", ex->turn);
     fprintf(out, "%s%s\n", ex->truncated ? ", truncated" : "",
