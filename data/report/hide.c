@@ -1,7 +1,6 @@
 // hide: see hide.h.
 #include "hide.h"
 
-#include "../../model/lora.h"
 #include "../run/memory.h"
 #include "report.h"
 
@@ -63,9 +62,8 @@ bool hide_tokens(Model *m, const Example *ex, const bool *marked, HideCases case
                .targets = mem_alloc(max.targets, 1), .target = mem_alloc(max.targets, sizeof(size_t))};
     TokenLoss *losses = mem_alloc(max.targets, sizeof *losses);
     Work work = {0};
-    float *dropout = m->adapter ? &m->adapter->dropout : &(float){0}, kept_dropout = *dropout;
     bool ok = work_init(&work, &m->config, max, WORK_GRADIENT, e) && batch_init(&p.batch, max, e);
-    *dropout = 0;
+    p.batch.no_dropout = true;
     p.batch.position = p.place;
     for (int i = 0; ok && i < 4; i++) {
         int labelled = i / 2, hidden = i % 2;
@@ -81,7 +79,6 @@ bool hide_tokens(Model *m, const Example *ex, const bool *marked, HideCases case
         }
         out->answer_loss = sum / n;
     }
-    *dropout = kept_dropout;
     work_free(&work);
     batch_free(&p.batch);
     free(p.place), free(p.tokens), free(p.targets), free(p.target), free(losses);
