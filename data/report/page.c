@@ -196,7 +196,7 @@ static void add_facts(const Page *p, const Config *config)
         {"parameters", (double)params_count(config)}, {"rows", (double)rows}, {"labels", (double)train.supervised},
         {"held_out", (double)r->n_eval}, {"steps", (double)comparison_last_step(c)}, {"learned", (double)learned},
         {"left_out", (double)left_out}, {"vocab_size", config->vocab_size}, {"guess_value", c->guess},
-        {"chance", floor(exp(comparison_spread(c, 0, 0, METRIC_ASSISTANT).mean))}, {"n_points", (double)c->n_points},
+        {"chance", floor(exp(comparison_spread(c, 0, 0, METRIC_ASSISTANT).mean))},
         {"n_seeds", (double)comparison_whole_seeds(c)}, {"end_id", end},
         {"end_rows", (double)(rows - train.symptoms[NO_END_LEARNED].rows)}, {NULL, 0}});
     put_digits(p->vars, "labels_percent", 100 * (double)train.supervised / tokens, 1);
@@ -418,7 +418,7 @@ static void add_cases(const Page *p)
 
 // ---- rows over training -------------------------------------------------------------------------------------------
 
-enum { MOST_STEPS = 41, N_STILLS = 3 };                    // steps of the slider; those in print: first, middle, last
+enum { MOST_STEPS = 41 };                                  // of the slider
 
 static void put_said(cJSON *to, const cJSON *trace)
 {
