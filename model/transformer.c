@@ -668,7 +668,7 @@ static void body_forward(const Model *m, Work *w, const Batch *b, bool training)
         w->grads_tiles = mem_alloc(work_adapter_size(&m->config, m->adapter, w->max), sizeof(float));
         w->keys = mem_alloc(w->max.tokens + w->max.targets, sizeof *w->keys);
     }
-    w->drops = training && m->adapter && m->adapter->dropout > 0;
+    w->drops = training && m->adapter && m->adapter->dropout > 0 && !b->no_dropout;
     batch_positions(w, b);
     embedding_forward(w->acts[0].x, b->ids, model_embedding(m), b->N, C);
     for (size_t i = 0; noise && i < b->N * C; i++) w->acts[0].x[i] += noise[i];

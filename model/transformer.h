@@ -93,6 +93,7 @@ typedef struct {
     Objective objective;                                   // what the loss of a target is
     Noise noise;
     uint64_t dropout_seed;                                 // of the step, for the dropout of an adapter
+    bool no_dropout;                                       // a gradient without it
     size_t first_row;                                      // how many rows of the step are in batches before this one
 } Batch;
 

@@ -234,75 +234,27 @@ const char *comparison_title(const Comparison *c, Metric metric)
     return metric == METRIC_PROMPT && no_answers ? "Loss on held-out text" : metric_table[metric].title;
 }
 
-// The least and the greatest mean; false if a mean is not finite.
-static bool mean_range(const Comparison *c, Metric metric, double *low, double *high)
+void comparison_series(PlotLine *line, const Comparison *c, size_t arm, LineKind kind, const char *key, size_t most)
 {
-    *low = INFINITY;
-    *high = -INFINITY;
-    for (size_t i = 0; i < c->n_arms * c->n_points; i++) {
-        double v = comparison_spread(c, i / c->n_points, i % c->n_points, metric).mean;
-        if (!isfinite(v)) return false;
-        *low = fmin(*low, v);
-        *high = fmax(*high, v);
+    size_t n = kind == LINES_EVAL ? c->n_points : c->n_train;
+    for (size_t i = 0; i < n; i++) {
+        if (!comparison_is_kept(i, n, most)) continue;
+        Spread s = comparison_value(c, arm, kind, i, key);
+        plot_point(line, (double)comparison_step(c, kind, i), s.mean, s.deviation);
     }
-    return true;
 }
 
-// Does a loss fall so far that the differences at its end show on a logarithmic scale only?
-static bool is_steep(const Comparison *c, Metric metric)
-{
-    double low, high;
-    return !metric_table[metric].as_percent && mean_range(c, metric, &low, &high) && low > 0 && high > 8 * low;
-}
+bool comparison_is_kept(size_t i, size_t n, size_t most) { return i == 0 || (n - 1 - i) % (n / most + 1) == 0; }
 
 // ---- for the terminal ---------------------------------------------------------------------------------------------
 
-enum { PLOT_WIDTH = 60, PLOT_HEIGHT = 10 };
-
-// An arm's mean at place x of the plot, between its evaluations.
-static double plot_value(const Comparison *c, size_t arm, int x, Metric metric, bool log_scale)
-{
-    double at = (double)x / (PLOT_WIDTH - 1) * (double)(c->n_points - 1);
-    size_t i = (size_t)at, next = i + 1 < c->n_points ? i + 1 : i;
-    double left = comparison_spread(c, arm, i, metric).mean, right = comparison_spread(c, arm, next, metric).mean;
-    if (log_scale) left = log(left), right = log(right);
-    return left + (at - (double)i) * (right - left);
-}
-
-static void print_grid(FILE *out, const Comparison *c, char grid[PLOT_HEIGHT][PLOT_WIDTH + 1], double low, double high,
-                       bool log_scale)
-{
-    for (int y = 0; y < PLOT_HEIGHT; y++) {
-        double v = high - (high - low) * y / (PLOT_HEIGHT - 1);
-        int n = PLOT_WIDTH;
-        while (n > 0 && grid[y][n - 1] == ' ') n--;
-        fprintf(out, "%8.3f |%.*s\n", log_scale ? exp(v) : v, n, grid[y]);
-    }
-    fprintf(out, "%8s +", "");
-    for (int x = 0; x < PLOT_WIDTH; x++) fputc('-', out);
-    fprintf(out, "\n%10s%-*lld%lld steps;", "", PLOT_WIDTH - 4,
-            (long long)comparison_step(c, LINES_EVAL, 0), (long long)comparison_last_step(c));
-    for (size_t a = 0; a < c->n_arms; a++) fprintf(out, "  %c: %s", (char)('A' + a), c->arms[a].name);
-    fprintf(out, "\n");
-}
-
-// Each arm draws its mean with a letter of its own (A, B, ...); where two meet there is a *.
 void comparison_plot(FILE *out, const Comparison *c, Metric metric)
 {
-    char grid[PLOT_HEIGHT][PLOT_WIDTH + 1];
-    double low, high;
-    bool log_scale = is_steep(c, metric);
-    if (!mean_range(c, metric, &low, &high) || high == low) return;
-    if (log_scale) low = log(low), high = log(high);
-    memset(grid, ' ', sizeof grid);
+    Plot plot = {.title = metric_table[metric].key, .x_title = "steps", .percent = metric_table[metric].as_percent};
     for (size_t a = 0; a < c->n_arms; a++)
-        for (int x = 0; x < PLOT_WIDTH; x++) {
-            double v = plot_value(c, a, x, metric, log_scale), share = fmin(fmax((high - v) / (high - low), 0), 1);
-            char *cell = &grid[(int)lround(share * (PLOT_HEIGHT - 1))][x];
-            *cell = *cell == ' ' ? (char)('A' + a) : '*';
-        }
-    fprintf(out, "\n%s%s\n", metric_table[metric].key, log_scale ? " (log scale)" : "");
-    print_grid(out, c, grid, low, high, log_scale);
+        comparison_series(plot_line(&plot, NULL, c->arms[a].name, a), c, a, LINES_EVAL, plot.title, SIZE_MAX);
+    plot_print(out, &plot);
+    plot_free(&plot);
 }
 
 static void print_cell(FILE *out, Spread s, size_t width)

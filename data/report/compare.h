@@ -5,6 +5,7 @@
 #define COMPARE_H
 
 #include "../run/inputs.h"
+#include "plot.h"
 
 enum { MAX_ARMS = 8 };
 
@@ -57,6 +58,10 @@ int64_t comparison_last_step(const Comparison *c);         // of the last evalua
 
 // The metric's title; in rows without answers the prompts are called text.
 const char *comparison_title(const Comparison *c, Metric metric);
+// Adds what comparison_value gives of an arm to a line of a plot. Of more than `most` numbers some are left out.
+void comparison_series(PlotLine *line, const Comparison *c, size_t arm, LineKind kind, const char *key, size_t most);
+bool comparison_is_kept(size_t i, size_t n, size_t most);  // number i of n then? The first and the last one always are
+
 const char *metric_text(Metric metric, double value, char out[32]);    // "0.1234", "56.7 %"
 
 bool comparison_write_csv(const Comparison *c, const char *path, Err *e);      // one line a run and step

@@ -80,19 +80,16 @@ static void add_row(cJSON *vars, const Explained *x)
     free(learned);
 }
 
-static void add_data_set(cJSON *vars, const Run *r)
+static cJSON *data_set(const Run *r)
 {
     Summary s = dataset_summary(r->data.examples, r->data.n, r->tokenizer);
+    cJSON *vars = report_summary_json(&s);
     Buf name = {0};
     html_escape(&name, r->options.dataset_name);
     cJSON_AddStringToObject(vars, "name", name.data);
     cJSON_AddStringToObject(vars, "css", explore_css);
-    cJSON_AddStringToObject(vars, "mask", s.mask);
-    const JsonNumber numbers[] = {{"rows", (double)s.rows}, {"dropped", (double)s.dropped},
-                                  {"truncated", (double)s.truncated}, {"tokens", (double)s.tokens},
-                                  {"supervised", (double)s.supervised}, {NULL, 0}};
-    json_add_numbers(vars, numbers);
     buf_free(&name);
+    return vars;
 }
 
 bool explore_page(const Run *r, size_t first, size_t end, const char *path, Err *e)
@@ -100,8 +97,7 @@ bool explore_page(const Run *r, size_t first, size_t end, const char *path, Err 
     enum { BATCH = 4 };                                    // rows of the padded batch
     Buf b = {0}, batch = {0};
     Template *t = template_parse(explore_html, strlen(explore_html), "explore.html", e);
-    cJSON *vars = cJSON_CreateObject();
-    add_data_set(vars, r);
+    cJSON *vars = data_set(r);
     bool ok = t && template_render(t, vars, &b, NULL, e);
     for (size_t i = first; i < end && ok; i++) {           // one after the other: a template may only run for so long
         Explained x;

@@ -1,7 +1,6 @@
 // hide: see hide.h.
 #include "hide.h"
 
-#include "../../model/lora.h"
 #include "../run/memory.h"
 #include "report.h"
 
@@ -63,9 +62,8 @@ bool hide_tokens(Model *m, const Example *ex, const bool *marked, HideCases case
                .targets = mem_alloc(max.targets, 1), .target = mem_alloc(max.targets, sizeof(size_t))};
     TokenLoss *losses = mem_alloc(max.targets, sizeof *losses);
     Work work = {0};
-    float *dropout = m->adapter ? &m->adapter->dropout : &(float){0}, kept_dropout = *dropout;
     bool ok = work_init(&work, &m->config, max, WORK_GRADIENT, e) && batch_init(&p.batch, max, e);
-    *dropout = 0;
+    p.batch.no_dropout = true;
     p.batch.position = p.place;
     for (int i = 0; ok && i < 4; i++) {
         int labelled = i / 2, hidden = i % 2;
@@ -81,7 +79,6 @@ bool hide_tokens(Model *m, const Example *ex, const bool *marked, HideCases case
         }
         out->answer_loss = sum / n;
     }
-    *dropout = kept_dropout;
     work_free(&work);
     batch_free(&p.batch);
     free(p.place), free(p.tokens), free(p.targets), free(p.target), free(losses);
@@ -108,22 +105,19 @@ static bool read_places(bool *marked, const char *text, size_t n, Err *e)
 
 static void print_loss(const Example *ex, const bool *marked, float *const loss[2], const Tokenizer *t)
 {
-    Buf cell = {0};
-    printf("hidden from attention:");
+    Buf hidden = {0}, answer = {0};
     for (size_t i = 0; i < ex->n; i++) {
-        if (!marked[i]) continue;
-        buf_clear(&cell);
+        Buf cell = {0};
         report_token_cell(&cell, ex, i, t);
-        printf(" %zu \"%s\"", i, cell.data);
+        if (marked[i]) buf_addf(&hidden, " %zu \"%s\"", i, cell.data);
+        if (!isnan(loss[0][i]))
+            buf_addf(&answer, "%-6zu%-24s  %11.4f  %11.4f\n", i, cell.data, (double)loss[0][i], (double)loss[1][i]);
+        buf_free(&cell);
     }
-    printf("\n\n%-6s%-24s  %11s  %11s\n", "pos", "answer", "loss", "loss, hidden");
-    for (size_t i = 0; i < ex->n; i++) {
-        if (isnan(loss[0][i])) continue;
-        buf_clear(&cell);
-        report_token_cell(&cell, ex, i, t);
-        printf("%-6zu%-24s  %11.4f  %11.4f\n", i, cell.data, (double)loss[0][i], (double)loss[1][i]);
-    }
-    buf_free(&cell);
+    printf("hidden from attention:%s\n\n%-6s%-24s  %11s  %11s\n%s", hidden.data, "pos", "answer", "loss",
+           "loss, hidden", answer.data);
+    buf_free(&hidden);
+    buf_free(&answer);
 }
 
 static void print_cases(const HideCases cases)

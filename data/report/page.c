@@ -135,12 +135,7 @@ static void add_spread(cJSON *row, Metric m, Spread s)
     cJSON_AddNumberToObject(cell, "spread", s.deviation);
 }
 
-// Is line i of n on the page? Of a very long run some are left out, but not the first and the last.
-static bool is_shown(size_t i, size_t n)
-{
-    enum { MOST = 500 };
-    return i == 0 || (n - 1 - i) % (n / MOST + 1) == 0;
-}
+enum { MOST_POINTS = 500 };                                // of a very long run some are left out
 
 // For each metric that the run has: its evaluations.
 static void add_metrics(const Page *p)
@@ -154,7 +149,7 @@ static void add_metrics(const Page *p)
         put(metric, "key", metric_table[m].key);
         put(metric, "title", comparison_title(c, m));
         for (size_t i = 0; i < c->n_points; i++) {
-            if (!is_shown(i, c->n_points)) continue;
+            if (!comparison_is_kept(i, c->n_points, MOST_POINTS)) continue;
             cJSON *point = add_object(points), *cells = cJSON_AddArrayToObject(point, "arms");
             cJSON_AddNumberToObject(point, "step", (double)comparison_step(c, LINES_EVAL, i));
             for (size_t a = 0; a < c->n_arms; a++) add_spread(cells, m, comparison_spread(c, a, i, m));
@@ -201,7 +196,7 @@ static void add_facts(const Page *p, const Config *config)
         {"parameters", (double)params_count(config)}, {"rows", (double)rows}, {"labels", (double)train.supervised},
         {"held_out", (double)r->n_eval}, {"steps", (double)comparison_last_step(c)}, {"learned", (double)learned},
         {"left_out", (double)left_out}, {"vocab_size", config->vocab_size}, {"guess_value", c->guess},
-        {"chance", floor(exp(comparison_spread(c, 0, 0, METRIC_ASSISTANT).mean))}, {"n_points", (double)c->n_points},
+        {"chance", floor(exp(comparison_spread(c, 0, 0, METRIC_ASSISTANT).mean))},
         {"n_seeds", (double)comparison_whole_seeds(c)}, {"end_id", end},
         {"end_rows", (double)(rows - train.symptoms[NO_END_LEARNED].rows)}, {NULL, 0}});
     put_digits(p->vars, "labels_percent", 100 * (double)train.supervised / tokens, 1);
@@ -239,17 +234,6 @@ static const struct { const char *key, *title, *note; LineKind kind; bool percen
     {"eval_gradient_cosine", "Cosine of the two parts", "1: they agree; below 0: they oppose", LINES_EVAL, false},
     {"loss", "Training loss", "mean of the steps since the last point, over what each run learns", LINES_TRAIN, false}};
 
-// The numbers of the log under `key`.
-static void add_series(PlotLine *line, const Comparison *c, size_t arm, LineKind kind, const char *key)
-{
-    size_t n = kind == LINES_EVAL ? c->n_points : c->n_train;
-    for (size_t i = 0; i < n; i++) {
-        if (!is_shown(i, n)) continue;
-        Spread s = comparison_value(c, arm, kind, i, key);
-        plot_point(line, (double)comparison_step(c, kind, i), s.mean, s.deviation);
-    }
-}
-
 // Takes the plot over. What has no line is not there.
 static void add_figure(cJSON *to, Plot *plot, const char *note)
 {
@@ -271,7 +255,8 @@ static Plot plot_arms(const Page *p, const char *title, LineKind kind, const cha
 {
     Plot plot = {.id = key, .title = title, .x_title = "steps", .percent = percent};
     for (size_t a = 0; a < p->comparison->n_arms; a++)
-        add_series(plot_line(&plot, arm_ids[a], model_name(p, 1 + a), a), p->comparison, a, kind, key);
+        comparison_series(plot_line(&plot, arm_ids[a], model_name(p, 1 + a), a), p->comparison, a, kind, key,
+                          MOST_POINTS);
     return plot;
 }
 
@@ -315,7 +300,8 @@ static void add_roles(const Page *p)
             char key[48];
             snprintf(key, sizeof key, "eval_%s_loss", parts[i].key);
             if (isnan(comparison_value(c, 0, LINES_EVAL, c->n_points - 1, key).mean)) continue;
-            add_series(plot_line(&plots[a], parts[i].key, parts[i].name, parts[i].style), c, a, LINES_EVAL, key);
+            comparison_series(plot_line(&plots[a], parts[i].key, parts[i].name, parts[i].style), c, a, LINES_EVAL, key,
+                              MOST_POINTS);
             if (a > 0) continue;
             cJSON *role = add_object(roles);
             put(role, "id", parts[i].key);
@@ -432,7 +418,7 @@ static void add_cases(const Page *p)
 
 // ---- rows over training -------------------------------------------------------------------------------------------
 
-enum { MOST_STEPS = 41, N_STILLS = 3 };                    // steps of the slider; those in print: first, middle, last
+enum { MOST_STEPS = 41 };                                  // of the slider
 
 static void put_said(cJSON *to, const cJSON *trace)
 {

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+extern const char picture_css[];                           // the file of this name as a string: the Makefile makes it
+
 enum { WIDTH = 350, HEIGHT = 215, LEFT = 50, RIGHT = 338, TOP = 8, BOTTOM = 180 };
 
 static const struct { const char *colour, *dashes; } styles[N_STYLES] = {
@@ -211,14 +213,8 @@ void plot_picture(Buf *out, const Plot *plots, size_t n)
     enum { GAP = 20, HEAD = 62 };
     size_t width = n * WIDTH + (n + 1) * GAP, height = HEAD + HEIGHT + GAP, x = GAP;
     buf_addf(out, "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %zu %zu\" width=\"%zu\" "
-                  "height=\"%zu\">\n<style>svg { --bg: #fdfdfb; --fg: #1c1e21; --line: #d9dcd8; --soft: #575d65 }\n"
-                  "@media (prefers-color-scheme: dark) { svg { --bg: #15171a; --fg: #e7e8e9; --line: #363b41; "
-                  "--soft: #a9b0b8 } }\n"
-                  "rect { fill: var(--bg) } text { fill: var(--fg); font: 12px sans-serif } path { fill: none }\n"
-                  ".gridline { stroke: var(--line) } .axis, .mark { stroke: var(--soft) } "
-                  ".mark { stroke-dasharray: 1 3 }\n"
-                  ".curve { stroke-width: 2 } polygon { opacity: .22 } .name { font-weight: bold }</style>\n"
-                  "<rect width=\"%zu\" height=\"%zu\" rx=\"8\"/>\n", width, height, width, height, width, height);
+                  "height=\"%zu\">\n<style>%s</style>\n<rect width=\"%zu\" height=\"%zu\" rx=\"8\"/>\n",
+             width, height, width, height, picture_css, width, height);
     for (size_t i = 0; i < plots->n_lines; i++) {
         const PlotLine *line = &plots->lines[i];
         buf_addf(out, "<path class=\"curve\" d=\"M%zu 24h28\" stroke=\"%s\" stroke-dasharray=\"%s\"/><text x=\"%zu\" "
@@ -235,4 +231,52 @@ void plot_picture(Buf *out, const Plot *plots, size_t n)
         plot_svg(out, &plots[i], at);
     }
     buf_adds(out, "</svg>\n");
+}
+
+// ---- for the terminal ---------------------------------------------------------------------------------------------
+
+enum { COLUMNS = 60, ROWS = 10 };
+
+// The height of a line at a column, between its points; on a logarithmic scale its logarithm.
+static double height_at(const PlotLine *line, int column, bool is_log)
+{
+    double at = (double)column / (COLUMNS - 1) * (double)(line->n - 1);
+    size_t i = (size_t)at, next = i + 1 < line->n ? i + 1 : i;
+    double left = line->points[i].y, right = line->points[next].y;
+    if (is_log) left = log(left), right = log(right);
+    return left + (at - (double)i) * (right - left);
+}
+
+void plot_print(FILE *out, const Plot *p)
+{
+    char grid[ROWS][COLUMNS + 1];
+    double low, high;
+    bool is_log = plot_is_log(p);
+    plot_range(p, &low, &high);
+    for (size_t i = 0; i < p->n_lines; i++)
+        for (size_t k = 0; k < p->lines[i].n; k++)
+            if (!isfinite(p->lines[i].points[k].y)) return;
+    if (low >= high) return;
+    if (is_log) low = log(low), high = log(high);
+    memset(grid, ' ', sizeof grid);
+    for (size_t i = 0; i < p->n_lines; i++)
+        for (int x = 0; x < COLUMNS; x++) {
+            double share = fmin(fmax((high - height_at(&p->lines[i], x, is_log)) / (high - low), 0), 1);
+            char *cell = &grid[(int)lround(share * (ROWS - 1))][x];
+            *cell = *cell == ' ' ? (char)('A' + i) : '*';
+        }
+    fprintf(out, "\n%s%s\n", p->title, is_log ? " (log scale)" : "");
+    for (int y = 0; y < ROWS; y++) {
+        double v = high - (high - low) * y / (ROWS - 1);
+        int n = COLUMNS;
+        while (n > 0 && grid[y][n - 1] == ' ') n--;
+        fprintf(out, "%8.3f |%.*s\n", is_log ? exp(v) : v, n, grid[y]);
+    }
+    fprintf(out, "%8s +", "");
+    for (int x = 0; x < COLUMNS; x++) fputc('-', out);
+    const PlotLine *first = &p->lines[0];
+    fprintf(out, "\n%10s%-*.0f%.0f %s;", "", COLUMNS - 4, first->points[0].x, first->points[first->n - 1].x,
+            p->x_title);
+    for (size_t i = 0; i < p->n_lines; i++) fprintf(out, "  %c: %s", (char)('A' + i), p->lines[i].name);
+    fprintf(out, "\n");
 }

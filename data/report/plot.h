@@ -41,6 +41,9 @@ bool plot_is_log(const Plot *p);
 // Appends one <svg>: its lines and, where points have a deviation, a band of one deviation to each side. `at`: NULL on
 // the page; else the attributes of its place in a larger picture, which has no title for a screen reader.
 void plot_svg(Buf *out, const Plot *p, const char *at);
+// The plot as text for a terminal. Each line has a letter of its own (A, B, ...); where two meet there is a *. It
+// prints nothing if a point is not finite, or all are equal.
+void plot_print(FILE *out, const Plot *p);
 // A picture that stands alone, of `n` plots beside each other with the names of the first one's lines above.
 void plot_picture(Buf *out, const Plot *plots, size_t n);
 

@@ -13,13 +13,10 @@ void explained_free(Explained *x)
 
 bool explain_row(Explained *x, const Dataset *data, size_t i, const Recipe *r, Err *e)
 {
-    *x = (Explained){.recipe = r, .row = dataset_row(data, i, e)};
-    bool ok = x->row && example_build(&x->ex, &x->origin, x->row, r, e);
-    if (ok && x->origin.messages) conversation_header(&x->header, r, x->row);
-    x->ex.row = data->rows[i].row;
-    x->ex.line = data->rows[i].line;
-    x->ex.turn = data->rows[i].turn;
-    return ok;
+    *x = (Explained){.recipe = r};
+    x->row = dataset_example(&x->ex, &x->origin, data, i, r, e);
+    if (x->row && x->origin.messages) conversation_header(&x->header, r, x->row);
+    return x->row != NULL;
 }
 
 size_t explained_tokens(const Explained *x) { return x->origin.tokens.n ? x->origin.tokens.n : x->ex.n; }
@@ -28,7 +25,7 @@ size_t explained_tokens(const Explained *x) { return x->origin.tokens.n ? x->ori
 static const Saying *said_near(const Conversation *c, size_t at, bool next)
 {
     const Saying *found = NULL;
-    for (const Saying *s = c->said; s < c->said + c->n_said; s++) {
+    for (const Saying *s = c->said.items; s < c->said.items + c->said.n; s++) {
         if (!s->seen || s->call || s->begin == s->end || (s->begin > at) != next) continue;
         if (!found || (next ? s->begin < found->begin : s->begin > found->begin)) found = s;
     }

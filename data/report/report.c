@@ -308,14 +308,7 @@ void report_evaluation(const cJSON *line)
 
 // ---- inspect ------------------------------------------------------------------------------------------------------
 
-static size_t count_supervised(const Example *ex)
-{
-    size_t n = 0;
-    for (size_t i = 0; i < ex->n; i++) n += ex->labels[i] != IGNORE;
-    return n;
-}
-
-static void report_token(FILE *out, const Explained *x, size_t i, const Tokenizer *t, bool colour)
+static void print_token(const Explained *x, size_t i, const Tokenizer *t, bool colour)
 {
     const Example *ex = &x->ex;
     Buf text = {0}, cell = {0}, why = {0};
@@ -324,33 +317,35 @@ static void report_token(FILE *out, const Explained *x, size_t i, const Tokenize
     fit(&cell, text.data ? text.data : "", 24);
     explain_token(&why, x, i);
     const char *on = !colour ? "" : learns ? "\033[32m" : "\033[2m", *off = colour ? "\033[0m" : "";
-    fprintf(out, "%s%-6zu%s  %-8d  %-8d  %-6g  %-10s %s %s%s\n", on, i, cell.data, ex->ids[i], ex->labels[i],
-            (double)ex->weights[i], role_names[ex->roles[i]], learns ? "LEARNS" : "MASKED", why.data, off);
+    printf("%s%-6zu%s  %-8d  %-8d  %-6g  %-10s %s %s%s\n", on, i, cell.data, ex->ids[i], ex->labels[i],
+           (double)ex->weights[i], role_names[ex->roles[i]], learns ? "LEARNS" : "MASKED", why.data, off);
     buf_free(&why);
     buf_free(&text);
     buf_free(&cell);
 }
 
-void report_row(FILE *out, const Explained *x, const Tokenizer *t, bool colour)
+// One row as a table: position, token, id, label, weight, role, LEARNS or MASKED, and why; then its supervised text and
+// counts.
+static void print_row(const Explained *x, const Tokenizer *t, bool colour)
 {
     const Example *ex = &x->ex;
-    size_t supervised = count_supervised(ex), cut = explained_tokens(x) - ex->n;
-    fprintf(out, "row %zu (line %zu)", ex->row, ex->line);
-    if (ex->turn) fprintf(out, ", turn %zu", ex->turn);
-    fprintf(out, "%s%s\n", ex->truncated ? ", truncated" : "",
-            ex->dropped ? ", dropped: the mask leaves nothing to learn" : "");
+    size_t cut = explained_tokens(x) - ex->n;
+    printf("row %zu (line %zu)", ex->row, ex->line);
+    if (ex->turn) printf(", turn %zu", ex->turn);
+    printf("%s%s\n", ex->truncated ? ", truncated" : "",
+           ex->dropped ? ", dropped: the mask leaves nothing to learn" : "");
     Buf text = {0}, learned = {0};
     if (t) row_text(&text, ex, false, t);
-    if (t) fprintf(out, "text: %s\n\n", text.data);
-    fprintf(out, "%-6s%-24s  %-8s  %-8s  %-6s  %-10s %s %s\n", "pos", "token", "input_id", "label", "weight", "role",
-            "status", "why");
-    for (size_t i = 0; i < ex->n; i++) report_token(out, x, i, t, colour);
-    if (cut) fprintf(out, "(%zu more tokens are cut by max_length)\n", cut);
+    if (t) printf("text: %s\n\n", text.data);
+    printf("%-6s%-24s  %-8s  %-8s  %-6s  %-10s %s %s\n", "pos", "token", "input_id", "label", "weight", "role",
+           "status", "why");
+    for (size_t i = 0; i < ex->n; i++) print_token(x, i, t, colour);
+    if (cut) printf("(%zu more tokens are cut by max_length)\n", cut);
     if (t) row_text(&learned, ex, true, t);
-    fprintf(out, "\nsupervised text: %s\n", t ? learned.data : "(no tokenizer)");
-    fprintf(out, "total tokens: %zu\nmasked: %zu\nsupervised: %zu\nshare supervised: %.1f %%\n%s\n", ex->n,
-            ex->n - supervised, supervised, ex->n ? 100.0 * (double)supervised / (double)ex->n : 0,
-            ex->n && ex->labels[0] != IGNORE ? "note: token 0 has a label too, but it is never predicted\n" : "");
+    printf("\nsupervised text: %s\n", t ? learned.data : "(no tokenizer)");
+    printf("total tokens: %zu\nmasked: %zu\nsupervised: %zu\nshare supervised: %.1f %%\n%s\n", ex->n,
+           ex->n - ex->n_supervised, ex->n_supervised, ex->n ? 100.0 * (double)ex->n_supervised / (double)ex->n : 0,
+           ex->n && ex->labels[0] != IGNORE ? "note: token 0 has a label too, but it is never predicted\n" : "");
     buf_free(&text);
     buf_free(&learned);
 }
@@ -404,7 +399,7 @@ static cJSON *example_json(const Example *ex, const char *text)
     return json;
 }
 
-static cJSON *summary_json(const Summary *s)
+cJSON *report_summary_json(const Summary *s)
 {
     cJSON *json = cJSON_CreateObject(), *summary = cJSON_AddObjectToObject(json, "summary");
     const JsonNumber numbers[] = {
@@ -440,11 +435,11 @@ bool report_inspect(Run *r, Err *e)
         Explained x;
         ok = explain_row(&x, d, i, &r->recipe, e);
         if (ok && o->json) json_print(example_json(&x.ex, x.origin.chat.text.data));
-        else if (ok) report_row(stdout, &x, r->tokenizer, isatty(STDOUT_FILENO));
+        else if (ok) print_row(&x, r->tokenizer, isatty(STDOUT_FILENO));
         explained_free(&x);
     }
     Buf batch = {0};
-    if (ok && o->json) json_print(summary_json(&s));
+    if (ok && o->json) json_print(report_summary_json(&s));
     else if (ok && end - first > 1) report_padded(&batch, d->examples + first, end - first, r->tokenizer);
     fputs(batch.data ? batch.data : "", stdout);
     buf_free(&batch);

@@ -29,11 +29,11 @@ bool report_added_text(Buf *out, const int *ids, size_t first, size_t end, const
 // no text of its own. Control characters become \n, \t, \x1B.
 void report_token_cell(Buf *out, const Example *ex, size_t i, const Tokenizer *t);
 
-// One row as a table: position, token, id, label, weight, role, LEARNS or MASKED, and why; then its supervised text and
-// counts.
-void report_row(FILE *out, const Explained *x, const Tokenizer *t, bool colour);
 // Rows as a collator would give them to a model that wants rectangles: input_ids, attention_mask, labels.
 void report_padded(Buf *out, const Example *examples, size_t n, const Tokenizer *t);
+
+// What they come to: {"summary": ...} of inspect --json; owned by the caller.
+cJSON *report_summary_json(const Summary *s);
 
 bool report_inspect(Run *r, Err *e);                       // the command inspect
 

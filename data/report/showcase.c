@@ -49,7 +49,7 @@ static void choose_questions(Showcase *s, const Run *r)
 {
     for (size_t i = 0; i < r->n_eval && s->n_questions < MAX_QUESTIONS; i++) {
         const Example *ex = &r->eval[i];
-        Question q = {.example = ex, .index = i};
+        Question q = {.example = ex};
         if (ex->dropped || !showcase_find_answer(ex, 0, &q.first, &q.end)) continue;
         if (q.first == 0 || q.first > MAX_PROMPT) continue;
         if (ex->truncated && q.end == ex->n) continue;     // its answer was cut

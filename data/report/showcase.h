@@ -16,7 +16,7 @@ typedef struct {
 
 typedef struct {
     const Example *example;
-    size_t index, first, end;                              // tokens [first, end) are the first answer
+    size_t first, end;                                     // tokens [first, end) are the first answer
     char **answers;                                        // (n_models): what each model says instead, greedily
     bool *exact;                                           // (n_models): is it the same, token by token?
 } Question;

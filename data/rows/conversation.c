@@ -120,8 +120,6 @@ void conversation_header(Buf *out, const Recipe *recipe, const cJSON *row)
 
 // ---- where messages stand -----------------------------------------------------------------------------------------
 
-typedef struct { Saying *items; size_t n, cap; } Sayings;
-
 // Notes one text of a message, and puts a marker in its place: two characters for private use, and its number.
 static void replace_by_marker(Sayings *s, cJSON *object, const char *key, const char *text, Saying saying)
 {
@@ -232,8 +230,8 @@ static void find_by_search(Sayings *s, const Buf *text)
 bool conversation_find(const Conversation *c, size_t i, size_t *begin, size_t *end)
 {
     bool seen = false;
-    for (size_t k = 0; k < c->n_said; k++) {
-        const Saying *saying = &c->said[k];
+    for (size_t k = 0; k < c->said.n; k++) {
+        const Saying *saying = &c->said.items[k];
         if (saying->message != i || !saying->seen || saying->begin == saying->end) continue;
         if (!seen || saying->begin < *begin) *begin = saying->begin;
         if (!seen || saying->end > *end) *end = saying->end;
@@ -369,8 +367,9 @@ static bool is_of_assistant(const Sayings *s, Span span, size_t b)
 
 // What others said stays theirs, even inside of a generation block: the report then says that it is learned. A role
 // that is not known is the assistant's there, and the user's elsewhere.
-static void mark_roles(Conversation *c, const cJSON *messages, const Sayings *s, bool sure)
+static void mark_roles(Conversation *c, const cJSON *messages, bool sure)
 {
+    const Sayings *s = &c->said;
     c->roles = mem_alloc(c->text.len, 1);
     memset(c->roles, ROLE_TEMPLATE, c->text.len);
     for (size_t i = 0; i < s->n; i++)
@@ -430,7 +429,7 @@ void conversation_free(Conversation *c)
 {
     buf_free(&c->text);
     free(c->roles);
-    free(c->said);
+    free(c->said.items);
     spans_free(&c->assistant);
     free(c->off);
     *c = (Conversation){0};
@@ -440,20 +439,17 @@ bool conversation_render(Conversation *c, const Recipe *recipe, const cJSON *row
                          bool need_spans, Err *e)
 {
     Renderer r;
-    Sayings sayings = {0};
     *c = (Conversation){0};
     bool ok = renderer_init(&r, recipe, row, e) && render(&r, messages, false, &c->text, &c->assistant, e);
     bool has_blocks = ok && template_has_generation(r.template);
     ok = ok && (!recipe->split_turns || keep_last(c, recipe, messages, has_blocks, e));
     if (ok) {
-        cJSON *marked = with_markers(&sayings, messages);
-        bool sure = find_by_markers(&sayings, &r, marked, &c->text);
+        cJSON *marked = with_markers(&c->said, messages);
+        bool sure = find_by_markers(&c->said, &r, marked, &c->text);
         cJSON_Delete(marked);
-        if (!sure) find_by_search(&sayings, &c->text);
-        for (size_t i = 0; i < sayings.n; i++)
-            if (sayings.items[i].call && !sayings.items[i].seen) c->notes |= NOTE_CALLS_LOST;
-        c->said = sayings.items;
-        c->n_said = sayings.n;
+        if (!sure) find_by_search(&c->said, &c->text);
+        for (size_t i = 0; i < c->said.n; i++)
+            if (c->said.items[i].call && !c->said.items[i].seen) c->notes |= NOTE_CALLS_LOST;
         if (!has_blocks) {
             Search s = {.renderer = &r, .recipe = recipe, .messages = messages};
             Err why;
@@ -465,7 +461,7 @@ bool conversation_render(Conversation *c, const Recipe *recipe, const cJSON *row
             buf_free(&s.after);
             buf_free(&s.header);
         }
-        mark_roles(c, messages, &sayings, sure);
+        mark_roles(c, messages, sure);
         ok = ok && mark_off(c, messages, e);
     }
     renderer_free(&r);

@@ -45,12 +45,12 @@ typedef struct {
     bool call, seen;
     size_t begin, end;                                     // in the conversation's text, once it is seen
 } Saying;
+typedef struct { Saying *items; size_t n, cap; } Sayings;  // in the order of the messages
 
 typedef struct {
     Buf text;
     unsigned char *roles;                                  // (text.len)
-    Saying *said;                                          // (n_said), in the order of the messages
-    size_t n_said;
+    Sayings said;
     Spans assistant;                                       // in the order of the text, but for nested blocks
     bool *off;                                             // (assistant.n): its message has weight 0
     size_t first;                                          // message whose spans count, with split_turns the last

@@ -202,17 +202,19 @@ static void split_turns(Dataset *d)
     free(file.rows);
 }
 
-static bool build_row(Dataset *d, size_t i, const Recipe *recipe, Err *e)
+cJSON *dataset_example(Example *ex, Origin *origin, const Dataset *d, size_t i, const Recipe *recipe, Err *e)
 {
     cJSON *row = dataset_row(d, i, e);
-    if (!row) return false;
-    bool equal_keys = e->text[0] != 0, ok = example_build(&d->examples[i], NULL, row, recipe, e);
-    if (equal_keys) d->examples[i].notes |= NOTE_EQUAL_KEYS;
-    d->examples[i].row = d->rows[i].row;
-    d->examples[i].line = d->rows[i].line;
-    d->examples[i].turn = d->rows[i].turn;
+    if (!row) return NULL;
+    bool equal_keys = e->text[0] != 0, ok = example_build(ex, origin, row, recipe, e);
+    if (equal_keys) ex->notes |= NOTE_EQUAL_KEYS;
+    ex->row = d->rows[i].row;
+    ex->line = d->rows[i].line;
+    ex->turn = d->rows[i].turn;
+    if (ok) return row;
+    fail_prefix(e, "%s:%zu: ", d->file.path, d->rows[i].line);
     cJSON_Delete(row);
-    return ok || fail_prefix(e, "%s:%zu: ", d->file.path, d->rows[i].line);
+    return NULL;
 }
 
 bool dataset_build(Dataset *d, const Recipe *recipe, Err *e)
@@ -223,7 +225,10 @@ bool dataset_build(Dataset *d, const Recipe *recipe, Err *e)
 #pragma omp parallel for schedule(dynamic, 16)
     for (size_t i = 0; i < d->n; i++) {
         Err mine;
-        if (build_row(d, i, recipe, &mine)) continue;
+        cJSON *row = dataset_example(&d->examples[i], NULL, d, i, recipe, &mine);
+        bool ok = row != NULL;
+        cJSON_Delete(row);
+        if (ok) continue;
 #pragma omp critical
         if (i < first_bad) {
             first_bad = i;
@@ -308,8 +313,6 @@ Summary dataset_summary(const Example *examples, size_t n, const Tokenizer *t)
     Summary s = {.rows = n};
     for (size_t i = 0; i < n; i++) {
         const Example *ex = &examples[i];
-        size_t supervised = 0;
-        for (size_t k = 0; k < ex->n; k++) supervised += ex->labels[k] != IGNORE;
         s.in_file += ex->turn < 2;
         s.truncated += ex->truncated;
         s.dropped += ex->dropped;
@@ -319,7 +322,7 @@ Summary dataset_summary(const Example *examples, size_t n, const Tokenizer *t)
         if (ex->dropped) continue;
         if (!s.first) s.first = ex;
         s.tokens += ex->n;
-        s.supervised += supervised;
+        s.supervised += ex->n_supervised;
         s.left_out += ex->n_left_out;
     }
     return s;

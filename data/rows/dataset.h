@@ -24,6 +24,8 @@ bool dataset_open(Dataset *d, const char *path, Err *e);
 bool dataset_build(Dataset *d, const Recipe *recipe, Err *e);
 // One row as JSON, up to its turn, for what wants more of it than the example keeps; the caller deletes it.
 cJSON *dataset_row(const Dataset *d, size_t i, Err *e);
+// The same, and its example and how that was done, as example_build gives them. NULL on failure.
+cJSON *dataset_example(Example *ex, Origin *origin, const Dataset *d, size_t i, const Recipe *recipe, Err *e);
 size_t dataset_find(const Dataset *d, size_t row);         // the first example of a row of the file; n: none
 void dataset_free(Dataset *d);                             // accepts {0}
 

@@ -5,18 +5,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-// A row while it becomes an example. Spans and roles in `chat` are of bytes; is_assistant, off and mask are of
-// tokens.
+// A row while it becomes an example.
 typedef struct {
     const Recipe *recipe;
     const cJSON *row;
     Example *ex;
-    Conversation chat;                                     // of any row with a text
-    cJSON *messages;                                       // as the template got them
-    Encoding tokens;
-    bool *is_assistant, *off;                              // (tokens.n): in a span; in one whose message has weight 0
+    Origin origin;
+    bool *off;                                             // (tokens.n): in a span whose message has weight 0
     unsigned char *mask;                                   // (tokens.n): Mask
-    size_t n_prompt;                                       // tokens of the prompt (prompt + completion rows)
 } Draft;
 
 void origin_free(Origin *t)
@@ -59,9 +55,9 @@ static size_t token_at(const Encoding *t, size_t from, size_t at)
 // character, both included. A token that crosses the span's edge is included.
 static void mark_assistant_tokens(Draft *d)
 {
-    const Encoding *t = &d->tokens;
-    const Conversation *c = &d->chat;
-    d->is_assistant = mem_alloc(t->n, sizeof(bool));
+    const Encoding *t = &d->origin.tokens;
+    const Conversation *c = &d->origin.chat;
+    d->origin.is_assistant = mem_alloc(t->n, sizeof(bool));
     d->off = mem_alloc(t->n, sizeof(bool));
     for (size_t i = 0, from = 0; i < c->assistant.n; i++) {
         Span s = c->assistant.spans[i];
@@ -71,7 +67,7 @@ static void mark_assistant_tokens(Draft *d)
         if (i && s.begin < c->assistant.spans[i - 1].begin) from = 0;      // nested blocks come inner first
         size_t first_token = token_at(t, from, s.begin), last_token = token_at(t, first_token, last);
         for (size_t k = first_token; k <= last_token && k < t->n; k++) {
-            d->is_assistant[k] = true;
+            d->origin.is_assistant[k] = true;
             if (c->off && c->off[i]) d->off[k] = true;
         }
         from = first_token;
@@ -80,12 +76,12 @@ static void mark_assistant_tokens(Draft *d)
 
 static Role token_role(const Draft *d, size_t i)
 {
-    const Encoding *t = &d->tokens;
-    bool assistant = d->is_assistant && d->is_assistant[i];
-    if (t->begin[i] == t->end[i] || !d->chat.roles) return assistant ? ROLE_ASSISTANT : ROLE_TEMPLATE;
-    Role role = (Role)d->chat.roles[t->begin[i]];
+    const Encoding *t = &d->origin.tokens;
+    bool assistant = d->origin.is_assistant && d->origin.is_assistant[i];
+    if (t->begin[i] == t->end[i] || !d->origin.chat.roles) return assistant ? ROLE_ASSISTANT : ROLE_TEMPLATE;
+    Role role = (Role)d->origin.chat.roles[t->begin[i]];
     // A token that begins inside a span, but does not belong to it, is the template's.
-    return !assistant && role == ROLE_ASSISTANT && d->chat.assistant.n ? ROLE_TEMPLATE : role;
+    return !assistant && role == ROLE_ASSISTANT && d->origin.chat.assistant.n ? ROLE_TEMPLATE : role;
 }
 
 // ---- from tokens to labels ----------------------------------------------------------------------------------------
@@ -123,14 +119,14 @@ static void label_tokens(Example *ex, const unsigned char *mask, float prompt_lo
 static void fill_example(Draft *d, bool by_assistant, bool by_completion)
 {
     Example *ex = d->ex;
-    size_t n = d->tokens.n;
+    size_t n = d->origin.tokens.n;
     example_alloc(ex, n);
     d->mask = mem_alloc(n, 1);
     ex->mask_name = mask_name(by_assistant, by_completion);
     for (size_t i = 0; i < n; i++) {
-        bool learned = (!by_assistant || d->is_assistant[i]) && (!by_completion || i >= d->n_prompt);
+        bool learned = (!by_assistant || d->origin.is_assistant[i]) && (!by_completion || i >= d->origin.n_prompt);
         d->mask[i] = d->off && d->off[i] ? NEVER : learned ? LEARNED : LEFT_OUT;
-        ex->ids[i] = d->tokens.ids[i];
+        ex->ids[i] = d->origin.tokens.ids[i];
         ex->roles[i] = (unsigned char)token_role(d, i);
     }
     label_tokens(ex, d->mask, d->recipe->prompt_loss_weight);
@@ -142,8 +138,8 @@ static bool fill_from_messages(Draft *d, bool by_assistant, bool by_completion, 
 {
     mark_assistant_tokens(d);
     fill_example(d, by_assistant, by_completion);
-    for (size_t i = 0; i < d->tokens.n; i++)
-        if (d->is_assistant[i]) return true;
+    for (size_t i = 0; i < d->origin.tokens.n; i++)
+        if (d->origin.is_assistant[i]) return true;
     return !by_assistant ||
            fail(e, "assistant_only_loss: expected an assistant message, found no assistant token (with "
                    "assistant_only_loss=false every token is learned)");
@@ -175,9 +171,9 @@ static bool build_messages(Draft *d, cJSON *messages, const char *key, Err *e)
     bool masked = r->assistant_only_loss != 0, ok = messages;          // the default: this is a masked-SFT trainer
     if (ok && r->completion_only_loss == 1)
         ok = fail(e, "completion_only_loss: expected prompt and completion, found %s: use assistant_only_loss", key);
-    ok = ok && conversation_render(&d->chat, r, d->row, messages, masked, e) &&
-         recipe_encode(r, d->chat.text.data, d->chat.text.len, false, &d->tokens, e);
-    d->messages = messages;
+    ok = ok && conversation_render(&d->origin.chat, r, d->row, messages, masked, e) &&
+         recipe_encode(r, d->origin.chat.text.data, d->origin.chat.text.len, false, &d->origin.tokens, e);
+    d->origin.messages = messages;
     return ok && fill_from_messages(d, masked, false, e);
 }
 
@@ -189,18 +185,18 @@ static bool count_prompt(Draft *d, const Buf *prompt, bool add_special_tokens, E
     Encoding p = {0};
     bool ok = recipe_encode(d->recipe, prompt->data, prompt->len, add_special_tokens, &p, e);
     size_t same = 0;
-    while (ok && same < p.n && same < d->tokens.n && p.ids[same] == d->tokens.ids[same]) same++;
-    d->n_prompt = same;
+    while (ok && same < p.n && same < d->origin.tokens.n && p.ids[same] == d->origin.tokens.ids[same]) same++;
+    d->origin.n_prompt = same;
     if (ok && same < p.n) d->ex->notes |= NOTE_PREFIX_MISMATCH;
     if (ok && same < p.n && !d->recipe->warn_on_prefix_mismatch) {
         const Tokenizer *t = d->recipe->tokenizer;
-        bool ended = same >= d->tokens.n;
+        bool ended = same >= d->origin.tokens.n;
         ok = fail(e,
                   "the row does not begin with the tokens of its prompt: token %zu is \"%s\" (%d) in the prompt alone "
                   "and \"%s\" (%d) in the whole row; on_prefix_mismatch=warn lets the completion begin at that token, "
                   "as TRL does",
                   same, tokenizer_piece(t, p.ids[same]), p.ids[same],
-                  ended ? "" : tokenizer_piece(t, d->tokens.ids[same]), ended ? -1 : d->tokens.ids[same]);
+                  ended ? "" : tokenizer_piece(t, d->origin.tokens.ids[same]), ended ? -1 : d->origin.tokens.ids[same]);
     }
     encoding_free(&p);
     return ok;
@@ -217,15 +213,15 @@ static bool build_prompt_messages(Draft *d, const cJSON *prompt, const cJSON *co
     cJSON *all = cJSON_Duplicate(asked, true);
     for (const cJSON *m = answer ? answer->child : NULL; m; m = m->next)
         cJSON_AddItemToArray(all, cJSON_Duplicate(m, true));
-    bool ok = answer && conversation_render(&d->chat, r, d->row, all, by_assistant, e) &&
+    bool ok = answer && conversation_render(&d->origin.chat, r, d->row, all, by_assistant, e) &&
               conversation_text(&head, r, d->row, asked, true, e) &&
-              recipe_encode(r, d->chat.text.data, d->chat.text.len, false, &d->tokens, e) &&
+              recipe_encode(r, d->origin.chat.text.data, d->origin.chat.text.len, false, &d->origin.tokens, e) &&
               count_prompt(d, &head, false, e);
     ok = ok && fill_from_messages(d, by_assistant, by_completion, e);
     buf_free(&head);
     cJSON_Delete(asked);
     cJSON_Delete(answer);
-    d->messages = all;
+    d->origin.messages = all;
     return ok;
 }
 
@@ -234,20 +230,20 @@ static bool not_conversational(const Recipe *r, const char *kind, Err *e)
     return r->assistant_only_loss != 1 || fail(e, "assistant_only_loss: expected messages, found %s", kind);
 }
 
-// Encodes d->chat.text. Its first n_prompt bytes have one role, the others another. EOS is added as text, if it is
+// Encodes the text so far. Its first n_prompt bytes have one role, the others another. EOS is added as text, if it is
 // not there already: then the model learns to stop.
 static bool encode_text(Draft *d, size_t n_prompt, Role first, Role rest, Err *e)
 {
-    Buf *text = &d->chat.text;
+    Buf *text = &d->origin.chat.text;
     const Tokenizer *t = d->recipe->tokenizer;
     const char *eos = t ? json_string(tokenizer_special_tokens(t), "eos_token") : NULL;
     if (d->recipe->eos_token) eos = d->recipe->eos_token;
     size_t n = eos ? strlen(eos) : 0;
     if (n && !(text->len >= n && memcmp(text->data + text->len - n, eos, n) == 0)) buf_adds(text, eos);
-    d->chat.roles = mem_alloc(text->len, 1);
-    memset(d->chat.roles, first, n_prompt);
-    memset(d->chat.roles + n_prompt, rest, text->len - n_prompt);
-    return recipe_encode(d->recipe, text->data, text->len, true, &d->tokens, e);
+    d->origin.chat.roles = mem_alloc(text->len, 1);
+    memset(d->origin.chat.roles, first, n_prompt);
+    memset(d->origin.chat.roles + n_prompt, rest, text->len - n_prompt);
+    return recipe_encode(d->recipe, text->data, text->len, true, &d->origin.tokens, e);
 }
 
 static bool build_prompt_text(Draft *d, const char *prompt, const char *completion, Err *e)
@@ -255,7 +251,7 @@ static bool build_prompt_text(Draft *d, const char *prompt, const char *completi
     Buf head = {0};
     if (!not_conversational(d->recipe, "prompt and completion as strings", e)) return false;
     buf_adds(&head, prompt);
-    buf_addf(&d->chat.text, "%s%s", prompt, completion);
+    buf_addf(&d->origin.chat.text, "%s%s", prompt, completion);
     bool ok = encode_text(d, head.len, ROLE_USER, ROLE_ASSISTANT, e) && count_prompt(d, &head, true, e);
     if (ok) fill_example(d, false, d->recipe->completion_only_loss != 0);
     buf_free(&head);
@@ -276,7 +272,7 @@ static bool build_text(Draft *d, const char *text, Err *e)
     if (!not_conversational(d->recipe, "plain text", e)) return false;
     if (d->recipe->completion_only_loss == 1)
         return fail(e, "completion_only_loss: expected prompt and completion, found plain text");
-    buf_adds(&d->chat.text, text);
+    buf_adds(&d->origin.chat.text, text);
     if (!encode_text(d, 0, ROLE_TEXT, ROLE_TEXT, e)) return false;
     fill_example(d, false, false);
     return true;
@@ -409,6 +405,7 @@ static void truncate_example(Example *ex, const unsigned char *mask, size_t max_
 {
     ex->truncated = max_length && ex->n > max_length;
     if (ex->truncated) ex->n = max_length;
+    for (size_t i = 0; i < ex->n; i++) ex->n_supervised += ex->labels[i] != IGNORE;
     for (size_t i = 1; i < ex->n; i++) {                   // the first token is never predicted
         ex->n_learned += mask[i] == LEARNED;
         ex->n_left_out += mask[i] == LEFT_OUT;
@@ -423,13 +420,12 @@ bool example_build(Example *ex, Origin *origin, const cJSON *row, const Recipe *
     bool ok = build(&d, e);
     if (ok) truncate_example(ex, d.mask, recipe->max_length);
     else example_free(ex);
-    ex->notes |= d.chat.notes;
+    ex->notes |= d.origin.chat.notes;
     if (ex->unused_column) ex->notes |= NOTE_UNUSED_COLUMN;
-    ex->spans_by_rendering = d.chat.by_rendering;
-    memcpy(ex->unknown_role, d.chat.unknown_role, sizeof ex->unknown_role);
-    Origin t = {d.chat, d.messages, d.tokens, d.is_assistant, d.n_prompt};
-    if (origin) *origin = t;
-    else origin_free(&t);
+    ex->spans_by_rendering = d.origin.chat.by_rendering;
+    memcpy(ex->unknown_role, d.origin.chat.unknown_role, sizeof ex->unknown_role);
+    if (origin) *origin = d.origin;
+    else origin_free(&d.origin);
     free(d.off);
     free(d.mask);
     return ok;

@@ -32,6 +32,7 @@ typedef struct {
     unsigned char *roles;                                  // (n)
     size_t n_learned, n_left_out;                          // tokens after the first: how many the mask selects, and
                                                            // how many prompt_loss_weight could bring back
+    size_t n_supervised;                                   // have a label, the first token too
     size_t row, line, turn;                                // in the file, from 0 and 1; its turn from 1 (split_turns)
     bool truncated, dropped;                               // cut at max_length; the mask selects no token of it
     bool spans_by_rendering;                               // the template has no generation blocks to tell the spans

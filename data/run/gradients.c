@@ -1,5 +1,4 @@
 // gradients: eval_add_gradients of evaluate.h: which tokens the gradient of held-out rows comes from.
-#include "../../model/lora.h"
 #include "memory.h"
 
 #include <math.h>
@@ -11,9 +10,9 @@
 static void role_gradient(Model *m, Room *room, const Example *rows, size_t n, int role, size_t divisor)
 {
     Batch b = room->batch;
-    float *dropout = m->adapter ? &m->adapter->dropout : &(float){0}, kept_dropout = *dropout;
     b.objective = (Objective){0};
     b.noise.values = NULL;
+    b.no_dropout = true;
     batch_clear(&b);
     for (size_t i = 0; i < n; i++) {
         size_t N = b.N, S = b.S, M = b.M, kept = M;
@@ -28,9 +27,7 @@ static void role_gradient(Model *m, Room *room, const Example *rows, size_t n, i
         b.M = kept;
         if (kept == M) b.N = N, b.S = S;                   // a row without such a token
     }
-    *dropout = 0;
     model_gradient(m, &room->work, &b, room->losses, (double)divisor, false);
-    *dropout = kept_dropout;
 }
 
 // m->grads is one part of the whole. The rest is the other.

@@ -80,7 +80,7 @@ bool run_claim_output(Run *r, bool can_resume, Err *e)
     return true;
 }
 
-Path run_log_path(const Run *r) { return path_in(r->options.output_dir, "log.jsonl"); }
+static Path log_path(const Run *r) { return path_in(r->options.output_dir, "log.jsonl"); }
 
 bool run_open_output(Run *r, Err *e)
 {
@@ -94,7 +94,7 @@ bool run_open_output(Run *r, Err *e)
     buf_free(&k.bytes);
     if (!ok || o->resume_from_checkpoint) return ok;       // resume_read has cut the logs
     unlink(path_in(o->output_dir, TRACES_FILE).text);      // of an earlier run
-    return file_put(run_log_path(r).text, "", 0, e);
+    return file_put(log_path(r).text, "", 0, e);
 }
 
 void run_keep_line(Run *r, const cJSON *line)
@@ -108,12 +108,12 @@ bool run_write_log(Run *r, const cJSON *line, Err *e)
     char *text = cJSON_PrintUnformatted(line);
     size_t n = strlen(text);
     text[n] = '\n';                                        // in place of the NUL
-    bool ok = file_append(run_log_path(r).text, text, n + 1, e);
+    bool ok = file_append(log_path(r).text, text, n + 1, e);
     cJSON_free(text);
     return ok;
 }
 
-cJSON *run_read_log(const Run *r, Err *e) { return run_read_lines(run_log_path(r).text, e); }
+cJSON *run_read_log(const Run *r, Err *e) { return run_read_lines(log_path(r).text, e); }
 
 cJSON *run_read_lines(const char *path, Err *e)
 {

@@ -10,7 +10,6 @@
 bool run_claim_output(Run *r, bool can_resume, Err *e);
 bool run_open_output(Run *r, Err *e);                      // train_config.json; an empty log.jsonl unless it resumes
 void run_remove_unfinished(const char *dir);               // files that a killed run left there under temporary names
-Path run_log_path(const Run *r);
 void run_keep_line(Run *r, const cJSON *line);             // sets `evaluated` if this line of the log is an evaluation
 bool run_write_log(Run *r, const cJSON *line, Err *e);     // keeps it too
 cJSON *run_read_log(const Run *r, Err *e);                 // a list of its lines, each with a step; owned by the caller
