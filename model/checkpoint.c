@@ -48,30 +48,19 @@ static bool bin_header(const File *f, Config *c, BinLayout *layout, Err *e)
     return true;
 }
 
-static bool bin_load(Model *m, const char *path, Err *e)
+static bool bin_read(Config *c, Model *m, const char *path, Err *e)
 {
     File f;
-    Config c;
     BinLayout layout = {0};
     if (!file_map(&f, path, e)) return false;
-    bool ok = bin_header(&f, &c, &layout, e) && model_init(m, &c, e);
+    bool ok = bin_header(&f, c, &layout, e) && (!m || model_init(m, c, e));
     const unsigned char *from = f.data + (ok ? layout.header : 0);
-    for (int i = 0; ok && i < BIN_TENSORS; i++) {
+    for (int i = 0; ok && m && i < BIN_TENSORS; i++) {
         TensorId id = layout.order[i];
         if (id == CLASSIFIER) from += 4 * layout.rope_tables;
-        for (size_t l = 0, bytes = 4 * tensor_size(&c, id); l < tensor_count(&c, id); l++, from += bytes)
+        for (size_t l = 0, bytes = 4 * tensor_size(c, id); l < tensor_count(c, id); l++, from += bytes)
             memcpy(model_param(m, id, l), from, bytes);
     }
-    file_unmap(&f);
-    return ok;
-}
-
-static bool bin_config(Config *c, const char *path, Err *e)
-{
-    File f;
-    BinLayout layout = {0};
-    if (!file_map(&f, path, e)) return false;
-    bool ok = bin_header(&f, c, &layout, e);
     file_unmap(&f);
     return ok;
 }
@@ -525,16 +514,20 @@ Entries model_entries(const Config *c)
     return all;
 }
 
-static bool folder_load(Model *m, const char *folder, Err *e)
+bool entries_load(Model *m, const Config *c, const Shards *s, Entries p, const char *where, Err *e)
 {
-    Config c = {0};
-    Shards s = {0};
-    Entries p = {0};
-    bool ok = folder_config(&c, folder, e) && shards_open(&s, folder, e);
-    if (ok) p = model_entries(&c);
-    ok = ok && entries_check(&s, &p, folder, e) && model_init(m, &c, e);
-    if (ok) entries_read(&s, &p, m->params);
+    bool ok = entries_check(s, &p, where, e) && model_init(m, c, e);
+    if (ok) entries_read(s, &p, m->params);
     free(p.items);
+    return ok;
+}
+
+static bool folder_read(Config *c, Model *m, const char *folder, Err *e)
+{
+    Shards s = {0};
+    bool ok = folder_config(c, folder, e);
+    if (!ok || !m) return ok;
+    ok = shards_open(&s, folder, e) && entries_load(m, c, &s, model_entries(c), folder, e);
     shards_close(&s);
     return ok;
 }
@@ -636,11 +629,11 @@ static bool gguf_save_plain(const Model *m, const char *path, const cJSON *other
 
 const Format formats[N_FORMATS] = {
     [FORMAT_FOLDER] = {.is_folder = true, .ending = "", .model_file = "config.json", .tokenizer_file = "tokenizer.json",
-                       .config = folder_config, .load = folder_load, .save = folder_save},
+                       .read = folder_read, .save = folder_save},
     [FORMAT_BIN] = {.ending = ".bin", .model_file = "model.bin", .tokenizer_file = "tokenizer.bin",
-                    .config = bin_config, .load = bin_load, .fits = bin_fits, .save = bin_save},
+                    .read = bin_read, .fits = bin_fits, .save = bin_save},
     [FORMAT_GGUF] = {.ending = ".gguf", .model_file = "model.gguf", .tokenizer_file = "model.gguf",
-                     .config = gguf_config, .load = gguf_load, .save = gguf_save_plain},
+                     .read = gguf_read, .save = gguf_save_plain},
 };
 
 const Format *format_of(const char *path)
@@ -665,10 +658,10 @@ Path format_path(const Format *f, const char *dir)
     return f->is_folder ? path : path_in(dir, f->model_file);
 }
 
-bool checkpoint_config(Config *c, const char *path, Err *e) { return format_of(path)->config(c, path, e); }
+bool checkpoint_config(Config *c, const char *path, Err *e) { return format_of(path)->read(c, NULL, path, e); }
 
 bool checkpoint_load(Model *m, const char *path, Err *e)
 {
     *m = (Model){0};
-    return format_of(path)->load(m, path, e);
+    return format_of(path)->read(&(Config){0}, m, path, e);
 }

@@ -148,23 +148,15 @@ static bool read_config(Config *c, const SafeTensors *g, Err *e)
     return ok;
 }
 
-static bool gguf_read(Config *c, Model *m, const char *path, Err *e)
+bool gguf_read(Config *c, Model *m, const char *path, Err *e)
 {
     SafeTensors g;
-    Entries p = {0};
     if (!gguf_open(&g, path, e)) return false;
-    Shards s = {.files = &g, .n = 1};
     bool ok = read_config(c, &g, e) || fail_prefix(e, "%s: ", path);
-    if (ok && m) p = gguf_entries(c);
-    ok = ok && (!m || (entries_check(&s, &p, path, e) && model_init(m, c, e)));
-    if (ok && m) entries_read(&s, &p, m->params);
-    free(p.items);
+    if (ok && m) ok = entries_load(m, c, &(Shards){.files = &g, .n = 1}, gguf_entries(c), path, e);
     safetensors_close(&g);
     return ok;
 }
-
-bool gguf_config(Config *c, const char *path, Err *e) { return gguf_read(c, NULL, path, e); }
-bool gguf_load(Model *m, const char *path, Err *e) { return gguf_read(&(Config){0}, m, path, e); }
 
 // ---- writing ------------------------------------------------------------------------------------------------------
 
