@@ -374,7 +374,7 @@ static bool has_other_head(const char *folder)
     Shards s = {0};
     Err why;
     const SafeTensors *f = NULL, *g = NULL;
-    shards_open(&s, folder, &why);                         // where it fails, folder_load tells
+    shards_open(&s, folder, &why);                         // where it fails, folder_read tells
     const StTensor *a = shards_find(&s, tensor_table[TOK_EMB].hf_name, &f);
     const StTensor *b = shards_find(&s, tensor_table[CLASSIFIER].hf_name, &g);
     size_t n = a ? a->end - a->begin : 0;
@@ -407,7 +407,9 @@ char *entries_add(Entries *p, size_t rows, size_t columns, size_t at, size_t hea
 {
     ARRAY_ROOM(p->items, p->n, p->cap);
     Entry *part = &p->items[p->n++];
-    *part = (Entry){.tensor = {.n_dims = 2, .shape = {rows, columns}}, .at = at, .head_dim = head_dim};
+    *part = (Entry){.at = at, .head_dim = head_dim};
+    if (rows) part->tensor = (StTensor){.n_dims = 2, .shape = {rows, columns}, .count = rows * columns};
+    else part->tensor = (StTensor){.n_dims = 1, .shape = {columns}, .count = columns};
     return part->name;
 }
 
@@ -477,10 +479,10 @@ void entries_read(const Shards *s, const Entries *p, float *arena)
 
 const float *entry_values(const Entry *part, const float *arena, float **own)
 {
-    size_t rows = part->tensor.shape[0], columns = part->tensor.n_dims == 2 ? part->tensor.shape[1] : 1;
+    size_t count = part->tensor.count, rows = part->tensor.shape[0];
     if (!part->head_dim) return arena + part->at;
-    *own = mem_alloc(rows * columns, sizeof **own);
-    rope_reorder(*own, arena + part->at, rows, columns, part->head_dim, true);
+    *own = mem_alloc(count, sizeof **own);
+    rope_reorder(*own, arena + part->at, rows, count / rows, part->head_dim, true);
     return *own;
 }
 
@@ -491,9 +493,8 @@ bool entries_save(const Entries *p, const float *arena, const char *folder, cons
     for (size_t i = 0; i < p->n; i++) tensors[i] = p->items[i].tensor, tensors[i].name = p->items[i].name;
     bool ok = safetensors_create(&w, path_in(folder, name).text, more, tensors, p->n, e);
     for (const Entry *part = p->items; ok && part < p->items + p->n; part++) {
-        const size_t *shape = part->tensor.shape, count = shape[0] * (part->tensor.n_dims == 2 ? shape[1] : 1);
         float *own = NULL;
-        ok = file_write(&w, entry_values(part, arena, &own), 4 * count, e);
+        ok = file_write(&w, entry_values(part, arena, &own), 4 * part->tensor.count, e);
         free(own);
     }
     free(tensors);
@@ -506,10 +507,9 @@ Entries model_entries(const Config *c)
     for (TensorId id = 0; id < N_TENSORS; id++)
         for (size_t l = 0; l < tensor_count(c, id); l++) {
             const TensorInfo *t = &tensor_table[id];
-            size_t rows = config_size(c, t->rows), columns = config_size(c, t->columns);
+            size_t rows = t->rows == SIZE_ONE ? 0 : config_size(c, t->rows), columns = config_size(c, t->columns);
             size_t head_dim = t->heads_of_pairs ? (size_t)c->head_dim : 0;
             tensor_hf_name(id, l, entries_add(&all, rows, columns, tensor_offset(c, id, l), head_dim));
-            if (t->rows == SIZE_ONE) all.items[all.n - 1].tensor = (StTensor){.n_dims = 1, .shape = {columns}};
         }
     return all;
 }

@@ -49,7 +49,7 @@ void shards_close(Shards *s);                              // accepts {0}
 typedef struct { StTensor tensor; char name[128]; size_t at, head_dim; } Entry;        // of a tensor its shape alone
 // of_model: a tied head and RoPE frequencies may be in the files too. The caller frees the items.
 typedef struct { Entry *items; size_t n, cap; bool of_model; } Entries;
-// Adds a matrix. Returns where its name goes.
+// Adds a matrix, or (rows 0) a vector. Returns where its name goes.
 char *entries_add(Entries *p, size_t rows, size_t columns, size_t at, size_t head_dim);
 // Fails if one is missing, of another shape, or if the files have others besides.
 bool entries_check(const Shards *s, const Entries *p, const char *where, Err *e);
