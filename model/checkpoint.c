@@ -552,12 +552,6 @@ static void add_missing(cJSON *json, const char *key, cJSON *value)
     else cJSON_AddItemToObject(json, key, value);
 }
 
-static void set(cJSON *json, const char *key, cJSON *value)
-{
-    cJSON_DeleteItemFromObjectCaseSensitive(json, key);
-    cJSON_AddItemToObject(json, key, value);
-}
-
 static void add_rope_scaling(cJSON *json, const Config *c)
 {
     if (c->rope_scaling.factor == 0 || json_get(json, "rope_scaling") || json_get(json, "rope_parameters")) return;
@@ -596,15 +590,15 @@ static void config_to_json(const Config *c, cJSON *json)
     if (!json_get(json, "rope_parameters"))
         add_missing(json, "rope_theta", cJSON_CreateNumber(shortest(c->rope_theta)));
     add_rope_scaling(json, c);
-    set(json, "hidden_size", cJSON_CreateNumber(c->dim));
-    set(json, "intermediate_size", cJSON_CreateNumber(c->hidden_dim));
-    set(json, "num_hidden_layers", cJSON_CreateNumber(c->n_layers));
-    set(json, "num_attention_heads", cJSON_CreateNumber(c->n_heads));
-    set(json, "num_key_value_heads", cJSON_CreateNumber(c->n_kv_heads));
-    set(json, "head_dim", cJSON_CreateNumber(c->head_dim));
-    set(json, "vocab_size", cJSON_CreateNumber(c->vocab_size));
-    set(json, dtype, cJSON_CreateString("float32"));
-    set(json, "tie_word_embeddings", cJSON_CreateBool(c->tied));
+    json_set(json, "hidden_size", cJSON_CreateNumber(c->dim));
+    json_set(json, "intermediate_size", cJSON_CreateNumber(c->hidden_dim));
+    json_set(json, "num_hidden_layers", cJSON_CreateNumber(c->n_layers));
+    json_set(json, "num_attention_heads", cJSON_CreateNumber(c->n_heads));
+    json_set(json, "num_key_value_heads", cJSON_CreateNumber(c->n_kv_heads));
+    json_set(json, "head_dim", cJSON_CreateNumber(c->head_dim));
+    json_set(json, "vocab_size", cJSON_CreateNumber(c->vocab_size));
+    json_set(json, dtype, cJSON_CreateString("float32"));
+    json_set(json, "tie_word_embeddings", cJSON_CreateBool(c->tied));
 }
 
 static bool folder_save(const Model *m, const char *path, const cJSON *other_keys, Err *e)

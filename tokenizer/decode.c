@@ -22,7 +22,7 @@ static void pieces_free(Pieces *p)
 }
 
 // How many bytes at p, where no character stands whole, are the beginning of one; at least 1. One U+FFFD stands for all
-// of them. The bytes that may come next are a range that has 80 or BF in it: with one of the two, the character is whole.
+// of them. The bytes that may come next are a range that has 80 or BF in it: one of the two makes it whole.
 static size_t broken_length(const char *p, size_t left)
 {
     uint32_t code;
