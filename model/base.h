@@ -109,6 +109,7 @@ bool json_save(const cJSON *value, const char *path, Err *e);         // atomica
 void json_print(cJSON *value);                            // one line on stdout; takes the value over
 const cJSON *json_get(const cJSON *object, const char *key);          // case-sensitive; NULL if absent
 const char *json_string(const cJSON *object, const char *key);        // NULL if absent or not a string
+void json_set(cJSON *object, const char *key, cJSON *value);         // in place of one that is there; takes it over
 const char *json_kind(const cJSON *value);                // "a string", "a number", ... for messages; NULL is "nothing"
 bool json_is_int(const cJSON *value, int64_t min, int64_t max);       // a whole number in [min, max]
 bool json_is_absent(const cJSON *value);                  // NULL or null

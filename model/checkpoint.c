@@ -48,30 +48,19 @@ static bool bin_header(const File *f, Config *c, BinLayout *layout, Err *e)
     return true;
 }
 
-static bool bin_load(Model *m, const char *path, Err *e)
+static bool bin_read(Config *c, Model *m, const char *path, Err *e)
 {
     File f;
-    Config c;
     BinLayout layout = {0};
     if (!file_map(&f, path, e)) return false;
-    bool ok = bin_header(&f, &c, &layout, e) && model_init(m, &c, e);
+    bool ok = bin_header(&f, c, &layout, e) && (!m || model_init(m, c, e));
     const unsigned char *from = f.data + (ok ? layout.header : 0);
-    for (int i = 0; ok && i < BIN_TENSORS; i++) {
+    for (int i = 0; ok && m && i < BIN_TENSORS; i++) {
         TensorId id = layout.order[i];
         if (id == CLASSIFIER) from += 4 * layout.rope_tables;
-        for (size_t l = 0, bytes = 4 * tensor_size(&c, id); l < tensor_count(&c, id); l++, from += bytes)
+        for (size_t l = 0, bytes = 4 * tensor_size(c, id); l < tensor_count(c, id); l++, from += bytes)
             memcpy(model_param(m, id, l), from, bytes);
     }
-    file_unmap(&f);
-    return ok;
-}
-
-static bool bin_config(Config *c, const char *path, Err *e)
-{
-    File f;
-    BinLayout layout = {0};
-    if (!file_map(&f, path, e)) return false;
-    bool ok = bin_header(&f, c, &layout, e);
     file_unmap(&f);
     return ok;
 }
@@ -385,7 +374,7 @@ static bool has_other_head(const char *folder)
     Shards s = {0};
     Err why;
     const SafeTensors *f = NULL, *g = NULL;
-    shards_open(&s, folder, &why);                         // where it fails, folder_load tells
+    shards_open(&s, folder, &why);                         // where it fails, folder_read tells
     const StTensor *a = shards_find(&s, tensor_table[TOK_EMB].hf_name, &f);
     const StTensor *b = shards_find(&s, tensor_table[CLASSIFIER].hf_name, &g);
     size_t n = a ? a->end - a->begin : 0;
@@ -418,7 +407,9 @@ char *entries_add(Entries *p, size_t rows, size_t columns, size_t at, size_t hea
 {
     ARRAY_ROOM(p->items, p->n, p->cap);
     Entry *part = &p->items[p->n++];
-    *part = (Entry){.tensor = {.n_dims = 2, .shape = {rows, columns}}, .at = at, .head_dim = head_dim};
+    *part = (Entry){.at = at, .head_dim = head_dim};
+    if (rows) part->tensor = (StTensor){.n_dims = 2, .shape = {rows, columns}, .count = rows * columns};
+    else part->tensor = (StTensor){.n_dims = 1, .shape = {columns}, .count = columns};
     return part->name;
 }
 
@@ -488,10 +479,10 @@ void entries_read(const Shards *s, const Entries *p, float *arena)
 
 const float *entry_values(const Entry *part, const float *arena, float **own)
 {
-    size_t rows = part->tensor.shape[0], columns = part->tensor.n_dims == 2 ? part->tensor.shape[1] : 1;
+    size_t count = part->tensor.count, rows = part->tensor.shape[0];
     if (!part->head_dim) return arena + part->at;
-    *own = mem_alloc(rows * columns, sizeof **own);
-    rope_reorder(*own, arena + part->at, rows, columns, part->head_dim, true);
+    *own = mem_alloc(count, sizeof **own);
+    rope_reorder(*own, arena + part->at, rows, count / rows, part->head_dim, true);
     return *own;
 }
 
@@ -502,9 +493,8 @@ bool entries_save(const Entries *p, const float *arena, const char *folder, cons
     for (size_t i = 0; i < p->n; i++) tensors[i] = p->items[i].tensor, tensors[i].name = p->items[i].name;
     bool ok = safetensors_create(&w, path_in(folder, name).text, more, tensors, p->n, e);
     for (const Entry *part = p->items; ok && part < p->items + p->n; part++) {
-        const size_t *shape = part->tensor.shape, count = shape[0] * (part->tensor.n_dims == 2 ? shape[1] : 1);
         float *own = NULL;
-        ok = file_write(&w, entry_values(part, arena, &own), 4 * count, e);
+        ok = file_write(&w, entry_values(part, arena, &own), 4 * part->tensor.count, e);
         free(own);
     }
     free(tensors);
@@ -517,24 +507,27 @@ Entries model_entries(const Config *c)
     for (TensorId id = 0; id < N_TENSORS; id++)
         for (size_t l = 0; l < tensor_count(c, id); l++) {
             const TensorInfo *t = &tensor_table[id];
-            size_t rows = config_size(c, t->rows), columns = config_size(c, t->columns);
+            size_t rows = t->rows == SIZE_ONE ? 0 : config_size(c, t->rows), columns = config_size(c, t->columns);
             size_t head_dim = t->heads_of_pairs ? (size_t)c->head_dim : 0;
             tensor_hf_name(id, l, entries_add(&all, rows, columns, tensor_offset(c, id, l), head_dim));
-            if (t->rows == SIZE_ONE) all.items[all.n - 1].tensor = (StTensor){.n_dims = 1, .shape = {columns}};
         }
     return all;
 }
 
-static bool folder_load(Model *m, const char *folder, Err *e)
+bool entries_load(Model *m, const Config *c, const Shards *s, Entries p, const char *where, Err *e)
 {
-    Config c = {0};
-    Shards s = {0};
-    Entries p = {0};
-    bool ok = folder_config(&c, folder, e) && shards_open(&s, folder, e);
-    if (ok) p = model_entries(&c);
-    ok = ok && entries_check(&s, &p, folder, e) && model_init(m, &c, e);
-    if (ok) entries_read(&s, &p, m->params);
+    bool ok = entries_check(s, &p, where, e) && model_init(m, c, e);
+    if (ok) entries_read(s, &p, m->params);
     free(p.items);
+    return ok;
+}
+
+static bool folder_read(Config *c, Model *m, const char *folder, Err *e)
+{
+    Shards s = {0};
+    bool ok = folder_config(c, folder, e);
+    if (!ok || !m) return ok;
+    ok = shards_open(&s, folder, e) && entries_load(m, c, &s, model_entries(c), folder, e);
     shards_close(&s);
     return ok;
 }
@@ -557,12 +550,6 @@ static void add_missing(cJSON *json, const char *key, cJSON *value)
 {
     if (json_get(json, key)) cJSON_Delete(value);
     else cJSON_AddItemToObject(json, key, value);
-}
-
-static void set(cJSON *json, const char *key, cJSON *value)
-{
-    cJSON_DeleteItemFromObjectCaseSensitive(json, key);
-    cJSON_AddItemToObject(json, key, value);
 }
 
 static void add_rope_scaling(cJSON *json, const Config *c)
@@ -603,15 +590,15 @@ static void config_to_json(const Config *c, cJSON *json)
     if (!json_get(json, "rope_parameters"))
         add_missing(json, "rope_theta", cJSON_CreateNumber(shortest(c->rope_theta)));
     add_rope_scaling(json, c);
-    set(json, "hidden_size", cJSON_CreateNumber(c->dim));
-    set(json, "intermediate_size", cJSON_CreateNumber(c->hidden_dim));
-    set(json, "num_hidden_layers", cJSON_CreateNumber(c->n_layers));
-    set(json, "num_attention_heads", cJSON_CreateNumber(c->n_heads));
-    set(json, "num_key_value_heads", cJSON_CreateNumber(c->n_kv_heads));
-    set(json, "head_dim", cJSON_CreateNumber(c->head_dim));
-    set(json, "vocab_size", cJSON_CreateNumber(c->vocab_size));
-    set(json, dtype, cJSON_CreateString("float32"));
-    set(json, "tie_word_embeddings", cJSON_CreateBool(c->tied));
+    json_set(json, "hidden_size", cJSON_CreateNumber(c->dim));
+    json_set(json, "intermediate_size", cJSON_CreateNumber(c->hidden_dim));
+    json_set(json, "num_hidden_layers", cJSON_CreateNumber(c->n_layers));
+    json_set(json, "num_attention_heads", cJSON_CreateNumber(c->n_heads));
+    json_set(json, "num_key_value_heads", cJSON_CreateNumber(c->n_kv_heads));
+    json_set(json, "head_dim", cJSON_CreateNumber(c->head_dim));
+    json_set(json, "vocab_size", cJSON_CreateNumber(c->vocab_size));
+    json_set(json, dtype, cJSON_CreateString("float32"));
+    json_set(json, "tie_word_embeddings", cJSON_CreateBool(c->tied));
 }
 
 static bool folder_save(const Model *m, const char *path, const cJSON *other_keys, Err *e)
@@ -636,11 +623,11 @@ static bool gguf_save_plain(const Model *m, const char *path, const cJSON *other
 
 const Format formats[N_FORMATS] = {
     [FORMAT_FOLDER] = {.is_folder = true, .ending = "", .model_file = "config.json", .tokenizer_file = "tokenizer.json",
-                       .config = folder_config, .load = folder_load, .save = folder_save},
+                       .read = folder_read, .save = folder_save},
     [FORMAT_BIN] = {.ending = ".bin", .model_file = "model.bin", .tokenizer_file = "tokenizer.bin",
-                    .config = bin_config, .load = bin_load, .fits = bin_fits, .save = bin_save},
+                    .read = bin_read, .fits = bin_fits, .save = bin_save},
     [FORMAT_GGUF] = {.ending = ".gguf", .model_file = "model.gguf", .tokenizer_file = "model.gguf",
-                     .config = gguf_config, .load = gguf_load, .save = gguf_save_plain},
+                     .read = gguf_read, .save = gguf_save_plain},
 };
 
 const Format *format_of(const char *path)
@@ -665,10 +652,10 @@ Path format_path(const Format *f, const char *dir)
     return f->is_folder ? path : path_in(dir, f->model_file);
 }
 
-bool checkpoint_config(Config *c, const char *path, Err *e) { return format_of(path)->config(c, path, e); }
+bool checkpoint_config(Config *c, const char *path, Err *e) { return format_of(path)->read(c, NULL, path, e); }
 
 bool checkpoint_load(Model *m, const char *path, Err *e)
 {
     *m = (Model){0};
-    return format_of(path)->load(m, path, e);
+    return format_of(path)->read(&(Config){0}, m, path, e);
 }

@@ -17,8 +17,8 @@ typedef struct {
     bool is_folder;                                        // a model's path is a folder, or one file
     const char *ending;                                    // of the path of a new one; "": any other
     const char *model_file, *tokenizer_file;               // their names in a folder that has both
-    bool (*config)(Config *c, const char *path, Err *e);   // the shape alone
-    bool (*load)(Model *m, const char *path, Err *e);      // model_init and all the weights
+    // The shape; unless m is NULL, model_init and all the weights too.
+    bool (*read)(Config *c, Model *m, const char *path, Err *e);
     bool (*fits)(const Config *c, Err *e);                 // refuses a shape that it cannot express; NULL: takes any
     // other_keys (NULL: none) go into a config.json too: those of the one that the model came from. A folder must
     // exist.
@@ -37,8 +37,7 @@ bool checkpoint_load(Model *m, const char *path, Err *e);
 // checkpoint_gguf.c. `more` (NULL: none): keys besides the model's, as the tokenizer's. Matrices get the type, or F16
 // where their rows are not whole blocks of Q8_0; vectors are F32.
 #define ROPE_FACTORS "rope_freqs.weight"                   // a tensor besides those of the table
-bool gguf_config(Config *c, const char *path, Err *e);
-bool gguf_load(Model *m, const char *path, Err *e);
+bool gguf_read(Config *c, Model *m, const char *path, Err *e);
 bool gguf_save(const Model *m, const char *path, const GgufKeys *more, Dtype type, Err *e);
 
 // One or more safetensors files, as one. Files of adapters are read and written like those of models (peft.h).
@@ -50,11 +49,13 @@ void shards_close(Shards *s);                              // accepts {0}
 typedef struct { StTensor tensor; char name[128]; size_t at, head_dim; } Entry;        // of a tensor its shape alone
 // of_model: a tied head and RoPE frequencies may be in the files too. The caller frees the items.
 typedef struct { Entry *items; size_t n, cap; bool of_model; } Entries;
-// Adds a matrix. Returns where its name goes.
+// Adds a matrix, or (rows 0) a vector. Returns where its name goes.
 char *entries_add(Entries *p, size_t rows, size_t columns, size_t at, size_t head_dim);
 // Fails if one is missing, of another shape, or if the files have others besides.
 bool entries_check(const Shards *s, const Entries *p, const char *where, Err *e);
 void entries_read(const Shards *s, const Entries *p, float *arena);      // after entries_check
+// The two, and model_init between them. Frees the items.
+bool entries_load(Model *m, const Config *c, const Shards *s, Entries p, const char *where, Err *e);
 Entries model_entries(const Config *c);                    // those of a model, under Hugging Face's names
 // The numbers as a file has them. *own (NULL before): what the caller frees.
 const float *entry_values(const Entry *part, const float *arena, float **own);

@@ -148,23 +148,15 @@ static bool read_config(Config *c, const SafeTensors *g, Err *e)
     return ok;
 }
 
-static bool gguf_read(Config *c, Model *m, const char *path, Err *e)
+bool gguf_read(Config *c, Model *m, const char *path, Err *e)
 {
     SafeTensors g;
-    Entries p = {0};
     if (!gguf_open(&g, path, e)) return false;
-    Shards s = {.files = &g, .n = 1};
     bool ok = read_config(c, &g, e) || fail_prefix(e, "%s: ", path);
-    if (ok && m) p = gguf_entries(c);
-    ok = ok && (!m || (entries_check(&s, &p, path, e) && model_init(m, c, e)));
-    if (ok && m) entries_read(&s, &p, m->params);
-    free(p.items);
+    if (ok && m) ok = entries_load(m, c, &(Shards){.files = &g, .n = 1}, gguf_entries(c), path, e);
     safetensors_close(&g);
     return ok;
 }
-
-bool gguf_config(Config *c, const char *path, Err *e) { return gguf_read(c, NULL, path, e); }
-bool gguf_load(Model *m, const char *path, Err *e) { return gguf_read(&(Config){0}, m, path, e); }
 
 // ---- writing ------------------------------------------------------------------------------------------------------
 
@@ -204,13 +196,12 @@ bool gguf_save(const Model *m, const char *path, const GgufKeys *more, Dtype typ
     GgufKeys k = {0};
     Entries p = gguf_entries(c);
     float *factors = c->rope_scaling.factor != 0 ? scaling_factors(c) : NULL;
-    if (factors) strcpy(entries_add(&p, 1, (size_t)c->head_dim / 2, 0, 0), ROPE_FACTORS);
+    if (factors) strcpy(entries_add(&p, 0, (size_t)c->head_dim / 2, 0, 0), ROPE_FACTORS);
     StTensor *tensors = mem_alloc(p.n, sizeof *tensors);
     for (size_t i = 0; i < p.n; i++) {
         StTensor *t = &tensors[i];
         *t = p.items[i].tensor;
         t->name = p.items[i].name;
-        if (factors && i == p.n - 1) *t = (StTensor){.name = t->name, .n_dims = 1, .shape = {t->shape[1]}};
         if (t->n_dims == 2) t->dtype = type == DTYPE_Q8_0 && t->shape[1] % Q8_BLOCK ? DTYPE_F16 : type;
     }
     add_keys(&k, c, type);

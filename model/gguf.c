@@ -261,13 +261,6 @@ void gguf_copy(GgufKeys *k, const SafeTensors *g, const char *begin, const char 
     }
 }
 
-static size_t entry_bytes(const StTensor *t, size_t *count)
-{
-    *count = 1;
-    for (int i = 0; i < t->n_dims; i++) *count *= t->shape[i];
-    return dtype_bytes(t->dtype, *count);
-}
-
 static size_t padding(size_t bytes) { return (ALIGNMENT - bytes % ALIGNMENT) % ALIGNMENT; }
 
 bool gguf_create(FileWriter *w, const char *path, const GgufKeys *k, const StTensor *entries, size_t n, Err *e)
@@ -281,7 +274,7 @@ bool gguf_create(FileWriter *w, const char *path, const GgufKeys *k, const StTen
     buf_add(&head.bytes, counts, sizeof counts);
     buf_add(&head.bytes, k->bytes.data, k->bytes.len);
     for (const StTensor *t = entries; t < entries + n; t++) {
-        size_t count, bytes = entry_bytes(t, &count);
+        size_t bytes = dtype_bytes(t->dtype, t->count);
         uint32_t n_dims = (uint32_t)t->n_dims;
         gguf_item_text(&head, t->name);
         buf_add(&head.bytes, &n_dims, sizeof n_dims);
@@ -322,10 +315,10 @@ static bool write_q8_block(FileWriter *w, const float *x, Err *e)
 bool gguf_write(FileWriter *w, const StTensor *t, const float *data, Err *e)
 {
     static const char zeros[ALIGNMENT];
-    size_t count, bytes = entry_bytes(t, &count);
+    size_t bytes = dtype_bytes(t->dtype, t->count);
     float limit = t->dtype == DTYPE_Q8_0 ? 65504.0f * 127 : 65504.0f;
     bool ok = t->dtype != DTYPE_F32 || file_write(w, data, bytes, e);
-    for (size_t i = 0; ok && t->dtype != DTYPE_F32 && i < count; i++) {
+    for (size_t i = 0; ok && t->dtype != DTYPE_F32 && i < t->count; i++) {
         uint16_t h = to_f16(data[i]);
         if (!(fabsf(data[i]) <= limit)) {
             fail(e, "%s: %s: the type %s has no number %g: --outtype=f32 has it", w->path, t->name,

@@ -26,8 +26,9 @@ void gguf_item_text(GgufKeys *k, const char *text);
 // Adds the keys of an open file that begin so, byte for byte, but those of n_others names.
 void gguf_copy(GgufKeys *k, const SafeTensors *g, const char *begin, const char *const *others, size_t n_others);
 
-// Writing: begin with the entries (name, dtype, n_dims, shape), then gguf_write each one's data (of all its numbers) in
-// that order, then file_commit. Q8_0 needs rows of whole blocks. A number that the type cannot hold is an error.
+// Writing: begin with the entries (name, dtype, n_dims, shape, count), then gguf_write each one's data (of all its
+// numbers) in that order, then file_commit. Q8_0 needs rows of whole blocks. A number that the type cannot hold is an
+// error.
 bool gguf_create(FileWriter *w, const char *path, const GgufKeys *k, const StTensor *entries, size_t n, Err *e);
 bool gguf_write(FileWriter *w, const StTensor *entry, const float *data, Err *e);
 

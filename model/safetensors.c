@@ -192,12 +192,10 @@ bool safetensors_create(FileWriter *w, const char *path, const char *more, const
     buf_addf(&header, "{\"__metadata__\":{\"format\":\"pt\"%s}", more);
     for (size_t i = 0; i < n; i++) {
         const StTensor *t = &entries[i];
-        size_t count = 1;
         char shape[96];
-        for (int d = 0; d < t->n_dims; d++) count *= t->shape[d];
         buf_addf(&header, ",\"%s\":{\"dtype\":\"F32\",\"shape\":%s,\"data_offsets\":[%zu,%zu]}", t->name,
-                 shape_text(t, shape), at, at + 4 * count);
-        at += 4 * count;
+                 shape_text(t, shape), at, at + 4 * t->count);
+        at += 4 * t->count;
     }
     buf_addc(&header, '}');
     while (header.len % 8) buf_addc(&header, ' ');         // the data begins on a multiple of 8

@@ -44,8 +44,8 @@ void safetensors_forget(const SafeTensors *st, const StTensor *t);
 // "[64,172]" for messages.
 const char *shape_text(const StTensor *t, char out[96]);
 
-// Writing: begin with the F32 entries (name, n_dims, shape), then file_write each one's data in that order, then
-// file_commit. `more` is JSON for __metadata__: "", or ",\"key\":\"value\"".
+// Writing: begin with the F32 entries (name, n_dims, shape, count), then file_write each one's data in that order,
+// then file_commit. `more` is JSON for __metadata__: "", or ",\"key\":\"value\"".
 bool safetensors_create(FileWriter *w, const char *path, const char *more, const StTensor *entries, size_t n, Err *e);
 
 #endif

@@ -427,7 +427,7 @@ static void a_tensor_left_over_is_refused(void)
     Err e;
     Model m;
     SafeTensors st;
-    StTensor tensors[32] = {{.name = "lm_head.weight", .n_dims = 1, .shape = {1}}};
+    StTensor tensors[32] = {{.name = "lm_head.weight", .n_dims = 1, .shape = {1}, .count = 1}};
     const char folder[] = FIXTURES "/qv", base[] = FIXTURES "/base_tied";
     float *numbers = mem_alloc(1 << 16, sizeof *numbers);
     FileWriter w;

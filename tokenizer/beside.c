@@ -12,8 +12,7 @@
 static void add_template(Tokenizer *t, const char *name, const char *text)
 {
     if (!name || !text) return;
-    cJSON_DeleteItemFromObjectCaseSensitive(t->templates, name);
-    cJSON_AddStringToObject(t->templates, name, text);
+    json_set(t->templates, name, cJSON_CreateString(text));
 }
 
 static bool read_template(Tokenizer *t, const char *dir, const char *file, const char *name, Err *e)

@@ -21,21 +21,18 @@ static void pieces_free(Pieces *p)
     free(p->ends);
 }
 
-// How many bytes at p are the beginning of a UTF-8 character, at least 1: one U+FFFD stands for all of them.
-static size_t broken_length(const unsigned char *p, size_t left)
+// How many bytes at p, where no character stands whole, are the beginning of one; at least 1. One U+FFFD stands for all
+// of them. The bytes that may come next are a range that has 80 or BF in it: one of the two makes it whole.
+static size_t broken_length(const char *p, size_t left)
 {
-    static const struct { unsigned char first, last, low, high, more; } forms[] = {
-        {0xC2, 0xDF, 0x80, 0xBF, 1}, {0xE0, 0xE0, 0xA0, 0xBF, 2}, {0xE1, 0xEC, 0x80, 0xBF, 2},
-        {0xED, 0xED, 0x80, 0x9F, 2}, {0xEE, 0xEF, 0x80, 0xBF, 2}, {0xF0, 0xF0, 0x90, 0xBF, 3},
-        {0xF1, 0xF3, 0x80, 0xBF, 3}, {0xF4, 0xF4, 0x80, 0x8F, 3},
-    };
-    for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
-        if (p[0] < forms[i].first || p[0] > forms[i].last) continue;
-        size_t n = 1;
-        if (n < left && p[1] >= forms[i].low && p[1] <= forms[i].high)
-            for (n = 2; n < left && n <= forms[i].more && (p[n] & 0xC0) == 0x80; n++) {}
-        return n;
-    }
+    uint32_t code;
+    for (size_t n = left < 3 ? left : 3; n > 1; n--)
+        for (int next = 0x80; next <= 0xBF; next += 0x3F) {
+            char whole[4];
+            memset(whole, next, sizeof whole);
+            memcpy(whole, p, n);
+            if (utf8_decode(whole, whole + 4, &code)) return n;
+        }
     return 1;
 }
 
@@ -47,7 +44,7 @@ static void add_lossy(Buf *out, const char *text, size_t len)
         at += valid;
         if (at == len) break;
         buf_adds(out, "\xEF\xBF\xBD");
-        at += broken_length((const unsigned char *)text + at, len - at);
+        at += broken_length(text + at, len - at);
     }
 }
 

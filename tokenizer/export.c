@@ -278,25 +278,18 @@ bool scores_of_merges(const Tokenizer *t, const Vocab *names, float *scores, Err
     return ok;
 }
 
-static void add_i32(Buf *b, int32_t value)
-{
-    for (int i = 0; i < 4; i++) buf_addc(b, (char)((uint32_t)value >> 8 * i & 0xFF));
-}
-
 static bool put_bin(const char *path, const Vocab *names, const float *scores, Err *e)
 {
     Buf b = {0};
-    size_t longest = 0;
+    int32_t longest = 0;
     for (size_t id = 0; id < names->n_ids; id++)
-        if (names->len[id] > longest) longest = names->len[id];
-    add_i32(&b, (int32_t)longest);
+        if ((int32_t)names->len[id] > longest) longest = (int32_t)names->len[id];
+    buf_add(&b, &longest, sizeof longest);
     for (size_t id = 0; id < names->n_ids; id++) {
-        int32_t bits;
-        memcpy(&bits, &scores[id], 4);
-        add_i32(&b, bits);
         bool hole = names->at[id] == NO_PIECE;             // run.c takes no empty piece, and prints nothing for a NUL
-        add_i32(&b, hole ? 1 : (int32_t)names->len[id]);
-        buf_add(&b, hole ? "" : names->text.data + names->at[id], hole ? 1 : names->len[id]);
+        BinPiece p = {scores[id], hole ? 1 : (int32_t)names->len[id]};
+        buf_add(&b, &p, sizeof p);
+        buf_add(&b, hole ? "" : names->text.data + names->at[id], (size_t)p.len);
     }
     bool ok = file_put(path, b.data, b.len, e);
     buf_free(&b);

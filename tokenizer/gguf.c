@@ -33,13 +33,8 @@ static const struct { const char *name, *key; int absent; } named[] = {
     {"eot_token", KEY("eot_token_id"), -1}};
 enum { N_NAMED = sizeof named / sizeof *named };
 
-// Replaces a member of an object; by what a text of JSON says, unless there is a value.
-static void put(cJSON *object, const char *key, const char *json, cJSON *value)
-{
-    cJSON_DeleteItemFromObjectCaseSensitive(object, key);
-    cJSON_AddItemToObject(object, key, json ? cJSON_Parse(json) : value);
-}
-
+// Puts what a text of JSON says into an object.
+static void put(cJSON *object, const char *key, const char *json) { json_set(object, key, cJSON_Parse(json)); }
 static cJSON *member(cJSON *object, const char *key) { return cJSON_GetObjectItemCaseSensitive(object, key); }
 
 #define BYTE_LEVEL(regex) \
@@ -53,17 +48,17 @@ static void put_pre(cJSON *root, const Pre *pre)
 {
     cJSON *model = member(root, "model"), *steps;
     bool gpt2 = pre->regex == pattern_gpt2;                // ByteLevel itself splits so
-    put(root, "normalizer", pre->nfc ? "{\"type\":\"NFC\"}" : "null", NULL);
-    put(root, "decoder", BYTE_LEVEL("true"), NULL);
-    put(root, "pre_tokenizer", "{\"type\":\"Sequence\"}", NULL);
+    put(root, "normalizer", pre->nfc ? "{\"type\":\"NFC\"}" : "null");
+    put(root, "decoder", BYTE_LEVEL("true"));
+    put(root, "pre_tokenizer", "{\"type\":\"Sequence\"}");
     put(member(root, "pre_tokenizer"), "pretokenizers", !gpt2 ? "[" SPLIT BYTE_LEVEL("false") "]"
-        : pre->digits ? "[" DIGITS BYTE_LEVEL("true") "]" : "[" BYTE_LEVEL("true") "]", NULL);
+        : pre->digits ? "[" DIGITS BYTE_LEVEL("true") "]" : "[" BYTE_LEVEL("true") "]");
     steps = member(member(root, "pre_tokenizer"), "pretokenizers");
     if (!gpt2) cJSON_AddStringToObject(member(steps->child, "pattern"), "Regex", pre->regex);
-    put(model, "unk_token", "null", NULL);
-    put(model, "fuse_unk", "false", NULL);
-    put(model, "byte_fallback", "false", NULL);
-    put(model, "ignore_merges", pre->ignore_merges ? "true" : "false", NULL);
+    put(model, "unk_token", "null");
+    put(model, "fuse_unk", "false");
+    put(model, "byte_fallback", "false");
+    put(model, "ignore_merges", pre->ignore_merges ? "true" : "false");
 }
 
 // Makes the post-processor add a token before or behind a text.
@@ -77,7 +72,7 @@ static void add_special(cJSON *processor, const char *text, int id, bool before)
         if (before) cJSON_InsertItemInArray(lists[i], 0, item);
         else cJSON_AddItemToArray(lists[i], item);
     }
-    put(tokens = member(processor, "special_tokens"), text, "{}", NULL);
+    put(tokens = member(processor, "special_tokens"), text, "{}");
     cJSON_AddStringToObject(member(tokens, text), "id", text);
     cJSON_AddItemToObject(member(tokens, text), "ids", cJSON_CreateIntArray(&id, 1));
     cJSON_AddItemToObject(member(tokens, text), "tokens", cJSON_CreateStringArray(&text, 1));
@@ -139,7 +134,7 @@ static bool read_config(cJSON *root, cJSON *config, const Vocab *v, const cJSON 
         if (i < 2 && add[i]) add_special(processor, text, id, i == 0);
         if (text) cJSON_AddStringToObject(config, named[i].name, text);
     }
-    if (spm) put(member(root, "model"), "unk_token", NULL, cJSON_Duplicate(member(config, "unk_token"), true));
+    if (spm) json_set(member(root, "model"), "unk_token", cJSON_Duplicate(member(config, "unk_token"), true));
     if (spm && !add[2]) {
         cJSON_DeleteItemFromArray(member(member(root, "normalizer"), "normalizers"), 0);
         cJSON_DeleteItemFromArray(member(member(root, "decoder"), "decoders"), 3);
@@ -172,9 +167,9 @@ static bool files_of(const cJSON *k, cJSON **root, cJSON **config, Err *e)
 
     *root = cJSON_Parse(tokenizer_json);
     *config = cJSON_CreateObject();
-    put(*root, "added_tokens", "[]", NULL);
+    put(*root, "added_tokens", "[]");
     put(*root, "post_processor", "{\"type\":\"TemplateProcessing\",\"single\":[" SEQUENCE("A", "0") "],\"pair\":["
-        SEQUENCE("A", "0") "," SEQUENCE("B", "1") "],\"special_tokens\":{}}", NULL);
+        SEQUENCE("A", "0") "," SEQUENCE("B", "1") "],\"special_tokens\":{}}");
     if (!spm) put_pre(*root, pre);
     Tokenizer pieces = {0};
     size_t n_scored = 0;
@@ -186,7 +181,7 @@ static bool files_of(const cJSON *k, cJSON **root, cJSON **config, Err *e)
     if (ok) merges_from_scores(&pieces, scored, n_scored);
     ok = ok && add_vocab_and_merges(model, &pieces, &pieces.vocab, e) &&
          read_config(*root, *config, &pieces.vocab, k, spm, spm || pre->ignore_merges, e);
-    if (ok && !spm) put(model, "merges", NULL, cJSON_Duplicate(merges, true));
+    if (ok && !spm) json_set(model, "merges", cJSON_Duplicate(merges, true));
     free(scored);
     vocab_free(&pieces.vocab);
     free(pieces.merges.slots);

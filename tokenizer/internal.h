@@ -141,6 +141,7 @@ struct Tokenizer {
 
 // tokenizer.bin: the pieces that every one begins with, <unk>, <s>, </s> and the bytes, and the score of no merge.
 enum { BOS = 1, EOS = 2, FIRST_BYTE = 3, N_FIXED = FIRST_BYTE + 256 };
+typedef struct { float score; int32_t len; } BinPiece;                // as the file has it; then come the bytes
 typedef struct { float score; int id; } Scored;
 #define NEVER_MERGED (-1e10f)                                         // run.c takes no merge of this score or less
 #define SPACE_MARK "\xE2\x96\x81"                                     // "▁", a space in a tokenizer.json of that kind

@@ -9,19 +9,6 @@
 
 // ---- tokenizer.bin -------------------------------------------------------------------------------------------------
 
-static int32_t read_i32(const unsigned char *p)
-{
-    return (int32_t)((uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24);
-}
-
-static float read_f32(const unsigned char *p)
-{
-    int32_t bits = read_i32(p);
-    float value;
-    memcpy(&value, &bits, 4);
-    return value;
-}
-
 // A piece is tried at every cut, so that the work grows with the square of its length.
 enum { MAX_PIECE = 4096 };
 
@@ -30,22 +17,23 @@ static bool count_pieces(const File *f, size_t *n, Err *e)
 {
     *n = 0;
     if (f->size < 4) return fail(e, "expected a tokenizer.json or a llama2.c tokenizer.bin, found %zu bytes", f->size);
-    int32_t longest = read_i32(f->data);
+    int32_t longest;
+    memcpy(&longest, f->data, sizeof longest);
     if (longest < 1 || longest > MAX_PIECE)
         return fail(e, "expected a tokenizer.json or a llama2.c tokenizer.bin, found max_token_length %d", longest);
     for (size_t at = 4; at < f->size; (*n)++) {
         size_t left = f->size - at;
         if (left < 8) return fail(e, "piece %zu: expected 8 bytes of score and length, found %zu", *n, left);
-        float score = read_f32(f->data + at);
-        int32_t len = read_i32(f->data + at + 4);
-        at += 8;
-        if (!isfinite(score)) return fail(e, "piece %zu: expected a finite score, found %g", *n, (double)score);
-        if (len < 1 || len > longest)
-            return fail(e, "piece %zu: expected a length from 1 to %d, found %d", *n, longest, len);
-        if (f->size - at < (size_t)len)
-            return fail(e, "piece %zu: expected %d bytes, the file ends after %zu", *n, len, f->size - at);
-        if (memchr(f->data + at, 0, (size_t)len) && len > 1) return fail(e, "piece %zu has a NUL byte", *n);
-        at += (size_t)len;
+        BinPiece p;
+        memcpy(&p, f->data + at, sizeof p);
+        at += sizeof p;
+        if (!isfinite(p.score)) return fail(e, "piece %zu: expected a finite score, found %g", *n, (double)p.score);
+        if (p.len < 1 || p.len > longest)
+            return fail(e, "piece %zu: expected a length from 1 to %d, found %d", *n, longest, p.len);
+        if (f->size - at < (size_t)p.len)
+            return fail(e, "piece %zu: expected %d bytes, the file ends after %zu", *n, p.len, f->size - at);
+        if (memchr(f->data + at, 0, (size_t)p.len) && p.len > 1) return fail(e, "piece %zu has a NUL byte", *n);
+        at += (size_t)p.len;
     }
     if (*n < N_FIXED || *n > MAX_ID)
         return fail(e, "expected %d pieces (<unk>, <s>, </s>, 256 bytes) or more, up to %d, found %zu", N_FIXED, MAX_ID,
@@ -95,12 +83,14 @@ static bool read_bin(Tokenizer *t, const File *f, Err *e)
     vocab_init(&t->vocab, n, n);
     Scored *pieces = mem_alloc(n, sizeof *pieces);
     size_t n_scored = 0;
-    const unsigned char *p = f->data + 4;
+    const char *text = (const char *)f->data + 4;
     for (int id = 0; id < (int)n; id++) {
-        size_t len = (size_t)read_i32(p + 4);
-        if (p[8]) vocab_spell(&t->vocab, id, (const char *)p + 8, len);        // a NUL alone: an id without a piece
-        if (p[8] && vocab_add(&t->vocab, id) < 0) pieces[n_scored++] = (Scored){read_f32(p), id};
-        p += 8 + len;
+        BinPiece p;
+        memcpy(&p, text, sizeof p);
+        text += sizeof p;
+        if (*text) vocab_spell(&t->vocab, id, text, (size_t)p.len);            // a NUL alone: an id without a piece
+        if (*text && vocab_add(&t->vocab, id) < 0) pieces[n_scored++] = (Scored){p.score, id};
+        text += p.len;
     }
     merges_from_scores(t, pieces, n_scored);
     free(pieces);

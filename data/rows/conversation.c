@@ -12,15 +12,10 @@ typedef struct {
 
 // ---- variables ----------------------------------------------------------------------------------------------------
 
-static void set(cJSON *vars, const char *key, cJSON *value)            // takes the value over
-{
-    cJSON_DeleteItemFromObjectCaseSensitive(vars, key);
-    cJSON_AddItemToObject(vars, key, value);
-}
-
 static void set_all(cJSON *vars, const cJSON *from)
 {
-    for (const cJSON *v = from ? from->child : NULL; v; v = v->next) set(vars, v->string, cJSON_Duplicate(v, true));
+    const cJSON *v;
+    cJSON_ArrayForEach(v, from) json_set(vars, v->string, cJSON_Duplicate(v, true));
 }
 
 // A list of objects of the row, or (is_list false) an object. NULL if the key is absent.
@@ -51,13 +46,13 @@ static bool renderer_init(Renderer *r, const Recipe *recipe, const cJSON *row, E
     ok = ok && row_value(&kwargs, row, "chat_template_kwargs", false, e);
     if (tools && recipe->tool_template) r->template = recipe->tool_template;
     if (recipe->tokenizer) set_all(r->vars, tokenizer_special_tokens(recipe->tokenizer));
-    if (recipe->eos_token) set(r->vars, "eos_token", cJSON_CreateString(recipe->eos_token));
-    set(r->vars, "tools", cJSON_CreateNull());
-    set(r->vars, "documents", cJSON_CreateNull());
+    if (recipe->eos_token) json_set(r->vars, "eos_token", cJSON_CreateString(recipe->eos_token));
+    json_set(r->vars, "tools", cJSON_CreateNull());
+    json_set(r->vars, "documents", cJSON_CreateNull());
     set_all(r->vars, recipe->template_kwargs);
     set_all(r->vars, kwargs);
-    if (tools) set(r->vars, "tools", tools);
-    if (documents) set(r->vars, "documents", documents);
+    if (tools) json_set(r->vars, "tools", tools);
+    if (documents) json_set(r->vars, "documents", documents);
     cJSON_Delete(kwargs);
     return ok;
 }
@@ -67,7 +62,7 @@ static bool render(Renderer *r, const cJSON *messages, bool add_generation_promp
 {
     cJSON_DeleteItemFromObjectCaseSensitive(r->vars, "messages");
     cJSON_AddItemReferenceToObject(r->vars, "messages", (cJSON *)messages);
-    set(r->vars, "add_generation_prompt", cJSON_CreateBool(add_generation_prompt));
+    json_set(r->vars, "add_generation_prompt", cJSON_CreateBool(add_generation_prompt));
     buf_clear(out);
     buf_add(out, "", 0);
     return template_render(r->template, r->vars, out, spans, e);

@@ -207,7 +207,7 @@ bool run_open_model(const Run *r, Model *m, const Config *c, const char *checkpo
     if (r->peft && adapter_is(adapter)) return run_load_model(r, m, adapter, e);
     if (r->peft && checkpoint) return fail(e, "%s: expected an adapter, found none", checkpoint);
     if (checkpoint) {
-        return run_format(r)->load(m, format_path(run_format(r), checkpoint).text, e) &&
+        return run_format(r)->read(&(Config){0}, m, format_path(run_format(r), checkpoint).text, e) &&
                (same_shape(&m->config, c) ||
                 fail(e, "%s: expected a model of %zu parameters and seq_len %d, found %zu and %d%s", checkpoint,
                      params_count(c), c->seq_len, m->n_params, m->config.seq_len,

@@ -146,13 +146,14 @@ static bool state_fields(Progress *p, const cJSON *json, const char *path, Err *
 
 static bool write_moments(const Run *r, const char *dir, Err *e)
 {
-    StTensor entries[2] = {{.name = "moment1", .n_dims = 1}, {.name = "moment2", .n_dims = 1}};
+    size_t count = r->model.n_trained;
+    StTensor entries[2] = {{.name = "moment1", .n_dims = 1, .shape = {count}, .count = count},
+                           {.name = "moment2", .n_dims = 1, .shape = {count}, .count = count}};
     const float *data[2] = {r->optim.moment1, r->optim.moment2};
     size_t n = r->optim.moment1 ? 2 : 0;
-    for (size_t i = 0; i < n; i++) entries[i].shape[0] = r->model.n_trained;
     FileWriter w;
     bool ok = safetensors_create(&w, path_in(dir, "optimizer.safetensors").text, "", entries, n, e);
-    for (size_t i = 0; ok && i < n; i++) ok = file_write(&w, data[i], r->model.n_trained * sizeof(float), e);
+    for (size_t i = 0; ok && i < n; i++) ok = file_write(&w, data[i], count * sizeof(float), e);
     return ok && file_commit(&w, e);
 }
 
