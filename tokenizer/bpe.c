@@ -34,6 +34,17 @@ void encoding_add(Encoding *enc, int id, ByteRange r)
 
 // ---- merging -------------------------------------------------------------------------------------------------------
 
+static void heap_sift_down(uint64_t *heap, size_t n, size_t at)
+{
+    uint64_t key = heap[at];
+    for (size_t child; (child = 2 * at + 1) < n; at = child) {
+        if (child + 1 < n && heap[child + 1] < heap[child]) child++;
+        if (key <= heap[child]) break;
+        heap[at] = heap[child];
+    }
+    heap[at] = key;
+}
+
 static void heap_push(Encoder *en, uint64_t key)
 {
     ARRAY_ROOM(en->heap, en->n_heap, en->cap_heap);
@@ -44,26 +55,22 @@ static void heap_push(Encoder *en, uint64_t key)
 
 static uint64_t heap_pop(Encoder *en)
 {
-    size_t at = 0, n = --en->n_heap;
-    uint64_t *heap = en->heap, top = heap[0], key = heap[n];           // the last one looks for its place, from the top
-    for (size_t child; (child = 2 * at + 1) < n; at = child) {
-        if (child + 1 < n && heap[child + 1] < heap[child]) child++;
-        if (key <= heap[child]) break;
-        heap[at] = heap[child];
-    }
-    heap[at] = key;
+    uint64_t top = en->heap[0];
+    en->heap[0] = en->heap[--en->n_heap];
+    if (en->n_heap) heap_sift_down(en->heap, en->n_heap, 0);
     return top;
 }
 
-// Looks up the merge of symbol `at` with the one after it: a candidate. Its key orders by rank, then from the left.
-static void symbol_rank(Encoder *en, uint32_t at)
+// Looks up the merge of symbol `at` with the one after it. The key orders candidates by rank, then from the left.
+static bool symbol_rank(Encoder *en, uint32_t at, uint64_t *key)
 {
     Symbol *s = &en->symbols[at];
     const Merge *m = s->next == NO_SYMBOL ? NULL : merges_find(&en->t->merges, s->id, en->symbols[s->next].id);
     s->rank = m ? m->rank : NO_RANK;
-    if (!m) return;
+    if (!m) return false;
     s->merged = m->id;
-    heap_push(en, (uint64_t)m->rank << 32 | at);
+    *key = (uint64_t)m->rank << 32 | at;
+    return true;
 }
 
 static void symbol_join_next(Encoder *en, uint32_t at)
@@ -74,16 +81,23 @@ static void symbol_join_next(Encoder *en, uint32_t at)
     s->next = dead->next;
     dead->rank = NO_RANK;
     if (s->next != NO_SYMBOL) en->symbols[s->next].prev = at;
-    symbol_rank(en, at);
-    if (s->prev != NO_SYMBOL) symbol_rank(en, s->prev);
+    uint64_t key;
+    if (symbol_rank(en, at, &key)) heap_push(en, key);
+    if (s->prev != NO_SYMBOL && symbol_rank(en, s->prev, &key)) heap_push(en, key);
 }
 
 static size_t merge_all(Encoder *en, size_t n)
 {
     en->n_heap = 0;
-    for (uint32_t i = 0; i < n; i++) symbol_rank(en, i);
+    uint64_t key;
+    for (uint32_t i = 0; i < n; i++) {
+        if (!symbol_rank(en, i, &key)) continue;
+        ARRAY_ROOM(en->heap, en->n_heap, en->cap_heap);
+        en->heap[en->n_heap++] = key;
+    }
+    for (size_t i = en->n_heap / 2; i-- > 0;) heap_sift_down(en->heap, en->n_heap, i);
     while (en->n_heap) {
-        uint64_t key = heap_pop(en);
+        key = heap_pop(en);
         uint32_t at = (uint32_t)key;
         if (en->symbols[at].rank == key >> 32) symbol_join_next(en, at);
     }
