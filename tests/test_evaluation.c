@@ -143,8 +143,8 @@ static void test_log(void)
     remove_tree(temp_path("out"));
 }
 
-// The gradients are of what is trained, and of the plain loss: NEFTune's noise, dropout and label smoothing do not change
-// them.
+// The gradients are of what is trained, and of the plain loss: NEFTune's noise, dropout and label smoothing do not
+// change them.
 static void test_gradients_of_an_adapter(void)
 {
     static const char *const more[] = {"", "--lora_dropout=0.5 --neftune_noise_alpha=5 --label_smoothing_factor=0.3"};

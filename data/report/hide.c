@@ -131,8 +131,8 @@ static void print_cases(const HideCases cases)
     }
     printf("The gradient is that of the mean loss over all labels: at the logits that predict these tokens, and at\n"
            "the keys and values that these tokens have in layer 0. A label of -100 takes away the loss, and so the\n"
-           "gradient at the logits. But the answer attends to these tokens: so their keys and values have a gradient.\n"
-           "Only where they are hidden from attention too does nothing reach them.\n");
+           "gradient at the logits. But the tokens behind attend to these tokens: so the labels behind give a\n"
+           "gradient to their keys and values. Hidden from attention, a token is seen by itself alone.\n");
 }
 
 bool hide_inspect(Run *r, const Config *c, const Example *ex, Err *e)

@@ -185,12 +185,14 @@ static void add_facts(const Page *p, const Config *config)
     const Run *r = p->run;
     const Comparison *c = p->comparison;
     Summary train = dataset_summary(r->data.examples, r->n_train, r->tokenizer);
+    bool turns = false;                                    // or rows of text
     size_t learned = 0, left_out = 0, rows = train.rows - train.dropped;
     double tokens = train.tokens ? (double)train.tokens : 1;
     int end = turn_end(&r->recipe);
     for (size_t i = 0; i < r->n_train; i++) {
         learned += r->data.examples[i].n_learned;
         left_out += r->data.examples[i].n_left_out;
+        turns |= memchr(r->data.examples[i].roles, ROLE_ASSISTANT, r->data.examples[i].n) != NULL;
     }
     json_add_numbers(p->vars, (JsonNumber[]){
         {"parameters", (double)params_count(config)}, {"rows", (double)rows}, {"labels", (double)train.supervised},
@@ -203,7 +205,7 @@ static void add_facts(const Page *p, const Config *config)
     put_digits(p->vars, "ratio", (double)learned / (double)(left_out ? left_out : 1), 3);
     put_digits(p->vars, "guess", c->guess, 2);
     cJSON_AddBoolToObject(p->vars, "named", c->named);
-    if (end >= 0) put(p->vars, "end", tokenizer_piece(r->tokenizer, end));
+    if (end >= 0 && turns) put(p->vars, "end", tokenizer_piece(r->tokenizer, end));
 }
 
 static void add_config(const Page *p)
@@ -395,7 +397,7 @@ static void add_rows(const Page *p)
             if (i && ex->ids[i] == end && ex->labels[i] == IGNORE) low = fmin(low, nll), high = fmax(high, nll);
         }
     }
-    if (!(low < 0.1)) return;
+    if (!(low < 0.05)) return;                             // it is shown with one digit
     put_digits(p->vars, "end_low", low, 1);
     put_digits(p->vars, "end_high", high, 1);
 }
@@ -455,11 +457,11 @@ static void add_traces(const Page *p)
     cJSON *rows = cJSON_AddArrayToObject(p->vars, "traces");
     for (size_t k = 0; k < n_points; k++) points[k] = n_points > 1 ? k * (c->n_points - 1) / (n_points - 1) : 0;
     for (; comparison_trace(c, 0, 0, n); n++) {
-        bool exact[2];
-        for (int k = 0; k < 2; k++)
-            exact[k] = cJSON_IsTrue(json_get(comparison_trace(c, arms[k], c->n_points - 1, n), "exact"));
-        for (int k = 0; k < 2; k++)
-            if (n >= 2 && exact[k] && !exact[1 - k] && alone[k] == SIZE_MAX) alone[k] = n;
+        size_t n_right = 0, right = 0;
+        for (size_t a = 0; a < c->n_arms; a++)
+            if (cJSON_IsTrue(json_get(comparison_trace(c, a, c->n_points - 1, n), "exact"))) n_right++, right = a;
+        for (int k = 0; k < 2 && n >= 2 && n_right == 1 && c->n_arms > 1; k++)
+            if (right == arms[k] && alone[k] == SIZE_MAX) alone[k] = n;
     }
     const size_t chosen[] = {0, 1, alone[0], alone[1]};
     for (size_t i = 0; i < 4; i++) {
