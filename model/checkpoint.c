@@ -236,9 +236,16 @@ static bool get_window(Config *c, const cJSON *json, Err *e)
     for (int l = 0; use && !listed && l < c->n_layers; l++) slides |= qwen ? l >= first : c->no_rope[l];
     if (!slides || cJSON_IsNull(json_get(json, key))) return true;
     if (!get_size(&window, json, key, window || !listed ? window : JSON_REQUIRED, e)) return false;
-    c->windowed = window && window < c->seq_len;
-    if (c->windowed) c->seq_len = window;
+    config_set_window(c, window);
     return true;
+}
+
+void config_set_window(Config *c, int window)
+{
+    c->windowed = window && window < c->seq_len;
+    if (!c->windowed) return;
+    c->max_positions = c->seq_len;
+    c->seq_len = window;
 }
 
 // The RoPE table is made for seq_len positions, which no file backs: it may be as large as the weights, or 64 MB.
@@ -570,7 +577,11 @@ static void add_of_family(cJSON *json, const Config *c)
     add_missing(json, "architectures", cJSON_CreateStringArray(&f->architecture, 1));
     add_missing(json, "model_type", cJSON_CreateString(f->model_type));
     if (c->o_bias) add_missing(json, "attention_bias", cJSON_CreateTrue());
-    if (c->family == MISTRAL) add_missing(json, "sliding_window", cJSON_CreateNull());
+    if (c->windowed) {
+        add_missing(json, "sliding_window", cJSON_CreateNumber(c->seq_len));
+        if (c->family != MISTRAL) add_missing(json, "use_sliding_window", cJSON_CreateTrue());
+        if (c->family == QWEN2 || c->family == QWEN3) add_missing(json, "max_window_layers", cJSON_CreateNumber(0));
+    } else if (c->family == MISTRAL) add_missing(json, "sliding_window", cJSON_CreateNull());
     if (c->family != SMOLLM3) return;
     add_missing(json, "pad_token_id", cJSON_CreateNull());             // else one that a small vocabulary does not have
     if (json_get(json, "no_rope_layer_interval")) return;
@@ -585,7 +596,7 @@ static void config_to_json(const Config *c, cJSON *json)
     const char *dtype = json_get(json, "dtype") ? "dtype" : "torch_dtype";
     add_of_family(json, c);
     add_missing(json, "hidden_act", cJSON_CreateString("silu"));
-    add_missing(json, "max_position_embeddings", cJSON_CreateNumber(c->seq_len));
+    add_missing(json, "max_position_embeddings", cJSON_CreateNumber(c->windowed ? c->max_positions : c->seq_len));
     add_missing(json, "rms_norm_eps", cJSON_CreateNumber(shortest(c->norm_eps)));
     if (!json_get(json, "rope_parameters"))
         add_missing(json, "rope_theta", cJSON_CreateNumber(shortest(c->rope_theta)));

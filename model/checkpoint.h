@@ -59,6 +59,7 @@ bool entries_load(Model *m, const Config *c, const Shards *s, Entries p, const c
 Entries model_entries(const Config *c);                    // those of a model, under Hugging Face's names
 // The numbers as a file has them. *own (NULL before): what the caller frees.
 const float *entry_values(const Entry *part, const float *arena, float **own);
+void config_set_window(Config *c, int window);             // 0: none; after seq_len is max_position_embeddings
 bool checkpoint_check(const Config *c, Err *e);            // config_check, and no more positions than is reasonable
 bool entries_save(const Entries *p, const float *arena, const char *folder, const char *name, const char *more, Err *e);
 

@@ -92,11 +92,12 @@ static bool read_keys(Config *c, cJSON *own, const char *of, bool scaled, Err *e
     }
     if (!json_get_int(&window, own, of, "attention.sliding_window", 0, INT32_MAX, 0, e)) return false;
     cJSON_DeleteItemFromObjectCaseSensitive(own, "attention.sliding_window");
-    c->windowed = window && window < c->seq_len;
-    if (c->windowed) c->seq_len = window;
+    config_set_window(c, window);
+    if (c->windowed && c->family == LLAMA) c->family = MISTRAL;        // a Llama with a window
     for (const cJSON *v = own->child; v; v = v->next) {
         const char *text = cJSON_GetStringValue(v);
         bool off = cJSON_IsNumber(v) ? v->valuedouble == 0 : text ? strcmp(text, "none") == 0 : cJSON_IsFalse(v);
+        if (strcmp(v->string, "attention.causal") == 0) off = cJSON_IsTrue(v);
         if (!off) return fail(e, "%s.%s: %s is not supported", of, v->string, text ? text : json_kind(v));
     }
     return checkpoint_check(c, e);
@@ -176,16 +177,20 @@ static void add_keys(GgufKeys *k, const Config *c, Dtype type)
 {
     const char *of = architecture(c->family);
     char key[96];
+    Config whole_c = *c;
+    if (c->windowed) whole_c.seq_len = c->max_positions;
     gguf_add_text(k, "general.architecture", of);
     gguf_add(k, "general.file_type", GGUF_U32, type == DTYPE_F32 ? 0 : type == DTYPE_F16 ? 1 : 7);
     gguf_add(k, "general.quantization_version", GGUF_U32, 2);
     for (int i = 0; i < N_WHOLE + (c->rope_scaling.factor != 0 ? N_REAL : N_UNSCALED); i++) {
         const Key *of_c = i < N_WHOLE ? &whole[i] : &real[i - N_WHOLE];
-        const void *field = (const char *)c + of_c->field;
+        const void *field = (const char *)&whole_c + of_c->field;
         snprintf(key, sizeof key, "%s.%s", of, of_c->name);
         if (i < N_WHOLE) gguf_add(k, key, GGUF_U32, *(const int *)field);
         else gguf_add(k, key, GGUF_F32, (double)*(const float *)field);
     }
+    snprintf(key, sizeof key, "%s.attention.sliding_window", of);
+    if (c->windowed) gguf_add(k, key, GGUF_U32, c->seq_len);
 }
 
 bool gguf_save(const Model *m, const char *path, const GgufKeys *more, Dtype type, Err *e)

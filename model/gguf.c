@@ -153,6 +153,8 @@ static bool take_header(Reader *r, uint64_t counts[2], Err *e)
     if (r->f->size < 4 || memcmp(r->f->data, "GGUF", 4) != 0) return fail(e, "expected GGUF at its beginning");
     r->at = 4;
     if (!take(r, &version, sizeof version, e) || !take(r, counts, 16, e)) return false;
+    if (version == 2u << 24 || version == 3u << 24)
+        return fail(e, "expected a little-endian file, found a big-endian one");
     if (version != 2 && version != 3) return fail(e, "expected version 2 or 3 of GGUF, found %u", version);
     return (counts[0] <= MAX_TENSORS && counts[1] <= MAX_KEYS) ||
            fail(e, "expected at most %d tensors and %d keys, found %llu and %llu", MAX_TENSORS, MAX_KEYS,
@@ -163,7 +165,7 @@ static bool read_file(SafeTensors *g, Err *e)
 {
     Reader r = {.f = &g->file};
     uint64_t counts[2];
-    int alignment = ALIGNMENT;
+    int alignment = ALIGNMENT, parts = 0;
     if (!take_header(&r, counts, e)) return false;
     g->header = cJSON_CreateObject();
     for (uint64_t i = 0; i < counts[1]; i++) {
@@ -176,6 +178,7 @@ static bool read_file(SafeTensors *g, Err *e)
         if (!ok) return false;
     }
     if (!json_get_int(&alignment, g->header, NULL, "general.alignment", 1, 1 << 16, ALIGNMENT, e)) return false;
+    if (!json_get_int(&parts, g->header, NULL, "split.count", 0, 1, 0, e)) return false;
     if (alignment & (alignment - 1)) return fail(e, "general.alignment: expected a power of 2, found %d", alignment);
     if (counts[0] > (g->file.size - r.at) / 32)            // bytes of the shortest description
         return fail(e, "expected at most %zu tensors in as many bytes, found %llu", (g->file.size - r.at) / 32,

@@ -21,7 +21,8 @@ typedef struct {
     int dim, hidden_dim, n_layers, n_heads, n_kv_heads, head_dim, vocab_size, seq_len;
     FamilyId family;
     bool tied;                                             // the classifier is tok_emb
-    bool windowed;                                         // seq_len is the model's sliding_window
+    bool windowed;                                         // seq_len is the model's sliding_window, and
+    int max_positions;                                     // max_position_embeddings is larger
     bool qkv_bias, o_bias;                                 // wq, wk, wv have a bias; wo has one
     bool qk_norm;                                          // each head of q and k goes through an RMSNorm before RoPE
     bool no_rope[MAX_LAYERS];                              // the layers without RoPE

@@ -315,6 +315,8 @@ static void unknown_keys_and_values_are_refused_by_name(void)
         {{"llama.rope.scaling.type", 0, 0, "yarn"}, "llama.rope.scaling.type: yarn is not supported"},
         {{"llama.rope.scaling.factor", GGUF_F32, 4, NULL}, "llama.rope.scaling.factor: a number is not supported"},
         {{"llama.expert_count", GGUF_U32, 8, NULL}, "llama.expert_count: a number is not supported"},
+        {{"llama.attention.causal", GGUF_BOOL, 0, NULL}, "llama.attention.causal: true or false is not supported"},
+        {{"split.count", GGUF_U32, 2, NULL}, "split.count: expected a whole number from 0 to 1, found 2"},
         {{"llama.vocab_size", GGUF_U32, 276, NULL}, "token_embd.weight: expected shape [276,8], found [277,8]"},
     };
     Err e;
@@ -328,7 +330,27 @@ static void unknown_keys_and_values_are_refused_by_name(void)
                                          (Change){"llama.expert_count", GGUF_U32, 0, NULL}), &e));
     CHECK(checkpoint_config(&c, with_key(FIXTURES "spm_f32.gguf",
                                          (Change){"llama.attention.sliding_window", GGUF_U32, 16, NULL}), &e));
-    CHECK(c.windowed && c.seq_len == 16);
+    CHECK(c.windowed && c.seq_len == 16 && c.max_positions > 16 && c.family == MISTRAL);
+    CHECK(checkpoint_config(&c, with_key(FIXTURES "spm_f32.gguf",
+                                         (Change){"llama.attention.causal", GGUF_BOOL, 1, NULL}), &e));
+    // A window and what it is cut from go into a .gguf and a folder, and come back.
+    Config again;
+    int positions = c.seq_len * 2;
+    CHECK(checkpoint_load(&m, FIXTURES "spm_f32.gguf", &e));
+    m.config.seq_len = positions;
+    m.config.family = MISTRAL;
+    config_set_window(&m.config, 16);
+    const char *gguf = temp_path("window.gguf");
+    CHECK_MSG(gguf_save(&m, gguf, NULL, DTYPE_F32, &e) && checkpoint_config(&again, gguf, &e), "%s", e.text);
+    CHECK(again.windowed && again.seq_len == 16 && again.max_positions == positions && again.family == MISTRAL);
+    CHECK(dir_make(temp_path("window"), &e));
+    cJSON *keys = cJSON_CreateObject();
+    CHECK_MSG(formats[FORMAT_FOLDER].save(&m, temp_path("window"), keys, &e), "%s", e.text);
+    CHECK_MSG(checkpoint_config(&again, temp_path("window"), &e), "%s", e.text);
+    CHECK_MSG(again.windowed && again.seq_len == 16 && again.max_positions == positions && again.family == MISTRAL,
+              "%d %d %d", again.seq_len, again.max_positions, again.family);
+    cJSON_Delete(keys);
+    model_free(&m);
 }
 
 static void unknown_tokenizers_are_refused_by_name(void)
@@ -381,7 +403,7 @@ static void broken_bytes_are_refused(void)
 {
     static const struct { const char *after; size_t skip; uint64_t value; size_t n; const char *message; } cases[] = {
         {"GGUF", 0, 1, 4, "expected version 2 or 3 of GGUF, found 1"},
-        {"GGUF", 0, 0x3000000, 4, "expected version 2 or 3 of GGUF"},
+        {"GGUF", 0, 0x3000000, 4, "expected a little-endian file, found a big-endian one"},
         {"GGUF", 4, (uint64_t)1 << 62, 8, "expected at most 16384 tensors"},
         {"GGUF", 4, 16000, 8, "expected at most"},
         {"GGUF", 12, (uint64_t)1 << 62, 8, "expected at most 16384 tensors and 4096 keys"},

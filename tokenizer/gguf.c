@@ -296,6 +296,12 @@ static bool add_scores(GgufKeys *k, const Tokenizer *t, const Vocab *v, int n_id
     return ok;
 }
 
+// config.json may name a token that is none of the tokenizer's special ones: the vocabulary is another by now.
+static int special_id(const Tokenizer *t, int id)
+{
+    return id >= 0 && t->is_added[id] && t->is_special[id] ? id : -1;
+}
+
 // All but the templates. v: the pieces as a GGUF file spells them.
 static bool add_keys(GgufKeys *k, const Tokenizer *t, const Vocab *v, int n_ids, const int others[3], Err *e)
 {
@@ -313,11 +319,13 @@ static bool add_keys(GgufKeys *k, const Tokenizer *t, const Vocab *v, int n_ids,
     for (size_t i = 0; i < t->n_added; i++)
         if (t->added[i].lstrip || t->added[i].rstrip || t->added[i].single_word)
             other_ids = "lstrip, rstrip or single_word of an added token: llama.cpp does not know of it";
+    if (pre && pre->nfc) other_ids = "NFC: llama.cpp does not compose letters and their marks";
     static bool warned;                                    // a run saves more than once
     if (other_ids && !warned)
         fprintf(stderr, "train: warning: some texts get other ids in llama.cpp, because of %s\n", other_ids);
     warned |= other_ids != NULL;
-    int ids[N_NAMED] = {t->bos < 0 ? others[0] : t->bos, t->eos < 0 ? others[1] : t->eos, -1, -1, -1};
+    int ids[N_NAMED] = {t->bos < 0 ? special_id(t, others[0]) : t->bos,
+                        t->eos < 0 ? special_id(t, others[1]) : t->eos, -1, -1, -1};
     for (int i = 2; i < N_NAMED; i++)
         if ((text = json_string(t->special_tokens, named[i].name))) ids[i] = tokenizer_id(t, text);
     if (others[2] >= 0 && others[2] != ids[1]) ids[4] = others[2];

@@ -77,13 +77,13 @@ static bool is_end(const Stream *s, int id)
     return false;
 }
 
-// Prints what is new since the last time, but not a character that is still incomplete.
-static void stream_print(Stream *s)
+// Prints what is new since the last time; before the end, not a character that is still incomplete.
+static void stream_print(Stream *s, bool is_end)
 {
     buf_clear(&s->text);
     tokenizer_decode(s->run->tokenizer, s->ids + s->first, s->n - s->first, true, &s->text);
     size_t end = s->text.len;
-    if (end >= 3 && memcmp(s->text.data + end - 3, "\uFFFD", 3) == 0) return;
+    if (!is_end && end >= 3 && memcmp(s->text.data + end - 3, "\uFFFD", 3) == 0) return;
     if (end > s->n_printed) s->n_printed += fwrite(s->text.data + s->n_printed, 1, end - s->n_printed, stdout);
     fflush(stdout);
 }
@@ -107,12 +107,15 @@ static bool stream_run(Stream *s, Err *e)
         int id = sampler_choose(&s->sampler, (float)o->temperature, (float)o->top_p, &s->rng);
         if (is_end(s, id)) break;
         stream_add(s, id);
-        stream_print(s);
+        stream_print(s, false);
         if (s->n == limit) break;
         if (!sampler_reserve(&s->sampler, s->n, e)) return false;
         sampler_feed(&s->sampler, &id, 1);
     }
+    stream_print(s, true);
     printf("\n");
+    fflush(stdout);
+    if (s->n == limit) fprintf(stderr, "train: the text ends here: the model takes %zu tokens\n", limit);
     return true;
 }
 
@@ -132,7 +135,7 @@ bool generate_sample(Run *r, char **model, Err *e)
     bool ok = stream_init(&s, r, model[0], e) && stream_encode(&s, prompt, true, e);
     // An empty prompt may encode to nothing at all.
     if (ok && s.n == 0 && tokenizer_bos(r->tokenizer) >= 0) stream_add(&s, tokenizer_bos(r->tokenizer));
-    if (ok) stream_print(&s);
+    if (ok) stream_print(&s, false);
     ok = ok && stream_run(&s, e);
     stream_free(&s);
     return ok;

@@ -250,6 +250,26 @@ static cJSON *config_keys(const Run *r, Err *e)
     return json;
 }
 
+// A .gguf has one token that ends a text, and one that ends a turn; a generation_config.json may name more.
+static bool warn_of_gguf(const Run *r, int end, int end_of_turn, Err *e)
+{
+    static bool warned;                                    // a run saves more than once
+    const Config *c = &r->model.config;
+    Path path = path_in(r->base_path ? r->base_path : "", "generation_config.json");
+    cJSON *json = !warned && file_exists(path.text) ? json_load(path.text, e) : cJSON_CreateObject();
+    const cJSON *ids = json_get(json, "eos_token_id"), *v;
+    cJSON_ArrayForEach(v, ids)
+        if (v->valueint != end && v->valueint != end_of_turn)
+            fprintf(stderr, "train: warning: %s: token %d ends a text too; a .gguf has no place for it\n",
+                    path.text, v->valueint);
+    if (c->windowed && !warned)
+        fprintf(stderr, "train: warning: llama.cpp does not know the model's window: texts of more than %d tokens "
+                "differ there\n", c->seq_len);
+    warned = true;
+    cJSON_Delete(json);
+    return json;
+}
+
 bool run_gguf_keys(const Run *r, GgufKeys *k, int n_ids, Err *e)
 {
     static const char *const written[] = {"general.architecture", "general.alignment", "general.file_type",
@@ -269,8 +289,10 @@ bool run_gguf_keys(const Run *r, GgufKeys *k, int n_ids, Err *e)
     if (cJSON_IsArray(eos)) eos = eos->child;
     int ids[] = {json_is_int(bos, 0, n_ids - 1) ? bos->valueint : -1,
                  json_is_int(eos, 0, n_ids - 1) ? eos->valueint : -1, turn_end(&r->recipe)};
-    bool ok = config && (tokenizer_export_gguf(r->tokenizer, k, n_ids, template, ids, e) ||
-                         fail_prefix(e, "%s: ", r->tokenizer_path));
+    int end = tokenizer_eos(r->tokenizer);
+    bool ok = config && warn_of_gguf(r, end < 0 ? ids[1] : end, ids[2], e) &&
+              (tokenizer_export_gguf(r->tokenizer, k, n_ids, template, ids, e) ||
+               fail_prefix(e, "%s: ", r->tokenizer_path));
     cJSON_Delete(config);
     file_unmap(&f);
     free(template);

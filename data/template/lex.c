@@ -227,16 +227,14 @@ static Token lex_tag(Lexer *x)
 Token lex_next(Lexer *x)
 {
     for (;;) {
-        Token t = {T_DATA, x->pos, v_str("", 0)};
         if (x->state == IN_BLOCK || x->state == IN_PRINT) return lex_tag(x);
         if (x->state == AT_TAG) {
             bool block = x->src[x->tag_at + 1] == '%';
             x->state = block ? IN_BLOCK : IN_PRINT;
             return (Token){block ? T_BLOCK_BEGIN : T_PRINT_BEGIN, x->tag_at, v_none()};
         }
-        if (x->state == IN_RAW) t = lex_raw(x);
-        else if (x->pos < x->len) t = lex_text(x);
-        else return (Token){T_EOF, x->len, v_none()};
+        if (x->state != IN_RAW && x->pos == x->len) return (Token){T_EOF, x->len, v_none()};
+        Token t = x->state == IN_RAW ? lex_raw(x) : lex_text(x);
         if (t.value.len > 0) return t;
     }
 }
