@@ -33,9 +33,9 @@ char *adapter_base(const char *folder, const char *given, Err *e)
     const char *name = given ? given : json_string(json, "base_model_name_or_path");
     char *path = name && !given && !file_exists(name) ? path_join(folder, name) : mem_strdup(name ? name : "");
     bool ok = json && (file_exists(path) ||
-                       fail(e, "%s: base_model_name_or_path: expected the folder or file of its base, found %s: give "
-                               "base_model_name_or_path; a model of the Hub must be downloaded first", folder,
-                            name ? name : "none"));
+                       fail(e, "%s: base_model_name_or_path: expected the folder or file of the adapter's base, found "
+                               "%s: give base_model_name_or_path; a model of the Hub must be downloaded first",
+                            folder, name ? name : "none"));
     if (ok && adapter_is(path))
         ok = fail(e, "%s: base_model_name_or_path: %s is an adapter: export it, and give the result", folder, name);
     cJSON_Delete(json);

@@ -225,7 +225,7 @@ static void an_adapter_beside_a_model(void)
 {
     fresh_folder();
     put("adapter_config.json", "{}");
-    static const char why[] = "base_model_name_or_path: expected the folder or file of its base, found none";
+    static const char why[] = "base_model_name_or_path: expected the folder or file of the adapter's base, found none";
     refused(command("eval %s", temp_path("config.json")), "m: ", why, NULL);
     refused(command("chat %s --prompt=x", temp_path("m")), "m: ", why, NULL);
     refused(command("export %s %s", temp_path("m"), temp_path("out.bin")), "m: ", why, NULL);
