@@ -211,7 +211,7 @@ static bool get_no_rope(Config *c, const cJSON *json, Err *e)
     for (int l = 0; l < n; l++, v = v ? v->next : NULL) {
         if (listed && !json_is_int(v, 0, 1))
             return fail(e, "%s: expected 0 or 1 for each of %d layers, found %s", key, n, json_found(v, room));
-        c->no_rope[l] = listed ? v->valuedouble == 0 : (l + 1) % interval == 0;
+        c->no_rope[l] = v ? v->valuedouble == 0 : (l + 1) % interval == 0;
     }
     return true;
 }

@@ -127,11 +127,12 @@ static void add_axes(Buf *b, const Scale *s, const Plot *p)
             }
     } else {
         double step = nice_step(s->y1 - s->y0);
-        for (double v = ceil(s->y0 / step) * step; v <= s->y1 + 1e-9 * step; v += step) add_y_tick(b, s, p, v);
+        for (int i = (int)ceil(s->y0 / step); i * step <= s->y1 + 1e-9 * step; i++) add_y_tick(b, s, p, i * step);
     }
     buf_adds(b, "</g>\n<g>");
     double step = p->ticks ? 1 : fmax(nice_step(s->x1 - s->x0), 1);
-    for (double v = ceil(s->x0 / step) * step; v <= s->x1 + 1e-9 * step; v += step) {
+    for (int i = (int)ceil(s->x0 / step); i * step <= s->x1 + 1e-9 * step; i++) {
+        double v = i * step;
         buf_addf(b, "<text class=\"x\" data-x=\"%g\" x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">", v, x_of(s, v),
                  BOTTOM + 15);
         if (p->ticks) buf_addf(b, "%s</text>", p->ticks[(size_t)v]);
