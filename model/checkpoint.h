@@ -7,7 +7,7 @@
 #define CHECKPOINT_H
 
 #include "gguf.h"
-#include "transformer.h"
+#include "model.h"
 
 // What all others need to know of a format. To add one: its name here, its row and functions in checkpoint.c, and how
 // format_of tells it from the others; what its tokenizer is like belongs in tokenizer/export.
@@ -64,7 +64,7 @@ bool checkpoint_check(const Config *c, Err *e);            // config_check, and 
 bool entries_save(const Entries *p, const float *arena, const char *folder, const char *name, const char *more, Err *e);
 
 // A family of models, and what a key that is absent from its config.json means (transformers 5.23, configuration_*.py).
-// To add one: its name in transformer.h, its row here, and what it differs in as a row of the tensor table.
+// To add one: its name in model.h, its row here, and what it differs in as a row of the tensor table.
 typedef struct {
     const char *model_type, *architecture;
     int seq_len;

@@ -2,7 +2,7 @@
 #ifndef OPTIM_H
 #define OPTIM_H
 
-#include "transformer.h"
+#include "model.h"
 
 // An optimizer: how one slice of n parameters is updated. To add one: its name here, its row and its function
 // in optim.c. What it keeps for each parameter counts as a moment: checkpoints and the memory estimate include it.

@@ -2,7 +2,7 @@
 #ifndef SAMPLE_H
 #define SAMPLE_H
 
-#include "transformer.h"
+#include "model.h"
 
 typedef struct {
     const Model *model;                                    // borrowed

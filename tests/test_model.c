@@ -5,6 +5,7 @@
 #include "../model/checkpoint.h"
 #include "../model/optim.h"
 #include "../model/safetensors.h"
+#include "../model/transformer.h"
 
 enum { IGNORE = -100 };                                    // the label of a position that is no target
 
