@@ -34,22 +34,17 @@ typedef struct {
     float *dk, *dv;                                        // (longest row, width)
 } HeadMemory;
 
-static size_t head_memory_size(size_t longest_row, size_t D)
+size_t attention_scratch(size_t longest_row, size_t D)
 {
     size_t T = round_up(longest_row, CHUNK), width = round_up(D, CHUNK);
     return 2 * T * D + 2 * T * LANES + 3 * D * LANES + 2 * LANES * width + 2 * T * width;
-}
-
-size_t attention_scratch(size_t longest_row, size_t D)
-{
-    return head_memory_size(longest_row, D) * (size_t)ops_threads();
 }
 
 // The share of the thread that calls
 static HeadMemory head_memory(float *scratch, const AttentionShape *a)
 {
     size_t D = a->D, T = round_up(a->longest_row, CHUNK), width = round_up(D, CHUNK);
-    float *k = scratch + head_memory_size(a->longest_row, D) * (size_t)omp_get_thread_num(), *v = k + T * D;
+    float *k = scratch + attention_scratch(a->longest_row, D) * (size_t)omp_get_thread_num(), *v = k + T * D;
     float *p = v + T * D, *dp = p + T * LANES, *q = dp + T * LANES, *datt = q + D * LANES, *sum = datt + D * LANES;
     float *q_rows = sum + D * LANES, *datt_rows = q_rows + LANES * width, *dk = datt_rows + LANES * width;
     return (HeadMemory){.width = width, .k = k, .v = v, .p = (Lanes *)p, .dp = (Lanes *)dp, .q = (Lanes *)q,
@@ -182,9 +177,10 @@ static void scores(Lanes *s, const Block *b, const float *k, const Lanes *q, Lan
         dots(sum, k + j * D, q, D);
         for (size_t i = 0; i < CHUNK; i++) s[j + i] = sum[i] - less;
     }
-    for (size_t j = (size_t)b->position[0] + 1; j < b->n_keys; j++)
-        for (size_t i = 0; i < LANES; i++)
-            if ((int)j > b->position[i]) ((float *)(s + j))[i] = -INFINITY;
+    for (size_t j = (size_t)b->position[0] + 1; j < b->n_keys; j++) {
+        LaneMask hidden = *(const LaneMask *)b->position < (int)j;
+        s[j] = (Lanes)((~hidden & (LaneMask)s[j]) | (hidden & (LaneMask)(-INFINITY - (Lanes){0})));
+    }
 }
 
 static Lanes largest(const Lanes *s, size_t n)

@@ -102,7 +102,9 @@ bool diagnose_forward(const Model *m, Work *w, const Batch *b, TokenLoss *loss, 
 {
     size_t C = m->shape.C, F = m->shape.F, L = m->shape.L, layer = 0;
     assert(w->kind == WORK_GRADIENT);
+    w->whole = true;
     model_loss(m, w, b, loss);
+    w->whole = false;
     float *y = mem_alloc(b->N * (C > F ? C : F), sizeof *y), *rstd = mem_alloc(b->N, sizeof *rstd);
     const char *operation = all_finite(w->acts[0].x, b->N * C) ? NULL : "embedding", *after = NULL;
     for (; !operation && layer < L; layer++)
@@ -130,6 +132,7 @@ PlaceGradient diagnose_places(Model *m, Work *w, const Batch *b, TokenLoss *loss
     const Shape *s = &m->shape;
     PlaceGradient g = {0};
     float *logits = mem_alloc(s->V, sizeof *logits);
+    w->whole = true;
     model_loss(m, w, b, loss);
     for (size_t i = 0; i < b->M; i++) {
         float scale = (float)(b->weight[i] / divisor);
@@ -140,6 +143,7 @@ PlaceGradient diagnose_places(Model *m, Work *w, const Batch *b, TokenLoss *loss
     }
     free(logits);
     model_gradient(m, w, b, loss, divisor, false);
+    w->whole = false;
     // layer 0's, as layer_queries of transformer.c lays them out
     bool alone = s->L == 1, reached = !m->adapter || m->adapter->lowest < lora_index(WO, 0);
     size_t stride = 2 * s->KD + (alone ? 0 : s->HD);

@@ -9,7 +9,7 @@
 #ifndef LORA_H
 #define LORA_H
 
-#include "transformer.h"
+#include "work.h"
 
 typedef struct {
     size_t r;                                              // 0: the tensor has no branch

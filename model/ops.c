@@ -33,6 +33,7 @@ void ops_init(int n_threads)
     if (!blas_has_locks()) n_threads = 1;
     if (n_threads <= 0 && wanted) n_threads = atoi(wanted);
     openblas_set_num_threads(1);                           // first: an OpenBLAS made with OpenMP sets ours, too
+    omp_set_max_active_levels(1);                          // inside of a loop whose work is shared out: one thread
     omp_set_num_threads(n_threads > 0 ? n_threads : processors());
     processor_flush_to_zero();                             // first here: clang's OpenMP gives each region our state
 #pragma omp parallel
@@ -165,8 +166,8 @@ static size_t rounded_part(size_t n, size_t parts) { return ((n + parts - 1) / p
 
 size_t tile_count(size_t N, size_t C)
 {
-    size_t two = C > 512 ? 1024 : C > 128 ? 512 : 256;        // rows of two tiles
-    return 2 * ((N + two - 1) / two);
+    size_t two = C > 512 ? 1024 : 512;                     // rows of two tiles
+    return C > 128 ? 2 * ((N + two - 1) / two) : (N + 255) / 256;   // small models: the shares have work for threads
 }
 
 size_t tile_rows(size_t N, size_t C) { return rounded_part(N, tile_count(N, C)); }

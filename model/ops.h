@@ -15,8 +15,8 @@
 //     tile   |     task     |     task     |       part    of a long sum (over the vocabulary): each part is summed
 //            +--------------+--------------+               apart, and then the parts are added up in order
 //
-//   tile    up to 256 rows; 128 where a row has up to 128 columns, 512 where it has more than 512. With fewer, w is
-//           packed too often; with more, they leave the cache, and some threads get none
+//   tile    up to 256 rows; 512 where a row has more than 512 columns. With fewer, w is packed too often; with more,
+//           they leave the cache, and some threads get none
 //   task    a tile's product in two if there are two tiles, so that four threads have work; but at least 4 million
 //           multiplications, since to start a task costs time too
 //   piece   1,024 columns at most: few and about equal, since each packs its own share of both matrices. In
@@ -136,7 +136,7 @@ typedef struct {
 // et al. 2023). lse keeps log(sum(exp(scores))) of each query and head: all that the backward needs to redo the scores.
 void attention_forward(float *att, float *lse,                       // (M, H*D), (M, H)
                        const float *q, const float *kv,              // (M, H*D), (N, 2*K*D): keys, then values; strided
-                       const AttentionShape *a, float *scratch);     // attention_scratch() floats
+                       const AttentionShape *a, float *scratch);     // attention_scratch() floats a thread
 // With p = exp(s - lse):  dv = p^T datt;  dp = datt v^T;  ds = p * (dp - datt . att);  dq = ds k;  dk = ds^T q
 void attention_backward(float *dq, float *dkv,                       // (M, H*D), (N, 2*K*D), strided as q and kv
                         const float *datt, const float *att, const float *lse, const float *q, const float *kv,

@@ -6,149 +6,8 @@
 #include "lora.h"
 
 #include <assert.h>
-#include <stdlib.h>
+#include <omp.h>
 #include <string.h>
-
-// ---- a batch ------------------------------------------------------------------------------------------------------
-
-bool batch_init(Batch *b, BatchSize max, Err *e)
-{
-    *b = (Batch){0};
-    b->ids = calloc(max.tokens + 1, sizeof *b->ids);
-    b->starts = calloc(max.rows + 1, sizeof *b->starts);
-    b->at = calloc(max.targets + 1, sizeof *b->at);
-    b->target = calloc(max.targets + 1, sizeof *b->target);
-    b->weight = calloc(max.targets + 1, sizeof *b->weight);
-    if (b->ids && b->starts && b->at && b->target && b->weight) return true;
-    batch_free(b);
-    return fail(e, "out of memory: a batch of %zu tokens", max.tokens);
-}
-
-void batch_free(Batch *b)
-{
-    free(b->ids);
-    free(b->starts);
-    free(b->at);
-    free(b->target);
-    free(b->weight);
-    free(b->noise.values);
-    *b = (Batch){0};
-}
-
-void batch_clear(Batch *b) { b->N = b->S = b->M = 0; }
-
-// ---- work memory --------------------------------------------------------------------------------------------------
-
-// Rows of logits that are computed at a time: as many as fit in 64 MB, but 32 to 512. The matrix products are then
-// large, and the memory is not.
-size_t model_logit_rows(const Config *c)
-{
-    size_t rows = (size_t)16000000 / (size_t)c->vocab_size;
-    return rows < 32 ? 32 : rows > 512 ? 512 : rows;
-}
-
-// Hands out pieces of one block. With base NULL it only counts: one function both measures and lays out.
-typedef struct { float *base; size_t used; } Layout;
-
-static float *take(Layout *to, size_t n)
-{
-    float *p = to->base && n ? to->base + to->used : NULL;
-    to->used += (n + 15) / 16 * 16;
-    return p;
-}
-
-static void lay_out_layers(Work *w, const Shape *s, Layout *to)
-{
-    size_t N = w->max.tokens;
-    for (size_t l = 0; l < s->L; l++) {
-        LayerActs *acts = &w->acts[l];
-        if (l > 0 && w->kind != WORK_GRADIENT) {           // shares all with layer 0 except the layer's input
-            *acts = w->acts[0];
-            if (l == 1 || w->kind == WORK_CHECKPOINTING) acts->x = take(to, N * s->C);
-            else acts->x = w->acts[l - 2].x;               // its output is the next input: two buffers take turns
-            continue;
-        }
-        size_t M = l + 1 == s->L && w->kind == WORK_GRADIENT ? w->max.targets : N;
-        *acts = (LayerActs){
-            .x = take(to, N * s->C), .qkv = take(to, M * s->HD + N * 2 * s->KD), .att = take(to, M * s->HD),
-            .lse = take(to, M * s->H), .x_att = take(to, M * s->C), .gu = take(to, M * 2 * s->F),
-        };
-    }
-}
-
-static void lay_out(Work *w, const Config *c, Layout *to)
-{
-    const Shape s = config_shape(c);
-    size_t N = w->max.tokens, M = w->max.targets, C = s.C, slice = model_logit_rows(c);
-    lay_out_layers(w, &s, to);
-    w->out = take(to, M * C);
-    w->norm_out = take(to, M * C);
-    w->scale = take(to, M);
-    w->logits = take(to, slice * s.V);
-    w->norm_att = take(to, N * C);
-    w->norm_ffn = take(to, N * C);
-    w->norm_q = take(to, M * C);
-    w->rstd = take(to, N);
-    w->y = take(to, N * s.F);
-    w->attention = take(to, attention_scratch(w->max.row, s.D));
-    w->qkv = take(to, c->qk_norm ? N * (s.HD + 2 * s.KD) : 0);
-    if (w->kind == WORK_LOSS) return;
-    w->dx = take(to, N * C);
-    w->dout = take(to, N * C);
-    w->dx_att = take(to, N * C);
-    w->dx_q = take(to, M * C);
-    w->dnorm = take(to, N * C);
-    w->datt = take(to, N * s.HD);
-    w->dqkv = take(to, N * (s.HD + 2 * s.KD));
-    w->dw_tiles = take(to, tile_count(N, C) * C);
-    w->partial = take(to, linear_scratch(slice, C));
-    w->dqk_tiles = take(to, c->qk_norm ? tile_count(N, C) * 2 * s.D : 0);
-    w->ones = take(to, c->qkv_bias || c->o_bias ? N : 0);
-}
-
-size_t work_size(const Config *c, BatchSize max, WorkKind kind)
-{
-    Work w = {.max = max, .kind = kind, .acts = mem_alloc((size_t)c->n_layers, sizeof *w.acts)};
-    Layout measured = {0};
-    lay_out(&w, c, &measured);
-    free(w.acts);
-    return measured.used;
-}
-
-bool work_init(Work *w, const Config *c, BatchSize max, WorkKind kind, Err *e)
-{
-    *w = (Work){.max = max, .kind = kind, .n_floats = work_size(c, max, kind)};
-    w->floats = floats_alloc(w->n_floats, e);
-    if (!w->floats) return false;
-    w->acts = mem_alloc((size_t)c->n_layers, sizeof *w->acts);
-    w->position = mem_alloc(max.tokens, sizeof *w->position);
-    w->query_position = mem_alloc(max.targets, sizeof *w->query_position);
-    w->rope_position = mem_alloc(max.tokens + max.targets, sizeof *w->rope_position);
-    w->query_starts = mem_alloc(max.rows + 1, sizeof *w->query_starts);
-    w->order = mem_alloc(max.rows, sizeof *w->order);
-    lay_out(w, c, &(Layout){.base = w->floats});
-    for (size_t i = 0; w->ones && i < max.tokens; i++) w->ones[i] = 1;
-    return true;
-}
-
-size_t work_adapter_size(const Config *c, const Adapter *a, BatchSize max)
-{
-    return tile_count(max.tokens, (size_t)c->dim) * a->layer_size;
-}
-
-void work_free(Work *w)
-{
-    free(w->floats);
-    free(w->grads_tiles);
-    free(w->keys);
-    free(w->acts);
-    free(w->position);
-    free(w->query_position);
-    free(w->rope_position);
-    free(w->query_starts);
-    free(w->order);
-    *w = (Work){0};
-}
 
 // ---- rows of a matrix ---------------------------------------------------------------------------------------------
 
@@ -165,14 +24,12 @@ static void rows_scatter_add(float *y, const float *x, const size_t *at, size_t 
         for (size_t c = 0; c < C; c++) y[at[m] * C + c] += x[m * C + c];
 }
 
-// y (C) = beta * y + the sum of N rows of x, `stride` floats apart
+// y (C) = beta * y + the sum of N rows of x, `stride` floats apart; beta is 0 or 1
 static void rows_sum(float *y, const float *x, size_t N, size_t stride, size_t C, float beta)
 {
-    for (size_t c = 0; c < C; c++) {
-        float sum = beta == 0 ? 0 : beta * y[c];
-        for (size_t n = 0; n < N; n++) sum += x[n * stride + c];
-        y[c] = sum;
-    }
+    if (beta == 0) memset(y, 0, C * sizeof *y);
+    for (size_t n = 0; n < N; n++)
+        for (size_t c = 0; c < C; c++) y[c] += x[n * stride + c];
 }
 
 // ---- an adapter ---------------------------------------------------------------------------------------------------
@@ -479,6 +336,7 @@ static void body_forward(const Model *m, Work *w, const Batch *b, bool training)
     }
     w->drops = training && m->adapter && m->adapter->dropout > 0 && !b->no_dropout;
     batch_positions(w, b);
+    for (size_t i = 0; w->ones && i < b->N; i++) w->ones[i] = 1;
     embedding_forward(w->acts[0].x, b->ids, model_embedding(m), b->N, C);
     for (size_t i = 0; noise && i < b->N * C; i++) w->acts[0].x[i] += noise[i];
     for (size_t l = 0; l < m->shape.L; l++) layer_forward(m, w, b, l);
@@ -520,15 +378,15 @@ static void head_gradient(Model *m, Work *w, const Batch *b, TokenLoss *loss, fl
     if (!m->adapter) tiles_sum(m, w, FINAL_NORM, 0, 0, 0, M, beta);
 }
 
-void model_loss(const Model *m, Work *w, const Batch *b, TokenLoss *loss)
+// model_loss and model_gradient of a batch, or of a share
+static void loss_of(const Model *m, Work *w, const Batch *b, TokenLoss *loss)
 {
     body_forward(m, w, b, false);
     for (size_t i = 0; i < b->M;) i += head_slice(m, w, b, loss, NULL, i);
 }
 
-void model_gradient(Model *m, Work *w, const Batch *b, TokenLoss *loss, double divisor, bool add)
+static void gradient_of(Model *m, Work *w, const Batch *b, TokenLoss *loss, double divisor, bool add)
 {
-    assert(m->grads && w->kind != WORK_LOSS && divisor > 0);
     float *dtable = m->grads, *dout = w->dout, *dx = w->dx, beta = add ? 1 : 0;
     body_forward(m, w, b, true);
     if (m->adapter && !add) memset(m->grads, 0, m->n_trained * sizeof(float));
@@ -545,4 +403,41 @@ void model_gradient(Model *m, Work *w, const Batch *b, TokenLoss *loss, double d
     // tied: head_gradient has already written dtable
     if (!m->config.tied && !add) memset(dtable, 0, tensor_size(&m->config, TOK_EMB) * sizeof(float));
     embedding_backward(dtable, dout, b->ids, b->N, m->shape.C);                      // x = table[ids]
+}
+
+void model_loss(const Model *m, Work *w, const Batch *b, TokenLoss *loss)
+{
+    Share shares[MAX_SHARES];
+    size_t n = work_shares(shares, w, b);
+    if (n == 0) loss_of(m, w, b, loss);
+#pragma omp parallel for schedule(dynamic) num_threads(w->threads)
+    for (size_t i = 0; i < n; i++) {
+        Work *own = &w->shares[omp_get_thread_num()];
+        Batch part = work_share(own, b, &shares[i]);
+        if (part.M) loss_of(m, own, &part, loss + shares[i].target);
+    }
+}
+
+void model_gradient(Model *m, Work *w, const Batch *b, TokenLoss *loss, double divisor, bool add)
+{
+    assert(m->grads && w->kind != WORK_LOSS && divisor > 0);
+    Share shares[MAX_SHARES];
+    size_t size = m->n_trained, n = size <= m->n_params ? work_shares(shares, w, b) : 0;
+    if (n == 0) {
+        gradient_of(m, w, b, loss, divisor, add);
+        return;
+    }
+#pragma omp parallel for schedule(dynamic) num_threads(w->threads)
+    for (size_t i = 0; i < n; i++) {
+        Work *own = &w->shares[omp_get_thread_num()];
+        Batch part = work_share(own, b, &shares[i]);
+        Model share = *m;
+        share.grads = w->share_grads + i * size;
+        if (part.M) gradient_of(&share, own, &part, loss + shares[i].target, divisor, false);
+        else memset(share.grads, 0, size * sizeof(float));
+    }
+#pragma omp parallel for schedule(static)
+    for (size_t begin = 0; begin < size; begin += 2048)
+        rows_sum(m->grads + begin, w->share_grads + begin, n, size, size - begin < 2048 ? size - begin : 2048,
+                 add ? 1 : 0);
 }

@@ -1,5 +1,6 @@
 // The label is the mask: the labels alone decide which tokens are in the loss.
 #include "../data/rows/batch.h"
+#include "../model/transformer.h"
 #include "small_run.h"
 
 #include <libgen.h>

@@ -5,6 +5,7 @@
 #include "../model/optim.h"
 #include "../model/peft.h"
 #include "../model/sample.h"
+#include "../model/transformer.h"
 
 #define FIXTURES "tests/fixtures/lora"
 #define VECTORS "../shared/vectors/lora"

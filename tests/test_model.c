@@ -614,6 +614,70 @@ static void the_head_in_slices_is_the_head(void)
     batch_free(&b);
 }
 
+// Rows in shares: what a pass over the whole batch computes. One share has no target.
+static void shares_are_the_whole(void)
+{
+    enum { ROWS = 80, N = ROWS * (SHORT + LONG) / 2 };
+    int lengths[ROWS], ids[N], targets[N], position[N];
+    float weights[N];
+    size_t n_ids = 0;
+    Rng rng = rng_seed(1);
+    Case c = case_open("model_gqa_untied");
+    for (int s = 0; s < ROWS; s++) {
+        lengths[s] = s % 2 ? LONG : SHORT;
+        for (int t = 0; t < lengths[s]; t++, n_ids++) {
+            ids[n_ids] = (int)rng_below(&rng, 37);
+            targets[n_ids] = t < 2 || s < 22 ? IGNORE : (int)rng_below(&rng, 37);
+            weights[n_ids] = (float)(1 + rng_below(&rng, 3));
+            position[n_ids] = t * (1 + s % 3);
+        }
+    }
+    Batch b = batch_make(ROWS, lengths, ids, targets, weights);
+    double divisor = batch_divisor(&b);
+    b.position = position;
+    b.noise.C = c.model.shape.C;
+    b.noise.values = mem_alloc(b.N * b.noise.C, sizeof *b.noise.values);
+    for (size_t i = 0; i < b.N * b.noise.C; i++) b.noise.values[i] = (float)rng_normal(&rng) / 10;
+    case_work(&c, &b, WORK_GRADIENT);
+    Share shares[MAX_SHARES];
+    CHECK(work_shares(shares, &c.work, &b) >= 4);
+    Pass parts = pass_run(&c.model, &c.work, &b, divisor);
+    pass_add(&parts, &c.model, &c.work, &b, NULL, divisor, true);
+    for (size_t i = 0; i < c.model.n_params; i++) c.model.grads[i] /= 2;
+    CHECK_CLOSE("twice", c.model.grads, parts.grads, c.model.n_params, 1e-6);
+    c.work.whole = true;
+    CHECK(work_shares(shares, &c.work, &b) == 0);
+    Pass whole = pass_run(&c.model, &c.work, &b, divisor);
+    check_same_sums("shares", &c.model, &parts, &whole);
+    for (int threads = 1; threads <= 7; threads += 2) {
+        ops_init(threads);
+        case_work(&c, &b, threads == 3 ? WORK_CHECKPOINTING : WORK_GRADIENT);
+        Pass more = pass_run(&c.model, &c.work, &b, divisor);
+        check_passes_same_bits("shares", &c.model, &more, &parts);
+        pass_free(&more);
+    }
+    ops_init(0);
+    pass_free(&whole);
+    pass_free(&parts);
+    case_close(&c);
+    batch_free(&b);
+}
+
+// A row that is longer than a third of the batch: no shares.
+static void a_long_row_is_no_share(void)
+{
+    size_t starts[] = {0, 400, 700, 1000};
+    Batch b = {.N = 1000, .S = 3, .starts = starts};
+    Share shares[MAX_SHARES];
+    Work w = {.shares = &w};
+    CHECK(work_shares(shares, &w, &b) == 0);
+    starts[1] = 333, starts[2] = 667;
+    CHECK(work_shares(shares, &w, &b) == 0);
+    starts[2] = 666, b.N = starts[3] = 999;
+    CHECK(work_shares(shares, &w, &b) == 3);
+    CHECK(shares[0].first == 0 && shares[1].first == 1 && shares[2].first == 2 && shares[2].end == 3);
+}
+
 // ---- the same bits ------------------------------------------------------------------------------------------------
 
 static void checkpointing_and_eval_change_no_bit(void)
@@ -847,6 +911,8 @@ int main(void)
     RUN(any_split_gives_the_same_gradient);
     RUN(the_head_in_slices_is_the_head);
     RUN(checkpointing_and_eval_change_no_bit);
+    RUN(shares_are_the_whole);
+    RUN(a_long_row_is_no_share);
     RUN(threads_change_no_bit);
     RUN(cross_entropy_is_the_notebooks);
     RUN(noise_as_in_transformers);

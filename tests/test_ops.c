@@ -470,12 +470,14 @@ static Attention attention_make(size_t H, size_t K, size_t D, size_t every)
     return op;
 }
 
+static size_t scratch_floats(size_t D) { return (size_t)ops_threads() * attention_scratch(150, D); }
+
 static void check_attention(size_t H, size_t K, size_t D, size_t every)
 {
     Attention op = attention_make(H, K, D, every);
     size_t n_q = op.M * H * D, n_kv = op.N * 2 * K * D, n_lse = op.M * H;
     float *q = random_floats(n_q), *kv = random_floats(n_kv), *att = filled(n_q, NAN), *lse = filled(n_lse, NAN);
-    float *dq = filled(n_q, NAN), *dkv = filled(n_kv, NAN), *scratch = filled(attention_scratch(150, op.shape.D), NAN);
+    float *dq = filled(n_q, NAN), *dkv = filled(n_kv, NAN), *scratch = filled(scratch_floats(op.shape.D), NAN);
     double *in = doubles(n_q + n_kv), *want = doubles(n_q), *want_lse = doubles(n_lse);
     widen(in, q, n_q);
     widen(in + n_q, kv, n_kv);
@@ -736,7 +738,7 @@ static void nan_stays_nan(void)
     Attention op = attention_make(2, 1, 4, 1);
     float *q = random_floats(op.M * 8), *kv = random_floats(op.N * 8), *att = floats(op.M * 8), *lse = floats(op.M * 2);
     q[8 * 100] = NAN;                                      // query 100, head 0
-    attention_forward(att, lse, q, kv, &op.shape, floats(attention_scratch(150, op.shape.D)));
+    attention_forward(att, lse, q, kv, &op.shape, floats(scratch_floats(op.shape.D)));
     for (size_t i = 0; i < op.M * 2; i++) CHECK((isnan(lse[i]) && isnan(att[4 * i])) == (i == 200));
     free_kept();
 }
@@ -747,7 +749,7 @@ static void huge_scores_have_finite_gradients(void)
     Attention op = attention_make(2, 1, 8, 1);
     size_t n_q = op.M * 16, n_kv = op.N * 16;
     float *q = random_floats(n_q), *kv = random_floats(n_kv), *att = floats(n_q), *lse = floats(op.M * 2);
-    float *dq = filled(n_q, NAN), *dkv = filled(n_kv, NAN), *scratch = floats(attention_scratch(150, 8));
+    float *dq = filled(n_q, NAN), *dkv = filled(n_kv, NAN), *scratch = floats(scratch_floats(8));
     bool finite = true;
     for (size_t i = 0; i < n_q; i++) q[i] *= 1e4f;
     for (size_t i = 0; i < n_kv; i++) kv[i] *= 1e4f;

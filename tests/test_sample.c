@@ -4,6 +4,7 @@
 
 #include "../model/peft.h"
 #include "../model/sample.h"
+#include "../model/transformer.h"
 
 #include <stdlib.h>
 #include <string.h>

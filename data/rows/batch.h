@@ -3,7 +3,7 @@
 #ifndef BATCH_H
 #define BATCH_H
 
-#include "../../model/transformer.h"
+#include "../../model/work.h"
 #include "example.h"
 
 // The targets of training are the labels that are not -100. Tokens after a row's last target are not kept: nothing

@@ -2,6 +2,7 @@
 #ifndef EVALUATE_H
 #define EVALUATE_H
 
+#include "../../model/transformer.h"
 #include "../rows/batch.h"
 #include "../rows/dataset.h"
 #include "options.h"
