@@ -15,6 +15,7 @@
 //     tile   |     task     |     task     |       part    of a long sum (over the vocabulary): each part is summed
 //            +--------------+--------------+               apart, and then the parts are added up in order
 //
+//   share   of a small model's batch: some of its rows, which one thread takes through the whole model (work.h)
 //   tile    up to 256 rows; 512 where a row has more than 512 columns. With fewer, w is packed too often; with more,
 //           they leave the cache, and some threads get none
 //   task    a tile's product in two if there are two tiles, so that four threads have work; but at least 4 million

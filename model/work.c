@@ -118,10 +118,12 @@ enum { SMALL_MODEL = 1 << 20 };                            // parameters
 
 static bool has_shares(const Config *c) { return params_count(c) <= SMALL_MODEL; }
 
-// The largest share: see work_shares. Half of a row may stand out at either end.
+// The largest share: one row; or several, whose middles lie inside of a window, and halves of the outer two beside it.
 static BatchSize share_size(BatchSize max)
 {
-    size_t most = max.tokens / MAX_SHARES, tokens = max.row + (most > 2 * SHARE_TOKENS ? most : 2 * SHARE_TOKENS);
+    size_t part = max.tokens / MAX_SHARES + 1, window = part > 2 * SHARE_TOKENS ? part : 2 * SHARE_TOKENS;
+    size_t tokens = max.row > 2 * window ? max.row : 2 * window;
+    if (tokens > max.row + window) tokens = max.row + window;
     if (tokens > max.tokens) tokens = max.tokens;
     return (BatchSize){tokens, max.row, max.rows, tokens < max.targets ? tokens : max.targets};
 }
