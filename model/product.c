@@ -11,7 +11,7 @@
 #include "lanes.h"
 
 enum { ROWS = 6, VECTORS = LANES == 16 ? 4 : 2, PANEL = VECTORS * LANES };
-enum { SMALL = 1 << 17, FEWEST = 64, DEEPEST = 512 };      // numbers of b; columns of b; rows of b
+enum { FEWEST = 64, DEEPEST = 512, SMALL = LANES == 16 ? 1 << 19 : 1 << 17 };    // columns of b; its rows; both
 
 bool product_is_small(size_t N, size_t K) { return N * K <= SMALL && N >= FEWEST && K <= DEEPEST; }
 
