@@ -13,7 +13,7 @@
 #define DEFINE_EXP(NAME, FLOAT, UNSIGNED)                                                                        \
     static inline FLOAT NAME(FLOAT x)                                                                            \
     {                                                                                                            \
-        const float shift = 12582912.0f + 127;             /* 1.5 * 2^23: adding it rounds to a whole number */  \
+        const float shift = 12582912.0f + 127;             /* adding 1.5 * 2^23 rounds to a whole number */     \
         FLOAT rounded = x * 1.44269504f + shift, n = rounded - shift;                                            \
         FLOAT r = (x - n * 0.693145752f) - n * 1.42860677e-6f;     /* ln 2 in two parts, n times the first is exact */ \
         FLOAT p = 1.38145988e-3f * r + 8.36871658e-3f;                                                           \
@@ -23,7 +23,7 @@
         p = p * r + 1.0f;                                                                                        \
         p = p * r + 1.0f;                                                                                        \
         union { FLOAT f; UNSIGNED u; } bits = {rounded}, scale;                                                  \
-        scale.u = bits.u * (1u << 23);                     /* rounded's low bits are n + 127: 2^n's exponent */    \
+        scale.u = bits.u * (1u << 23);                     /* its low bits are n + 127: the exponent of 2^n */  \
         return p * scale.f;                                                                                      \
     }
 DEFINE_EXP(exp_float, float, uint32_t)

@@ -30,23 +30,17 @@ typedef VECTOR(int, CHUNK) ChunkMask;
 #define SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (ChunkMask){__VA_ARGS__})
 #endif
 
-// Transposes 8 x 8 numbers, in three rounds: neighbours take turns, then pairs of numbers do, then halves of rows.
+// Transposes 8 x 8 numbers: three times, the numbers of each row take turns with those of the row four below it.
 static inline void transpose_chunks(Chunk v[CHUNK])
 {
-    Chunk w[CHUNK];
-    for (size_t i = 0; i < CHUNK; i += 2) {
-        w[i] = SHUFFLE(v[i], v[i + 1], 0, 8, 1, 9, 4, 12, 5, 13);
-        w[i + 1] = SHUFFLE(v[i], v[i + 1], 2, 10, 3, 11, 6, 14, 7, 15);
+    for (int round = 0; round < 3; round++) {
+        Chunk w[CHUNK];
+        for (size_t i = 0; i < CHUNK / 2; i++) {
+            w[2 * i] = SHUFFLE(v[i], v[i + CHUNK / 2], 0, 8, 1, 9, 2, 10, 3, 11);
+            w[2 * i + 1] = SHUFFLE(v[i], v[i + CHUNK / 2], 4, 12, 5, 13, 6, 14, 7, 15);
+        }
+        memcpy(v, w, sizeof w);
     }
-    for (size_t i = 0; i < CHUNK; i++) {
-        const Chunk *x = w + i / 4 * 4 + i % 4 / 2;
-        v[i] = i % 2 ? SHUFFLE(x[0], x[2], 2, 3, 10, 11, 6, 7, 14, 15) : SHUFFLE(x[0], x[2], 0, 1, 8, 9, 4, 5, 12, 13);
-    }
-    for (size_t i = 0; i < CHUNK / 2; i++) {
-        w[i] = SHUFFLE(v[i], v[i + 4], 0, 1, 2, 3, 8, 9, 10, 11);
-        w[i + 4] = SHUFFLE(v[i], v[i + 4], 4, 5, 6, 7, 12, 13, 14, 15);
-    }
-    memcpy(v, w, sizeof w);
 }
 
 // max = the larger of max and x, lane by lane; max where x is no number

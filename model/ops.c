@@ -167,7 +167,7 @@ static size_t rounded_part(size_t n, size_t parts) { return ((n + parts - 1) / p
 size_t tile_count(size_t N, size_t C)
 {
     size_t two = C > 512 ? 1024 : 512;                     // rows of two tiles
-    return C > 128 ? 2 * ((N + two - 1) / two) : (N + 255) / 256;   // small models: the shares have work for threads
+    return 2 * ((N + two - 1) / two);
 }
 
 size_t tile_rows(size_t N, size_t C) { return rounded_part(N, tile_count(N, C)); }

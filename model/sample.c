@@ -100,8 +100,7 @@ static void attention(Sampler *s, const float *cache, size_t n)
             .S = 1, .key_starts = (size_t[]){0, s->n_cached}, .query_starts = (size_t[]){0, n}, .order = (size_t[]){0},
             .query_position = s->position, .H = z.H, .K = z.K, .D = z.D, .longest_row = s->n_cached, .q_stride = z.HD,
             .kv_stride = 2 * z.KD};
-        size_t floats = (size_t)ops_threads() * attention_scratch(s->n_cached, z.D);
-        float *scratch = mem_grow(NULL, floats, sizeof *scratch);
+        float *scratch = mem_grow(NULL, (size_t)ops_threads() * attention_scratch(s->n_cached, z.D), sizeof(float));
         attention_forward(s->att, s->unused, s->q, cache, &shape, scratch);
         free(scratch);
         return;

@@ -423,10 +423,7 @@ void model_gradient(Model *m, Work *w, const Batch *b, TokenLoss *loss, double d
     assert(m->grads && w->kind != WORK_LOSS && divisor > 0);
     Share shares[MAX_SHARES];
     size_t size = m->n_trained, n = size <= m->n_params ? work_shares(shares, w, b) : 0;
-    if (n == 0) {
-        gradient_of(m, w, b, loss, divisor, add);
-        return;
-    }
+    if (n == 0) return gradient_of(m, w, b, loss, divisor, add);
 #pragma omp parallel for schedule(dynamic) num_threads(w->threads)
     for (size_t i = 0; i < n; i++) {
         Work *own = &w->shares[omp_get_thread_num()];
@@ -437,7 +434,6 @@ void model_gradient(Model *m, Work *w, const Batch *b, TokenLoss *loss, double d
         else memset(share.grads, 0, size * sizeof(float));
     }
 #pragma omp parallel for schedule(static)
-    for (size_t begin = 0; begin < size; begin += 2048)
-        rows_sum(m->grads + begin, w->share_grads + begin, n, size, size - begin < 2048 ? size - begin : 2048,
-                 add ? 1 : 0);
+    for (size_t i = 0; i < size; i += 2048)
+        rows_sum(m->grads + i, w->share_grads + i, n, size, size - i < 2048 ? size - i : 2048, add ? 1 : 0);
 }

@@ -116,16 +116,26 @@ static size_t laid_out(const Config *c, BatchSize max, WorkKind kind, size_t thr
 
 enum { SMALL_MODEL = 1 << 20 };                            // parameters
 
-static bool has_shares(const Config *c) { return params_count(c) <= SMALL_MODEL; }
+static size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
+
+// How many shares such batches have at most; 0: none
+static size_t shares_most(const Config *c, BatchSize max)
+{
+    size_t most = params_count(c) > SMALL_MODEL ? 0 : smaller(max.tokens / SHARE_TOKENS, MAX_SHARES);
+    return most > 1 ? most : 0;
+}
+
+static size_t share_grads_size(const Config *c, BatchSize max, WorkKind kind)
+{
+    return kind == WORK_LOSS ? 0 : shares_most(c, max) * params_count(c);
+}
 
 // The largest share: one row; or several, whose middles lie inside of a window, and halves of the outer two beside it.
 static BatchSize share_size(BatchSize max)
 {
     size_t part = max.tokens / MAX_SHARES + 1, window = part > 2 * SHARE_TOKENS ? part : 2 * SHARE_TOKENS;
-    size_t tokens = max.row > 2 * window ? max.row : 2 * window;
-    if (tokens > max.row + window) tokens = max.row + window;
-    if (tokens > max.tokens) tokens = max.tokens;
-    return (BatchSize){tokens, max.row, max.rows, tokens < max.targets ? tokens : max.targets};
+    size_t tokens = smaller(max.tokens, max.row > 2 * window ? max.row : smaller(2 * window, max.row + window));
+    return (BatchSize){tokens, max.row, max.rows, smaller(tokens, max.targets)};
 }
 
 static size_t tokens_of(const Batch *b, const Share *s) { return b->starts[s->end] - b->starts[s->first]; }
@@ -133,10 +143,11 @@ static size_t tokens_of(const Batch *b, const Share *s) { return b->starts[s->en
 size_t work_shares(Share shares[MAX_SHARES], const Work *w, const Batch *b)
 {
     size_t n = MAX_SHARES, count = 0, last = n, target = 0;
+    if (!w->shares || w->whole) return 0;
     while (n > 1 && n * SHARE_TOKENS > b->N) n /= 2;
     for (size_t s = 0; s < b->S; s++) {
         size_t begin = b->starts[s], end = b->starts[s + 1], share = (begin + end) * n / (2 * b->N);
-        if (!w->shares || w->whole || 3 * (end - begin) > b->N) return 0;
+        if (3 * (end - begin) > b->N) return 0;
         if (share != last) shares[count++] = (Share){.first = s, .target = target};
         shares[count - 1].end = s + 1;
         last = share;
@@ -175,16 +186,16 @@ Batch work_share(Work *w, const Batch *b, const Share *share)
 size_t work_size(const Config *c, BatchSize max, WorkKind kind)
 {
     size_t threads = (size_t)ops_threads(), whole = laid_out(c, max, kind, threads);
-    if (!has_shares(c)) return whole;
-    size_t shares = threads * laid_out(c, share_size(max), kind, 1) + MAX_SHARES * (params_count(c) + 1);
+    if (!shares_most(c, max)) return whole;
+    size_t shares = threads * laid_out(c, share_size(max), kind, 1) + share_grads_size(c, max, kind) + 16;
     return whole > shares ? whole : shares;
 }
 
 size_t work_adapter_size(const Config *c, const Adapter *a, BatchSize max)
 {
-    size_t dim = (size_t)c->dim, tiles = tile_count(max.tokens, dim);
-    size_t shares = has_shares(c) ? (size_t)ops_threads() * tile_count(share_size(max).tokens, dim) : 0;
-    return (tiles > shares ? tiles : shares) * a->layer_size;
+    size_t dim = (size_t)c->dim, whole = tile_count(max.tokens, dim);
+    size_t shares = shares_most(c, max) ? (size_t)ops_threads() * tile_count(share_size(max).tokens, dim) : 0;
+    return (whole > shares ? whole : shares) * a->layer_size;
 }
 
 // Everything but what an adapter needs, at `to`
@@ -211,9 +222,9 @@ bool work_init(Work *w, const Config *c, BatchSize max, WorkKind kind, Err *e)
     work_open(w, c, max, kind, (size_t)ops_threads(), &whole);
     w->floats = whole.base;
     w->n_floats = n;
-    if (!has_shares(c)) return true;
+    if (!shares_most(c, max)) return true;
     w->shares = mem_alloc(w->threads, sizeof *w->shares);
-    w->share_grads = take(&shares, MAX_SHARES * params_count(c));
+    w->share_grads = take(&shares, share_grads_size(c, max, kind));
     for (size_t t = 0; t < w->threads; t++) work_open(&w->shares[t], c, share_size(max), kind, 1, &shares);
     return true;
 }

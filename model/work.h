@@ -75,7 +75,7 @@ typedef struct Work {
     // Scratch of a layer: results that the backward computes again.
     float *norm_att, *norm_q, *norm_ffn, *rstd, *y;        // (N, C), (M, C), (N, C), (N), (N, F)
     float *qkv;                                            // what the attention takes; NULL without qk_norm
-    float *attention;                                      // attention_scratch()
+    float *attention;                                      // attention_scratch() for each thread
     // Gradients of activations, not for WORK_LOSS: between layers, then inside of one.
     float *dout, *dx;                                      // (N, C), (N, C)
     float *dx_att, *dx_q, *dnorm, *datt, *dqkv;            // (N, C), (M, C), (N, C), (N, H*D), (N, (H + 2*K)*D)
@@ -90,9 +90,9 @@ typedef struct Work {
     float *grads_tiles;                                    // (tile_count(N, C), layer_size)
     uint32_t *keys;                                        // (max.tokens + max.targets): of tokens, then of targets
     bool drops;                                            // does this pass drop?
-    // Shares, which are in the same block: what a large batch writes is not needed then. NULL: a large model
+    // Shares, which lie in the same block: what a whole pass writes is not needed then. NULL: work_shares is always 0
     struct Work *shares;                                   // (threads)
-    float *share_grads;                                    // (MAX_SHARES, n_params)
+    float *share_grads;                                    // (shares, n_trained); not for WORK_LOSS
     size_t *starts, *at;                                   // (S+1), (M): the share's own Batch
     bool whole;                                            // no shares, for who looks at what a pass leaves here
     float *floats;                                         // the one block behind all other floats
