@@ -122,14 +122,6 @@ static void sgemm(bool ta, bool tb, size_t m, size_t n, size_t k, const float *a
                 1, a, (int)lda, b, (int)ldb, beta, c, (int)ldc);
 }
 
-// c (M, N) = a (M, K) b (K, N)
-static void multiply(float *c, size_t c_row, const float *a, size_t a_row, const float *b, size_t b_row, size_t M,
-                     size_t N, size_t K)
-{
-    if (product_is_small(N, K)) product(c, NULL, c_row, a, a_row, 1, b, b_row, M, N, K);
-    else sgemm(false, false, M, N, K, a, a_row, b, b_row, 0, c, c_row);
-}
-
 // c = c + a b of whole numbers: each order of the sums gives the same.
 static bool multiplies_rightly(bool ta, bool tb, size_t m, size_t n, size_t k)
 {
@@ -164,24 +156,13 @@ bool ops_check(Err *e)
 // The cuts of ops.h. None may depend on how many threads there are: sgemm may order its sums by the shape it gets.
 static size_t rounded_part(size_t n, size_t parts) { return ((n + parts - 1) / parts + 15) / 16 * 16; }
 
-size_t tile_count(size_t N, size_t C)
-{
-    size_t two = C > 512 ? 1024 : 512;                     // rows of two tiles
-    return 2 * ((N + two - 1) / two);
-}
+size_t tile_count(size_t N) { return 4 * ((N + 1023) / 1024); }
+size_t tile_rows(size_t N) { return rounded_part(N, tile_count(N)); }
 
-size_t tile_rows(size_t N, size_t C) { return rounded_part(N, tile_count(N, C)); }
-
-Tile tile_at(size_t n, size_t N, size_t C)
+Tile tile_at(size_t n, size_t N)
 {
-    size_t rows = tile_rows(N, C);
-    return (Tile){.n = n, .R = N - n < rows ? N - n : rows, .i = n / rows, .tasks = tile_count(N, C) < 4 ? 2 : 1};
-}
-
-static size_t task_columns(size_t n, size_t multiplications, size_t tasks)
-{
-    size_t most = multiplications >> 22;                   // of at least 2^22 each
-    return rounded_part(n, most < 1 ? 1 : most < tasks ? most : tasks);
+    size_t rows = tile_rows(N);
+    return (Tile){.n = n, .R = N - n < rows ? N - n : rows, .i = n / rows};
 }
 
 // Multiplications: threads for fewer cost more than they save. One row takes longer for each, to read w from memory.
@@ -189,15 +170,14 @@ enum { WORTH_SHARING = 1 << 19, WORTH_READING = 1 << 16 };
 
 static size_t piece_length(size_t n) { return rounded_part(n, 2 * ((n + 2047) / 2048)); }
 
-// Columns o .. o + n of y, or those up to `out`
+// Columns o .. o + n of y
 static void forward_columns(float *y, const float *add, const float *x, const float *w, size_t N, size_t in, size_t out,
-                            size_t o, size_t n, bool of_tile)
+                            size_t o, size_t n)
 {
-    if (n > out - o) n = out - o;
-    if ((of_tile || N >= 16) && product_is_small(n, in))   // for the few rows of a sampler, w is not worth transposing
-        return product_transposed(y + o, add ? add + o : NULL, out, x, w + o * in, N, in, n);
+    if (N >= 16 && product_can(n))                         // for the few rows of a sampler, w is not worth copying
+        return product(y + o, add ? add + o : NULL, out, x, in, w + o * in, TRANSPOSED, N, n, in);
     for (size_t r = 0; add && add != y && r < N; r++) memcpy(y + r * out + o, add + r * out + o, n * sizeof *y);
-    if (N == 1 && !of_tile)                                // sgemm would first copy w
+    if (N == 1)                                            // sgemm would first copy w
         return cblas_sgemv(CblasRowMajor, CblasNoTrans, (int)n, (int)in, 1, w + o * in, (int)in, x, 1, add ? 1 : 0,
                            y + o, 1);
     sgemm(false, true, N, n, in, x, in, w + o * in, in, add ? 1 : 0, y + o, out);
@@ -205,26 +185,35 @@ static void forward_columns(float *y, const float *add, const float *x, const fl
 
 void linear_forward(float *y, const float *add, const float *x, const float *w, size_t N, size_t in, size_t out)
 {
-    size_t work = N * in * out, piece = piece_length(out), fourth = task_columns(out, work, 4);
-    if (fourth < piece) piece = fourth;
-    if (N == 1) piece = rounded_part(out, work / WORTH_READING + 1);
+    size_t work = N * in * out, piece = N == 1 ? rounded_part(out, work / WORTH_READING + 1) : 256;
 #pragma omp parallel for schedule(dynamic) if (work > (N == 1 ? WORTH_READING : WORTH_SHARING))
-    for (size_t o = 0; o < out; o += piece) forward_columns(y, add, x, w, N, in, out, o, piece, false);
+    for (size_t o = 0; o < out; o += piece)
+        forward_columns(y, add, x, w, N, in, out, o, out - o < piece ? out - o : piece);
 }
 
-void linear_rows(float *y, const float *add, const float *x, const float *w, Tile t, size_t in, size_t out)
+size_t linear_packed(size_t in, size_t out) { return in * out + PRODUCT_PADDING * (in > out ? in : out); }
+
+const float *linear_pack(float *packed, const float *w, size_t in, size_t out, Direction way)
 {
-    size_t N = t.R, task = task_columns(out, N * in * out, t.tasks);
-#pragma omp taskloop grainsize(1) if (task < out)
-    for (size_t o = 0; o < out; o += task) forward_columns(y, add, x, w, N, in, out, o, task, true);
+    size_t N = way == FORWARD ? out : in, K = way == FORWARD ? in : out;
+    if (!product_can(N)) return w;
+#pragma omp parallel for schedule(static) if (in * out > WORTH_READING)
+    for (size_t n = 0; n < N; n += PRODUCT_COLUMNS)
+        product_pack(packed, w, way == FORWARD ? TRANSPOSED : PLAIN, N, K, n);
+    return packed;
 }
 
-void linear_rows_backward(float *dx, const float *dy, const float *w, Tile t, size_t in, size_t out)
+void linear_rows(float *y, const float *add, const float *x, const float *packed, size_t N, size_t in, size_t out)
 {
-    size_t N = t.R, task = task_columns(in, N * in * out, t.tasks);
-#pragma omp taskloop grainsize(1) if (task < in)
-    for (size_t i = 0; i < in; i += task)
-        multiply(dx + i, in, dy, out, w + i, in, N, in - i < task ? in - i : task, out);
+    if (product_can(out)) return product(y, add, out, x, in, packed, PACKED, N, out, in);
+    if (add && add != y) memcpy(y, add, N * out * sizeof *y);
+    sgemm(false, true, N, out, in, x, in, packed, in, add ? 1 : 0, y, out);
+}
+
+void linear_rows_backward(float *dx, const float *dy, const float *packed, size_t N, size_t in, size_t out)
+{
+    if (product_can(in)) product(dx, NULL, in, dy, out, packed, PACKED, N, in, out);
+    else sgemm(false, false, N, in, out, dy, out, packed, in, 0, dx, in);
 }
 
 enum { PARTS = 8 };
@@ -239,7 +228,9 @@ void linear_backward_input(float *dx, const float *dy, const float *w, size_t N,
 #pragma omp for schedule(dynamic)
         for (size_t p = 0; p < PARTS; p++) {
             size_t o = p * part < out ? p * part : out, n = out - o < part ? out - o : part;
-            multiply(scratch + p * N * in, in, dy + o, out, w + o * in, in, N, in, n);
+            float *sum = scratch + p * N * in;
+            if (product_can(in)) product(sum, NULL, in, dy + o, out, w + o * in, PLAIN, N, in, n);
+            else sgemm(false, false, N, in, n, dy + o, out, w + o * in, in, 0, sum, in);
         }
 #pragma omp for schedule(static)
         for (size_t i = 0; i < N * in; i++) {
@@ -251,10 +242,10 @@ void linear_backward_input(float *dx, const float *dy, const float *w, size_t N,
 }
 
 // dw's rows o .. o + n, or its columns
-static void weight_piece(WeightGradient g, float beta, bool small, bool by_rows, size_t o, size_t n)
+static void weight_piece(WeightGradient g, float beta, bool own, bool by_rows, size_t o, size_t n)
 {
     float *dw = by_rows ? g.dw + o * g.in : g.dw + o;
-    if (small) product(dw, beta ? dw : NULL, g.in, g.dy + o, 1, g.out, g.x, g.in, n, g.in, g.N);
+    if (own) product_gradient(dw, beta ? dw : NULL, g.dy + o, g.out, g.x, n, g.in, g.N);
     else if (by_rows) sgemm(true, false, n, g.in, g.N, g.dy + o, g.out, g.x, g.in, beta, dw, g.in);
     else sgemm(true, false, g.out, n, g.N, g.dy, g.out, g.x + o, g.in, beta, dw, g.in);
 }
@@ -264,11 +255,11 @@ void linear_backward_weights(const WeightGradient *gradients, size_t count, floa
 #pragma omp parallel
     for (size_t i = 0; i < count; i++) {
         WeightGradient g = gradients[i];
-        bool small = product_is_small(g.in, g.out), by_rows = small || g.out >= g.in;   // its longer side
-        size_t length = by_rows ? g.out : g.in, piece = small ? PRODUCT_ROWS : piece_length(length);
+        bool own = product_gradient_can(g.out, g.in), by_rows = own || g.out >= g.in;  // its longer side
+        size_t length = by_rows ? g.out : g.in, piece = own ? product_rows(g.out, g.in) : piece_length(length);
 #pragma omp for schedule(dynamic) nowait
         for (size_t o = 0; o < length; o += piece)
-            weight_piece(g, beta, small, by_rows, o, length - o < piece ? length - o : piece);
+            weight_piece(g, beta, own, by_rows, o, length - o < piece ? length - o : piece);
     }
 }
 

@@ -8,22 +8,12 @@
 //
 // Who cuts what:
 //
-//              columns of y (N, out) = x w^T
-//            +--------------+--------------+       tile    rows that one thread takes through a chain of operations
-//     tile   |     task     |     task     |       task    columns of a tile's product: threads without a tile help
-//            +--------------+--------------+       piece   columns (or rows) of a product outside of tiles
-//     tile   |     task     |     task     |       part    of a long sum (over the vocabulary): each part is summed
-//            +--------------+--------------+               apart, and then the parts are added up in order
-//
 //   share   of a small model's batch: some of its rows, which one thread takes through the whole model (work.h)
-//   tile    up to 256 rows; 512 where a row has more than 512 columns. With fewer, w is packed too often; with more,
-//           they leave the cache, and some threads get none
-//   task    a tile's product in two if there are two tiles, so that four threads have work; but at least 4 million
-//           multiplications, since to start a task costs time too
-//   piece   1,024 columns at most: few and about equal, since each packs its own share of both matrices. In
-//           linear_forward four of them, if each then has 4 million multiplications. Of a small weight's gradient
-//           (see product.h, which packs nothing) 48 rows
-//   part    one eighth
+//   tile    up to 256 rows that one thread takes through a chain of operations, while they are in the cache. At least
+//           four, so that four threads have work
+//   piece   256 columns of a product outside of tiles. Of a weight's gradient product_rows() rows; or up to 1,024 if
+//           OpenBLAS computes it, since it copies its share of both matrices for each piece
+//   part    an eighth of a sum over the vocabulary: each is summed apart, and then they are added up in order
 //
 // The same bits for any number of threads: all these sizes depend on the shapes alone. Each output element belongs to
 // one piece of work, and one thread computes that piece, in an order that the shapes decide.
@@ -53,17 +43,17 @@ bool ops_check(Err *e);        // Does OpenBLAS multiply matrices rightly? In a 
 void ops_warn(FILE *out);      // a warning if the environment, or an OpenBLAS without locks, leaves one thread
 int ops_threads(void);
 
-// R rows of N, from row n on; the i-th tile of rows with C columns. Its products are cut into at most `tasks` tasks.
-typedef struct { size_t n, R, i, tasks; } Tile;
-size_t tile_rows(size_t N, size_t C);                                // of a tile, but the last may have fewer
-size_t tile_count(size_t N, size_t C);                               // N rows make at most so many tiles
-Tile tile_at(size_t n, size_t N, size_t C);                          // n is a multiple of tile_rows(N, C)
+// R rows of N, from row n on; the i-th tile.
+typedef struct { size_t n, R, i; } Tile;
+size_t tile_rows(size_t N);                                          // of a tile, but the last may have fewer
+size_t tile_count(size_t N);                                         // N rows make at most so many tiles
+Tile tile_at(size_t n, size_t N);                                    // n is a multiple of tile_rows(N)
 
 // A parallel loop over the tiles of N rows. (The inner for only gives t its value: it runs once.)
-#define FOR_EACH_TILE(t, N, C)                                  \
+#define FOR_EACH_TILE(t, N)                                     \
     _Pragma("omp parallel for schedule(dynamic)")               \
-    for (size_t n_ = 0; n_ < (N); n_ += tile_rows(N, C))        \
-        for (Tile t = tile_at(n_, N, C); (t).R > 0; (t).R = 0)
+    for (size_t n_ = 0; n_ < (N); n_ += tile_rows(N))           \
+        for (Tile t = tile_at(n_, N); (t).R > 0; (t).R = 0)
 
 // Every weight is stored as (out, in), as PyTorch's nn.Linear does.
 // y = add + x w^T, without `add` where it is NULL; `add` may be y
@@ -74,9 +64,14 @@ void linear_forward(float *y, const float *add,                      // (N, out)
 void linear_backward_input(float *dx, const float *dy, const float *w,   // (N, in), (N, out), (out, in)
                            size_t N, size_t in, size_t out, float *scratch);   // linear_scratch() floats
 size_t linear_scratch(size_t N, size_t in);
-// The same two inside of FOR_EACH_TILE. The pointers are to the tile's first row, and N is t.R.
-void linear_rows(float *y, const float *add, const float *x, const float *w, Tile t, size_t in, size_t out);
-void linear_rows_backward(float *dx, const float *dy, const float *w, Tile t, size_t in, size_t out);
+// The same two for the N rows of a tile. They take what linear_pack has made of w before the loop: a copy of it in the
+// order in which the forward, or the backward, reads w. The copy is in `packed`, linear_packed() floats. If w is too
+// narrow for one, linear_pack returns w.
+typedef enum { FORWARD, BACKWARD } Direction;
+const float *linear_pack(float *packed, const float *w, size_t in, size_t out, Direction way);
+size_t linear_packed(size_t in, size_t out);
+void linear_rows(float *y, const float *add, const float *x, const float *packed, size_t N, size_t in, size_t out);
+void linear_rows_backward(float *dx, const float *dy, const float *packed, size_t N, size_t in, size_t out);
 // dw = beta * dw + dy^T x, for several weights at once, so that there is work for all threads
 typedef struct {
     float *dw;                                                       // (out, in)

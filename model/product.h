@@ -1,26 +1,36 @@
-// product: products of matrices that are small enough to stay in the cache. OpenBLAS first copies both matrices into
-// the order in which its loop reads them. That pays for large ones; for small ones it takes as long as the product.
+// product: products of matrices. OpenBLAS copies both matrices into the order in which its loop reads them, in each
+// call. Here only b is copied, a weight: once, for all tiles of rows (tests/bench.md says what that brings).
 #ifndef PRODUCT_H
 #define PRODUCT_H
 
 #include <stdbool.h>
 #include <stddef.h>
 
-// Is c (M, N) = a b a product for here? b is (K, N). Whatever M is: a number of c then has the same bits in each.
-bool product_is_small(size_t N, size_t K);
+// c (M, N) = a b: is c wide enough?
+bool product_can(size_t N);
 
-// c = add + a b, without `add` where it is NULL; `add` may be c. a's number (i, k) is a[i * a_row + k * a_step]; from
-// one row to the next of c and add, and of b: c_row, b_row floats. N is at least 64. Each number is summed in the order
-// of k, in parts of PRODUCT_PART.
-enum { PRODUCT_PART = 64, PRODUCT_ROWS = 48 };             // PRODUCT_ROWS: a good number of rows for one thread
+typedef enum {
+    PLAIN,                                                 // b (K, N): copied, a part at a time
+    TRANSPOSED,                                            // of b (N, K)
+    PACKED                                                 // what product_pack made of either
+} ProductB;
+
+// c = add + a b, without `add` where it is NULL; `add` may be c. From one row to the next of c and add, and of a: c_row
+// and a_row floats. Each number is summed in the order of k, in parts that depend on K alone: M changes no bit of it.
 void product(float *c, const float *add, size_t c_row,               // (M, N)
-             const float *a, size_t a_row, size_t a_step,            // (M, K)
-             const float *b, size_t b_row,                           // (K, N)
-             size_t M, size_t N, size_t K);
+             const float *a, size_t a_row,                           // (M, K)
+             const float *b, ProductB form, size_t M, size_t N, size_t K);
 
-// y (N, out) = add + x w^T, for a small w (out, in): it is transposed first. From one row to the next of y and add:
-// y_row floats.
-void product_transposed(float *y, const float *add, size_t y_row, const float *x, const float *w,
-                        size_t N, size_t in, size_t out);
+// Copies columns n .. n + PRODUCT_COLUMNS - 1 of b, or those up to N, into `packed`: (N + PRODUCT_PADDING) * K floats.
+// n is a multiple of PRODUCT_COLUMNS; form is PLAIN or TRANSPOSED.
+enum { PRODUCT_COLUMNS = 64, PRODUCT_PADDING = 16 };
+void product_pack(float *packed, const float *b, ProductB form, size_t N, size_t K, size_t n);
+
+// The gradient of a weight: c (M, N) = add + a^T b, as above. (With AVX2 OpenBLAS is faster if the weight is large.)
+bool product_gradient_can(size_t M, size_t N);
+size_t product_rows(size_t M, size_t N);                   // of c: a good number for one thread
+void product_gradient(float *c, const float *add,                    // (M, N), without gaps
+                      const float *a, size_t a_row, const float *b,  // (K, M), (K, N)
+                      size_t M, size_t N, size_t K);
 
 #endif

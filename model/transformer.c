@@ -44,7 +44,7 @@ static bool trains_below(const Model *m, TensorId id, size_t layer)
 static void tiles_sum(Model *m, const Work *w, TensorId norm, TensorId first, TensorId last, size_t layer, size_t N,
                       float beta)
 {
-    size_t C = m->shape.C, n = (N - 1) / tile_rows(N, C) + 1, begin;
+    size_t C = m->shape.C, n = (N - 1) / tile_rows(N) + 1, begin;
     const Adapter *a = m->adapter;
     if (!a) {
         rows_sum(model_grad(m, norm, layer), w->dw_tiles, n, C, C, beta);
@@ -105,10 +105,11 @@ static void project(const Model *m, Work *w, const Projection *p, float *y, cons
 {
     size_t N = p->N, C = m->shape.C, out = p->out;
     const float *norm_w = model_param(m, ATT_NORM, p->layer), *qkv_w = model_param(m, p->id, p->layer);
-    FOR_EACH_TILE(t, N, C) {
+    const float *packed = linear_pack(w->packed, qkv_w, C, out, FORWARD);
+    FOR_EACH_TILE(t, N) {
         float *norm = p->norm + t.n * C, *linear = p->linear + t.n * out;
         rmsnorm_forward(norm, w->rstd + t.n, x + t.n * C, norm_w, m->config.norm_eps, t.R, C);
-        linear_rows(linear, NULL, norm, qkv_w, t, C, out);
+        linear_rows(linear, NULL, norm, packed, t.R, C, out);
         lora_forward(m, w, (Products){p->id, p->last, p->layer, out}, t, linear, norm);
         bias_forward(linear, model_bias(m, BQ + p->id - WQ, p->layer), t.R, out);
         heads_forward(m, p, y, t);
@@ -125,12 +126,13 @@ static void project_backward(Model *m, Work *w, const Projection *p, float *dx, 
     size_t N = p->N, C = m->shape.C, D = m->shape.D, out = p->out;
     const float *norm_w = model_param(m, ATT_NORM, p->layer), *qkv_w = model_param(m, p->id, p->layer);
     bool goes_on = trains_below(m, WQ, p->layer);
-    FOR_EACH_TILE(t, N, C) {
+    const float *packed = goes_on ? linear_pack(w->packed, qkv_w, C, out, BACKWARD) : NULL;
+    FOR_EACH_TILE(t, N) {
         const float *x_t = x + t.n * C, *add_t = add ? add + t.n * C : NULL;
         float *norm = p->norm + t.n * C, *rstd = w->rstd + t.n, *dnorm = w->dnorm + t.n * C, *dy_t = dy + t.n * out;
         float *dx_t = dx + t.n * C, *dw = w->dw_tiles + t.i * C;
         heads_backward(m, w, p, dy, t);                                              // heads_forward
-        if (goes_on) linear_rows_backward(dnorm, dy_t, qkv_w, t, C, out);            // linear = norm w^T
+        if (goes_on) linear_rows_backward(dnorm, dy_t, packed, t.R, C, out);         // linear = norm w^T
         rmsnorm_forward(norm, rstd, x_t, norm_w, m->config.norm_eps, t.R, C);
         lora_backward(m, w, (Products){p->id, p->last, p->layer, out}, t, goes_on ? dnorm : NULL, dy_t, norm);
         if (!goes_on) continue;
@@ -138,7 +140,19 @@ static void project_backward(Model *m, Work *w, const Projection *p, float *dx, 
     }
     tiles_sum(m, w, ATT_NORM, p->id, p->last, p->layer, N, beta);
     if (m->config.qk_norm && !m->adapter)
-        rows_sum(model_grad(m, Q_NORM, p->layer), w->dqk_tiles, (N - 1) / tile_rows(N, C) + 1, 2 * D, 2 * D, beta);
+        rows_sum(model_grad(m, Q_NORM, p->layer), w->dqk_tiles, (N - 1) / tile_rows(N) + 1, 2 * D, 2 * D, beta);
+}
+
+// The weights after an attention, packed in Work
+typedef struct { const float *wo, *w1, *w2; } Packed;
+
+static Packed pack(const Model *m, const Work *w, size_t layer, Direction way)
+{
+    size_t C = m->shape.C, F = m->shape.F, HD = m->shape.HD;
+    float *w1 = w->packed + linear_packed(HD, C), *w2 = w1 + linear_packed(C, 2 * F);
+    return (Packed){linear_pack(w->packed, model_param(m, WO, layer), HD, C, way),
+                    linear_pack(w1, model_param(m, W1, layer), C, 2 * F, way),
+                    linear_pack(w2, model_param(m, W2, layer), F, C, way)};
 }
 
 // out = x_att + swiglu(norm(x_att) w1|w3^T) w2^T,   x_att = x + att wo^T + bias:   all (M, C)
@@ -147,17 +161,18 @@ static void after_attention(const Model *m, Work *w, const LayerActs *acts, floa
 {
     size_t C = m->shape.C, F = m->shape.F, HD = m->shape.HD;
     const float *norm_w = model_param(m, FFN_NORM, layer);
-    FOR_EACH_TILE(t, M, C) {
+    Packed p = pack(m, w, layer, FORWARD);
+    FOR_EACH_TILE(t, M) {
         float *x_att = acts->x_att + t.n * C, *norm = w->norm_ffn + t.n * C;
         float *gu = acts->gu + t.n * 2 * F, *y = w->y + t.n * F;
-        linear_rows(x_att, x + t.n * C, acts->att + t.n * HD, model_param(m, WO, layer), t, HD, C);
+        linear_rows(x_att, x + t.n * C, acts->att + t.n * HD, p.wo, t.R, HD, C);
         lora_forward(m, w, (Products){WO, WO, layer, C}, t, x_att, acts->att + t.n * HD);
         bias_forward(x_att, model_bias(m, BO, layer), t.R, C);
         rmsnorm_forward(norm, w->rstd + t.n, x_att, norm_w, m->config.norm_eps, t.R, C);
-        linear_rows(gu, NULL, norm, model_param(m, W1, layer), t, C, 2 * F);         // w1|w3 at once
+        linear_rows(gu, NULL, norm, p.w1, t.R, C, 2 * F);                            // w1|w3 at once
         lora_forward(m, w, (Products){W1, W3, layer, 2 * F}, t, gu, norm);
         swiglu_forward(y, gu, t.R, F);
-        linear_rows(out + t.n * C, x_att, y, model_param(m, W2, layer), t, F, C);
+        linear_rows(out + t.n * C, x_att, y, p.w2, t.R, F, C);
         lora_forward(m, w, (Products){W2, W2, layer, C}, t, out + t.n * C, y);
     }
 }
@@ -175,21 +190,22 @@ static void after_attention_backward(Model *m, Work *w, const LayerActs *acts, c
     size_t C = m->shape.C, F = m->shape.F, HD = m->shape.HD;
     const float *norm_w = model_param(m, FFN_NORM, layer);
     bool to_norm = trains_below(m, W1, layer), to_att = trains_below(m, WO, layer);
-    FOR_EACH_TILE(t, M, C) {
+    Packed p = pack(m, w, layer, BACKWARD);
+    FOR_EACH_TILE(t, M) {
         const float *x_att = acts->x_att + t.n * C, *dout_t = dout + t.n * C;
         float *norm = w->norm_ffn + t.n * C, *rstd = w->rstd + t.n, *gu = acts->gu + t.n * 2 * F, *y = w->y + t.n * F;
         float *dx_att = w->dx_att + t.n * C, *dnorm = w->dnorm + t.n * C, *dw = w->dw_tiles + t.i * C;
         float *datt = w->datt + t.n * HD;
-        linear_rows_backward(y, dout_t, model_param(m, W2, layer), t, F, C);         // out = x_att + y w2^T
+        linear_rows_backward(y, dout_t, p.w2, t.R, F, C);                            // out = x_att + y w2^T
         lora_backward(m, w, (Products){W2, W2, layer, C}, t, y, dout_t, NULL);
         swiglu_backward(gu, y, t.R, F);                                              // y = swiglu(gu)
         lora_backward(m, w, (Products){W2, W2, layer, C}, t, NULL, dout_t, y);       // y is that of the forward again
-        if (to_norm) linear_rows_backward(dnorm, gu, model_param(m, W1, layer), t, C, 2 * F);  // gu = norm w1|w3^T
+        if (to_norm) linear_rows_backward(dnorm, gu, p.w1, t.R, C, 2 * F);           // gu = norm w1|w3^T
         rmsnorm_forward(norm, rstd, x_att, norm_w, m->config.norm_eps, t.R, C);
         lora_backward(m, w, (Products){W1, W3, layer, 2 * F}, t, to_norm ? dnorm : NULL, gu, norm);
         if (!to_norm) continue;
         rmsnorm_backward(dx_att, dw, dout_t, dnorm, x_att, norm_w, rstd, t.R, C);    // norm = rmsnorm(x_att)
-        if (to_att) linear_rows_backward(datt, dx_att, model_param(m, WO, layer), t, HD, C);   // x_att = x + att wo^T
+        if (to_att) linear_rows_backward(datt, dx_att, p.wo, t.R, HD, C);            // x_att = x + att wo^T
         lora_backward(m, w, (Products){WO, WO, layer, C}, t, to_att ? datt : NULL, dx_att, acts->att + t.n * HD);
     }
     tiles_sum(m, w, FFN_NORM, WO, W2, layer, M, beta);
@@ -262,8 +278,8 @@ static void layer_backward(Model *m, Work *w, const Batch *b, size_t layer, floa
     after_attention_backward(m, w, acts, dout, layer, M, beta);                      // after_attention(..., out, x...)
     if (!trains_below(m, WO, layer)) return;
     if (m->config.qk_norm) {                               // another layer's are there
-        FOR_EACH_TILE(t, M, C) heads_forward(m, to_q, q, t);
-        if (query.at) FOR_EACH_TILE(t, b->N, C) heads_forward(m, to_kv, kv, t);
+        FOR_EACH_TILE(t, M) heads_forward(m, to_q, q, t);
+        if (query.at) FOR_EACH_TILE(t, b->N) heads_forward(m, to_kv, kv, t);
     }
     attention_backward(dq, dkv, w->datt, acts->att, acts->lse, q, kv, &query.attention, w->attention);  // ..._forward
     if (query.at) {
@@ -340,7 +356,7 @@ static void body_forward(const Model *m, Work *w, const Batch *b, bool training)
     embedding_forward(w->acts[0].x, b->ids, model_embedding(m), b->N, C);
     for (size_t i = 0; noise && i < b->N * C; i++) w->acts[0].x[i] += noise[i];
     for (size_t l = 0; l < m->shape.L; l++) layer_forward(m, w, b, l);
-    FOR_EACH_TILE(t, M, C)
+    FOR_EACH_TILE(t, M)
         rmsnorm_forward(w->norm_out + t.n * C, w->rstd + t.n, w->out + t.n * C, model_param(m, FINAL_NORM, 0),
                         m->config.norm_eps, t.R, C);
 }
@@ -371,7 +387,7 @@ static void head_gradient(Model *m, Work *w, const Batch *b, TokenLoss *loss, fl
         else if (m->config.tied) lora_tokens_backward(m, norm, R, NULL, dlogits);
         linear_backward_input(dnorm, dlogits, model_classifier(m), R, C, V, w->partial);   // logits = norm classifier^T
     }
-    FOR_EACH_TILE(t, M, C) {
+    FOR_EACH_TILE(t, M) {
         const float *dnorm = w->norm_out + t.n * C, *out = w->out + t.n * C;
         rmsnorm_backward(dout + t.n * C, w->dw_tiles + t.i * C, NULL, dnorm, out, norm_w, w->rstd + t.n, t.R, C);
     }

@@ -87,6 +87,8 @@ static void lay_out(Work *w, const Config *c, Layout *to)
     w->rstd = take(to, N);
     w->y = take(to, N * s.F);
     w->attention = take(to, w->threads * attention_scratch(w->max.row, s.D));
+    w->packed = take(to, linear_packed(C, s.HD + 2 * s.KD) + linear_packed(s.HD, C) + linear_packed(C, 2 * s.F) +
+                     linear_packed(s.F, C));
     w->qkv = take(to, c->qk_norm ? N * (s.HD + 2 * s.KD) : 0);
     if (w->kind == WORK_LOSS) return;
     w->dx = take(to, N * C);
@@ -96,9 +98,9 @@ static void lay_out(Work *w, const Config *c, Layout *to)
     w->dnorm = take(to, N * C);
     w->datt = take(to, N * s.HD);
     w->dqkv = take(to, N * (s.HD + 2 * s.KD));
-    w->dw_tiles = take(to, tile_count(N, C) * C);
+    w->dw_tiles = take(to, tile_count(N) * C);
     w->partial = take(to, linear_scratch(slice, C));
-    w->dqk_tiles = take(to, c->qk_norm ? tile_count(N, C) * 2 * s.D : 0);
+    w->dqk_tiles = take(to, c->qk_norm ? tile_count(N) * 2 * s.D : 0);
     w->ones = take(to, c->qkv_bias || c->o_bias ? N : 0);
 }
 
@@ -193,8 +195,8 @@ size_t work_size(const Config *c, BatchSize max, WorkKind kind)
 
 size_t work_adapter_size(const Config *c, const Adapter *a, BatchSize max)
 {
-    size_t dim = (size_t)c->dim, whole = tile_count(max.tokens, dim);
-    size_t shares = shares_most(c, max) ? (size_t)ops_threads() * tile_count(share_size(max).tokens, dim) : 0;
+    size_t whole = tile_count(max.tokens);
+    size_t shares = shares_most(c, max) ? (size_t)ops_threads() * tile_count(share_size(max).tokens) : 0;
     return (whole > shares ? whole : shares) * a->layer_size;
 }
 

@@ -75,19 +75,20 @@ typedef struct Work {
     // Scratch of a layer: results that the backward computes again.
     float *norm_att, *norm_q, *norm_ffn, *rstd, *y;        // (N, C), (M, C), (N, C), (N), (N, F)
     float *qkv;                                            // what the attention takes; NULL without qk_norm
+    float *packed;                                         // the layer's weights, as linear_pack copies them
     float *attention;                                      // attention_scratch() for each thread
     // Gradients of activations, not for WORK_LOSS: between layers, then inside of one.
     float *dout, *dx;                                      // (N, C), (N, C)
     float *dx_att, *dx_q, *dnorm, *datt, *dqkv;            // (N, C), (M, C), (N, C), (N, H*D), (N, (H + 2*K)*D)
-    float *dw_tiles, *partial;                             // (tile_count(N, C), C): a norm's; linear_scratch()
-    float *dqk_tiles;                                      // (tile_count(N, C), 2*D): q_norm|k_norm's; NULL without
+    float *dw_tiles, *partial;                             // (tile_count(N), C): a norm's; linear_scratch()
+    float *dqk_tiles;                                      // (tile_count(N), 2*D): q_norm|k_norm's; NULL without
     float *ones;                                           // (N): the input whose weight is a bias; NULL without
     // Of the current batch: place in the row of each token and each target, first target of each row; order of rows.
     int *position, *query_position;                        // (N), (M)
     int *rope_position;                                    // (max.tokens + max.targets): of tokens, then of targets
     size_t *query_starts, *order;                          // (S+1); (S): the rows by length, the longest first
     // With an adapter: work_adapter_size() floats for a layer's gradients by tile, and keys of dropout
-    float *grads_tiles;                                    // (tile_count(N, C), layer_size)
+    float *grads_tiles;                                    // (tile_count(N), layer_size)
     uint32_t *keys;                                        // (max.tokens + max.targets): of tokens, then of targets
     bool drops;                                            // does this pass drop?
     // Shares, which lie in the same block: what a whole pass writes is not needed then. NULL: work_shares is always 0

@@ -4,8 +4,8 @@
 
 #include <signal.h>
 
-// Batches of some 1,600 tokens, so that products are cut into tiles and gradients into parts. Some 600 of them are
-// targets, so that in the last layer products of a tile are cut into tasks.
+// Batches of some 1,600 tokens, of which some 600 are targets, so that products are cut into tiles and gradients into
+// parts.
 static void write_fixture(void)
 {
     Buf rows = {0};
