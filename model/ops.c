@@ -168,8 +168,6 @@ Tile tile_at(size_t n, size_t N)
 // Multiplications: threads for fewer cost more than they save. One row takes longer for each, to read w from memory.
 enum { WORTH_SHARING = 1 << 19, WORTH_READING = 1 << 16 };
 
-static size_t piece_length(size_t n) { return rounded_part(n, 2 * ((n + 2047) / 2048)); }
-
 // Columns o .. o + n of y
 static void forward_columns(float *y, const float *add, const float *x, const float *w, size_t N, size_t in, size_t out,
                             size_t o, size_t n)
@@ -229,7 +227,7 @@ void linear_backward_input(float *dx, const float *dy, const float *w, size_t N,
         for (size_t p = 0; p < PARTS; p++) {
             size_t o = p * part < out ? p * part : out, n = out - o < part ? out - o : part;
             float *sum = scratch + p * N * in;
-            if (product_can(in)) product(sum, NULL, in, dy + o, out, w + o * in, PLAIN, N, in, n);
+            if (product_in_place(n, in)) product(sum, NULL, in, dy + o, out, w + o * in, PLAIN, N, in, n);
             else sgemm(false, false, N, in, n, dy + o, out, w + o * in, in, 0, sum, in);
         }
 #pragma omp for schedule(static)
@@ -255,8 +253,9 @@ void linear_backward_weights(const WeightGradient *gradients, size_t count, floa
 #pragma omp parallel
     for (size_t i = 0; i < count; i++) {
         WeightGradient g = gradients[i];
-        bool own = product_gradient_can(g.out, g.in), by_rows = own || g.out >= g.in;  // its longer side
-        size_t length = by_rows ? g.out : g.in, piece = own ? product_rows(g.out, g.in) : piece_length(length);
+        bool own = product_in_place(g.out, g.in), by_rows = own || g.out >= g.in;  // its longer side
+        size_t length = by_rows ? g.out : g.in, most = own ? product_rows(g.out, g.in) : 512;
+        size_t piece = rounded_part(length, (length - 1) / most + 1);
 #pragma omp for schedule(dynamic) nowait
         for (size_t o = 0; o < length; o += piece)
             weight_piece(g, beta, own, by_rows, o, length - o < piece ? length - o : piece);

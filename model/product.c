@@ -16,11 +16,11 @@
 
 enum { ROWS = 6, VECTORS = LANES == 16 ? 4 : 2, PANEL = VECTORS * LANES, LINE = 16 };  // LINE: of the cache, in floats
 enum { DEEPEST = 512, AHEAD = 16 };                        // AHEAD: rows
-enum { SMALL = 1 << 17 };                                  // numbers of a weight
+enum { MOST_ROWS = 96, MOST_DEEP = 128, SMALL = 1 << 17 }; // of a gradient; SMALL: numbers
 
 bool product_can(size_t N) { return N >= 64; }
-bool product_gradient_can(size_t M, size_t N) { return product_can(N) && (LANES == 16 || M * N <= SMALL); }
-size_t product_rows(size_t M, size_t N) { return M * N <= SMALL ? 48 : 384; }
+bool product_in_place(size_t M, size_t N) { return product_can(N) && (LANES == 16 || M * N <= SMALL); }
+size_t product_rows(size_t M, size_t N) { return M * N <= SMALL ? MOST_ROWS / 2 : SMALL / N + 1; }
 
 // c (M, vectors * LANES) = add + a b. a's number (i, k) is a[i * a_row + k * a_step]; ROWS rows further are a_block
 // floats. From one row to the next of c and add, and of b: c_row, b_row floats. Each block asks for some lines
@@ -122,18 +122,17 @@ void product(float *c, const float *add, size_t c_row, const float *a, size_t a_
              size_t M, size_t N, size_t K)
 {
     float copied[DEEPEST * PANEL] __attribute__((aligned(64)));
-    bool transposed = form == TRANSPOSED, far = form == PACKED && N * K > SMALL / 2 && M >= ROWS;
+    bool far = form == PACKED && N * K > SMALL / 2 && M >= ROWS;
     for (size_t k = 0, part = part_of(K, DEEPEST); k < K; k += part, add = c)
         for (size_t n = 0; n < N; n += PANEL) {
             Columns at = columns_at(n, N);
             size_t width = at.vectors * LANES, deep = K - k < part ? K - k : part;
-            const float *panel_b = form == PACKED ? b + n * K + k * width : copied;
-            if (form != PACKED)
-                copy(copied, transposed ? b + at.n * K + k : b + k * N + at.n, transposed ? K : N, transposed, deep,
-                     width);
-            panel((Panel){.c = c + at.n, .add = add ? add + at.n : NULL, .a = a + k, .b = panel_b, .c_row = c_row,
-                          .a_row = a_row, .a_block = ROWS * a_row, .a_step = 1, .b_row = width, .M = M, .K = deep,
-                          .next = panel_b + K * width, .next_lines = far ? deep * width / LINE / (M / ROWS) + 1 : 0},
+            size_t b_row = form == PLAIN ? N : width;
+            const float *from = form == PACKED ? b + n * K + k * width : form == PLAIN ? b + k * N + at.n : copied;
+            if (form == TRANSPOSED) copy(copied, b + at.n * K + k, K, true, deep, width);
+            panel((Panel){.c = c + at.n, .add = add ? add + at.n : NULL, .a = a + k, .b = from, .c_row = c_row,
+                          .a_row = a_row, .a_block = ROWS * a_row, .a_step = 1, .b_row = b_row, .M = M, .K = deep,
+                          .next = from + K * width, .next_lines = far ? deep * width / LINE / (M / ROWS) + 1 : 0},
                   at.vectors, at.skip);
         }
 }
@@ -152,7 +151,6 @@ static void copy_columns(float *to, const float *a, size_t a_row, size_t M, size
 void product_gradient(float *c, const float *add, const float *a, size_t a_row, const float *b, size_t M, size_t N,
                       size_t K)
 {
-    enum { MOST_ROWS = 96, MOST_DEEP = 128 };
     float copied[MOST_ROWS * MOST_DEEP];
     bool copies = N >= 256;                                // of a: each number then serves for many of b
     size_t part = copies ? part_of(K, MOST_DEEP) : MOST_DEEP / 2, rows;
