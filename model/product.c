@@ -23,8 +23,8 @@ bool product_in_place(size_t M, size_t N) { return product_can(N) && (LANES == 1
 size_t product_rows(size_t M, size_t N) { return M * N <= SMALL ? MOST_ROWS / 2 : SMALL / N + 1; }
 
 // c (M, vectors * LANES) = add + a b. a's number (i, k) is a[i * a_row + k * a_step]; ROWS rows further are a_block
-// floats. From one row to the next of c and add, and of b: c_row, b_row floats. Each block asks for some lines
-// of what comes after this panel.
+// floats. From one row to the next of c and add, and of b: c_row, b_row floats. Each block asks for some lines of the
+// next panel's b.
 typedef struct {
     float *c;
     const float *add, *a, *b, *next;

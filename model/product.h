@@ -1,5 +1,5 @@
 // product: products of matrices. OpenBLAS copies both matrices into the order in which its loop reads them, in each
-// call. Here only b is copied, a weight: once, for all tiles of rows (tests/bench.md says what that brings).
+// call. Here one is copied at most, and a weight once for all tiles of rows (tests/bench.md says what that brings).
 #ifndef PRODUCT_H
 #define PRODUCT_H
 
