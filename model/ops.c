@@ -220,12 +220,12 @@ size_t linear_scratch(size_t N, size_t in) { return PARTS * N * in; }
 
 void linear_backward_input(float *dx, const float *dy, const float *w, size_t N, size_t in, size_t out, float *scratch)
 {
-    size_t part = (out + PARTS - 1) / PARTS;
+    size_t part = (out + PARTS - 1) / PARTS, parts = (out + part - 1) / part;
 #pragma omp parallel
     {
 #pragma omp for schedule(dynamic)
-        for (size_t p = 0; p < PARTS; p++) {
-            size_t o = p * part < out ? p * part : out, n = out - o < part ? out - o : part;
+        for (size_t p = 0; p < parts; p++) {
+            size_t o = p * part, n = out - o < part ? out - o : part;
             float *sum = scratch + p * N * in;
             if (product_in_place(n, in)) product(sum, NULL, in, dy + o, out, w + o * in, PLAIN, N, in, n);
             else sgemm(false, false, N, in, n, dy + o, out, w + o * in, in, 0, sum, in);
@@ -233,7 +233,7 @@ void linear_backward_input(float *dx, const float *dy, const float *w, size_t N,
 #pragma omp for schedule(static)
         for (size_t i = 0; i < N * in; i++) {
             float sum = 0;
-            for (size_t p = 0; p < PARTS; p++) sum += scratch[p * N * in + i];
+            for (size_t p = 0; p < parts; p++) sum += scratch[p * N * in + i];
             dx[i] = sum;
         }
     }
