@@ -157,7 +157,7 @@ bool ops_check(Err *e)
 static size_t rounded_part(size_t n, size_t parts) { return ((n + parts - 1) / parts + 15) / 16 * 16; }
 
 size_t tile_count(size_t N) { return 4 * ((N + 1023) / 1024); }
-size_t tile_rows(size_t N) { return rounded_part(N, tile_count(N)); }
+size_t tile_rows(size_t N) { return (N - 1) / (tile_count(N) * PRODUCT_ROWS) * PRODUCT_ROWS + PRODUCT_ROWS; }
 
 Tile tile_at(size_t n, size_t N)
 {
@@ -254,8 +254,8 @@ void linear_backward_weights(const WeightGradient *gradients, size_t count, floa
     for (size_t i = 0; i < count; i++) {
         WeightGradient g = gradients[i];
         bool own = product_in_place(g.out, g.in), by_rows = own || g.out >= g.in;  // its longer side
-        size_t length = by_rows ? g.out : g.in, most = own ? product_rows(g.out, g.in) : 512;
-        size_t piece = rounded_part(length, (length - 1) / most + 1);
+        size_t length = by_rows ? g.out : g.in;
+        size_t piece = own ? product_rows(g.out, g.in) : rounded_part(length, (length - 1) / 512 + 1);
 #pragma omp for schedule(dynamic) nowait
         for (size_t o = 0; o < length; o += piece)
             weight_piece(g, beta, own, by_rows, o, length - o < piece ? length - o : piece);

@@ -8,40 +8,66 @@
 // AVX-512 has 32 registers: 24 sums, 4 vectors of b and one number of a. AVX2 has 16: 12 sums, 2 and one.
 //
 // A panel of c is as wide as a block and has all its rows. Its part of b, up to DEEPEST rows, stays in the cache while
-// the rows of a pass by. What comes from further away is asked for early (prefetch): it takes as long as a hundred
-// multiplications of whole vectors.
+// the rows of a pass by. What comes from further away is asked for early (prefetch): it takes as long as hundreds of
+// multiplications of whole vectors. Each block asks for its share of what the next panel needs.
 #include "product.h"
 
 #include "lanes.h"
 
-enum { ROWS = 6, VECTORS = LANES == 16 ? 4 : 2, PANEL = VECTORS * LANES, LINE = 16 };  // LINE: of the cache, in floats
-enum { DEEPEST = 512, AHEAD = 16 };                        // AHEAD: rows
+enum { ROWS = PRODUCT_ROWS, VECTORS = LANES == 16 ? 4 : 2, PANEL = VECTORS * LANES };
+enum { LINE = 16, DEEPEST = 512, STEP = 16 };              // of the cache, in floats; of k
 enum { MOST_ROWS = 96, MOST_DEEP = 128, SMALL = 1 << 17 }; // of a gradient; SMALL: numbers
 
 bool product_can(size_t N) { return N >= 64; }
 bool product_in_place(size_t M, size_t N) { return product_can(N) && (LANES == 16 || M * N <= SMALL); }
-size_t product_rows(size_t M, size_t N) { return M * N <= SMALL ? MOST_ROWS / 2 : SMALL / N + 1; }
+
+size_t product_rows(size_t M, size_t N)
+{
+    size_t few = MOST_ROWS / 2;
+    return M * N <= SMALL ? few : (SMALL / 2 / N + few) / few * few;
+}
+
+// What is asked for early: `rows` rows by each block, each row `row` floats after the one before
+typedef struct { const float *at; size_t row, rows; } Ahead;
+
+#define INLINE static inline __attribute__((always_inline))
+
+INLINE void ask(const Ahead *next, size_t i, size_t end, size_t width)
+{
+    for (; i < next->rows && i < end; i++)
+        for (size_t j = 0; j < width; j += LINE) __builtin_prefetch(next->at + i * next->row + j, 0, 2);
+}
+
+// `rows` rows, a share for each of the blocks
+static Ahead ahead(const float *at, size_t row, size_t rows, size_t blocks)
+{
+    return (Ahead){at, row, (rows + blocks - 1) / blocks};
+}
 
 // c (M, vectors * LANES) = add + a b. a's number (i, k) is a[i * a_row + k * a_step]; ROWS rows further are a_block
-// floats. From one row to the next of c and add, and of b: c_row, b_row floats. Each block asks for some lines of the
-// next panel's b.
+// floats. From one row to the next of c and add, and of b: c_row, b_row floats.
 typedef struct {
     float *c;
-    const float *add, *a, *b, *next;
-    size_t c_row, a_row, a_block, a_step, b_row, M, K, next_lines;
+    const float *add, *a, *b;
+    size_t c_row, a_row, a_block, a_step, b_row, M, K;
+    Ahead next_a, next_b;
 } Panel;
 
-// Some rows of a panel; the first `skip` numbers of each are done already. rows and vectors are constants.
-static inline __attribute__((always_inline)) void block(const Panel p, size_t rows, size_t vectors, size_t skip)
+// Some rows of a panel; the first `skip` numbers of each are done already. All but p are constants. A gradient asks for
+// one row of each matrix in every STEP of k: its sums are short, and many requests at once hold up the reading of b.
+// A product asks for all at the start: each end of the loop over k costs it more.
+INLINE void block(const Panel p, size_t rows, size_t vectors, size_t skip, bool gradient)
 {
     Lanes sum[ROWS][VECTORS] = {0};
-    for (size_t i = 0; i < p.next_lines; i++) __builtin_prefetch(p.next + i * LINE, 0, 2);
-    for (size_t i = 0; i < rows; i++)
-        for (size_t j = 0; j < vectors * LANES; j += LINE) __builtin_prefetch(p.c + i * p.c_row + j, 1);
-    for (size_t k = 0; k < p.K; k++) {
-        for (size_t i = 0; i < rows; i++)
-            for (size_t j = 0; j < vectors; j++)
-                sum[i][j] += p.a[i * p.a_row + k * p.a_step] * *(const Lanes *)(p.b + k * p.b_row + j * LANES);
+    for (size_t k = 0, step = 0; k < p.K; step++) {
+        size_t first = gradient ? step : 0, last = gradient ? step + 1 : p.K;
+        ask(&(Ahead){p.c, p.c_row, rows}, first, last, vectors * LANES);
+        if (gradient) ask(&p.next_a, first, last, MOST_ROWS);
+        ask(&p.next_b, first, last, PANEL);
+        for (size_t end = !gradient || p.K - k < STEP ? p.K : k + STEP; k < end; k++)
+            for (size_t i = 0; i < rows; i++)
+                for (size_t j = 0; j < vectors; j++)
+                    sum[i][j] += p.a[i * p.a_row + k * p.a_step] * *(const Lanes *)(p.b + k * p.b_row + j * LANES);
     }
     for (size_t i = 0; i < rows; i++) {
         float *c = p.c + i * p.c_row;
@@ -54,25 +80,27 @@ static inline __attribute__((always_inline)) void block(const Panel p, size_t ro
     }
 }
 
-static inline __attribute__((always_inline)) void rows_of(Panel p, size_t vectors, size_t skip)
+INLINE void rows_of(Panel p, size_t vectors, size_t skip, bool gradient)
 {
-    for (size_t rows; p.M > 0; p.M -= rows, p.c += rows * p.c_row, p.next += p.next_lines * LINE) {
+    for (size_t rows; p.M > 0; p.M -= rows, p.c += rows * p.c_row) {
         rows = p.M >= ROWS ? ROWS : p.M >= 2 ? 2 : 1;
-        if (rows == ROWS) block(p, ROWS, vectors, skip);
-        else if (rows == 2) block(p, 2, vectors, skip);
-        else block(p, 1, vectors, skip);
+        if (rows == ROWS) block(p, ROWS, vectors, skip, gradient);
+        else if (rows == 2) block(p, 2, vectors, skip, gradient);
+        else block(p, 1, vectors, skip, gradient);
         p.a += rows == ROWS ? p.a_block : rows * p.a_row;
         if (p.add) p.add += rows * p.c_row;
+        p.next_a.at += p.next_a.rows * p.next_a.row;
+        p.next_b.at += p.next_b.rows * p.next_b.row;
     }
 }
 
-static void panel(Panel p, size_t vectors, size_t skip)
+INLINE void panel(Panel p, size_t vectors, size_t skip, bool gradient)
 {
-    if (vectors == VECTORS && skip == 0) rows_of(p, VECTORS, 0);
-    else if (vectors == VECTORS) rows_of(p, VECTORS, skip);
-    else if (vectors == 1) rows_of(p, 1, skip);
-    else if (vectors == 2) rows_of(p, 2, skip);
-    else rows_of(p, VECTORS - 1, skip);
+    if (vectors == VECTORS && skip == 0) rows_of(p, VECTORS, 0, gradient);
+    else if (vectors == VECTORS) rows_of(p, VECTORS, skip, gradient);
+    else if (vectors == 1) rows_of(p, 1, skip, gradient);
+    else if (vectors == 2) rows_of(p, 2, skip, gradient);
+    else rows_of(p, VECTORS - 1, skip, gradient);
 }
 
 // The panel of N columns that begins at or before column n: the last one has whole vectors too, and overlaps.
@@ -122,18 +150,21 @@ void product(float *c, const float *add, size_t c_row, const float *a, size_t a_
              size_t M, size_t N, size_t K)
 {
     float copied[DEEPEST * PANEL] __attribute__((aligned(64)));
-    bool far = form == PACKED && N * K > SMALL / 2 && M >= ROWS;
-    for (size_t k = 0, part = part_of(K, DEEPEST); k < K; k += part, add = c)
+    size_t part = part_of(K, DEEPEST), blocks = M / ROWS;
+    bool far = N * K > SMALL / 2 && blocks > 0;
+    for (size_t k = 0; k < K; k += part, add = c)
         for (size_t n = 0; n < N; n += PANEL) {
             Columns at = columns_at(n, N);
             size_t width = at.vectors * LANES, deep = K - k < part ? K - k : part;
-            size_t b_row = form == PLAIN ? N : width;
-            const float *from = form == PACKED ? b + n * K + k * width : form == PLAIN ? b + k * N + at.n : copied;
+            size_t next_n = n + PANEL < N ? n + PANEL : 0, next_k = next_n ? k : k + part;
+            Panel p = {.c = c + at.n, .add = add ? add + at.n : NULL, .a = a + k, .c_row = c_row, .a_row = a_row,
+                       .a_block = ROWS * a_row, .a_step = 1, .b_row = form == PLAIN ? N : width, .M = M, .K = deep};
+            p.b = form == PACKED ? b + n * K + k * width : form == PLAIN ? b + k * N + at.n : copied;
             if (form == TRANSPOSED) copy(copied, b + at.n * K + k, K, true, deep, width);
-            panel((Panel){.c = c + at.n, .add = add ? add + at.n : NULL, .a = a + k, .b = from, .c_row = c_row,
-                          .a_row = a_row, .a_block = ROWS * a_row, .a_step = 1, .b_row = b_row, .M = M, .K = deep,
-                          .next = from + K * width, .next_lines = far ? deep * width / LINE / (M / ROWS) + 1 : 0},
-                  at.vectors, at.skip);
+            if (far && next_k < K)                         // a transposed b has the next rows, if K is one part
+                p.next_b = form == PLAIN ? ahead(b + next_k * N + next_n, N, deep, blocks)
+                                         : ahead(b + next_n * K + next_k * width, width, deep, blocks);
+            panel(p, at.vectors, at.skip, false);
         }
 }
 
@@ -142,7 +173,6 @@ static void copy_columns(float *to, const float *a, size_t a_row, size_t M, size
 {
     for (size_t k = 0; k < K; k++, a += a_row, to += ROWS) {
         size_t i = 0;
-        for (size_t j = 0; j < M; j += LINE) __builtin_prefetch(a + AHEAD * a_row + j, 0, 2);
         for (; i + ROWS <= M; i += ROWS) memcpy(to + i * K, a + i, ROWS * sizeof *to);
         for (size_t r = i; r < M; r++) to[i * K + r - i] = a[r];
     }
@@ -159,12 +189,19 @@ void product_gradient(float *c, const float *add, const float *a, size_t a_row, 
             const float *a_m = a + k * a_row + m;
             rows = M - m < MOST_ROWS ? M - m : MOST_ROWS;
             if (copies) copy_columns(copied, a_m, a_row, rows, deep);
-            for (size_t n = 0; n < N; n += PANEL) {
+            bool more = k + part < K, last = m + rows == M;
+            size_t blocks = (rows + ROWS - 1) / ROWS, panels = (N + PANEL - 1) / PANEL;
+            Ahead next_a = ahead(last ? a + (k + part) * a_row : a_m + rows, a_row, deep, blocks * panels);
+            for (size_t n = 0; n < N; n += PANEL, next_a.at += blocks * next_a.rows * a_row) {
                 Columns at = columns_at(n, N);
                 size_t i = m * N + at.n;
-                panel((Panel){.c = c + i, .add = add ? add + i : NULL, .a = copies ? copied : a_m,
-                              .b = b + k * N + at.n, .c_row = N, .a_row = 1, .a_block = copies ? ROWS * deep : ROWS,
-                              .a_step = copies ? ROWS : a_row, .b_row = N, .M = rows, .K = deep}, at.vectors, at.skip);
+                Panel p = {.c = c + i, .add = add ? add + i : NULL, .a = copies ? copied : a_m, .b = b + k * N + at.n,
+                           .c_row = N, .a_row = 1, .a_block = copies ? ROWS * deep : ROWS,
+                           .a_step = copies ? ROWS : a_row, .b_row = N, .M = rows, .K = deep};
+                if (copies && (!last || more)) p.next_a = next_a;
+                if (copies && m == 0 && n + PANEL < N) p.next_b = ahead(p.b + PANEL, N, deep, blocks);
+                if (copies && last && n + PANEL >= N && more) p.next_b = ahead(b + (k + part) * N, N, deep, blocks);
+                panel(p, at.vectors, at.skip, true);
             }
         }
 }

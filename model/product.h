@@ -11,6 +11,8 @@ bool product_can(size_t N);
 // And does it pay to read or write a weight (M, N) where it is? With AVX2 OpenBLAS is faster if the weight is large.
 bool product_in_place(size_t M, size_t N);
 
+enum { PRODUCT_ROWS = 6 };                                 // so many rows of c at a time: a multiple is best
+
 typedef enum {
     PLAIN,                                                 // b (K, N), read where it is
     TRANSPOSED,                                            // of b (N, K): copied, a part at a time
@@ -29,7 +31,7 @@ enum { PRODUCT_COLUMNS = 64, PRODUCT_PADDING = 16 };
 void product_pack(float *packed, const float *b, ProductB form, size_t N, size_t K, size_t n);
 
 // The gradient of a weight: c (M, N) = add + a^T b, as above.
-size_t product_rows(size_t M, size_t N);                   // of c: about as many pay as one thread's work
+size_t product_rows(size_t M, size_t N);                   // of c: so many at a time; a multiple of a block's
 void product_gradient(float *c, const float *add,                    // (M, N), without gaps
                       const float *a, size_t a_row, const float *b,  // (K, M), (K, N)
                       size_t M, size_t N, size_t K);
