@@ -15,17 +15,12 @@
 #include "lanes.h"
 
 enum { ROWS = PRODUCT_ROWS, VECTORS = LANES == 16 ? 4 : 2, PANEL = VECTORS * LANES };
-enum { LINE = 16, DEEPEST = 512, STEP = 16 };              // of the cache, in floats; of k
-enum { MOST_ROWS = 96, MOST_DEEP = 128, SMALL = 1 << 17 }; // of a gradient; SMALL: numbers
+enum { LINE = 16, DEEPEST = 512, STEP = 16 };              // LINE: of the cache, in floats; the others: of k
+enum { FEW = 48, MOST_ROWS = 96, MOST_DEEP = 128, SMALL = 1 << 17 };   // of a gradient: rows, k; SMALL: numbers
 
 bool product_can(size_t N) { return N >= 64; }
 bool product_in_place(size_t M, size_t N) { return product_can(N) && (LANES == 16 || M * N <= SMALL); }
-
-size_t product_rows(size_t M, size_t N)
-{
-    size_t few = MOST_ROWS / 2;
-    return M * N <= SMALL ? few : (SMALL / 2 / N + few) / few * few;
-}
+size_t product_rows(size_t M, size_t N) { return M * N <= SMALL ? FEW : (SMALL / 2 / N + FEW) / FEW * FEW; }
 
 // What is asked for early: `rows` rows by each block, each row `row` floats after the one before
 typedef struct { const float *at; size_t row, rows; } Ahead;
@@ -131,9 +126,13 @@ static void copy(float *to, const float *b, size_t b_row, bool transposed, size_
             transpose_chunks(v);
             for (size_t i = 0; i < CHUNK; i++) *(Chunk *)(to + (k + i) * width + n) = v[i];
         }
-    for (size_t k = chunks; k < K; k++)
-        if (!transposed) memcpy(to + k * width, b + k * b_row, width * sizeof *to);
-        else for (size_t n = 0; n < width; n++) to[k * width + n] = b[n * b_row + k];
+    for (size_t k = chunks; k < K; k++) {
+        if (!transposed) {
+            ask(&(Ahead){b, b_row, K}, k + STEP, k + STEP + 1, width);
+            memcpy(to + k * width, b + k * b_row, width * sizeof *to);
+        }
+        for (size_t n = 0; transposed && n < width; n++) to[k * width + n] = b[n * b_row + k];
+    }
 }
 
 void product_pack(float *packed, const float *b, ProductB form, size_t N, size_t K, size_t n)
