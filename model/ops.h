@@ -9,9 +9,9 @@
 // Who cuts what:
 //
 //   share   of a small model's batch: some of its rows, which one thread takes through the whole model (work.h)
-//   tile    up to 256 rows that one thread takes through a chain of operations, while they are in the cache. At least
-//           four, so that four threads have work
-//   piece   256 columns of a product outside of tiles. Of a weight's gradient up to product_rows() rows; or 512 if
+//   tile    up to 258 rows, a multiple of PRODUCT_ROWS, that one thread takes through a chain of operations, while they
+//           are in the cache. At least four, so that four threads have work
+//   piece   256 columns of a product outside of tiles. Of a weight's gradient product_rows() rows; or up to 512 if
 //           OpenBLAS computes it, since it copies its share of both matrices for each piece
 //   part    an eighth of a sum over the vocabulary: each is summed apart, and then they are added up in order
 //

@@ -16,7 +16,7 @@
 
 enum { ROWS = PRODUCT_ROWS, VECTORS = LANES == 16 ? 4 : 2, PANEL = VECTORS * LANES };
 enum { LINE = 16, DEEPEST = 512, STEP = 16 };              // LINE: of the cache, in floats; the others: of k
-enum { FEW = 48, MOST_ROWS = 96, MOST_DEEP = 128, SMALL = 1 << 17 };   // of a gradient: rows, k; SMALL: numbers
+enum { FEW = 48, MOST_ROWS = 96, MOST_DEEP = 128, SMALL = 1 << 17 };   // rows; k of a gradient; numbers
 
 bool product_can(size_t N) { return N >= 64; }
 bool product_in_place(size_t M, size_t N) { return product_can(N) && (LANES == 16 || M * N <= SMALL); }
