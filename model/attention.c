@@ -21,10 +21,13 @@
 
 static size_t round_up(size_t n, size_t unit) { return (n + unit - 1) / unit * unit; }
 
+// Two queries' numbers fill a vector of a narrow head: it begins with their first ones, then come their second ones.
+static bool in_pairs(size_t D) { return (int)LANES > CHUNK && D <= CHUNK; }
+
 // ---- what a thread works with -------------------------------------------------------------------------------------
 
 // For one head: its keys and values, and a block of its queries. Scores are (keys, LANES). The queries' vectors stand
-// as (D, LANES) for products with a key, and as rows for sums over the queries; width is D, or more, to fill CHUNKs.
+// as (D, LANES) for products with a key, and as rows for sums over the queries; width is D, or more, to fill Lanes.
 typedef struct {
     size_t width;
     float *k, *v;                                          // (longest row, D)
@@ -36,14 +39,14 @@ typedef struct {
 
 size_t attention_scratch(size_t longest_row, size_t D)
 {
-    size_t T = round_up(longest_row, CHUNK), width = round_up(D, CHUNK);
+    size_t T = round_up(longest_row, CHUNK), width = round_up(D, LANES);
     return 2 * T * D + 2 * T * LANES + 3 * D * LANES + 2 * LANES * width + 2 * T * width;
 }
 
 // The share of the thread that calls
 static HeadMemory head_memory(float *scratch, const AttentionShape *a)
 {
-    size_t D = a->D, T = round_up(a->longest_row, CHUNK), width = round_up(D, CHUNK);
+    size_t D = a->D, T = round_up(a->longest_row, CHUNK), width = round_up(D, LANES);
     float *k = scratch + attention_scratch(a->longest_row, D) * (size_t)omp_get_thread_num(), *v = k + T * D;
     float *p = v + T * D, *dp = p + T * LANES, *q = dp + T * LANES, *datt = q + D * LANES, *sum = datt + D * LANES;
     float *q_rows = sum + D * LANES, *datt_rows = q_rows + LANES * width, *dk = datt_rows + LANES * width;
@@ -57,17 +60,16 @@ static HeadMemory head_memory(float *scratch, const AttentionShape *a)
 static void pack(const HeadMemory *w, const float *kv, const AttentionShape *a, size_t T)
 {
     size_t D = a->D, KD = a->K * D, room = (round_up(T, CHUNK) - T) * D * sizeof(float);
-    for (size_t t = 0; t < T; t++, kv += a->kv_stride)
-        for (size_t d = 0; d < D; d++) {
-            w->k[t * D + d] = kv[d];
-            w->v[t * D + d] = kv[KD + d];
-        }
+    for (size_t t = 0; t < T; t++, kv += a->kv_stride) {
+        memcpy(w->k + t * D, kv, D * sizeof *kv);
+        memcpy(w->v + t * D, kv + KD, D * sizeof *kv);
+    }
     memset(w->k + T * D, 0, room);
     memset(w->v + T * D, 0, room);
 }
 
-// Up to LANES queries from m on; n_keys: up to the last one's position, and to a multiple of CHUNK. Lanes without a
-// query repeat the last position.
+// Up to LANES queries from m on: so many that the blocks after it, which see more keys, are full. n_keys: up to the
+// last one's position, and to a multiple of CHUNK. Lanes without a query repeat the last position.
 typedef struct {
     size_t m, count, n_keys;
     int position[LANES];
@@ -76,7 +78,7 @@ typedef struct {
 static Block block_at(const AttentionShape *a, size_t s, size_t m)
 {
     size_t left = a->query_starts[s + 1] - m;
-    Block b = {.m = m, .count = left < LANES ? left : LANES};
+    Block b = {.m = m, .count = (left - 1) % LANES + 1};
     for (size_t i = 0; i < LANES; i++) b.position[i] = a->query_position[m + (i < b.count ? i : b.count - 1)];
     b.n_keys = round_up((size_t)b.position[LANES - 1] + 1, CHUNK);
     return b;
@@ -85,21 +87,26 @@ static Block block_at(const AttentionShape *a, size_t s, size_t m)
 // ---- the products -------------------------------------------------------------------------------------------------
 
 // lanes (D, LANES) = scale * x (count, D), transposed, with 0 for the queries that are not there.
-// rows (LANES, width) = the same, not transposed, unless that is NULL.
+// rows (LANES, width) = the same, not transposed, and 0 behind D, unless that is NULL. In pairs width is CHUNK, and two
+// rows' numbers take turns.
 static void to_lanes(Lanes *lanes, float *rows, const float *x, size_t stride, size_t count, size_t D, size_t width,
                      float scale)
 {
     float *columns = (float *)lanes;
     for (size_t l = 0; l < LANES; l += CHUNK)
-        for (size_t d = 0; d < D; d += CHUNK) {
-            size_t n = D - d < CHUNK ? D - d : CHUNK;
+        for (size_t d = 0; d < width; d += CHUNK) {
+            size_t left = d < D ? D - d : 0, n = left < CHUNK ? left : CHUNK;
             Chunk v[CHUNK] = {0};
             for (size_t i = 0; i < CHUNK && l + i < count; i++) {
                 const float *from = x + (l + i) * stride + d;
                 if (n == CHUNK) v[i] = scale * *(const Chunk *)from;
                 else for (size_t j = 0; j < n; j++) v[i][j] = scale * from[j];
             }
-            if (rows) for (size_t i = 0; i < CHUNK; i++) *(Chunk *)(rows + (l + i) * width + d) = v[i];
+            for (size_t i = 0; rows && i < CHUNK; i += 2) {
+                Chunk *to = (Chunk *)(rows + (l + i) * width + d), *next = (Chunk *)(rows + (l + i + 1) * width + d);
+                if (in_pairs(D)) take_turns(to, v[i], v[i + 1]);
+                else *to = v[i], *next = v[i + 1];
+            }
             transpose_chunks(v);
             for (size_t j = 0; j < n; j++) *(Chunk *)(columns + (d + j) * LANES + l) = v[j];
         }
@@ -152,19 +159,39 @@ static void weighted_sum(Lanes *to, Lanes *p, const float *v, size_t n, size_t D
     for (; d < D; d++) sum_some(to + d, p, v + d, n, D, 1, NULL, NULL);
 }
 
+// A number of a query, and that of the next one, as often as they fill a vector
+static inline Lanes two(const float *p)
+{
+    typedef VECTOR(uint64_t, LANES / 2) Pairs;
+    uint64_t pair;
+    memcpy(&pair, p, sizeof pair);
+    return (Lanes)((Pairs){0} + pair);
+}
+
 // rows_j += sum_i p_ji x_i: (n, width) from (n, LANES) and (LANES, width), n a multiple of CHUNK. Each query's share is
-// an outer product: p of all keys times its x.
-static void add_outer(float *rows, const Lanes *p_, const float *x, size_t n, size_t width)
+// an outer product: p of all keys times its x. In pairs, each sum is two: of the even and of the odd queries.
+static void add_outer(float *rows, const Lanes *p_, const float *x, size_t n, size_t width, bool pairs)
 {
     for (size_t j = 0; j < n; j += CHUNK)
-        for (size_t d = 0; d < width; d += CHUNK) {
+        for (size_t d = 0; d < width; d += LANES) {
             const float *p = (const float *)(p_ + j);
-            Chunk sum[CHUNK];
-            for (size_t i = 0; i < CHUNK; i++) sum[i] = *(Chunk *)(rows + (j + i) * width + d);
-            for (size_t l = 0; l < LANES; l++)
-                for (size_t i = 0; i < CHUNK; i++) sum[i] += p[i * LANES + l] * *(const Chunk *)(x + l * width + d);
-            for (size_t i = 0; i < CHUNK; i++) *(Chunk *)(rows + (j + i) * width + d) = sum[i];
+            Lanes sum[CHUNK];
+            for (size_t i = 0; i < CHUNK; i++) sum[i] = *(Lanes *)(rows + (j + i) * width + d);
+            for (size_t l = 0; pairs && l < LANES; l += 2)
+                for (size_t i = 0; i < CHUNK; i++) sum[i] += two(p + i * LANES + l) * *(const Lanes *)(x + l * CHUNK);
+            for (size_t l = 0; !pairs && l < LANES; l++)
+                for (size_t i = 0; i < CHUNK; i++) sum[i] += p[i * LANES + l] * *(const Lanes *)(x + l * width + d);
+            for (size_t i = 0; i < CHUNK; i++) *(Lanes *)(rows + (j + i) * width + d) = sum[i];
         }
+}
+
+// x (T, D) = rows (T, width) that add_outer has summed
+static void unpack(float *x, size_t stride, const float *rows, size_t width, size_t T, size_t D)
+{
+    for (size_t t = 0; t < T; t++, x += stride, rows += width) {
+        if (!in_pairs(D)) memcpy(x, rows, D * sizeof *x);
+        else for (size_t d = 0; d < D; d++) x[d] = rows[2 * d] + rows[2 * d + 1];
+    }
 }
 
 // ---- forward ------------------------------------------------------------------------------------------------------
@@ -198,9 +225,10 @@ static Lanes largest(const Lanes *s, size_t n)
 static Lanes softmax_values(Lanes *to, Lanes *s, Lanes max, const float *v, size_t n, size_t D)
 {
     Lanes sum;
-    if (D >= CHUNK) sum_some(to, s, v, n, D, CHUNK, &max, &sum);
+    size_t first = D >= CHUNK ? CHUNK : 1;
+    if (first == CHUNK) sum_some(to, s, v, n, D, CHUNK, &max, &sum);
     else sum_some(to, s, v, n, D, 1, &max, &sum);
-    weighted_sum(to, s, v, n, D, D >= CHUNK ? CHUNK : 1);
+    weighted_sum(to, s, v, n, D, first);
     return sum;
 }
 
@@ -208,9 +236,10 @@ static void head_forward(float *att, float *lse, const float *q, const Attention
                          const HeadMemory *w)
 {
     size_t H = a->H, D = a->D;
-    for (size_t m = a->query_starts[s]; m < a->query_starts[s + 1]; m += LANES) {
-        Block b = block_at(a, s, m);
-        to_lanes(w->q, NULL, q + m * a->q_stride + h * D, a->q_stride, b.count, D, w->width, 1 / sqrtf((float)D));
+    Block b;
+    for (size_t m = a->query_starts[s]; m < a->query_starts[s + 1]; m += b.count) {
+        b = block_at(a, s, m);
+        to_lanes(w->q, NULL, q + m * a->q_stride + h * D, a->q_stride, b.count, D, D, 1 / sqrtf((float)D));
         scores(w->p, &b, w->k, w->q, (Lanes){0}, D);
         Lanes max = largest(w->p, b.n_keys), sum = softmax_values(w->sum, w->p, max, w->v, b.n_keys, D);
         for (size_t i = 0; i < b.count; i++) lse[(m + i) * H + h] = max[i] + logf(sum[i]);
@@ -249,23 +278,27 @@ static void softmax_backward(Lanes *ds, Lanes *s, const float *v, const Lanes *d
 static void head_backward(float *dq, const float *datt, const float *att, const float *lse, const float *q,
                           const AttentionShape *a, size_t s, size_t h, const HeadMemory *w)
 {
-    size_t H = a->H, D = a->D;
+    size_t H = a->H, D = a->D, width = in_pairs(D) ? CHUNK : w->width;
     float scale = 1 / sqrtf((float)D);
     Lanes scales = scale - (Lanes){0};
-    for (size_t m = a->query_starts[s]; m < a->query_starts[s + 1]; m += LANES) {
-        Block b = block_at(a, s, m);
+    Block b;
+    for (size_t m = a->query_starts[s]; m < a->query_starts[s + 1]; m += b.count) {
+        b = block_at(a, s, m);
         Lanes block_lse = {0}, mean = {0};
         for (size_t i = 0; i < b.count; i++) {
             const float *datt_i = datt + ((m + i) * H + h) * D, *att_i = att + ((m + i) * H + h) * D;
+            float sum = 0;
+#pragma omp simd reduction(+ : sum)
+            for (size_t d = 0; d < D; d++) sum += datt_i[d] * att_i[d];
             block_lse[i] = lse[(m + i) * H + h];
-            for (size_t d = 0; d < D; d++) mean[i] += datt_i[d] * att_i[d];
+            mean[i] = sum;
         }
-        to_lanes(w->q, w->q_rows, q + m * a->q_stride + h * D, a->q_stride, b.count, D, w->width, scale);
-        to_lanes(w->datt, w->datt_rows, datt + (m * H + h) * D, H * D, b.count, D, w->width, 1);
+        to_lanes(w->q, w->q_rows, q + m * a->q_stride + h * D, a->q_stride, b.count, D, width, scale);
+        to_lanes(w->datt, w->datt_rows, datt + (m * H + h) * D, H * D, b.count, D, width, 1);
         scores(w->p, &b, w->k, w->q, block_lse, D);                  // s - lse, s = q k^T / sqrt(D)
         softmax_backward(w->dp, w->p, w->v, w->datt, mean, b.n_keys, D);    // p, ds from dp = datt v^T
-        add_outer(w->dv, w->p, w->datt_rows, b.n_keys, w->width);           // dv += p^T datt
-        add_outer(w->dk, w->dp, w->q_rows, b.n_keys, w->width);             // dk += ds^T q
+        add_outer(w->dv, w->p, w->datt_rows, b.n_keys, w->width, in_pairs(D));      // dv += p^T datt
+        add_outer(w->dk, w->dp, w->q_rows, b.n_keys, w->width, in_pairs(D));        // dk += ds^T q
         weighted_sum(w->sum, w->dp, w->k, b.n_keys, D, 0);           // dq = ds k
         to_rows(dq + m * a->q_stride + h * D, a->q_stride, w->sum, &scales, b.count, D);
     }
@@ -284,9 +317,7 @@ void attention_backward(float *dq, float *dkv, const float *datt, const float *a
             memset(w.dk, 0, round_up(T, CHUNK) * w.width * sizeof(float));
             memset(w.dv, 0, round_up(T, CHUNK) * w.width * sizeof(float));
             for (size_t h = g * group; h < (g + 1) * group; h++) head_backward(dq, datt, att, lse, q, a, s, h, &w);
-            for (size_t t = 0; t < T; t++) {
-                memcpy(dkv + at + t * stride, w.dk + t * w.width, D * sizeof(float));
-                memcpy(dkv + at + t * stride + K * D, w.dv + t * w.width, D * sizeof(float));
-            }
+            unpack(dkv + at, stride, w.dk, w.width, T, D);
+            unpack(dkv + at + K * D, stride, w.dv, w.width, T, D);
         }
 }

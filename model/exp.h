@@ -37,12 +37,11 @@ static inline float exp_inline(float x)
     return exp_float(x < -88.0f ? -88.0f : x);
 }
 
-// For x <= 88.
+// For x <= 88. Below -88 it is 0; a NaN passes.
 static inline Lanes exp_lanes(Lanes x)
 {
-    const Lanes least = (Lanes){0} - 88.0f;
-    keep_larger(&x, &least);
-    return exp_vector(x);
+    LaneMask low = x < (Lanes){0} - 88.0f;
+    return (Lanes)(~low & (LaneMask)exp_vector(x));
 }
 
 #endif

@@ -30,15 +30,19 @@ typedef VECTOR(int, CHUNK) ChunkMask;
 #define SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (ChunkMask){__VA_ARGS__})
 #endif
 
+// Two rows whose numbers take turns
+static inline void take_turns(Chunk to[2], Chunk a, Chunk b)
+{
+    to[0] = SHUFFLE(a, b, 0, 8, 1, 9, 2, 10, 3, 11);
+    to[1] = SHUFFLE(a, b, 4, 12, 5, 13, 6, 14, 7, 15);
+}
+
 // Transposes 8 x 8 numbers: three times, the numbers of each row take turns with those of the row four below it.
 static inline void transpose_chunks(Chunk v[CHUNK])
 {
     for (int round = 0; round < 3; round++) {
         Chunk w[CHUNK];
-        for (size_t i = 0; i < CHUNK / 2; i++) {
-            w[2 * i] = SHUFFLE(v[i], v[i + CHUNK / 2], 0, 8, 1, 9, 2, 10, 3, 11);
-            w[2 * i + 1] = SHUFFLE(v[i], v[i + CHUNK / 2], 4, 12, 5, 13, 6, 14, 7, 15);
-        }
+        for (size_t i = 0; i < CHUNK / 2; i++) take_turns(w + 2 * i, v[i], v[i + CHUNK / 2]);
         memcpy(v, w, sizeof w);
     }
 }

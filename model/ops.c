@@ -161,8 +161,9 @@ size_t tile_rows(size_t N) { return (N - 1) / (tile_count(N) * PRODUCT_ROWS) * P
 
 Tile tile_at(size_t n, size_t N)
 {
-    size_t rows = tile_rows(N);
-    return (Tile){.n = n, .R = N - n < rows ? N - n : rows, .i = n / rows};
+    size_t rows = tile_rows(N), own = (size_t)omp_get_thread_num() * rows;
+    bool more = (size_t)omp_get_num_threads() * rows < N;  // tiles than threads
+    return (Tile){.n = n, .R = N - n < rows ? N - n : rows, .i = n / rows, .own = more ? own : n};
 }
 
 // Multiplications: threads for fewer cost more than they save. One row takes longer for each, to read w from memory.

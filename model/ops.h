@@ -43,8 +43,9 @@ bool ops_check(Err *e);        // Does OpenBLAS multiply matrices rightly? In a 
 void ops_warn(FILE *out);      // a warning if the environment, or an OpenBLAS without locks, leaves one thread
 int ops_threads(void);
 
-// R rows of N, from row n on; the i-th tile.
-typedef struct { size_t n, R, i; } Tile;
+// R rows of N, from row n on; the i-th tile. What is not needed after a tile is best kept from row `own` on: a thread's
+// tiles take turns there, if there are more tiles than threads, and it stays in the cache.
+typedef struct { size_t n, R, i, own; } Tile;
 size_t tile_rows(size_t N);                                          // of a tile, but the last may have fewer
 size_t tile_count(size_t N);                                         // N rows make at most so many tiles
 Tile tile_at(size_t n, size_t N);                                    // n is a multiple of tile_rows(N)

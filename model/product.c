@@ -15,7 +15,7 @@
 #include "lanes.h"
 
 enum { ROWS = PRODUCT_ROWS, VECTORS = LANES == 16 ? 4 : 2, PANEL = VECTORS * LANES };
-enum { LINE = 16, DEEPEST = 512, STEP = 16 };              // LINE: of the cache, in floats; the others: of k
+enum { LINE = 16, DEEPEST = 512, STEP = 16, SOON = 4 };    // LINE: of the cache, in floats; the others: of k
 enum { FEW = 48, MOST_ROWS = 96, MOST_DEEP = 128, SMALL = 1 << 17 };   // rows; k of a gradient; numbers
 
 bool product_can(size_t N) { return N >= 64; }
@@ -59,10 +59,14 @@ INLINE void block(const Panel p, size_t rows, size_t vectors, size_t skip, bool 
         ask(&(Ahead){p.c, p.c_row, rows}, first, last, vectors * LANES);
         if (gradient) ask(&p.next_a, first, last, MOST_ROWS);
         ask(&p.next_b, first, last, PANEL);
-        for (size_t end = !gradient || p.K - k < STEP ? p.K : k + STEP; k < end; k++)
+        for (size_t end = !gradient || p.K - k < STEP ? p.K : k + STEP; k < end; k++) {
+            const float *b = p.b + k * p.b_row;
+            for (size_t j = 0; !gradient && j < vectors * LANES; j += LINE)
+                __builtin_prefetch(b + SOON * p.b_row + j, 0, 3);      // into the first cache; behind b's end: no harm
             for (size_t i = 0; i < rows; i++)
                 for (size_t j = 0; j < vectors; j++)
-                    sum[i][j] += p.a[i * p.a_row + k * p.a_step] * *(const Lanes *)(p.b + k * p.b_row + j * LANES);
+                    sum[i][j] += p.a[i * p.a_row + k * p.a_step] * *(const Lanes *)(b + j * LANES);
+        }
     }
     for (size_t i = 0; i < rows; i++) {
         float *c = p.c + i * p.c_row;
@@ -167,20 +171,22 @@ void product(float *c, const float *add, size_t c_row, const float *a, size_t a_
         }
 }
 
-// to = the columns of a (K, M), ROWS at a time: each (K, ROWS)
+// to = the columns of a (K, M), ROWS at a time: each (K, ROWS), and a gap. A Chunk has two numbers too many: what comes
+// next overwrites them.
 static void copy_columns(float *to, const float *a, size_t a_row, size_t M, size_t K)
 {
-    for (size_t k = 0; k < K; k++, a += a_row, to += ROWS) {
-        size_t i = 0;
-        for (; i + ROWS <= M; i += ROWS) memcpy(to + i * K, a + i, ROWS * sizeof *to);
-        for (size_t r = i; r < M; r++) to[i * K + r - i] = a[r];
-    }
+    for (size_t i = 0; i < M; i += ROWS, to += ROWS * K + CHUNK)
+        for (size_t k = 0; k < K; k++) {
+            const float *from = a + k * a_row + i;
+            if (i + CHUNK <= M) *(Chunk *)(to + k * ROWS) = *(const Chunk *)from;
+            else for (size_t r = 0; r < ROWS && i + r < M; r++) to[k * ROWS + r] = from[r];
+        }
 }
 
 void product_gradient(float *c, const float *add, const float *a, size_t a_row, const float *b, size_t M, size_t N,
                       size_t K)
 {
-    float copied[MOST_ROWS * MOST_DEEP];
+    float copied[MOST_ROWS * MOST_DEEP + MOST_ROWS / ROWS * CHUNK];
     bool copies = N >= 256;                                // of a: each number then serves for many of b
     size_t part = copies ? part_of(K, MOST_DEEP) : MOST_DEEP / 2, rows;
     for (size_t k = 0; k < K; k += part, add = c)
@@ -195,7 +201,7 @@ void product_gradient(float *c, const float *add, const float *a, size_t a_row, 
                 Columns at = columns_at(n, N);
                 size_t i = m * N + at.n;
                 Panel p = {.c = c + i, .add = add ? add + i : NULL, .a = copies ? copied : a_m, .b = b + k * N + at.n,
-                           .c_row = N, .a_row = 1, .a_block = copies ? ROWS * deep : ROWS,
+                           .c_row = N, .a_row = 1, .a_block = copies ? ROWS * deep + CHUNK : ROWS,
                            .a_step = copies ? ROWS : a_row, .b_row = N, .M = rows, .K = deep};
                 if (copies && (!last || more)) p.next_a = next_a;
                 if (copies && m == 0 && n + PANEL < N) p.next_b = ahead(p.b + PANEL, N, deep, blocks);

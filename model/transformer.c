@@ -107,7 +107,7 @@ static void project(const Model *m, Work *w, const Projection *p, float *y, cons
     const float *norm_w = model_param(m, ATT_NORM, p->layer), *qkv_w = model_param(m, p->id, p->layer);
     const float *packed = linear_pack(w->packed, qkv_w, C, out, FORWARD);
     FOR_EACH_TILE(t, N) {
-        float *norm = p->norm + t.n * C, *linear = p->linear + t.n * out;
+        float *norm = p->norm + t.own * C, *linear = p->linear + t.n * out;
         rmsnorm_forward(norm, w->rstd + t.n, x + t.n * C, norm_w, m->config.norm_eps, t.R, C);
         linear_rows(linear, NULL, norm, packed, t.R, C, out);
         lora_forward(m, w, (Products){p->id, p->last, p->layer, out}, t, linear, norm);
@@ -129,7 +129,7 @@ static void project_backward(Model *m, Work *w, const Projection *p, float *dx, 
     const float *packed = goes_on ? linear_pack(w->packed, qkv_w, C, out, BACKWARD) : NULL;
     FOR_EACH_TILE(t, N) {
         const float *x_t = x + t.n * C, *add_t = add ? add + t.n * C : NULL;
-        float *norm = p->norm + t.n * C, *rstd = w->rstd + t.n, *dnorm = w->dnorm + t.n * C, *dy_t = dy + t.n * out;
+        float *norm = p->norm + t.n * C, *rstd = w->rstd + t.n, *dnorm = w->dnorm + t.own * C, *dy_t = dy + t.n * out;
         float *dx_t = dx + t.n * C, *dw = w->dw_tiles + t.i * C;
         heads_backward(m, w, p, dy, t);                                              // heads_forward
         if (goes_on) linear_rows_backward(dnorm, dy_t, packed, t.R, C, out);         // linear = norm w^T
@@ -163,8 +163,8 @@ static void after_attention(const Model *m, Work *w, const LayerActs *acts, floa
     const float *norm_w = model_param(m, FFN_NORM, layer);
     Packed p = pack(m, w, layer, FORWARD);
     FOR_EACH_TILE(t, M) {
-        float *x_att = acts->x_att + t.n * C, *norm = w->norm_ffn + t.n * C;
-        float *gu = acts->gu + t.n * 2 * F, *y = w->y + t.n * F;
+        float *x_att = acts->x_att + t.n * C, *norm = w->norm_ffn + t.own * C;
+        float *gu = acts->gu + t.n * 2 * F, *y = w->y + t.own * F;
         linear_rows(x_att, x + t.n * C, acts->att + t.n * HD, p.wo, t.R, HD, C);
         lora_forward(m, w, (Products){WO, WO, layer, C}, t, x_att, acts->att + t.n * HD);
         bias_forward(x_att, model_bias(m, BO, layer), t.R, C);
@@ -194,7 +194,7 @@ static void after_attention_backward(Model *m, Work *w, const LayerActs *acts, c
     FOR_EACH_TILE(t, M) {
         const float *x_att = acts->x_att + t.n * C, *dout_t = dout + t.n * C;
         float *norm = w->norm_ffn + t.n * C, *rstd = w->rstd + t.n, *gu = acts->gu + t.n * 2 * F, *y = w->y + t.n * F;
-        float *dx_att = w->dx_att + t.n * C, *dnorm = w->dnorm + t.n * C, *dw = w->dw_tiles + t.i * C;
+        float *dx_att = w->dx_att + t.n * C, *dnorm = w->dnorm + t.own * C, *dw = w->dw_tiles + t.i * C;
         float *datt = w->datt + t.n * HD;
         linear_rows_backward(y, dout_t, p.w2, t.R, F, C);                            // out = x_att + y w2^T
         lora_backward(m, w, (Products){W2, W2, layer, C}, t, y, dout_t, NULL);

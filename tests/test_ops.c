@@ -489,6 +489,7 @@ static void attention(void)
     check_attention(3, 3, 10, 1);
     check_attention(4, 1, 8, 3);
     check_attention(4, 2, 6, 50);
+    check_attention(2, 1, 24, 3);
     free_kept();
 }
 
