@@ -77,8 +77,7 @@ typedef struct {
 
 static Block block_at(const AttentionShape *a, size_t s, size_t m)
 {
-    size_t left = a->query_starts[s + 1] - m;
-    Block b = {.m = m, .count = (left - 1) % LANES + 1};
+    Block b = {.m = m, .count = (a->query_starts[s + 1] - m - 1) % LANES + 1};
     for (size_t i = 0; i < LANES; i++) b.position[i] = a->query_position[m + (i < b.count ? i : b.count - 1)];
     b.n_keys = round_up((size_t)b.position[LANES - 1] + 1, CHUNK);
     return b;

@@ -161,9 +161,8 @@ size_t tile_rows(size_t N) { return (N - 1) / (tile_count(N) * PRODUCT_ROWS) * P
 
 Tile tile_at(size_t n, size_t N)
 {
-    size_t rows = tile_rows(N), own = (size_t)omp_get_thread_num() * rows;
-    bool more = (size_t)omp_get_num_threads() * rows < N;  // tiles than threads
-    return (Tile){.n = n, .R = N - n < rows ? N - n : rows, .i = n / rows, .own = more ? own : n};
+    size_t rows = tile_rows(N), threads = (size_t)omp_get_num_threads(), thread = (size_t)omp_get_thread_num();
+    return (Tile){n, N - n < rows ? N - n : rows, n / rows, .own = threads * rows < N ? thread * rows : n};
 }
 
 // Multiplications: threads for fewer cost more than they save. One row takes longer for each, to read w from memory.

@@ -157,6 +157,7 @@ static void linear(void)
     check_linear(310, 300, 330);                           // no whole number of columns
     check_linear(1030, 600, 650);                          // sums in more than one part, more than four tiles
     check_linear(250, 172, 64);                            // small: no whole number of panels, or of blocks of rows
+    check_linear(20, 1024, 70);                            // rows that share few places in the cache
     check_linear(20, 70, 33);                              // a vocabulary of fewer parts than others
     check_linear(37, 64, 344);
     check_linear(53, 79, 65);
