@@ -190,7 +190,7 @@ void product_gradient(float *c, const float *add, const float *a, size_t a_row, 
 {
     float copied[MOST_ROWS * MOST_DEEP + MOST_ROWS / ROWS * CHUNK];
     bool copies = N >= 256;                                // of a: each number then serves for many of b
-    size_t part = copies ? part_of(K, MOST_DEEP) : MOST_DEEP / 2, rows;
+    size_t part = part_of(K, MOST_DEEP), rows;
     for (size_t k = 0; k < K; k += part, add = c)
         for (size_t m = 0, deep = K - k < part ? K - k : part; m < M; m += rows) {
             const float *a_m = a + k * a_row + m;
@@ -205,9 +205,9 @@ void product_gradient(float *c, const float *add, const float *a, size_t a_row, 
                 Panel p = {.c = c + i, .add = add ? add + i : NULL, .a = copies ? copied : a_m, .b = b + k * N + at.n,
                            .c_row = N, .a_row = 1, .a_block = copies ? ROWS * deep + CHUNK : ROWS,
                            .a_step = copies ? ROWS : a_row, .b_row = N, .M = rows, .K = deep};
-                if (copies && (!last || more)) p.next_a = next_a;
-                if (copies && m == 0 && n + PANEL < N) p.next_b = ahead(p.b + PANEL, N, deep, blocks);
-                if (copies && last && n + PANEL >= N && more) p.next_b = ahead(b + (k + part) * N, N, deep, blocks);
+                if (!last || more) p.next_a = next_a;
+                if (m == 0 && n + PANEL < N) p.next_b = ahead(p.b + PANEL, N, deep, blocks);
+                if (last && n + PANEL >= N && more) p.next_b = ahead(b + (k + part) * N, N, deep, blocks);
                 panel(p, at.vectors, at.skip, true);
             }
         }
