@@ -184,7 +184,7 @@ static void add_outer(float *rows, const Lanes *p_, const float *x, size_t n, si
         }
 }
 
-// x (T, D) = rows (T, width) that add_outer has summed
+// x (T, D) = rows (T, width) that add_outer has summed; of pairs, both sums together
 static void unpack(float *x, size_t stride, const float *rows, size_t width, size_t T, size_t D)
 {
     for (size_t t = 0; t < T; t++, x += stride, rows += width) {
@@ -224,10 +224,9 @@ static Lanes largest(const Lanes *s, size_t n)
 static Lanes softmax_values(Lanes *to, Lanes *s, Lanes max, const float *v, size_t n, size_t D)
 {
     Lanes sum;
-    size_t first = D >= CHUNK ? CHUNK : 1;
-    if (first == CHUNK) sum_some(to, s, v, n, D, CHUNK, &max, &sum);
+    if (D >= CHUNK) sum_some(to, s, v, n, D, CHUNK, &max, &sum);
     else sum_some(to, s, v, n, D, 1, &max, &sum);
-    weighted_sum(to, s, v, n, D, first);
+    weighted_sum(to, s, v, n, D, D >= CHUNK ? CHUNK : 1);
     return sum;
 }
 

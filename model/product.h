@@ -14,7 +14,7 @@ bool product_in_place(size_t M, size_t N);
 enum { PRODUCT_ROWS = 6 };                                 // so many rows of c at a time: a multiple is best
 
 typedef enum {
-    PLAIN,                                                 // b (K, N), read where it is
+    PLAIN,                                                 // b (K, N), read where it is if its rows fit into the cache
     TRANSPOSED,                                            // of b (N, K): copied, a part at a time
     PACKED                                                 // what product_pack made of either
 } ProductB;
