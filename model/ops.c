@@ -194,7 +194,7 @@ size_t linear_packed(size_t in, size_t out) { return in * out + PRODUCT_PADDING 
 const float *linear_pack(float *packed, const float *w, size_t in, size_t out, Direction way)
 {
     size_t N = way == FORWARD ? out : in, K = way == FORWARD ? in : out;
-    if (!product_can(N)) return w;
+    if (!product_can(N) || (way == BACKWARD && product_in_place(out, in))) return w;
 #pragma omp parallel for schedule(static) if (in * out > WORTH_READING)
     for (size_t n = 0; n < N; n += PRODUCT_COLUMNS)
         product_pack(packed, w, way == FORWARD ? TRANSPOSED : PLAIN, N, K, n);
@@ -210,7 +210,8 @@ void linear_rows(float *y, const float *add, const float *x, const float *packed
 
 void linear_rows_backward(float *dx, const float *dy, const float *packed, size_t N, size_t in, size_t out)
 {
-    if (product_can(in)) product(dx, NULL, in, dy, out, packed, PACKED, N, in, out);
+    ProductB form = product_in_place(out, in) ? PLAIN : PACKED;
+    if (product_can(in)) product(dx, NULL, in, dy, out, packed, form, N, in, out);
     else sgemm(false, false, N, in, out, dy, out, packed, in, 0, dx, in);
 }
 

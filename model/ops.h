@@ -67,7 +67,7 @@ void linear_backward_input(float *dx, const float *dy, const float *w,   // (N, 
 size_t linear_scratch(size_t N, size_t in);
 // The same two for the N rows of a tile. They take what linear_pack has made of w before the loop: a copy of it in the
 // order in which the forward, or the backward, reads w. The copy is in `packed`, linear_packed() floats. If w is too
-// narrow for one, linear_pack returns w.
+// narrow for one, or as fast without it, linear_pack returns w.
 typedef enum { FORWARD, BACKWARD } Direction;
 const float *linear_pack(float *packed, const float *w, size_t in, size_t out, Direction way);
 size_t linear_packed(size_t in, size_t out);

@@ -15,12 +15,17 @@
 #include "lanes.h"
 
 enum { ROWS = PRODUCT_ROWS, VECTORS = LANES == 16 ? 4 : 2, PANEL = VECTORS * LANES };
-enum { LINE = 16, CROWDED = 1024 };                        // floats: of a line of the cache; rows that share few places
+enum { LINE = 16, WIDEST = 640 };                          // floats: of a line of the cache; of a row of b in place
 enum { DEEPEST = 512, STEP = 16, SOON = 4 };               // of k
 enum { FEW = 48, MOST_ROWS = 96, MOST_DEEP = 128, SMALL = 1 << 17 };   // rows; k of a gradient; numbers
 
 bool product_can(size_t N) { return N >= 64; }
-bool product_in_place(size_t M, size_t N) { return product_can(N) && (LANES == 16 || M * N <= SMALL); }
+
+bool product_in_place(size_t M, size_t N)
+{
+    return product_can(N) && (M * N <= SMALL / 2 || (LANES == 16 && N <= WIDEST));
+}
+
 size_t product_rows(size_t M, size_t N) { return M * N <= SMALL ? FEW : (SMALL / 2 / N + FEW) / FEW * FEW; }
 
 // What is asked for early: `rows` rows by each block, each row `row` floats after the one before
@@ -155,17 +160,16 @@ void product(float *c, const float *add, size_t c_row, const float *a, size_t a_
 {
     float copied[DEEPEST * PANEL] __attribute__((aligned(64)));
     size_t part = part_of(K, DEEPEST), blocks = M / ROWS;
-    bool far = N * K > SMALL / 2 && blocks > 0, in_place = form == PLAIN && N % CROWDED != 0;
+    bool far = N * K > SMALL / 2 && blocks > 0;
     for (size_t k = 0; k < K; k += part, add = c)
         for (size_t n = 0; n < N; n += PANEL) {
             Columns at = columns_at(n, N);
             size_t width = at.vectors * LANES, deep = K - k < part ? K - k : part;
             size_t next_n = n + PANEL < N ? n + PANEL : 0, next_k = next_n ? k : k + part;
             Panel p = {.c = c + at.n, .add = add ? add + at.n : NULL, .a = a + k, .c_row = c_row, .a_row = a_row,
-                       .a_block = ROWS * a_row, .a_step = 1, .b_row = in_place ? N : width, .M = M, .K = deep};
-            p.b = form == PACKED ? b + n * K + k * width : in_place ? b + k * N + at.n : copied;
+                       .a_block = ROWS * a_row, .a_step = 1, .b_row = form == PLAIN ? N : width, .M = M, .K = deep};
+            p.b = form == PACKED ? b + n * K + k * width : form == PLAIN ? b + k * N + at.n : copied;
             if (form == TRANSPOSED) copy(copied, b + at.n * K + k, K, true, deep, width);
-            else if (form == PLAIN && !in_place) copy(copied, b + k * N + at.n, N, false, deep, width);
             if (far && next_k < K)                         // a transposed b has the next rows, if K is one part
                 p.next_b = form == PLAIN ? ahead(b + next_k * N + next_n, N, deep, blocks)
                                          : ahead(b + next_n * K + next_k * width, width, deep, blocks);

@@ -8,13 +8,14 @@
 
 // c (M, N) = a b: is c wide enough?
 bool product_can(size_t N);
-// And does it pay to read or write a weight (M, N) where it is? With AVX2 OpenBLAS is faster if the weight is large.
+// And does it pay to read or write a weight (M, N) where it is? If not, OpenBLAS is faster, or a copy made once. That
+// is so for a large weight if its rows are long (they share places in the cache) and, with AVX2, for all large ones.
 bool product_in_place(size_t M, size_t N);
 
 enum { PRODUCT_ROWS = 6 };                                 // so many rows of c at a time: a multiple is best
 
 typedef enum {
-    PLAIN,                                                 // b (K, N), read where it is if its rows fit into the cache
+    PLAIN,                                                 // b (K, N), read where it is
     TRANSPOSED,                                            // of b (N, K): copied, a part at a time
     PACKED                                                 // what product_pack made of either
 } ProductB;

@@ -72,6 +72,12 @@ static void lay_out_layers(Work *w, const Shape *s, Layout *to)
     }
 }
 
+size_t packed_size(const Shape *s)
+{
+    return linear_packed(s->C, s->HD) + linear_packed(s->C, 2 * s->KD) + linear_packed(s->HD, s->C) +
+           linear_packed(s->C, 2 * s->F) + linear_packed(s->F, s->C);
+}
+
 static void lay_out(Work *w, const Config *c, Layout *to)
 {
     const Shape s = config_shape(c);
@@ -87,8 +93,6 @@ static void lay_out(Work *w, const Config *c, Layout *to)
     w->rstd = take(to, N);
     w->y = take(to, N * s.F);
     w->attention = take(to, w->threads * attention_scratch(w->max.row, s.D));
-    w->packed = take(to, linear_packed(C, s.HD + 2 * s.KD) + linear_packed(s.HD, C) + linear_packed(C, 2 * s.F) +
-                     linear_packed(s.F, C));
     w->qkv = take(to, c->qk_norm ? N * (s.HD + 2 * s.KD) : 0);
     if (w->kind == WORK_LOSS) return;
     w->dx = take(to, N * C);
@@ -187,9 +191,11 @@ Batch work_share(Work *w, const Batch *b, const Share *share)
 
 size_t work_size(const Config *c, BatchSize max, WorkKind kind)
 {
-    size_t threads = (size_t)ops_threads(), whole = laid_out(c, max, kind, threads);
+    const Shape s = config_shape(c);
+    size_t threads = (size_t)ops_threads(), whole = laid_out(c, max, kind, threads) + packed_size(&s);
     if (!shares_most(c, max)) return whole;
-    size_t shares = threads * laid_out(c, share_size(max), kind, 1) + share_grads_size(c, max, kind) + 16;
+    size_t shares = threads * laid_out(c, share_size(max), kind, 1) + share_grads_size(c, max, kind) +
+                    2 * s.L * packed_size(&s) + 32;
     return whole > shares ? whole : shares;
 }
 
@@ -222,18 +228,26 @@ bool work_init(Work *w, const Config *c, BatchSize max, WorkKind kind, Err *e)
     *w = (Work){0};
     if (!whole.base) return false;
     work_open(w, c, max, kind, (size_t)ops_threads(), &whole);
+    const Shape s = config_shape(c);
+    w->packed = take(&whole, packed_size(&s));
     w->floats = whole.base;
     w->n_floats = n;
     if (!shares_most(c, max)) return true;
     w->shares = mem_alloc(w->threads, sizeof *w->shares);
     w->share_grads = take(&shares, share_grads_size(c, max, kind));
-    for (size_t t = 0; t < w->threads; t++) work_open(&w->shares[t], c, share_size(max), kind, 1, &shares);
+    w->share_packed = take(&shares, 2 * s.L * packed_size(&s));
+    w->packs = mem_alloc(2 * s.L, sizeof *w->packs);
+    for (size_t t = 0; t < w->threads; t++) {
+        work_open(&w->shares[t], c, share_size(max), kind, 1, &shares);
+        w->shares[t].packs = w->packs;
+    }
     return true;
 }
 
 void work_free(Work *w)
 {
     for (size_t t = 0; w->shares && t < w->threads; t++) work_free(&w->shares[t]);
+    if (w->shares) free(w->packs);
     free(w->shares);
     free(w->starts);
     free(w->at);

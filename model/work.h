@@ -62,6 +62,10 @@ typedef struct {
     float *gu;                                             // (M, 2*F)
 } LayerActs;                                               // M is N in every layer but the last
 
+// A layer's weights, as linear_pack has copied them. kv is of the last layer alone: in the others q is q|k|v.
+typedef struct { const float *q, *kv, *o, *w1, *w2; } PackedLayer;
+size_t packed_size(const Shape *s);                        // the floats of one
+
 typedef struct Work {
     BatchSize max;                                         // the largest batch that fits
     WorkKind kind;
@@ -75,7 +79,7 @@ typedef struct Work {
     // Scratch of a layer: results that the backward computes again.
     float *norm_att, *norm_q, *norm_ffn, *rstd, *y;        // (N, C), (M, C), (N, C), (N), (N, F)
     float *qkv;                                            // what the attention takes; NULL without qk_norm
-    float *packed;                                         // the layer's weights, as linear_pack copies them
+    float *packed;                                         // packed_size(): the layer's weights; NULL in a share
     float *attention;                                      // attention_scratch() for each thread
     // Gradients of activations, not for WORK_LOSS: between layers, then inside of one.
     float *dout, *dx;                                      // (N, C), (N, C)
@@ -94,6 +98,8 @@ typedef struct Work {
     // Shares, which lie in the same block: what a whole pass writes is not needed then. NULL: work_shares is always 0
     struct Work *shares;                                   // (threads)
     float *share_grads;                                    // (shares, n_trained); not for WORK_LOSS
+    float *share_packed;                                   // (2, L, packed_size()): for the forward and the backward,
+    PackedLayer *packs;                                    // (2, L): what is there; all shares have the same pointer
     size_t *starts, *at;                                   // (S+1), (M): the share's own Batch
     bool whole;                                            // no shares, for who looks at what a pass leaves here
     float *floats;                                         // the one block behind all other floats
