@@ -9,7 +9,7 @@
 //                +---------------------------------+     keys behind it: their scores are -inf
 //
 // Maxima and sums over the keys are then made for all these queries at once, from row to row, without a step across
-// lanes.
+// lanes. A long row's keys are taken in parts that stay in the cache: each part goes by all the queries that see it.
 #include "ops.h"
 
 #include "exp.h"
@@ -18,6 +18,8 @@
 #include <math.h>
 #include <omp.h>
 #include <string.h>
+
+enum { PART = 1 << 15 };                                   // numbers of the keys that are taken at a time
 
 static size_t round_up(size_t n, size_t unit) { return (n + unit - 1) / unit * unit; }
 
@@ -68,18 +70,24 @@ static void pack(const HeadMemory *w, const float *kv, const AttentionShape *a, 
     memset(w->v + T * D, 0, room);
 }
 
-// Up to LANES queries from m on: so many that the blocks after it, which see more keys, are full. n_keys: up to the
-// last one's position, and to a multiple of CHUNK. Lanes without a query repeat the last position.
+// The keys of a part
+static size_t part_keys(size_t D) { return D < PART / CHUNK ? PART / D / CHUNK * CHUNK : CHUNK; }
+
+// Up to LANES queries from m on: so many that the blocks after it, which see more keys, are full. Lanes without a query
+// repeat the last position. The n_keys keys of a part, from `first` on: up to the last query's position, and to a
+// multiple of CHUNK. All the keys that are left, if the first query does not see the next part: a query has a key in
+// each part. 0: none is left.
 typedef struct {
-    size_t m, count, n_keys;
+    size_t m, count, first, n_keys;
     int position[LANES];
 } Block;
 
-static Block block_at(const AttentionShape *a, size_t s, size_t m)
+static Block block_at(const AttentionShape *a, size_t s, size_t m, size_t first)
 {
-    Block b = {.m = m, .count = (a->query_starts[s + 1] - m - 1) % LANES + 1};
+    Block b = {.m = m, .count = (a->query_starts[s + 1] - m - 1) % LANES + 1, .first = first};
     for (size_t i = 0; i < LANES; i++) b.position[i] = a->query_position[m + (i < b.count ? i : b.count - 1)];
-    b.n_keys = round_up((size_t)b.position[LANES - 1] + 1, CHUNK);
+    size_t from = (size_t)b.position[0], end = round_up((size_t)b.position[LANES - 1] + 1, CHUNK), n = part_keys(a->D);
+    b.n_keys = from < first ? 0 : from < first + n ? end - first : n;
     return b;
 }
 
@@ -111,10 +119,11 @@ static void to_lanes(Lanes *lanes, float *rows, const float *x, size_t stride, s
         }
 }
 
-// x (count, D) = lanes (D, LANES), transposed, each query times its own scale
-static void to_rows(float *x, size_t stride, const Lanes *lanes, const Lanes *scale, size_t count, size_t D)
+// x (count, D) = keep * x + scale * lanes (D, LANES), transposed; each query has its own scale and keep. keep may be
+// NULL: then x is not read.
+static void to_rows(float *x, size_t stride, const Lanes *lanes, Lanes scale, const Lanes *keep, size_t count, size_t D)
 {
-    const float *columns = (const float *)lanes, *factor = (const float *)scale;
+    const float *columns = (const float *)lanes, *factor = (const float *)&scale;
     for (size_t l = 0; l < count; l += CHUNK)
         for (size_t d = 0; d < D; d += CHUNK) {
             size_t n = D - d < CHUNK ? D - d : CHUNK;
@@ -124,8 +133,10 @@ static void to_rows(float *x, size_t stride, const Lanes *lanes, const Lanes *sc
             transpose_chunks(v);
             for (size_t i = 0; i < CHUNK && l + i < count; i++) {
                 float *to = x + (l + i) * stride + d;
-                if (n == CHUNK) *(Chunk *)to = v[i];
-                else for (size_t j = 0; j < n; j++) to[j] = v[i][j];
+                if (n == CHUNK) {
+                    if (keep) v[i] += (*keep)[l + i] * *(Chunk *)to;
+                    *(Chunk *)to = v[i];
+                } else for (size_t j = 0; j < n; j++) to[j] = keep ? (*keep)[l + i] * to[j] + v[i][j] : v[i][j];
             }
         }
 }
@@ -195,7 +206,7 @@ static void unpack(float *x, size_t stride, const float *rows, size_t width, siz
 
 // ---- forward ------------------------------------------------------------------------------------------------------
 
-// The scores q_i . k_j / sqrt(D) - less_i of a block; -inf where the key comes after the query.
+// The scores q_i . k_j / sqrt(D) - less_i of a block and a part; -inf where the key comes after the query.
 static void scores(Lanes *s, const Block *b, const float *k, const Lanes *q, Lanes less, size_t D)
 {
     for (size_t j = 0; j < b->n_keys; j += CHUNK) {
@@ -203,8 +214,8 @@ static void scores(Lanes *s, const Block *b, const float *k, const Lanes *q, Lan
         dots(sum, k + j * D, q, D);
         for (size_t i = 0; i < CHUNK; i++) s[j + i] = sum[i] - less;
     }
-    for (size_t j = (size_t)b->position[0] + 1; j < b->n_keys; j++) {
-        LaneMask hidden = *(const LaneMask *)b->position < (int)j;
+    for (size_t j = (size_t)b->position[0] + 1 - b->first; j < b->n_keys; j++) {
+        LaneMask hidden = *(const LaneMask *)b->position < (int)(b->first + j);
         s[j] = (Lanes)((~hidden & (LaneMask)s[j]) | (hidden & (LaneMask)(-INFINITY - (Lanes){0})));
     }
 }
@@ -230,19 +241,26 @@ static Lanes softmax_values(Lanes *to, Lanes *s, Lanes max, const float *v, size
     return sum;
 }
 
+// Query head h of row s and the part of the keys that begins at `first`. After the first part, att and lse are those of
+// the parts before: a mean of these and of this part, by the sums of their exponentials, is that of all.
 static void head_forward(float *att, float *lse, const float *q, const AttentionShape *a, size_t s, size_t h,
-                         const HeadMemory *w)
+                         size_t first, const HeadMemory *w)
 {
     size_t H = a->H, D = a->D;
     Block b;
     for (size_t m = a->query_starts[s]; m < a->query_starts[s + 1]; m += b.count) {
-        b = block_at(a, s, m);
+        b = block_at(a, s, m, first);
+        if (b.n_keys == 0) continue;
         to_lanes(w->q, NULL, q + m * a->q_stride + h * D, a->q_stride, b.count, D, D, 1 / sqrtf((float)D));
-        scores(w->p, &b, w->k, w->q, (Lanes){0}, D);
-        Lanes max = largest(w->p, b.n_keys), sum = softmax_values(w->sum, w->p, max, w->v, b.n_keys, D);
-        for (size_t i = 0; i < b.count; i++) lse[(m + i) * H + h] = max[i] + logf(sum[i]);
-        sum = 1 / sum;
-        to_rows(att + (m * H + h) * D, H * D, w->sum, &sum, b.count, D);
+        scores(w->p, &b, w->k + first * D, w->q, (Lanes){0}, D);
+        Lanes max = largest(w->p, b.n_keys), most = max, before = (Lanes){0} - INFINITY;
+        Lanes sum = softmax_values(w->sum, w->p, max, w->v + first * D, b.n_keys, D);
+        for (size_t i = 0; first && i < b.count; i++) before[i] = lse[(m + i) * H + h];
+        keep_larger(&most, &before);
+        Lanes old = exp_lanes(before - most), new = exp_lanes(max - most), total = old + new * sum;
+        for (size_t i = 0; i < b.count; i++) lse[(m + i) * H + h] = most[i] + logf(total[i]);
+        old /= total;
+        to_rows(att + (m * H + h) * D, H * D, w->sum, new / total, first ? &old : NULL, b.count, D);
     }
 }
 
@@ -252,10 +270,10 @@ void attention_forward(float *att, float *lse, const float *q, const float *kv, 
 #pragma omp parallel for schedule(dynamic) collapse(2)
     for (size_t i = 0; i < a->S; i++)
         for (size_t h = 0; h < H; h++) {
-            size_t s = a->order[i];
+            size_t s = a->order[i], T = a->key_starts[s + 1] - a->key_starts[s];
             HeadMemory w = head_memory(scratch, a);
-            pack(&w, kv + a->key_starts[s] * a->kv_stride + h / group * D, a, a->key_starts[s + 1] - a->key_starts[s]);
-            head_forward(att, lse, q, a, s, h, &w);
+            pack(&w, kv + a->key_starts[s] * a->kv_stride + h / group * D, a, T);
+            for (size_t t = 0; t < T; t += part_keys(D)) head_forward(att, lse, q, a, s, h, t, &w);
         }
 }
 
@@ -272,16 +290,19 @@ static void softmax_backward(Lanes *ds, Lanes *s, const float *v, const Lanes *d
     }
 }
 
-// Query head h of row s: assigns its dq, adds to w->dk and w->dv, which the heads of a group share.
+// Query head h of row s and a part of the keys: assigns its dq, or adds to it after the first part; adds to w->dk and
+// w->dv, which the heads of a group share.
 static void head_backward(float *dq, const float *datt, const float *att, const float *lse, const float *q,
-                          const AttentionShape *a, size_t s, size_t h, const HeadMemory *w)
+                          const AttentionShape *a, size_t s, size_t h, size_t first, const HeadMemory *w)
 {
     size_t H = a->H, D = a->D, width = in_pairs(D) ? CHUNK : w->width;
-    float scale = 1 / sqrtf((float)D);
-    Lanes scales = scale - (Lanes){0};
+    float scale = 1 / sqrtf((float)D), *dk = w->dk + first * w->width, *dv = w->dv + first * w->width;
+    const float *k = w->k + first * D, *v = w->v + first * D;
+    const Lanes scales = scale - (Lanes){0}, one = 1 - (Lanes){0};
     Block b;
     for (size_t m = a->query_starts[s]; m < a->query_starts[s + 1]; m += b.count) {
-        b = block_at(a, s, m);
+        b = block_at(a, s, m, first);
+        if (b.n_keys == 0) continue;
         Lanes block_lse = {0}, mean = {0};
         for (size_t i = 0; i < b.count; i++) {
             const float *datt_i = datt + ((m + i) * H + h) * D, *att_i = att + ((m + i) * H + h) * D;
@@ -293,12 +314,12 @@ static void head_backward(float *dq, const float *datt, const float *att, const 
         }
         to_lanes(w->q, w->q_rows, q + m * a->q_stride + h * D, a->q_stride, b.count, D, width, scale);
         to_lanes(w->datt, w->datt_rows, datt + (m * H + h) * D, H * D, b.count, D, width, 1);
-        scores(w->p, &b, w->k, w->q, block_lse, D);                  // s - lse, s = q k^T / sqrt(D)
-        softmax_backward(w->dp, w->p, w->v, w->datt, mean, b.n_keys, D);    // p, ds from dp = datt v^T
-        add_outer(w->dv, w->p, w->datt_rows, b.n_keys, w->width, in_pairs(D));      // dv += p^T datt
-        add_outer(w->dk, w->dp, w->q_rows, b.n_keys, w->width, in_pairs(D));        // dk += ds^T q
-        weighted_sum(w->sum, w->dp, w->k, b.n_keys, D, 0);           // dq = ds k
-        to_rows(dq + m * a->q_stride + h * D, a->q_stride, w->sum, &scales, b.count, D);
+        scores(w->p, &b, k, w->q, block_lse, D);                     // s - lse, s = q k^T / sqrt(D)
+        softmax_backward(w->dp, w->p, v, w->datt, mean, b.n_keys, D);       // p, ds from dp = datt v^T
+        add_outer(dv, w->p, w->datt_rows, b.n_keys, w->width, in_pairs(D));         // dv += p^T datt
+        add_outer(dk, w->dp, w->q_rows, b.n_keys, w->width, in_pairs(D));           // dk += ds^T q
+        weighted_sum(w->sum, w->dp, k, b.n_keys, D, 0);              // dq = ds k
+        to_rows(dq + m * a->q_stride + h * D, a->q_stride, w->sum, scales, first ? &one : NULL, b.count, D);
     }
 }
 
@@ -314,7 +335,9 @@ void attention_backward(float *dq, float *dkv, const float *datt, const float *a
             pack(&w, kv + at, a, T);
             memset(w.dk, 0, round_up(T, CHUNK) * w.width * sizeof(float));
             memset(w.dv, 0, round_up(T, CHUNK) * w.width * sizeof(float));
-            for (size_t h = g * group; h < (g + 1) * group; h++) head_backward(dq, datt, att, lse, q, a, s, h, &w);
+            for (size_t t = 0; t < T; t += part_keys(D))
+                for (size_t h = g * group; h < (g + 1) * group; h++)
+                    head_backward(dq, datt, att, lse, q, a, s, h, t, &w);
             unpack(dkv + at, stride, w.dk, w.width, T, D);
             unpack(dkv + at + K * D, stride, w.dv, w.width, T, D);
         }

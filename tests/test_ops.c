@@ -491,6 +491,8 @@ static void attention(void)
     check_attention(4, 1, 8, 3);
     check_attention(4, 2, 6, 50);
     check_attention(2, 1, 24, 3);
+    check_attention(2, 1, 320, 1);                         // wide heads: the keys of the longer rows are two parts
+    check_attention(1, 1, 320, 5);
     free_kept();
 }
 
@@ -736,21 +738,27 @@ static void nan_stays_nan(void)
 }
 
 // Scores of 1e8, where the distance to the next number is 8: exp(s - lse) is at most 1 only if both passes round alike.
-static void huge_scores_have_finite_gradients(void)
+static void check_huge_scores(size_t D)
 {
-    Attention op = attention_make(2, 1, 8, 1);
-    size_t n_q = op.M * 16, n_kv = op.N * 16;
+    Attention op = attention_make(2, 1, D, 1);
+    size_t n_q = op.M * 2 * D, n_kv = op.N * 2 * D;
     float *q = random_floats(n_q), *kv = random_floats(n_kv), *att = floats(n_q), *lse = floats(op.M * 2);
-    float *dq = filled(n_q, NAN), *dkv = filled(n_kv, NAN), *scratch = floats(scratch_floats(8));
+    float *dq = filled(n_q, NAN), *dkv = filled(n_kv, NAN), *scratch = floats(scratch_floats(D));
     bool finite = true;
     for (size_t i = 0; i < n_q; i++) q[i] *= 1e4f;
     for (size_t i = 0; i < n_kv; i++) kv[i] *= 1e4f;
     attention_forward(att, lse, q, kv, &op.shape, scratch);
     attention_backward(dq, dkv, op.datt, att, lse, q, kv, &op.shape, scratch);
-    for (size_t i = 0; i < n_q; i++) finite = finite && isfinite(dq[i]);
+    for (size_t i = 0; i < n_q; i++) finite = finite && isfinite(dq[i]) && isfinite(att[i]);
     for (size_t i = 0; i < n_kv; i++) finite = finite && fabsf(dkv[i]) < 1e12f;
     CHECK(finite);
     free_kept();
+}
+
+static void huge_scores_have_finite_gradients(void)
+{
+    check_huge_scores(8);
+    check_huge_scores(320);                                // in two parts
 }
 
 // Numbers below the normal range are zero, as operands and as results, whichever thread computes.
