@@ -13,7 +13,8 @@
 //           are in the cache. At least four, so that four threads have work
 //   piece   256 columns of a product outside of tiles. Of a weight's gradient product_rows() rows; or up to 512 if
 //           OpenBLAS computes it, since it copies its share of both matrices for each piece
-//   part    an eighth of a sum over the vocabulary: each is summed apart, and then they are added up in order
+//   part    an eighth of a sum over the vocabulary, or some hundred keys of a long row: each is summed apart, and then
+//           they are added up in order
 //
 // The same bits for any number of threads: all these sizes depend on the shapes alone. Each output element belongs to
 // one piece of work, and one thread computes that piece, in an order that the shapes decide.
