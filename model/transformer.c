@@ -81,8 +81,10 @@ static void pack_all(const Model *m, Work *w, bool backward)
 {
     size_t L = m->shape.L, size = packed_size(&m->shape);
 #pragma omp parallel for schedule(dynamic)
-    for (size_t i = 0; i < (backward ? 2 * L : L); i++)
-        w->packs[i] = pack_layer(m, w->share_packed + i * size, i % L, i < L ? FORWARD : BACKWARD);
+    for (size_t l = 0; l < L; l++) {
+        w->packs[l] = pack_layer(m, w->share_packed + l * size, l, FORWARD);
+        if (backward) w->packs[L + l] = pack_layer(m, w->share_packed + (L + l) * size, l, BACKWARD);
+    }
 }
 
 // ---- between two attentions ---------------------------------------------------------------------------------------

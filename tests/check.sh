@@ -7,14 +7,14 @@ status=0
 say() { echo "check: $*"; status=1; }
 
 # room, most lines of .c and .h (the generated unicode.c apart), headers that it may include from other rooms
-rooms='model         6588
+rooms='model         6590
 tokenizer     3270  model/base.h model/gguf.h
 data/template 3420  model/base.h tokenizer/unicode.h
 data/rows     1840  model/base.h model/work.h tokenizer/tokenizer.h data/template/template.h
 data/run      2830  model/* tokenizer/tokenizer.h data/template/template.h data/rows/*
 data/report   3020  model/* tokenizer/tokenizer.h data/template/template.h data/rows/* data/run/*
 .             520   model/* tokenizer/tokenizer.h data/template/template.h data/rows/* data/run/* data/report/*'
-all=21438
+all=21440
 
 # The includes of other rooms in a room's files: "FILE:LINE HEADER", the header's path from the top.
 includes() {

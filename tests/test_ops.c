@@ -491,8 +491,8 @@ static void attention(void)
     check_attention(4, 1, 8, 3);
     check_attention(4, 2, 6, 50);
     check_attention(2, 1, 24, 3);
-    check_attention(2, 1, 320, 1);                         // wide heads: the keys of the longer rows are two parts
-    check_attention(1, 1, 320, 5);
+    check_attention(2, 1, 320, 1);                         // wide heads: the keys of the longest row are two parts,
+    check_attention(1, 1, 640, 5);                         // or four
     free_kept();
 }
 
