@@ -70,13 +70,13 @@ static void pack(const HeadMemory *w, const float *kv, const AttentionShape *a, 
     memset(w->v + T * D, 0, room);
 }
 
-// The keys of a part
+// How many keys a part has: a multiple of CHUNK
 static size_t part_keys(size_t D) { return D < PART / CHUNK ? PART / D / CHUNK * CHUNK : CHUNK; }
 
 // Up to LANES queries from m on: so many that the blocks after it, which see more keys, are full. Lanes without a query
-// repeat the last position. The n_keys keys of a part, from `first` on: up to the last query's position, and to a
-// multiple of CHUNK. All the keys that are left, if the first query does not see the next part: a query has a key in
-// each part. 0: none is left.
+// repeat the last position. They see n_keys keys of a part, from `first` on: up to the last query's position, rounded
+// up to a multiple of CHUNK. If the first query sees nothing of the next part, this one has all keys that are left, so
+// that no query is without a key; n_keys is 0 in later parts.
 typedef struct {
     size_t m, count, first, n_keys;
     int position[LANES];
