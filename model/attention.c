@@ -149,24 +149,21 @@ static inline void dots(Lanes sum[CHUNK], const float *k, const Lanes *q, size_t
         for (size_t i = 0; i < CHUNK; i++) sum[i] += k[i * D + d] * q[d];
 }
 
-// `count` rows of sum_j p_j v_j. With `max`, p_j first becomes exp(p_j - max), and *total the sum of these.
-static inline void sum_some(Lanes *to, Lanes *p, const float *v, size_t n, size_t D, size_t count, const Lanes *max,
-                            Lanes *total)
+// `count` rows of sum_j p_j v_j
+static inline void sum_some(Lanes *to, const Lanes *p, const float *v, size_t n, size_t D, size_t count)
 {
-    Lanes sum[CHUNK] = {0}, all = {0};
-    for (size_t j = 0; j < n; j++) {
-        if (max) all += p[j] = exp_lanes(p[j] - *max);
+    Lanes sum[CHUNK] = {0};
+    for (size_t j = 0; j < n; j++)
         for (size_t d = 0; d < count; d++) sum[d] += v[j * D + d] * p[j];
-    }
     for (size_t d = 0; d < count; d++) to[d] = sum[d];
-    if (max) *total = all;
 }
 
-// sum_j p_j v_j: (D, LANES) from (n, LANES) and (n, D); the first d rows are there already
-static void weighted_sum(Lanes *to, Lanes *p, const float *v, size_t n, size_t D, size_t d)
+// sum_j p_j v_j: (D, LANES) from (n, LANES) and (n, D)
+static void weighted_sum(Lanes *to, const Lanes *p, const float *v, size_t n, size_t D)
 {
-    for (; d + CHUNK <= D; d += CHUNK) sum_some(to + d, p, v + d, n, D, CHUNK, NULL, NULL);
-    for (; d < D; d++) sum_some(to + d, p, v + d, n, D, 1, NULL, NULL);
+    size_t d = 0;
+    for (; d + CHUNK <= D; d += CHUNK) sum_some(to + d, p, v + d, n, D, CHUNK);
+    for (; d < D; d++) sum_some(to + d, p, v + d, n, D, 1);
 }
 
 // A number of a query, and that of the next one, as often as they fill a vector
@@ -234,10 +231,13 @@ static Lanes largest(const Lanes *s, size_t n)
 // The scores become p = exp(s - max), not yet divided by their sum; to (D, LANES) = sum_j p_j v_j. Returns the sum.
 static Lanes softmax_values(Lanes *to, Lanes *s, Lanes max, const float *v, size_t n, size_t D)
 {
-    Lanes sum;
-    if (D >= CHUNK) sum_some(to, s, v, n, D, CHUNK, &max, &sum);
-    else sum_some(to, s, v, n, D, 1, &max, &sum);
-    weighted_sum(to, s, v, n, D, D >= CHUNK ? CHUNK : 1);
+    Lanes sum = {0};
+    for (size_t j = 0; j < n; j += EXPS) {
+        for (size_t i = 0; i < EXPS; i++) s[j + i] -= max;
+        exp_lanes(s + j);
+        for (size_t i = 0; i < EXPS; i++) sum += s[j + i];
+    }
+    weighted_sum(to, s, v, n, D);
     return sum;
 }
 
@@ -257,10 +257,11 @@ static void head_forward(float *att, float *lse, const float *q, const Attention
         Lanes sum = softmax_values(w->sum, w->p, max, w->v + first * D, b.n_keys, D);
         for (size_t i = 0; first && i < b.count; i++) before[i] = lse[(m + i) * H + h];
         keep_larger(&most, &before);
-        Lanes old = exp_lanes(before - most), new = exp_lanes(max - most), total = old + new * sum;
+        Lanes e[EXPS] = {before - most, max - most};
+        exp_lanes(e);
+        Lanes total = e[0] + e[1] * sum, keep = e[0] / total;
         for (size_t i = 0; i < b.count; i++) lse[(m + i) * H + h] = most[i] + logf(total[i]);
-        old /= total;
-        to_rows(att + (m * H + h) * D, H * D, w->sum, new / total, first ? &old : NULL, b.count, D);
+        to_rows(att + (m * H + h) * D, H * D, w->sum, e[1] / total, first ? &keep : NULL, b.count, D);
     }
 }
 
@@ -286,7 +287,8 @@ static void softmax_backward(Lanes *ds, Lanes *s, const float *v, const Lanes *d
     for (size_t j = 0; j < n; j += CHUNK) {
         Lanes dp[CHUNK];
         dots(dp, v + j * D, datt, D);
-        for (size_t i = 0; i < CHUNK; i++) ds[j + i] = (s[j + i] = exp_lanes(s[j + i])) * (dp[i] - mean);
+        for (size_t i = 0; i < CHUNK; i += EXPS) exp_lanes(s + j + i);
+        for (size_t i = 0; i < CHUNK; i++) ds[j + i] = s[j + i] * (dp[i] - mean);
     }
 }
 
@@ -318,7 +320,7 @@ static void head_backward(float *dq, const float *datt, const float *att, const 
         softmax_backward(w->dp, w->p, v, w->datt, mean, b.n_keys, D);       // p, ds from dp = datt v^T
         add_outer(dv, w->p, w->datt_rows, b.n_keys, w->width, in_pairs(D));         // dv += p^T datt
         add_outer(dk, w->dp, w->q_rows, b.n_keys, w->width, in_pairs(D));           // dk += ds^T q
-        weighted_sum(w->sum, w->dp, k, b.n_keys, D, 0);              // dq = ds k
+        weighted_sum(w->sum, w->dp, k, b.n_keys, D);                 // dq = ds k
         to_rows(dq + m * a->q_stride + h * D, a->q_stride, w->sum, scales, first ? &one : NULL, b.count, D);
     }
 }

@@ -189,15 +189,13 @@ void linear_forward(float *y, const float *add, const float *x, const float *w, 
         forward_columns(y, add, x, w, N, in, out, o, out - o < piece ? out - o : piece);
 }
 
-size_t linear_packed(size_t in, size_t out) { return in * out + PRODUCT_PADDING * (in > out ? in : out); }
+size_t linear_packed(size_t in, size_t out) { return in * (out + PRODUCT_PADDING); }
 
-const float *linear_pack(float *packed, const float *w, size_t in, size_t out, Direction way)
+const float *linear_pack(float *packed, const float *w, size_t in, size_t out)
 {
-    size_t N = way == FORWARD ? out : in, K = way == FORWARD ? in : out;
-    if (!product_can(N) || (way == BACKWARD && product_in_place(out, in))) return w;
+    if (!product_can(out)) return w;
 #pragma omp parallel for schedule(static) if (in * out > WORTH_READING)
-    for (size_t n = 0; n < N; n += PRODUCT_COLUMNS)
-        product_pack(packed, w, way == FORWARD ? TRANSPOSED : PLAIN, N, K, n);
+    for (size_t o = 0; o < out; o += PRODUCT_COLUMNS) product_pack(packed, w, out, in, o);
     return packed;
 }
 
@@ -208,11 +206,10 @@ void linear_rows(float *y, const float *add, const float *x, const float *packed
     sgemm(false, true, N, out, in, x, in, packed, in, add ? 1 : 0, y, out);
 }
 
-void linear_rows_backward(float *dx, const float *dy, const float *packed, size_t N, size_t in, size_t out)
+void linear_rows_backward(float *dx, const float *dy, size_t dy_row, const float *w, size_t N, size_t in, size_t out)
 {
-    ProductB form = product_in_place(out, in) ? PLAIN : PACKED;
-    if (product_can(in)) product(dx, NULL, in, dy, out, packed, form, N, in, out);
-    else sgemm(false, false, N, in, out, dy, out, packed, in, 0, dx, in);
+    if (product_can(in)) product(dx, NULL, in, dy, dy_row, w, PLAIN, N, in, out);
+    else sgemm(false, false, N, in, out, dy, dy_row, w, in, 0, dx, in);
 }
 
 enum { PARTS = 8 };
@@ -227,9 +224,7 @@ void linear_backward_input(float *dx, const float *dy, const float *w, size_t N,
 #pragma omp for schedule(dynamic)
         for (size_t p = 0; p < parts; p++) {
             size_t o = p * part, n = out - o < part ? out - o : part;
-            float *sum = scratch + p * N * in;
-            if (product_in_place(n, in)) product(sum, NULL, in, dy + o, out, w + o * in, PLAIN, N, in, n);
-            else sgemm(false, false, N, in, n, dy + o, out, w + o * in, in, 0, sum, in);
+            linear_rows_backward(scratch + p * N * in, dy + o, out, w + o * in, N, in, n);
         }
 #pragma omp for schedule(static)
         for (size_t i = 0; i < N * in; i++) {
@@ -254,7 +249,7 @@ void linear_backward_weights(const WeightGradient *gradients, size_t count, floa
 #pragma omp parallel
     for (size_t i = 0; i < count; i++) {
         WeightGradient g = gradients[i];
-        bool own = product_in_place(g.out, g.in), by_rows = own || g.out >= g.in;  // its longer side
+        bool own = product_gradient_pays(g.out, g.in), by_rows = own || g.out >= g.in;  // its longer side
         size_t length = by_rows ? g.out : g.in;
         size_t piece = own ? product_rows(g.out, g.in) : rounded_part(length, (length - 1) / 512 + 1);
 #pragma omp for schedule(dynamic) nowait

@@ -66,14 +66,13 @@ void linear_forward(float *y, const float *add,                      // (N, out)
 void linear_backward_input(float *dx, const float *dy, const float *w,   // (N, in), (N, out), (out, in)
                            size_t N, size_t in, size_t out, float *scratch);   // linear_scratch() floats
 size_t linear_scratch(size_t N, size_t in);
-// The same two for the N rows of a tile. They take what linear_pack has made of w before the loop: a copy of it in the
-// order in which the forward, or the backward, reads w. The copy is in `packed`, linear_packed() floats. If w is too
-// narrow for one, or as fast without it, linear_pack returns w.
-typedef enum { FORWARD, BACKWARD } Direction;
-const float *linear_pack(float *packed, const float *w, size_t in, size_t out, Direction way);
+// The same two for the N rows of a tile. The forward takes what linear_pack has made of w before the loop: a copy in
+// the order in which a product reads it, in `packed`, linear_packed() floats; or w itself, if it is too narrow. Rows of
+// dy are dy_row floats apart.
+const float *linear_pack(float *packed, const float *w, size_t in, size_t out);
 size_t linear_packed(size_t in, size_t out);
 void linear_rows(float *y, const float *add, const float *x, const float *packed, size_t N, size_t in, size_t out);
-void linear_rows_backward(float *dx, const float *dy, const float *packed, size_t N, size_t in, size_t out);
+void linear_rows_backward(float *dx, const float *dy, size_t dy_row, const float *w, size_t N, size_t in, size_t out);
 // dw = beta * dw + dy^T x, for several weights at once, so that there is work for all threads
 typedef struct {
     float *dw;                                                       // (out, in)

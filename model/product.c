@@ -8,23 +8,22 @@
 // AVX-512 has 32 registers: 24 sums, 4 vectors of b and one number of a. AVX2 has 16: 12 sums, 2 and one.
 //
 // A panel of c is as wide as a block and has all its rows. Its part of b, up to DEEPEST rows, stays in the cache while
-// the rows of a pass by. What comes from further away is asked for early (prefetch): it takes as long as hundreds of
-// multiplications of whole vectors. Each block asks for its share of what the next panel needs.
+// the rows of a pass by. Rows of b that are far apart share places there, and push each other out: then the first block
+// leaves a copy without gaps, which the other blocks read. What comes from further away is asked for early (prefetch):
+// it takes as long as hundreds of multiplications of whole vectors. Each block asks for its share of what the next
+// panel needs.
 #include "product.h"
 
 #include "lanes.h"
 
 enum { ROWS = PRODUCT_ROWS, VECTORS = LANES == 16 ? 4 : 2, PANEL = VECTORS * LANES };
-enum { LINE = 16, WIDEST = 640 };                          // floats: of a line of the cache; of a row of b in place
+enum { LINE = 16, WIDEST = LANES == 16 ? 640 : 1024 };     // floats: of a line of the cache; of a row of a gradient
 enum { DEEPEST = 512, STEP = 16, SOON = 4 };               // of k
 enum { FEW = 48, MOST_ROWS = 96, MOST_DEEP = 128, SMALL = 1 << 17 };   // rows; k of a gradient; numbers
 
 bool product_can(size_t N) { return N >= 64; }
 
-bool product_in_place(size_t M, size_t N)
-{
-    return product_can(N) && (M * N <= SMALL / 2 || (LANES == 16 && N <= WIDEST));
-}
+bool product_gradient_pays(size_t M, size_t N) { return product_can(N) && (M * N <= SMALL / 2 || N <= WIDEST); }
 
 size_t product_rows(size_t M, size_t N) { return M * N <= SMALL ? FEW : (SMALL / 2 / N + FEW) / FEW * FEW; }
 
@@ -52,12 +51,13 @@ typedef struct {
     const float *add, *a, *b;
     size_t c_row, a_row, a_block, a_step, b_row, M, K;
     Ahead next_a, next_b;
+    float *copy;                                           // NULL, or for b's part: (K, PANEL)
 } Panel;
 
 // Some rows of a panel; the first `skip` numbers of each are done already. All but p are constants. A gradient asks for
 // one row of each matrix in every STEP of k: its sums are short, and many requests at once hold up the reading of b.
 // A product asks for all at the start: each end of the loop over k costs it more.
-INLINE void block(const Panel p, size_t rows, size_t vectors, size_t skip, bool gradient)
+INLINE void block(const Panel p, size_t rows, size_t vectors, size_t skip, bool gradient, bool copies)
 {
     Lanes sum[ROWS][VECTORS] = {0};
     for (size_t k = 0, step = 0; k < p.K; step++) {
@@ -69,6 +69,8 @@ INLINE void block(const Panel p, size_t rows, size_t vectors, size_t skip, bool 
             const float *b = p.b + k * p.b_row;
             for (size_t j = 0; !gradient && j < vectors * LANES; j += LINE)
                 __builtin_prefetch(b + SOON * p.b_row + j, 0, 3);      // into the first cache; behind b's end: no harm
+            for (size_t j = 0; copies && j < vectors; j++)
+                *(Lanes *)(p.copy + k * PANEL + j * LANES) = *(const Lanes *)(b + j * LANES);
             for (size_t i = 0; i < rows; i++)
                 for (size_t j = 0; j < vectors; j++)
                     sum[i][j] += p.a[i * p.a_row + k * p.a_step] * *(const Lanes *)(b + j * LANES);
@@ -87,11 +89,15 @@ INLINE void block(const Panel p, size_t rows, size_t vectors, size_t skip, bool 
 
 INLINE void rows_of(Panel p, size_t vectors, size_t skip, bool gradient)
 {
+    bool copies = p.copy && vectors == VECTORS && p.M >= 4 * ROWS;
     for (size_t rows; p.M > 0; p.M -= rows, p.c += rows * p.c_row) {
         rows = p.M >= ROWS ? ROWS : p.M >= 2 ? 2 : 1;
-        if (rows == ROWS) block(p, ROWS, vectors, skip, gradient);
-        else if (rows == 2) block(p, 2, vectors, skip, gradient);
-        else block(p, 1, vectors, skip, gradient);
+        if (copies) {
+            block(p, ROWS, vectors, skip, gradient, true);
+            p.b = p.copy, p.b_row = PANEL, copies = false;
+        } else if (rows == ROWS) block(p, ROWS, vectors, skip, gradient, false);
+        else if (rows == 2) block(p, 2, vectors, skip, gradient, false);
+        else block(p, 1, vectors, skip, gradient, false);
         p.a += rows == ROWS ? p.a_block : rows * p.a_row;
         if (p.add) p.add += rows * p.c_row;
         p.next_a.at += p.next_a.rows * p.next_a.row;
@@ -125,10 +131,10 @@ static size_t part_of(size_t n, size_t most)
     return ((n + parts - 1) / parts + CHUNK - 1) / CHUNK * CHUNK;
 }
 
-// to (K, width) = b (K, width), or b^T of b (width, K); its rows are b_row floats apart. width is a multiple of CHUNK
-static void copy(float *to, const float *b, size_t b_row, bool transposed, size_t K, size_t width)
+// to (K, width) = b^T of b (width, K), whose rows are b_row floats apart. width is a multiple of CHUNK
+static void transpose(float *to, const float *b, size_t b_row, size_t K, size_t width)
 {
-    size_t chunks = transposed ? K / CHUNK * CHUNK : 0;
+    size_t chunks = K / CHUNK * CHUNK;
     for (size_t n = 0; chunks && n < width; n += CHUNK)
         for (size_t k = 0; k < chunks; k += CHUNK) {
             Chunk v[CHUNK];
@@ -136,22 +142,15 @@ static void copy(float *to, const float *b, size_t b_row, bool transposed, size_
             transpose_chunks(v);
             for (size_t i = 0; i < CHUNK; i++) *(Chunk *)(to + (k + i) * width + n) = v[i];
         }
-    for (size_t k = chunks; k < K; k++) {
-        if (!transposed) {
-            ask(&(Ahead){b, b_row, K}, k + STEP, k + STEP + 1, width);
-            memcpy(to + k * width, b + k * b_row, width * sizeof *to);
-        }
-        for (size_t n = 0; transposed && n < width; n++) to[k * width + n] = b[n * b_row + k];
-    }
+    for (size_t k = chunks; k < K; k++)
+        for (size_t n = 0; n < width; n++) to[k * width + n] = b[n * b_row + k];
 }
 
-void product_pack(float *packed, const float *b, ProductB form, size_t N, size_t K, size_t n)
+void product_pack(float *packed, const float *b, size_t N, size_t K, size_t n)
 {
-    bool transposed = form == TRANSPOSED;
     for (size_t end = n + PRODUCT_COLUMNS; n < end && n < N; n += PANEL) {
         Columns at = columns_at(n, N);
-        copy(packed + n * K, transposed ? b + at.n * K : b + at.n, transposed ? K : N, transposed, K,
-             at.vectors * LANES);
+        transpose(packed + n * K, b + at.n * K, K, K, at.vectors * LANES);
     }
 }
 
@@ -169,7 +168,8 @@ void product(float *c, const float *add, size_t c_row, const float *a, size_t a_
             Panel p = {.c = c + at.n, .add = add ? add + at.n : NULL, .a = a + k, .c_row = c_row, .a_row = a_row,
                        .a_block = ROWS * a_row, .a_step = 1, .b_row = form == PLAIN ? N : width, .M = M, .K = deep};
             p.b = form == PACKED ? b + n * K + k * width : form == PLAIN ? b + k * N + at.n : copied;
-            if (form == TRANSPOSED) copy(copied, b + at.n * K + k, K, true, deep, width);
+            if (form == TRANSPOSED) transpose(copied, b + at.n * K + k, K, deep, width);
+            else if (form == PLAIN && far && (LANES < 16 || N > WIDEST)) p.copy = copied;
             if (far && next_k < K)                         // a transposed b has the next rows, if K is one part
                 p.next_b = form == PLAIN ? ahead(b + next_k * N + next_n, N, deep, blocks)
                                          : ahead(b + next_n * K + next_k * width, width, deep, blocks);
@@ -181,20 +181,21 @@ void product(float *c, const float *add, size_t c_row, const float *a, size_t a_
 // next overwrites them.
 static void copy_columns(float *to, const float *a, size_t a_row, size_t M, size_t K)
 {
-    for (size_t i = 0; i < M; i += ROWS, to += ROWS * K + CHUNK)
-        for (size_t k = 0; k < K; k++) {
-            const float *from = a + k * a_row + i;
-            if (i + CHUNK <= M) *(Chunk *)(to + k * ROWS) = *(const Chunk *)from;
-            else for (size_t r = 0; r < ROWS && i + r < M; r++) to[k * ROWS + r] = from[r];
+    for (size_t k = 0; k < K; k++, a += a_row)
+        for (size_t i = 0, at = k * ROWS; i < M; i += ROWS, at += ROWS * K + CHUNK) {
+            if (i + CHUNK <= M) *(Chunk *)(to + at) = *(const Chunk *)(a + i);
+            else for (size_t r = 0; r < ROWS && i + r < M; r++) to[at + r] = a[i + r];
         }
 }
 
 void product_gradient(float *c, const float *add, const float *a, size_t a_row, const float *b, size_t M, size_t N,
                       size_t K)
 {
-    float copied[MOST_ROWS * MOST_DEEP + MOST_ROWS / ROWS * CHUNK];
+    float copied[MOST_ROWS * 2 * MOST_DEEP + MOST_ROWS / ROWS * CHUNK];
+    float b_copied[2 * MOST_DEEP * PANEL] __attribute__((aligned(64)));
     bool copies = N >= 256;                                // of a: each number then serves for many of b
-    size_t part = part_of(K, MOST_DEEP), rows;
+    bool apart = LANES < 16 && N >= 512;                   // are rows of b
+    size_t part = part_of(K, apart ? 2 * MOST_DEEP : MOST_DEEP), rows;
     for (size_t k = 0; k < K; k += part, add = c)
         for (size_t m = 0, deep = K - k < part ? K - k : part; m < M; m += rows) {
             const float *a_m = a + k * a_row + m;
@@ -209,6 +210,7 @@ void product_gradient(float *c, const float *add, const float *a, size_t a_row, 
                 Panel p = {.c = c + i, .add = add ? add + i : NULL, .a = copies ? copied : a_m, .b = b + k * N + at.n,
                            .c_row = N, .a_row = 1, .a_block = copies ? ROWS * deep + CHUNK : ROWS,
                            .a_step = copies ? ROWS : a_row, .b_row = N, .M = rows, .K = deep};
+                if (apart) p.copy = b_copied;
                 if (!last || more) p.next_a = next_a;
                 if (m == 0 && n + PANEL < N) p.next_b = ahead(p.b + PANEL, N, deep, blocks);
                 if (last && n + PANEL >= N && more) p.next_b = ahead(b + (k + part) * N, N, deep, blocks);

@@ -57,8 +57,8 @@ static void tiles_sum(Model *m, const Work *w, TensorId norm, TensorId first, Te
 
 // ---- packed weights -----------------------------------------------------------------------------------------------
 
-// A layer's weights for its forward or its backward; the copies are in `to`, packed_size() floats.
-static PackedLayer pack_layer(const Model *m, float *to, size_t layer, Direction way)
+// A layer's weights for its forward; the copies are in `to`, packed_size() floats.
+static PackedLayer pack_layer(const Model *m, float *to, size_t layer)
 {
     size_t C = m->shape.C, F = m->shape.F, HD = m->shape.HD, kv_out = 2 * m->shape.KD;
     bool last = layer + 1 == m->shape.L;
@@ -67,24 +67,21 @@ static PackedLayer pack_layer(const Model *m, float *to, size_t layer, Direction
         {&p.q, WQ, C, HD + (last ? 0 : kv_out)}, {&p.kv, WK, C, last ? kv_out : 0}, {&p.o, WO, HD, C},
         {&p.w1, W1, C, 2 * F}, {&p.w2, W2, F, C}};
     for (size_t i = 0; i < sizeof all / sizeof *all; to += linear_packed(all[i].in, all[i].out), i++)
-        *all[i].w = linear_pack(to, model_param(m, all[i].id, layer), all[i].in, all[i].out, way);
+        *all[i].w = linear_pack(to, model_param(m, all[i].id, layer), all[i].in, all[i].out);
     return p;
 }
 
 // Shares find the weights of all layers packed (pack_all). Else a layer's are packed when it is computed.
-static PackedLayer layer_weights(const Model *m, const Work *w, size_t layer, Direction way)
+static PackedLayer layer_weights(const Model *m, const Work *w, size_t layer)
 {
-    return w->packed ? pack_layer(m, w->packed, layer, way) : w->packs[way * m->shape.L + layer];
+    return w->packed ? pack_layer(m, w->packed, layer) : w->packs[layer];
 }
 
-static void pack_all(const Model *m, Work *w, bool backward)
+static void pack_all(const Model *m, Work *w)
 {
-    size_t L = m->shape.L, size = packed_size(&m->shape);
+    size_t size = packed_size(&m->shape);
 #pragma omp parallel for schedule(dynamic)
-    for (size_t l = 0; l < L; l++) {
-        w->packs[l] = pack_layer(m, w->share_packed + l * size, l, FORWARD);
-        if (backward) w->packs[L + l] = pack_layer(m, w->share_packed + (L + l) * size, l, BACKWARD);
-    }
+    for (size_t l = 0; l < m->shape.L; l++) w->packs[l] = pack_layer(m, w->share_packed + l * size, l);
 }
 
 // ---- between two attentions ---------------------------------------------------------------------------------------
@@ -100,7 +97,6 @@ typedef struct {
     size_t N, layer, out, heads;                           // out: columns; rope turns their first `heads` heads
     TensorId id, last;                                     // the neighbours: from WQ or WK to WQ or WV
     const int *position;                                   // (N)
-    const float *packed;                                   // the weights
     float *norm;                                           // (N, C)
     float *linear;                                         // (N, out): norm(x) w^T + bias; y itself without qk_norm
 } Projection;
@@ -134,14 +130,14 @@ static void heads_backward(const Model *m, const Work *w, const Projection *p, f
 }
 
 // y (N, out) = rope(norm(norm(x) w^T + bias)): bias, the second norm and rope where the layer has them
-static void project(const Model *m, Work *w, const Projection *p, float *y, const float *x)
+static void project(const Model *m, Work *w, const Projection *p, const float *packed, float *y, const float *x)
 {
     size_t N = p->N, C = m->shape.C, out = p->out;
     const float *norm_w = model_param(m, ATT_NORM, p->layer);
     FOR_EACH_TILE(t, N) {
         float *norm = p->norm + t.own * C, *linear = p->linear + t.n * out;
         rmsnorm_forward(norm, w->rstd + t.n, x + t.n * C, norm_w, m->config.norm_eps, t.R, C);
-        linear_rows(linear, NULL, norm, p->packed, t.R, C, out);
+        linear_rows(linear, NULL, norm, packed, t.R, C, out);
         lora_forward(m, w, (Products){p->id, p->last, p->layer, out}, t, linear, norm);
         bias_forward(linear, model_bias(m, BQ + p->id - WQ, p->layer), t.R, out);
         heads_forward(m, p, y, t);
@@ -156,14 +152,14 @@ static void project_backward(Model *m, Work *w, const Projection *p, float *dx, 
                              const float *x, float beta)
 {
     size_t N = p->N, C = m->shape.C, D = m->shape.D, out = p->out;
-    const float *norm_w = model_param(m, ATT_NORM, p->layer);
+    const float *norm_w = model_param(m, ATT_NORM, p->layer), *weight = model_param(m, p->id, p->layer);
     bool goes_on = trains_below(m, WQ, p->layer);
     FOR_EACH_TILE(t, N) {
         const float *x_t = x + t.n * C, *add_t = add ? add + t.n * C : NULL;
         float *norm = p->norm + t.n * C, *rstd = w->rstd + t.n, *dnorm = w->dnorm + t.own * C, *dy_t = dy + t.n * out;
         float *dx_t = dx + t.n * C, *dw = w->dw_tiles + t.i * C;
         heads_backward(m, w, p, dy, t);                                              // heads_forward
-        if (goes_on) linear_rows_backward(dnorm, dy_t, p->packed, t.R, C, out);      // linear = norm w^T
+        if (goes_on) linear_rows_backward(dnorm, dy_t, out, weight, t.R, C, out);    // linear = norm w^T
         rmsnorm_forward(norm, rstd, x_t, norm_w, m->config.norm_eps, t.R, C);
         lora_backward(m, w, (Products){p->id, p->last, p->layer, out}, t, goes_on ? dnorm : NULL, dy_t, norm);
         if (!goes_on) continue;
@@ -202,27 +198,28 @@ static void after_attention(const Model *m, Work *w, const LayerActs *acts, cons
 //   norm_ffn (M, C)    of any layer         as in the forward, for dW1|W3
 //   dx_att   (M, C)    of any layer         gradient of x_att, for dWo and for x
 //   datt     (M, HD)   of any layer         gradient of att
-static void after_attention_backward(Model *m, Work *w, const LayerActs *acts, const PackedLayer *p,
-                                     const float *dout, size_t layer, size_t M, float beta)
+static void after_attention_backward(Model *m, Work *w, const LayerActs *acts, const float *dout, size_t layer,
+                                     size_t M, float beta)
 {
     size_t C = m->shape.C, F = m->shape.F, HD = m->shape.HD;
-    const float *norm_w = model_param(m, FFN_NORM, layer);
+    const float *norm_w = model_param(m, FFN_NORM, layer), *wo = model_param(m, WO, layer);
+    const float *w1 = model_param(m, W1, layer), *w2 = model_param(m, W2, layer);
     bool to_norm = trains_below(m, W1, layer), to_att = trains_below(m, WO, layer);
     FOR_EACH_TILE(t, M) {
         const float *x_att = acts->x_att + t.n * C, *dout_t = dout + t.n * C;
         float *norm = w->norm_ffn + t.n * C, *rstd = w->rstd + t.n, *gu = acts->gu + t.n * 2 * F, *y = w->y + t.n * F;
         float *dx_att = w->dx_att + t.n * C, *dnorm = w->dnorm + t.own * C, *dw = w->dw_tiles + t.i * C;
         float *datt = w->datt + t.n * HD;
-        linear_rows_backward(y, dout_t, p->w2, t.R, F, C);                           // out = x_att + y w2^T
+        linear_rows_backward(y, dout_t, C, w2, t.R, F, C);                           // out = x_att + y w2^T
         lora_backward(m, w, (Products){W2, W2, layer, C}, t, y, dout_t, NULL);
         swiglu_backward(gu, y, t.R, F);                                              // y = swiglu(gu)
         lora_backward(m, w, (Products){W2, W2, layer, C}, t, NULL, dout_t, y);       // y is that of the forward again
-        if (to_norm) linear_rows_backward(dnorm, gu, p->w1, t.R, C, 2 * F);          // gu = norm w1|w3^T
+        if (to_norm) linear_rows_backward(dnorm, gu, 2 * F, w1, t.R, C, 2 * F);      // gu = norm w1|w3^T
         rmsnorm_forward(norm, rstd, x_att, norm_w, m->config.norm_eps, t.R, C);
         lora_backward(m, w, (Products){W1, W3, layer, 2 * F}, t, to_norm ? dnorm : NULL, gu, norm);
         if (!to_norm) continue;
         rmsnorm_backward(dx_att, dw, dout_t, dnorm, x_att, norm_w, rstd, t.R, C);    // norm = rmsnorm(x_att)
-        if (to_att) linear_rows_backward(datt, dx_att, p->o, t.R, HD, C);            // x_att = x + att wo^T
+        if (to_att) linear_rows_backward(datt, dx_att, C, wo, t.R, HD, C);           // x_att = x + att wo^T
         lora_backward(m, w, (Products){WO, WO, layer, C}, t, to_att ? datt : NULL, dx_att, acts->att + t.n * HD);
     }
     tiles_sum(m, w, FFN_NORM, WO, W2, layer, M, beta);
@@ -240,27 +237,25 @@ typedef struct {
     const size_t *at;                                      // (M); NULL: M is N, all positions
     size_t kv;                                             // where k|v begin in the block
     float *block;                                          // what the attention takes
-    PackedLayer weights;
     Projection to_q, to_kv;                                // to q|k|v; in the last layer to q, and to k|v
     AttentionShape attention;
 } Queries;
 
-static Queries layer_queries(const Model *m, const Work *w, const Batch *b, size_t layer, Direction way)
+static Queries layer_queries(const Model *m, const Work *w, const Batch *b, size_t layer)
 {
     const Shape *s = &m->shape;
-    const PackedLayer weights = layer_weights(m, w, layer, way);
     bool all = layer + 1 < s->L;
     const int *position = all ? w->position : w->query_position;
     size_t M = all ? b->N : b->M, kv_out = 2 * s->KD, q_out = s->HD + (all ? kv_out : 0);
     size_t kv = all ? s->HD : M * s->HD;
     float *linear = w->acts[layer].qkv;
     return (Queries){
-        .M = M, .at = all ? NULL : b->at, .weights = weights, .kv = kv, .block = w->qkv ? w->qkv : linear,
+        .M = M, .at = all ? NULL : b->at, .kv = kv, .block = w->qkv ? w->qkv : linear,
         .to_q = {.N = M, .layer = layer, .out = q_out, .heads = s->H + (all ? s->K : 0), .id = WQ, .linear = linear,
                  .last = all ? WV : WQ, .position = all ? w->rope_position : w->rope_position + w->max.tokens,
-                 .norm = all ? w->norm_att : w->norm_q, .packed = weights.q},
+                 .norm = all ? w->norm_att : w->norm_q},
         .to_kv = {.N = b->N, .layer = layer, .out = kv_out, .heads = s->K, .id = WK, .last = WV, .linear = linear + kv,
-                  .position = w->rope_position, .norm = w->norm_att, .packed = weights.kv},
+                  .position = w->rope_position, .norm = w->norm_att},
         .attention = {.S = b->S, .key_starts = b->starts, .query_starts = all ? b->starts : w->query_starts,
                       .query_position = position, .order = w->order, .H = s->H, .K = s->K, .D = s->D,
                       .longest_row = w->max.row, .q_stride = q_out, .kv_stride = all ? q_out : kv_out},
@@ -271,30 +266,31 @@ static Queries layer_queries(const Model *m, const Work *w, const Batch *b, size
 static void layer_forward(const Model *m, Work *w, const Batch *b, size_t layer)
 {
     const LayerActs *acts = &w->acts[layer];
-    const Queries query = layer_queries(m, w, b, layer, FORWARD);
+    const Queries query = layer_queries(m, w, b, layer);
+    const PackedLayer weights = layer_weights(m, w, layer);
     const float *x = acts->x;
     float *q = query.block, *kv = q + query.kv, *out = layer + 1 < m->shape.L ? w->acts[layer + 1].x : w->out;
     if (query.at) {
         float *x_at = acts->x_att;                         // x at the targets, until it becomes x_at + att wo^T
-        project(m, w, &query.to_kv, kv, x);
+        project(m, w, &query.to_kv, weights.kv, kv, x);
         rows_gather(x_at, x, query.at, query.M, m->shape.C);
         x = x_at;
     }
-    project(m, w, &query.to_q, q, x);
+    project(m, w, &query.to_q, weights.q, q, x);
     attention_forward(acts->att, acts->lse, q, kv, &query.attention, w->attention);
-    after_attention(m, w, acts, &query.weights, out, x, layer, query.M);
+    after_attention(m, w, acts, &weights, out, x, layer, query.M);
 }
 
 // dx (N, C) from dout (M, C). Uses up acts->gu.
 static void layer_backward(Model *m, Work *w, const Batch *b, size_t layer, float *dx, const float *dout, float beta)
 {
     const LayerActs *acts = &w->acts[layer];
-    const Queries query = layer_queries(m, w, b, layer, BACKWARD);
+    const Queries query = layer_queries(m, w, b, layer);
     const Projection *to_q = &query.to_q, *to_kv = &query.to_kv;
     size_t M = query.M, C = m->shape.C, F = m->shape.F, HD = m->shape.HD;
     float *dq = w->dqkv, *dkv = dq + query.kv, *q = query.block, *kv = q + query.kv;
 
-    after_attention_backward(m, w, acts, &query.weights, dout, layer, M, beta);      // after_attention(..., out, x...)
+    after_attention_backward(m, w, acts, dout, layer, M, beta);                      // after_attention(..., out, x...)
     if (!trains_below(m, WO, layer)) return;
     if (m->config.qk_norm) {                               // another layer's are there
         FOR_EACH_TILE(t, M) heads_forward(m, to_q, q, t);
@@ -445,7 +441,7 @@ void model_loss(const Model *m, Work *w, const Batch *b, TokenLoss *loss)
     Share shares[MAX_SHARES];
     size_t n = work_shares(shares, w, b);
     if (n == 0) return loss_of(m, w, b, loss);
-    pack_all(m, w, false);
+    pack_all(m, w);
 #pragma omp parallel for schedule(dynamic) num_threads(w->threads)
     for (size_t i = 0; i < n; i++) {
         Work *own = &w->shares[omp_get_thread_num()];
@@ -460,7 +456,7 @@ void model_gradient(Model *m, Work *w, const Batch *b, TokenLoss *loss, double d
     Share shares[MAX_SHARES];
     size_t size = m->n_trained, n = size <= m->n_params ? work_shares(shares, w, b) : 0;
     if (n == 0) return gradient_of(m, w, b, loss, divisor, add);
-    pack_all(m, w, true);
+    pack_all(m, w);
 #pragma omp parallel for schedule(dynamic) num_threads(w->threads)
     for (size_t i = 0; i < n; i++) {
         Work *own = &w->shares[omp_get_thread_num()];

@@ -195,7 +195,7 @@ size_t work_size(const Config *c, BatchSize max, WorkKind kind)
     size_t threads = (size_t)ops_threads(), whole = laid_out(c, max, kind, threads) + packed_size(&s);
     if (!shares_most(c, max)) return whole;
     size_t shares = threads * laid_out(c, share_size(max), kind, 1) + share_grads_size(c, max, kind) +
-                    2 * s.L * packed_size(&s) + 32;
+                    s.L * packed_size(&s) + 32;
     return whole > shares ? whole : shares;
 }
 
@@ -235,8 +235,8 @@ bool work_init(Work *w, const Config *c, BatchSize max, WorkKind kind, Err *e)
     if (!shares_most(c, max)) return true;
     w->shares = mem_alloc(w->threads, sizeof *w->shares);
     w->share_grads = take(&shares, share_grads_size(c, max, kind));
-    w->share_packed = take(&shares, 2 * s.L * packed_size(&s));
-    w->packs = mem_alloc(2 * s.L, sizeof *w->packs);
+    w->share_packed = take(&shares, s.L * packed_size(&s));
+    w->packs = mem_alloc(s.L, sizeof *w->packs);
     for (size_t t = 0; t < w->threads; t++) {
         work_open(&w->shares[t], c, share_size(max), kind, 1, &shares);
         w->shares[t].packs = w->packs;

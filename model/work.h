@@ -98,8 +98,8 @@ typedef struct Work {
     // Shares, which lie in the same block: what a whole pass writes is not needed then. NULL: work_shares is always 0
     struct Work *shares;                                   // (threads)
     float *share_grads;                                    // (shares, n_trained); not for WORK_LOSS
-    float *share_packed;                                   // (2, L, packed_size()): for the forward, then the backward
-    PackedLayer *packs;                                    // (2, L): the weights there; each share has this pointer too
+    float *share_packed;                                   // (L, packed_size())
+    PackedLayer *packs;                                    // (L): the weights there; each share has this pointer too
     size_t *starts, *at;                                   // (S+1), (M): the share's own Batch
     bool whole;                                            // no shares, for who looks at what a pass leaves here
     float *floats;                                         // the one block behind all other floats
