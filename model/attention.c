@@ -258,7 +258,7 @@ static void head_forward(float *att, float *lse, const float *q, const Attention
         for (size_t i = 0; first && i < b.count; i++) before[i] = lse[(m + i) * H + h];
         keep_larger(&most, &before);
         Lanes e[EXPS] = {before - most, max - most};
-        exp_lanes(e);
+        exp_lanes(e);                                      // the shares of the parts before, and of this one
         Lanes total = e[0] + e[1] * sum, keep = e[0] / total;
         for (size_t i = 0; i < b.count; i++) lse[(m + i) * H + h] = most[i] + logf(total[i]);
         to_rows(att + (m * H + h) * D, H * D, w->sum, e[1] / total, first ? &keep : NULL, b.count, D);

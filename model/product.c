@@ -17,7 +17,7 @@
 #include "lanes.h"
 
 enum { ROWS = PRODUCT_ROWS, VECTORS = LANES == 16 ? 4 : 2, PANEL = VECTORS * LANES };
-enum { LINE = 16, WIDEST = LANES == 16 ? 640 : 1024 };     // floats: of a line of the cache; of a row of a gradient
+enum { LINE = 16, WIDEST = LANES == 16 ? 640 : 1024 };     // floats: of a line of the cache; of a row read in place
 enum { DEEPEST = 512, STEP = 16, SOON = 4 };               // of k
 enum { FEW = 48, MOST_ROWS = 96, MOST_DEEP = 128, SMALL = 1 << 17 };   // rows; k of a gradient; numbers
 

@@ -1,5 +1,5 @@
-// product: products of matrices. OpenBLAS copies both matrices into the order in which its loop reads them, in each
-// call. Here one is copied at most, and a weight once for all tiles of rows (tests/bench.md says what that brings).
+// product: products of matrices. OpenBLAS copies both matrices in each call, into the order in which its loop reads
+// them. Here one is copied only if its own order is slow to read, and a weight once for all tiles (tests/bench.md).
 #ifndef PRODUCT_H
 #define PRODUCT_H
 
