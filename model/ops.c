@@ -201,9 +201,8 @@ const float *linear_pack(float *packed, const float *w, size_t in, size_t out)
 
 void linear_rows(float *y, const float *add, const float *x, const float *packed, size_t N, size_t in, size_t out)
 {
-    if (product_can(out)) return product(y, add, out, x, in, packed, PACKED, N, out, in);
-    if (add && add != y) memcpy(y, add, N * out * sizeof *y);
-    sgemm(false, true, N, out, in, x, in, packed, in, add ? 1 : 0, y, out);
+    if (product_can(out)) product(y, add, out, x, in, packed, PACKED, N, out, in);
+    else forward_columns(y, add, x, packed, N, in, out, 0, out);
 }
 
 void linear_rows_backward(float *dx, const float *dy, size_t dy_row, const float *w, size_t N, size_t in, size_t out)
@@ -410,21 +409,12 @@ __attribute__((noinline)) float row_max(const float *x, size_t n)
     return max;
 }
 
-// Is no other number of the row as large as its largest one?
-static bool has_one_max(const float *x, float max, size_t n)
+// How many numbers are larger, or with ties: at least as large? A NaN counts as larger than any number.
+static int count_larger(const float *x, float than, bool ties, size_t n)
 {
     int count = 0;
 #pragma omp simd reduction(+ : count)
-    for (size_t i = 0; i < n; i++) count += x[i] == max;
-    return count == 1;
-}
-
-// How many numbers are larger? A NaN counts as larger than any number.
-static int count_larger(const float *x, float than, size_t n)
-{
-    int count = 0;
-#pragma omp simd reduction(+ : count)
-    for (size_t i = 0; i < n; i++) count += !(x[i] <= than);
+    for (size_t i = 0; i < n; i++) count += ties ? !(x[i] < than) : !(x[i] <= than);
     return count;
 }
 
@@ -441,8 +431,8 @@ static TokenLoss cross_entropy_row(float *p, int target, const float *scale, Obj
     float at_target = p[target], max = row_max(p, V), s = o.label_smoothing;
     double sum = 0, weighted = 0;
     float below = s > 0 ? mean_below(p, max, V) : 0;
-    int rank = 1 + count_larger(p, at_target, V);
-    bool correct = rank == 1 && has_one_max(p, max, V);                // a tie is no choice
+    int rank = 1 + count_larger(p, at_target, false, V);
+    bool correct = rank == 1 && count_larger(p, at_target, true, V) == 1;        // a tie is no choice
     for (size_t block = 0; block < V; block += 128) {      // as floats, long sums would round off too much
         size_t end = V - block < 128 ? V : block + 128;
         float block_sum = 0, block_weighted = 0;

@@ -9,7 +9,7 @@
 #include "progress.h"
 
 // Counts up whenever a checkpoint holds something else, or a step computes other bits from the same config and rows.
-enum { PROGRAM_VERSION = 16 };
+enum { PROGRAM_VERSION = 17 };
 
 // Writes checkpoint-<step> under a temporary name, syncs it, renames it and syncs that; only then removes what is
 // beyond save_total_limit.
