@@ -251,7 +251,8 @@ static void head_forward(float *att, float *lse, const float *q, const Attention
     for (size_t m = a->query_starts[s]; m < a->query_starts[s + 1]; m += b.count) {
         b = block_at(a, s, m, first);
         if (b.n_keys == 0) continue;
-        Lanes max[WIDE], sum[WIDE], less[WIDE] = {0}, e[EXPS];       // of the parts before, and of this one
+        _Static_assert(EXPS == 2 * WIDE, "e: of the parts before, and of this one");
+        Lanes max[WIDE], sum[WIDE], less[WIDE] = {0}, e[EXPS];
         to_lanes(w->q, NULL, q + m * a->q_stride + h * D, a->q_stride, b.count, D, D, 1 / sqrtf((float)D));
         scores(w->p, &b, w->k + first * D, w->q, less, D);
         softmax_values(w->sum, sum, max, w->p, w->v + first * D, b.n_keys, D);
