@@ -1,9 +1,9 @@
 // attention: see ops.h. This is the fast one; attention_plain in tests/test_ops.c is the same in plain loops.
 //
-//                QUERIES queries of a head, one in each lane of a vector or two
+//                QUERIES queries of a head, one in each lane of WIDE vectors
 //                +---------------------------------+
 //        key 0   | s  s  s  s  s  s  s  s  s  ...  |     one row of scores: a key's numbers, one after the other, times
-//        key 1   |    s  s  s  s  s  s  s  s  ...  |     a vector with that number of all the queries
+//        key 1   |    s  s  s  s  s  s  s  s  ...  |     the vectors with that number of all the queries
 //        ...     |       s  s  s  s  s  s  s  ...  |
 //     last key   |                              s  |     the last one that any of them sees; a query does not see
 //                +---------------------------------+     keys behind it: their scores are -inf
@@ -19,7 +19,7 @@
 #include <omp.h>
 #include <string.h>
 
-enum { QUERIES = 16, WIDE = QUERIES / LANES };             // of a block, and their vectors
+enum { QUERIES = 16, WIDE = QUERIES / LANES };             // queries of a block, and vectors for them
 enum { PART = 1 << 15 };                                   // numbers of the keys that are taken at a time
 
 static size_t round_up(size_t n, size_t unit) { return (n + unit - 1) / unit * unit; }
@@ -30,7 +30,7 @@ static bool in_pairs(size_t D) { return D <= CHUNK; }
 // ---- what a thread works with -------------------------------------------------------------------------------------
 
 // For one head: its keys and values, and a block of its queries. Scores are (keys, QUERIES). The queries' vectors stand
-// as (D, QUERIES) for products with a key, and as rows for sums over the queries; width is D, or more.
+// as (D, QUERIES) for products with a key, and as rows for sums over the queries; width is a multiple of QUERIES.
 typedef struct {
     size_t width;
     float *k, *v;                                          // (longest row, D)
@@ -54,8 +54,8 @@ static HeadMemory head_memory(float *scratch, const AttentionShape *a)
     float *p = v + T * D, *dp = p + T * QUERIES, *q = dp + T * QUERIES, *datt = q + lanes, *sum = datt + lanes;
     float *q_rows = sum + lanes, *datt_rows = q_rows + QUERIES * width, *dk = datt_rows + QUERIES * width;
     return (HeadMemory){.width = width, .k = k, .v = v, .p = (Lanes *)p, .dp = (Lanes *)dp, .q = (Lanes *)q,
-                        .datt = (Lanes *)datt, .sum = (Lanes *)sum, .q_rows = q_rows, .datt_rows = datt_rows, .dk = dk,
-                        .dv = dk + T * width};
+                        .datt = (Lanes *)datt, .sum = (Lanes *)sum, .q_rows = q_rows, .datt_rows = datt_rows,
+                        .dk = dk, .dv = dk + T * width};
 }
 
 // The T keys and values of a row and head side by side, and zeros up to a multiple of CHUNK. In `kv` each lies on a
